@@ -1,0 +1,30 @@
+"""The mathematics and the networks: processes, predictions, denoisers, levers, oracles."""
+
+from diffusion import oracles
+from diffusion.denoiser import Cond, Denoiser, Model, Pred
+from diffusion.levers import LEVERS, cfg, clip_x0
+from diffusion.prediction import EPS, SCORE, V, VELOCITY, X0, edm
+from diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
+
+__all__ = [
+    "EPS",
+    "LEVERS",
+    "SCORE",
+    "VE",
+    "VELOCITY",
+    "VP",
+    "X0",
+    "Cond",
+    "Cosine",
+    "Denoiser",
+    "Linear",
+    "Model",
+    "Pred",
+    "Process",
+    "Shifted",
+    "V",
+    "cfg",
+    "clip_x0",
+    "edm",
+    "oracles",
+]

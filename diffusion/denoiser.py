@@ -1,0 +1,132 @@
+"""The one type that samplers, levers and networks meet in: den(x, t, s, cond) -> Pred."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+from jax.tree_util import register_dataclass
+
+from diffusion.prediction import Prediction
+from diffusion.process import Process, namespace
+
+INSTANT, JUMP, ZERO = "instant", "jump", "zero"
+
+
+class Pred(NamedTuple):
+    """What is believed at (x, t).  alpha_t x0 + sigma_t eps = x, so predictions at one (x, t) mix linearly.
+
+    At an instant (s None or s = t) x0 and eps are the conditional means.  For a jump t -> s they are the pair for which
+    alpha_s x0 + sigma_s eps is the point where the flow map Phi_{t->s}(x) lands.
+    """
+
+    x0: Array  # (B, ...)
+    eps: Array  # (B, ...)
+    var: Array | None = None  # Var[x0 | x_t] per element, (B, ...) or broadcastable to it; None: nothing estimates it
+    range: Array | None = None  # f in [0, 1] of a learned-range head, else None
+    memory: tuple = ()  # what a lever wants to see again at the next row
+
+
+class Cond(NamedTuple):
+    """Everything the network is told besides (x, t, s); every field has a leading batch axis."""
+
+    label: Array | None = None  # (B,) int32; the null class is a value (the number of classes), not None
+    skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
+    text: Array | None = None  # reserved: (B, L, D) tokens
+    memory: tuple = ()  # Pred.memory of the row before
+
+
+def over(t, x):
+    """t, a number or (B,), shaped to broadcast against x (B, ...)."""
+    xp = namespace(t, x)
+    return xp.reshape(xp.asarray(t), (-1,) + (1,) * (x.ndim - 1)) if xp.ndim(t) else t
+
+
+@dataclass(frozen=True)
+class Model:
+    """The static part of a denoiser: hashable, and equal for equal networks, so that it never causes a recompilation.
+
+    network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.
+    `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone).
+    `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
+    """
+
+    network: Callable
+    process: Process
+    prediction: Prediction
+    classes: int = 0
+    answers: frozenset = frozenset({INSTANT})
+
+    def denoiser(self, params) -> "Denoiser":
+        return Denoiser(params, self)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Denoiser:
+    """A network bound to its parameters.  A pytree: parameters are leaves, the model is static."""
+
+    params: Any
+    model: Model = field(metadata={"static": True})
+
+    consistent = True
+    process = property(lambda self: self.model.process)
+    classes = property(lambda self: self.model.classes)
+    answers = property(lambda self: self.model.answers)
+
+    @classmethod
+    def from_function(cls, fn, params, process, prediction, **options) -> "Denoiser":
+        """Any JAX function fn(params, x, t, d, cond, key) -> raw output as a denoiser; options as of `Model`."""
+        return cls(params, Model(fn, process, prediction, **options))
+
+    def __call__(self, x, t, s=None, cond=Cond(), key=None) -> Pred:
+        """x (B, ...); t and s numbers or (B,).  The raw output is cast up to x's type before it is decoded."""
+        jumps = self.answers - {INSTANT}
+        d = (t - (t if s is None else s)) if jumps else None
+        at, process, prediction = over(t, x), self.process, self.model.prediction
+        scaled = prediction.input_scale(process, at) * x
+        raw = self.model.network(self.params, scaled, prediction.clock(process, t), d, cond, key)
+        x0, eps = prediction.decode(process, at, x, raw.astype(x.dtype))
+        return Pred(x0, eps)
+
+    def under(self, process) -> "Under":
+        """This denoiser for states of another process."""
+        return Under(self, process)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Under:
+    """A denoiser trained under one process, asked about states of another with the same log-SNR (algorithms.md 0.4).
+
+    x_P = (alpha_P / alpha_Q) x_Q at the time t_P of equal log-SNR.  Noise levels outside the trained range are answered
+    at its ends, and the pair is then moved by the least amount that restores alpha x0 + sigma eps = x.
+    """
+
+    inner: Any
+    process: Process = field(metadata={"static": True})
+
+    consistent = property(lambda self: self.inner.consistent)
+    classes = property(lambda self: self.inner.classes)
+    answers = property(lambda self: self.inner.answers)
+
+    def _time(self, t):
+        ends = [self.inner.process.lam(end) for end in self.inner.process.ends]
+        return self.inner.process.time(jnp.clip(self.process.lam(jnp.asarray(t)), *ends))
+
+    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        time = self._time(t)
+        alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
+        # alpha_P / alpha_Q = sigma_P / sigma_Q, and the sums are never zero.
+        there = over(time, x)
+        scale = (self.inner.process.alpha(there) + self.inner.process.sigma(there)) / (alpha + sigma)
+        pred = self.inner(scale * x, time, None if s is None else self._time(s), cond)
+        missing = (x - alpha * pred.x0 - sigma * pred.eps) / (alpha**2 + sigma**2)
+        return pred._replace(x0=pred.x0 + alpha * missing, eps=pred.eps + sigma * missing)
+
+
+def predict_shape(den, x, t, s=None, cond=Cond()) -> Pred:
+    """The shapes of den's answer, without computing it."""
+    return jax.eval_shape(lambda den, x, t, s, cond: den(x, t, s, cond), den, x, t, s, cond)

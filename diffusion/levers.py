@@ -1,0 +1,83 @@
+"""Levers: training-free changes of a denoiser, each a function Denoiser -> Denoiser.
+
+A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
+dataclass, so it passes through jax.jit with its numeric settings as leaves.  Mixing acts on x0 and eps and drops var
+(a variance does not mix); clipping x0 rebuilds eps.
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from diffusion.denoiser import Cond, Pred, over
+
+
+class Lever:
+    """What every lever takes over from the denoiser inside it."""
+
+    process = property(lambda self: self.inner.process)
+    classes = property(lambda self: self.inner.classes)
+    answers = property(lambda self: self.inner.answers)
+    consistent = property(lambda self: self.inner.consistent)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class ClipX0(Lever):
+    """x0 held within [low, high], eps rebuilt from it (Ho et al. 2020; algorithms.md E4)."""
+
+    inner: Any
+    low: float = -1.0
+    high: float = 1.0
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        pred = self.inner(x, t, s, cond)
+        alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
+        x0 = jnp.clip(pred.x0, self.low, self.high)
+        # eps moves by exactly what x0 gave up: elements that are not clipped keep the network's eps bit for bit.
+        return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma, var=None)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class CFG(Lever):
+    """Classifier-free guidance: c + (scale - 1)(c - u), both branches in one call (Ho & Salimans 2022)."""
+
+    inner: Any
+    scale: float = 1.0
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        n = x.shape[0]
+        null = jnp.full((n,), self.classes, jnp.int32)
+        label = null if cond.label is None else cond.label
+        both = jax.tree.map(lambda a: jnp.concatenate([a, a]), cond)._replace(label=jnp.concatenate([label, null]))
+        t, s = (jnp.concatenate([a, a]) if a is not None and jnp.ndim(a) else a for a in (t, s))
+        pred = self.inner(jnp.concatenate([x, x]), t, s, both)
+
+        def guide(a):
+            return a[:n] + (self.scale - 1) * (a[:n] - a[n:])
+
+        return Pred(guide(pred.x0), guide(pred.eps))
+
+
+def clip_x0(low=-1.0, high=1.0):
+    """Hold the predicted clean image within [low, high]."""
+    return partial(ClipX0, low=low, high=high)
+
+
+def cfg(scale):
+    """Classifier-free guidance; 1 is the conditional model itself, 0 the unconditional one."""
+    return partial(_guided, scale)
+
+
+def _guided(scale, den):
+    if not den.classes:
+        raise ValueError("cfg needs a class-conditional model: this one was trained without labels")
+    return CFG(den, scale)
+
+
+LEVERS = {"clip_x0": clip_x0, "cfg": cfg}

@@ -1,0 +1,144 @@
+"""Denoisers whose answer is known exactly: Gaussian data, Gaussian mixtures, finite data sets (algorithms.md G1-G3).
+
+They answer in kind: NumPy float64 states on the host, JAX arrays on the device.
+"""
+
+from dataclasses import dataclass, field
+
+import jax
+from jax import Array
+from jax.tree_util import register_dataclass
+
+from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred, over
+from diffusion.process import Process, namespace
+
+_TINY = 1e-30
+
+
+class _Oracle:
+    consistent = True
+    classes = 0
+    answers = frozenset({INSTANT})
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Gaussian(_Oracle):
+    """Data N(mean, std^2), independent elements; mean and std broadcast against one image."""
+
+    process: Process = field(metadata={"static": True})
+    mean: Array | float = 0.0
+    std: Array | float = 1.0
+
+    answers = frozenset({INSTANT, JUMP, ZERO})
+
+    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        """The flow map is Phi(x) = alpha_s mean + sqrt(V_s/V_t) (x - alpha_t mean) with V = alpha^2 std^2 + sigma^2.
+
+        The pair that lands there, solved for x0 and eps with every difference of nearly equal numbers divided out; at
+        s = t it is the pair of conditional means.
+        """
+        xp, process = namespace(x), self.process
+        s = t if s is None else s
+        (at, st), (as_, ss) = ((process.alpha(over(u, x)), process.sigma(over(u, x))) for u in (t, s))
+        v = (at * self.std) ** 2 + st**2
+        k = xp.sqrt(((as_ * self.std) ** 2 + ss**2) / v)
+        z = (x - at * self.mean) / v
+        cross = at * ss + as_ * st
+        x0 = self.mean + self.std**2 * cross / (ss + st * k) * z
+        # A mean of ss / k and st with weights at k and as_, which is st where both weights vanish (alpha = 0).
+        weight = xp.maximum(as_, _TINY)
+        eps = (at * ss + weight * st) / (at * k + weight) * z
+        return Pred(x0, eps, (st * self.std) ** 2 / v + 0 * x)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Mixture(_Oracle):
+    """Data sum_k weights_k N(means_k, stds_k^2); means and stds are (K,) or (K, ...) with one image behind K.
+
+    The label k < K conditions on component k; label K, the null class, on none.
+    """
+
+    process: Process = field(metadata={"static": True})
+    means: Array
+    stds: Array
+    weights: Array
+
+    classes = property(lambda self: len(self.weights))
+
+    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        xp, k = namespace(x), self.classes
+        y = x[:, None]
+        at, st = self.process.alpha(over(t, y)), self.process.sigma(over(t, y))
+        mean, std = (xp.reshape(a, (1, k) + ((1,) * (x.ndim - 1) if a.ndim == 1 else a.shape[1:])) for a in
+                     (xp.asarray(self.means), xp.asarray(self.stds)))
+        v = (at * std) ** 2 + st**2
+        z = (y - at * mean) / v
+        density = -0.5 * xp.sum((y - at * mean) * z + xp.log(v), axis=tuple(range(2, y.ndim)))
+        r = _responsibilities(xp, density + xp.log(xp.asarray(self.weights)), cond.label)
+        r = xp.reshape(r, (*r.shape, *(1,) * (x.ndim - 1)))
+        x0 = xp.sum(r * (mean + at * std**2 * z), axis=1)
+        spread = (mean + at * std**2 * z - x0[:, None]) ** 2
+        return Pred(x0, xp.sum(r * st * z, axis=1), xp.sum(r * ((st * std) ** 2 / v + spread), axis=1))
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Finite(_Oracle):
+    """Data drawn from the images (N, ...) themselves: the network that fits perfectly, and so memorises.
+
+    Costs B x N x (image size) numbers of memory a call.  `labels` (N,) give classes; label = classes conditions on none.
+    """
+
+    process: Process = field(metadata={"static": True})
+    images: Array
+    labels: Array | None = None
+    classes: int = field(default=0, metadata={"static": True})
+
+    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        xp = namespace(x)
+        at, st = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
+        away = x[:, None] - (at if xp.ndim(at) == 0 else at[:, None]) * xp.asarray(self.images)[None]
+        distance = xp.sum(away**2, axis=tuple(range(2, away.ndim)))
+        logits = -distance / (2 * (st if xp.ndim(st) == 0 else xp.reshape(st, (-1, 1))) ** 2)
+        if self.classes and cond.label is not None:
+            label = xp.asarray(cond.label)[:, None]
+            logits = xp.where((label == self.classes) | (label == xp.asarray(self.labels)[None]), logits, -xp.inf)
+        r = _softmax(xp, logits)
+        flat = xp.reshape(xp.asarray(self.images), (len(self.images), -1))
+        x0 = xp.reshape(r @ flat, x.shape)
+        scatter = xp.einsum("bn,bnd->bd", r, (flat[None] - xp.reshape(x0, (len(x), 1, -1))) ** 2)
+        return Pred(x0, (x - at * x0) / st, xp.reshape(scatter, x.shape))
+
+
+def _softmax(xp, logits):
+    e = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+    return e / xp.sum(e, axis=1, keepdims=True)
+
+
+def _responsibilities(xp, logits, label):
+    """(B, K) posterior probabilities of the components; a label k < K leaves component k alone."""
+    if label is not None:
+        k = logits.shape[1]
+        label = xp.asarray(label)[:, None]
+        logits = xp.where((label == k) | (label == xp.arange(k)[None]), logits, -xp.inf)
+    return _softmax(xp, logits)
+
+
+def gaussian(process, mean=0.0, std=1.0) -> Gaussian:
+    """Exact denoiser, posterior variance and flow map of N(mean, std^2) data."""
+    return Gaussian(process, mean, std)
+
+
+def mixture(process, means, stds, weights=None) -> Mixture:
+    """Exact denoiser and posterior variance of a Gaussian mixture; equal weights unless given."""
+    xp = namespace(means)
+    means, stds = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
+    weights = xp.ones(len(means)) if weights is None else xp.asarray(weights) * 1.0
+    return Mixture(process, means, stds, weights / xp.sum(weights))
+
+
+def dataset(process, images, labels=None) -> Finite:
+    """Exact denoiser and posterior variance of the uniform law on a finite set of images (N, ...)."""
+    return Finite(process, images, labels, 0 if labels is None else int(jax.numpy.max(labels)) + 1)

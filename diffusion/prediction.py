@@ -1,0 +1,112 @@
+"""What a network's raw output means: a linear target F = A x0 + B eps, decoded by one formula for every kind.
+
+With x = alpha x0 + sigma eps and det = alpha B - sigma A,
+
+    x0 = (B x - sigma F) / det        eps = (alpha F - A x) / det.
+
+det is bounded away from zero for v, velocity (linear path) and EDM outputs, which therefore never divide by alpha or
+sigma; eps-outputs divide by alpha and x0-outputs by sigma.
+"""
+
+from dataclasses import dataclass
+
+from diffusion.process import namespace
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The base of the family: subclasses give (A, B), and may scale the network's input or change its clock."""
+
+    def target(self, process, t):
+        """(A, B) of the target A x0 + B eps at time t."""
+        raise NotImplementedError
+
+    def input_scale(self, process, t):
+        """What x is multiplied by before the network sees it."""
+        return 1.0
+
+    def clock(self, process, t):
+        """The time as the network is told it."""
+        return t
+
+    def encode(self, process, t, x0, eps):
+        """The raw output that a perfect network would give for this pair; t broadcasts against x0."""
+        a, b = self.target(process, t)
+        return a * x0 + b * eps
+
+    def decode(self, process, t, x, raw):
+        """(x0, eps) from the raw output at (x, t); t broadcasts against x."""
+        a, b = self.target(process, t)
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        det = alpha * b - sigma * a
+        return (b * x - sigma * raw) / det, (alpha * raw - a * x) / det
+
+
+class _X0(Prediction):
+    """The clean image."""
+
+    def target(self, process, t):
+        return 1.0, 0.0
+
+
+class _Eps(Prediction):
+    """The noise (Ho et al. 2020, arXiv:2006.11239)."""
+
+    def target(self, process, t):
+        return 0.0, 1.0
+
+
+class _V(Prediction):
+    """v = alpha eps - sigma x0 (Salimans & Ho 2022, arXiv:2202.00512)."""
+
+    def target(self, process, t):
+        return -process.sigma(t), process.alpha(t)
+
+
+class _Velocity(Prediction):
+    """u = alpha' x0 + sigma' eps, the drift of the probability-flow ODE (arXiv:2209.03003)."""
+
+    def target(self, process, t):
+        return process.dalpha(t), process.dsigma(t)
+
+
+class _Score(Prediction):
+    """The gradient of log p_t(x), which is -eps / sigma (arXiv:2011.13456)."""
+
+    def target(self, process, t):
+        return 0.0, -1 / process.sigma(t)
+
+
+X0, EPS, V, VELOCITY, SCORE = _X0(), _Eps(), _V(), _Velocity(), _Score()
+
+
+@dataclass(frozen=True)
+class EDM(Prediction):
+    """The preconditioned F of Karras et al. 2022 (arXiv:2206.00364, table 1) for data of standard deviation sigma_data.
+
+    Stated for x = alpha x0 + sigma eps of any process; with n^2 = sigma^2 + alpha^2 sigma_data^2,
+    D = (alpha sigma_data^2 / n^2) x + (sigma sigma_data / n) F(x / n, -lam / 4), which is the table's row where
+    alpha = 1 and stays finite where alpha = 0.
+    """
+
+    sigma_data: float = 0.5
+
+    def _norm(self, process, t):
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        return namespace(alpha, sigma).sqrt(sigma**2 + (alpha * self.sigma_data) ** 2)
+
+    def target(self, process, t):
+        n = self._norm(process, t)
+        return process.sigma(t) / (self.sigma_data * n), -process.alpha(t) * self.sigma_data / n
+
+    def input_scale(self, process, t):
+        return 1 / self._norm(process, t)
+
+    def clock(self, process, t):
+        """c_noise = log(sigma/alpha) / 4, held within [-5, 5] where the process reaches alpha = 0 or sigma = 0."""
+        return namespace(t).clip(-process.lam(t) / 4, -5.0, 5.0)
+
+
+def edm(sigma_data=0.5):
+    """EDM preconditioning."""
+    return EDM(sigma_data)

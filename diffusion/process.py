@@ -1,0 +1,279 @@
+"""Forward processes x_t = alpha(t) x0 + sigma(t) eps, with t = 0 data and t = 1 noise.
+
+Every method takes Python floats, NumPy float64 arrays (host: tables) or JAX arrays (device: training) and answers in
+kind.  lam(t) = log(alpha/sigma) is the half log-SNR; it falls from data to noise.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+
+
+def namespace(*arrays):
+    """The array module of the first JAX or NumPy array among the arguments; NumPy where all are plain numbers."""
+    for a in arrays:
+        if hasattr(a, "__array_namespace__"):
+            return a.__array_namespace__()
+    return np
+
+
+@dataclass(frozen=True)
+class Process:
+    """The base of the family: subclasses give alpha, sigma, their derivatives in t, and the inverse of lam.
+
+    `ends` are the first and last time of a grid laid out in t, `snr_ends` those of a grid laid out in log-SNR or
+    sigma/alpha (finite there); where `ends` goes further than `snr_ends`, such a grid adds one last step to it.
+    """
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 1.0, 0.0
+
+    @property
+    def snr_ends(self) -> tuple[float, float]:
+        return self.ends
+
+    @property
+    def grid(self) -> str | None:
+        """The name of the grid that this process wants whatever the sampler's own default; None: no wish."""
+        return None
+
+    def alpha(self, t):
+        raise NotImplementedError
+
+    def sigma(self, t):
+        raise NotImplementedError
+
+    def dalpha(self, t):
+        """d alpha / dt."""
+        raise NotImplementedError
+
+    def dsigma(self, t):
+        """d sigma / dt."""
+        raise NotImplementedError
+
+    def time(self, lam):
+        """The t at which lam(t) is the given half log-SNR."""
+        raise NotImplementedError
+
+    def lam(self, t):
+        """Half log-SNR; +inf where sigma = 0, -inf where alpha = 0."""
+        xp = namespace(t)
+        with np.errstate(divide="ignore"):
+            return xp.log(self.alpha(t)) - xp.log(self.sigma(t))
+
+    def dlam(self, t):
+        """d lam / dt, negative; -inf where alpha or sigma is 0."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return self.dalpha(t) / self.alpha(t) - self.dsigma(t) / self.sigma(t)
+
+    def split_noise(self, t, s, eta):
+        """(kept, fresh) with kept^2 + fresh^2 = sigma_s^2: how the noise of x_s divides between the predicted eps and
+        fresh noise on a step t -> s.  fresh^2 = eta^2 times the posterior variance of DDPM (arXiv:2010.02502 eq. 16).
+
+        The root for `kept` is taken of the sum e^-2h + (1 - eta^2)(1 - e^-2h), never of a difference of variances.
+        """
+        h = self.lam(s) - self.lam(t)
+        gone = -np.expm1(-2 * h)
+        kept = np.sqrt(np.maximum(np.exp(-2 * h) + (1 - eta**2) * gone, 0.0))
+        return self.sigma(s) * kept, self.sigma(s) * np.sqrt(np.minimum(eta**2 * gone, 1.0))
+
+    def prior(self, key, t, shape):
+        """The initial state of one image at time t: N(0, sigma_t^2)."""
+        return self.sigma(t) * jax.random.normal(key, shape)
+
+
+@dataclass(frozen=True)
+class Linear(Process):
+    """The straight path of rectified flow: alpha = 1 - t, sigma = t (Liu et al. 2022, arXiv:2209.03003)."""
+
+    @property
+    def snr_ends(self):
+        return 1 - 1e-3, 1e-3
+
+    def alpha(self, t):
+        return 1 - t
+
+    def sigma(self, t):
+        return 1.0 * t
+
+    def dalpha(self, t):
+        return namespace(t).full_like(t, -1.0)
+
+    def dsigma(self, t):
+        return namespace(t).full_like(t, 1.0)
+
+    def time(self, lam):
+        return 1 / (1 + namespace(lam).exp(lam))
+
+
+@dataclass(frozen=True)
+class VP(Process):
+    """The variance-preserving process with a linear beta (Song et al. 2021, arXiv:2011.13456; DDPM's limit)."""
+
+    beta_min: float = 0.1
+    beta_max: float = 20.0
+    t_min: float = 1e-3
+
+    @property
+    def ends(self):
+        return 1.0, self.t_min
+
+    def _log_alpha(self, t):
+        return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
+
+    def alpha(self, t):
+        return namespace(t).exp(self._log_alpha(t))
+
+    def sigma(self, t):
+        xp = namespace(t)
+        return xp.sqrt(-xp.expm1(2 * self._log_alpha(t)))
+
+    def lam(self, t):
+        with np.errstate(divide="ignore"):
+            return self._log_alpha(t) - namespace(t).log(self.sigma(t))
+
+    def _beta(self, t):
+        return self.beta_min + t * (self.beta_max - self.beta_min)
+
+    def dalpha(self, t):
+        return -0.5 * self._beta(t) * self.alpha(t)
+
+    def dsigma(self, t):
+        return 0.5 * self._beta(t) * self.alpha(t) ** 2 / self.sigma(t)
+
+    def time(self, lam):
+        xp = namespace(lam)
+        span = self.beta_max - self.beta_min
+        area = 2 * span * xp.logaddexp(-2 * lam, 0.0 * lam)
+        # The quotient form of the quadratic formula: no cancellation at small t.
+        return area / ((xp.sqrt(self.beta_min**2 + area) + self.beta_min) * span)
+
+
+@dataclass(frozen=True)
+class Cosine(Process):
+    """alpha = cos, sigma = sin of an angle linear in t, |log-SNR| bounded (Hoogeboom et al. 2023, arXiv:2301.11093)."""
+
+    log_snr_max: float = 15.0
+
+    @cached_property
+    def _angles(self):
+        """The angle at t = 0 and its growth up to t = 1."""
+        low = float(np.arctan(np.exp(-0.5 * self.log_snr_max)))
+        return low, np.pi / 2 - 2 * low
+
+    def _angle(self, t):
+        low, span = self._angles
+        return low + span * t
+
+    def alpha(self, t):
+        return namespace(t).cos(self._angle(t))
+
+    def sigma(self, t):
+        return namespace(t).sin(self._angle(t))
+
+    def dalpha(self, t):
+        return -self._angles[1] * self.sigma(t)
+
+    def dsigma(self, t):
+        return self._angles[1] * self.alpha(t)
+
+    def time(self, lam):
+        xp = namespace(lam)
+        low, span = self._angles
+        return (xp.arctan(xp.exp(-lam)) - low) / span
+
+
+@dataclass(frozen=True)
+class VE(Process):
+    """alpha = 1, sigma = sigma_max t, so that Euler and Heun in t are those of EDM (Karras et al. 2022,
+    arXiv:2206.00364); `geometric` takes sigma_min (sigma_max/sigma_min)^t instead (Song et al. 2021).
+    """
+
+    sigma_min: float = 0.002
+    sigma_max: float = 80.0
+    geometric: bool = False
+
+    @property
+    def snr_ends(self):
+        return 1.0, 0.0 if self.geometric else self.sigma_min / self.sigma_max
+
+    @property
+    def grid(self):
+        return None if self.geometric else "karras"
+
+    @property
+    def _log_ratio(self):
+        return float(np.log(self.sigma_max / self.sigma_min))
+
+    def alpha(self, t):
+        return namespace(t).ones_like(1.0 * t)
+
+    def sigma(self, t):
+        if self.geometric:
+            return self.sigma_min * namespace(t).exp(self._log_ratio * t)
+        return self.sigma_max * t
+
+    def dalpha(self, t):
+        return namespace(t).zeros_like(1.0 * t)
+
+    def dsigma(self, t):
+        if self.geometric:
+            return self._log_ratio * self.sigma(t)
+        return namespace(t).full_like(1.0 * t, self.sigma_max)
+
+    def time(self, lam):
+        if self.geometric:
+            return -(lam + float(np.log(self.sigma_min))) / self._log_ratio
+        return namespace(lam).exp(-lam) / self.sigma_max
+
+
+@dataclass(frozen=True)
+class Shifted(Process):
+    """Another process with its time warped, t -> shift t / (1 + (shift - 1) t): more of the time is spent at high noise
+    for shift > 1.  On the linear path this is lam -> lam - log(shift) (Esser et al. 2024, arXiv:2403.03206).
+    """
+
+    process: Process = Linear()
+    shift: float = 3.0
+
+    def _warp(self, t):
+        return self.shift * t / (1 + (self.shift - 1) * t)
+
+    def _unwarp(self, t):
+        return t / (self.shift - (self.shift - 1) * t)
+
+    def _slope(self, t):
+        return self.shift / (1 + (self.shift - 1) * t) ** 2
+
+    @property
+    def ends(self):
+        return tuple(self._unwarp(t) for t in self.process.ends)
+
+    @property
+    def snr_ends(self):
+        return tuple(self._unwarp(t) for t in self.process.snr_ends)
+
+    @property
+    def grid(self):
+        return self.process.grid
+
+    def alpha(self, t):
+        return self.process.alpha(self._warp(t))
+
+    def sigma(self, t):
+        return self.process.sigma(self._warp(t))
+
+    def dalpha(self, t):
+        return self._slope(t) * self.process.dalpha(self._warp(t))
+
+    def dsigma(self, t):
+        return self._slope(t) * self.process.dsigma(self._warp(t))
+
+    def time(self, lam):
+        return self._unwarp(self.process.time(lam))
+
+    def prior(self, key, t, shape):
+        return self.process.prior(key, self._warp(t), shape)

@@ -1,0 +1,14 @@
+"""DDIM (Song et al. 2020, arXiv:2010.02502)."""
+
+from samplers.steps import steps
+from samplers.tableau import Row
+
+
+def ddim(process, grid, eta=0.0):
+    """x_s = alpha_s x0 + kept eps + fresh z, with kept^2 + fresh^2 = sigma_s^2 (eq. 12 and 16).
+
+    eta = 0 is deterministic (and is Euler's method in sigma/alpha), eta = 1 is DDPM.
+    """
+    for t, s in steps(grid):
+        kept, fresh = process.split_noise(t, s, eta)
+        yield Row(t, x0=process.alpha(s), eps=kept, noise=fresh, path=(t, s))

@@ -1,0 +1,171 @@
+"""The one loop that runs every table."""
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, over, predict_shape
+from samplers.tableau import Tableau, pad
+
+ROWS = 1024  # tables are padded to a multiple of this, so that all step counts share one compilation
+
+
+class Trajectory(NamedTuple):
+    """What happened at each row: the state going in and the clean image predicted there, (N, B, ...) each."""
+
+    x: jax.Array
+    x0: jax.Array
+
+
+class _Static(NamedTuple):
+    """What the loop is compiled for."""
+
+    shape: tuple
+    variance: bool
+    jumps: bool
+    noise: str
+    trajectory: bool
+
+
+def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False, noise="fresh"):
+    """Images of the given seeds, (B, *shape): the table run on the denoiser, in float32 (float64 under x64).
+
+    An image depends on its seed (a whole number below 2^32) and its row of `cond` alone, never on its batch.  `start`
+    (B, *shape) replaces the initial noise.  noise = "path" takes the noise of rows that name an increment of the
+    image's Brownian path from that path, so that step counts share it.  With `trajectory` the answer is
+    (images, Trajectory).
+
+    Raises ValueError, before anything is compiled, for a table that asks the denoiser for what it cannot answer.
+    """
+    if noise not in ("fresh", "path"):
+        raise ValueError(f"noise is 'fresh' or 'path', not {noise!r}")
+    _refuse_unanswerable(den, table)
+    rows = table.nfe
+    static = _Static(
+        tuple(shape), bool(table.spread.any() or (table.stretch != 1).any()), bool(np.isfinite(table.s).any()),
+        noise, trajectory,
+    )
+    if not trajectory:
+        table = pad(table, -(-rows // ROWS) * ROWS, table.history)
+    scale = 1.0 if np.isnan(table.start) else table.start / den.process.sigma(float(table.t[0]))
+    seeds = seeds if isinstance(seeds, jax.Array) else as_seeds(seeds)
+    return _run(static, den, table, np.int32(rows), np.float64(scale), seeds, cond, start)
+
+
+def as_seeds(seeds) -> np.ndarray:
+    """Seeds as uint32; ValueError for what is not a list of whole numbers in [0, 2^32)."""
+    seeds = np.asarray(list(seeds) if not isinstance(seeds, np.ndarray) else seeds)
+    if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
+        raise ValueError("seeds are one or more whole numbers from 0 to 2^32 - 1")
+    return seeds.astype(np.uint32)
+
+
+def draw_many(den, table, seeds, shape, *, cond=Cond(), batch=256, **options) -> np.ndarray:
+    """`draw` for more images than fit in memory at once, (B, *shape) on the host.
+
+    The last batch is filled up with repeats, so that there is one compilation; `options` as of `draw`.
+    """
+    seeds = as_seeds(seeds)
+    batch = min(batch, len(seeds))
+    images = []
+    for first in range(0, len(seeds), batch):
+        rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
+        part = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], cond)
+        images.append(np.asarray(draw(den, table, seeds[rows], shape, cond=part, **options)))
+    return np.concatenate(images)[: len(seeds)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _run(static, den, table, rows, scale, seeds, cond, start):
+    keys = jax.vmap(jax.random.key)(seeds)
+    dtype = jnp.zeros(()).dtype
+    table = jax.tree.map(lambda a: jnp.asarray(a, dtype), table)
+    x = start
+    if start is None:
+        first = jax.vmap(lambda key: den.process.prior(jax.random.fold_in(key, 0), table.t[0], static.shape))
+        x = scale * first(keys)
+    x = jnp.asarray(x, dtype)
+    expected = predict_shape(den, x, table.t[0], None, cond)
+    if static.variance:
+        _refuse_unknown_variance(expected)
+    memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
+    past = (jnp.zeros_like(x),) * table.past.shape[1]
+    step = partial(_row, static, den, cond, table, keys)
+    if static.trajectory:
+        (x, _, _), seen = jax.lax.scan(step, (x, past, memory), jnp.arange(table.t.shape[0]))
+        return x, Trajectory(*seen)
+    return jax.lax.fori_loop(0, rows, lambda i, carry: step(carry, i)[0], (x, past, memory))[0]
+
+
+def _row(static, den, cond, table: Tableau, keys, carry, i):
+    """One row of the table: the network call, then the update that `Row` states."""
+    x, past, memory = carry
+    t, s = table.t[i], table.s[i]
+    s = jnp.where(jnp.isnan(s), t, s) if static.jumps else None
+    pred = den(x, t, s, cond._replace(memory=memory))
+    new = table.x[i] * x + table.x0[i] * pred.x0 + table.eps[i] * pred.eps
+    for j, m in enumerate(past):
+        new = new + table.past[i, j] * m
+    sd = table.noise[i]
+    if static.variance:
+        stretched = 1.0 if pred.range is None else table.stretch[i] ** (2 * pred.range)
+        spread = 0.0 if pred.var is None else jnp.minimum(table.spread[i] ** 2 * pred.var, table.cap[i])
+        sd = jnp.sqrt(sd**2 * stretched + spread)
+    quiet = (table.noise[i] == 0) & (table.spread[i] == 0)
+    new = jax.lax.cond(quiet, lambda: new, lambda: new + sd * _noise(static, table, keys, i, x))
+    if past:
+        past = (table.keep[i, 0] * pred.x0 + table.keep[i, 1] * pred.eps, *past[:-1])
+    return (new, past, pred.memory), ((x, pred.x0) if static.trajectory else None)
+
+
+def _noise(static, table, keys, i, x):
+    """Standard normal noise of row i, one key an image."""
+    fresh = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i + 1), static.shape, x.dtype))
+    if static.noise == "fresh":
+        return fresh(keys)
+    path = table.path[i]
+    return jax.lax.cond(jnp.isnan(path[0]), lambda: fresh(keys), lambda: _increments(static, path, keys, x))
+
+
+def _increments(static, path, keys, x):
+    """The increment of each image's Brownian path over [path[1], path[0]], a part of [0, 1], at unit variance."""
+    import diffrax  # here: it costs a second to import, and only this option needs it
+
+    low, high = jnp.min(path), jnp.max(path)
+
+    def increment(key):
+        image = jax.ShapeDtypeStruct(static.shape, x.dtype)
+        tree = diffrax.VirtualBrownianTree(0.0, 1.0, tol=2**-16, shape=image, key=jax.random.fold_in(key, 1))
+        return tree.evaluate(low, high)
+
+    return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
+
+
+def _refuse_unanswerable(den, table):
+    jumps = np.isfinite(table.s)
+    asked = set()
+    if not jumps.all():
+        asked.add(INSTANT)
+    if jumps.any():
+        asked.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.answers else JUMP)
+    if missing := asked - den.answers:
+        raise ValueError(
+            f"this sampler asks for {', '.join(sorted(missing))} predictions, and the model learned only "
+            f"{', '.join(sorted(den.answers))}: choose another sampler, or a model trained for it"
+        )
+    if not den.consistent and (table.x.any() or table.past.any()):
+        raise ValueError(
+            "a lever of this model breaks alpha x0 + sigma eps = x, so only samplers of the ddim form can be used "
+            "(ddim, ddpm)"
+        )
+
+
+def _refuse_unknown_variance(expected):
+    if expected.var is None and expected.range is None:
+        raise ValueError(
+            "this sampler needs the variance of x0 given x_t, and the model does not estimate it: measure it with "
+            "`fewstep calibrate`, or choose another sampler"
+        )

@@ -1,0 +1,70 @@
+"""Euler's and Heun's methods in t on the probability-flow ODE, and Euler-Maruyama on the reverse SDE."""
+
+import numpy as np
+
+from samplers.steps import steps
+from samplers.tableau import Row
+
+
+def euler(process, grid):
+    """x_s = x + (s - t) u with u = alpha' x0 + sigma' eps.  DDIM exactly where alpha and sigma are affine in t."""
+    for t, s in steps(grid):
+        yield _to_data(process, t, s) or _euler(process, t, s)
+
+
+def heun(process, grid):
+    """Euler to s, then the mean of both slopes: 2 calls a step, 1 where the step ends at sigma = 0 or t = 0.
+
+    The second row undoes the first linearly (the slope is remembered), so no extra state is carried.  On VE this is
+    EDM's deterministic sampler (arXiv:2206.00364 algorithm 1).  Raises ValueError for a grid on which no step at all
+    would have its second call: that would be Euler's method.
+    """
+    pairs = steps(grid)
+    if not any(_has_slope(process, s) for _, s in pairs):
+        raise ValueError("heun needs two steps here: a single step to the data is Euler's, not Heun's")
+    for t, s in pairs:
+        if not _has_slope(process, s):
+            yield _to_data(process, t, s) or _euler(process, t, s)
+            continue
+        first, second, half = _slope(process, t), _slope(process, s), 0.5 * (s - t)
+        yield _euler(process, t, s)._replace(keep=first)
+        yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,))
+
+
+def classical(process, t):
+    """w = g^2 / 2 = -sigma^2 dlam/dt, the reverse SDE of Anderson and of Song et al. 2021."""
+    return -(process.sigma(t) ** 2) * process.dlam(t)
+
+
+def euler_maruyama(process, grid, w=classical):
+    """x_s = x + (s - t)(u - w score) + sqrt(2 w (t - s)) z, with score = -eps / sigma (arXiv:2011.13456).
+
+    Any w(process, t) >= 0 keeps the marginals.  `classical` is infinite where alpha = 0: start the grid below.
+    """
+    for t, s in steps(grid):
+        row = _to_data(process, t, s)
+        if row is None:
+            weight = w(process, t)
+            row = _euler(process, t, s)
+            drift = (s - t) * weight / process.sigma(t)
+            row = row._replace(eps=row.eps + drift, noise=np.sqrt(2 * weight * (t - s)), path=(t, s))
+        yield row
+
+
+def _has_slope(process, s):
+    return s > 0 and process.sigma(s) > 0
+
+
+def _slope(process, t):
+    """The coefficients of (x0, eps) in the velocity."""
+    return float(process.dalpha(t)), float(process.dsigma(t))
+
+
+def _euler(process, t, s):
+    a, b = _slope(process, t)
+    return Row(t, x=1.0, x0=(s - t) * a, eps=(s - t) * b)
+
+
+def _to_data(process, t, s):
+    """A step to sigma = 0 is the predicted clean image itself; None where the step is an ordinary one."""
+    return Row(t, x0=process.alpha(s)) if process.sigma(s) == 0 else None

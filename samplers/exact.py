@@ -1,0 +1,132 @@
+"""What a table does, computed in float64 without a network, noise or Monte Carlo.
+
+On Gaussian data every prediction is affine in the state, so a table moves means and covariances by a linear recursion;
+and its order of convergence is read off from an exact denoiser.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy.integrate import solve_ivp
+
+from diffusion import oracles
+from samplers.tableau import Tableau, tabulate
+
+
+class Moments(NamedTuple):
+    """Mean and variance per element, (d,) each."""
+
+    mean: np.ndarray
+    var: np.ndarray
+
+
+def moments(table: Tableau, process, mean, var, start: Moments | None = None) -> Moments:
+    """The exact mean and variance of the table's output on data N(mean, diag(var)), (d,) arrays.
+
+    For data of full covariance, pass its eigenvalues and the mean in its eigenbasis.  `start` is the law of the initial
+    state; by default that of the process's prior (or of Tableau.start), which the data's own x at t[0] only approaches.
+    """
+    mean, var = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(var, np.float64))
+    den = oracles.gaussian(process, mean, np.sqrt(var))
+    d, size = len(mean), 1 + table.history
+    if start is None:
+        std = process.sigma(table.t[0]) if np.isnan(table.start) else table.start
+        start = Moments(np.zeros(d), np.full(d, std**2))
+    center, cov = np.zeros((d, size)), np.zeros((d, size, size))  # of the state (x, M[0], M[1], ...)
+    center[:, 0], cov[:, 0, 0] = start
+    for i in range(table.nfe):
+        move, offset, noise = _affine(table, i, den, d, size)
+        center = np.einsum("dij,dj->di", move, center) + offset
+        cov = move @ cov @ move.transpose(0, 2, 1)
+        cov[:, 0, 0] += noise
+    return Moments(center[:, 0], cov[:, 0, 0])
+
+
+def _affine(table, i, den, d, size):
+    """Row i as (x, M) <- move (x, M) + offset, with the variance of the noise added to x."""
+    s = None if np.isnan(table.s[i]) else table.s[i]
+    pred = den(np.stack([np.zeros(d), np.ones(d)]), table.t[i], s)  # affine in x: two values give it
+    x0, eps = ((p[1] - p[0], p[0]) for p in (pred.x0, pred.eps))
+    move, offset = np.zeros((d, size, size)), np.zeros((d, size))
+    move[:, 0, 0] = table.x[i] + table.x0[i] * x0[0] + table.eps[i] * eps[0]
+    offset[:, 0] = table.x0[i] * x0[1] + table.eps[i] * eps[1]
+    if size > 1:
+        move[:, 0, 1:] = table.past[i]
+        move[:, 1, 0] = table.keep[i, 0] * x0[0] + table.keep[i, 1] * eps[0]
+        offset[:, 1] = table.keep[i, 0] * x0[1] + table.keep[i, 1] * eps[1]
+        move[:, np.arange(2, size), np.arange(1, size - 1)] = 1.0
+    return move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * pred.var[0], table.cap[i])
+
+
+def frechet(got: Moments, mean, var) -> float:
+    """Squared Frechet distance between the output N(got) and N(mean, var), summed over the elements."""
+    return float(np.sum((got.mean - mean) ** 2 + (np.sqrt(got.var) - np.sqrt(var)) ** 2))
+
+
+def follow(table: Tableau, den, x) -> np.ndarray:
+    """The end of a table without noise, run in float64 on the host from the state x (B, ...).
+
+    Raises ValueError for a table with noise.
+    """
+    if table.noise.any() or table.spread.any():
+        raise ValueError("only a table without noise can be followed")
+    past = [np.zeros_like(x)] * table.history
+    for i in range(table.nfe):
+        pred = den(x, table.t[i], None if np.isnan(table.s[i]) else table.s[i])
+        new = table.x[i] * x + table.x0[i] * pred.x0 + table.eps[i] * pred.eps
+        x = new + sum(c * m for c, m in zip(table.past[i], past, strict=True))
+        past = [table.keep[i, 0] * pred.x0 + table.keep[i, 1] * pred.eps, *past][: table.history]
+    return x
+
+
+LAM = (-2.0, 3.0)  # the range over which orders are measured
+
+
+def graded(steps, order):
+    """Half log-SNRs across LAM with steps of varying size h, about 1/steps of the range, of which the first is about
+    half h^(order/2) and the next ones double up to h.
+
+    A multistep method starts at first order; without the short first steps that start-up error hides orders above 2.
+    """
+    h = (LAM[1] - LAM[0]) / steps
+    lengths = [0.5 * min(h, h ** (order / 2))]
+    while 2 * lengths[-1] < h:
+        lengths.append(2 * lengths[-1])
+    u = np.concatenate([[0.0], np.cumsum([*lengths, *[h] * steps])])
+    u = u / u[-1]
+    return LAM[0] + (LAM[1] - LAM[0]) * (u + 0.15 * u * (1 - u))
+
+
+def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> float:
+    """The measured order of convergence: log2 of the error at `steps` over that at twice as many.
+
+    Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
+    Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order).
+    """
+    error = _weak_error if stochastic else _path_error
+    tables = (
+        tabulate(sampler(process, np.asarray(process.time(graded(k, claimed))), **options)) for k in (steps, 2 * steps)
+    )
+    coarse, fine = (error(table, process) for table in tables)
+    return float(np.log2(coarse / fine))
+
+
+def _path_error(table, process):
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    times = process.time(np.array(LAM))
+    (a0, a1), (s0, s1) = process.alpha(times), process.sigma(times)
+    x = np.linspace(-1.5, 1.5, 5) * np.hypot(a0, s0)
+
+    def slope(lam, y):  # d(x / sigma) / dlam = (alpha / sigma) D, algorithms.md 0.2
+        t = float(process.time(np.float64(lam)))
+        return np.exp(lam) * den((y * process.sigma(t))[:, None], t).x0[:, 0]
+
+    exact = s1 * solve_ivp(slope, LAM, x / s0, method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
+    return np.abs(follow(table, den, x[:, None])[:, 0] - exact).max() / np.hypot(a1, s1)
+
+
+def _weak_error(table, process, var=0.25):
+    times = process.time(np.array(LAM))
+    start, end = process.alpha(times) ** 2 * var + process.sigma(times) ** 2
+    got = moments(table, process, 0.0, var, start=Moments(np.zeros(1), np.array([start])))
+    return abs(float(got.var[0]) - end)

@@ -1,0 +1,69 @@
+"""The samplers and grids by name, and tables at a budget of network calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from samplers.ancestral import ddpm
+from samplers.ddim import ddim
+from samplers.euler import euler, euler_maruyama, heun
+from samplers.exponential import dpmpp_2m
+from samplers.grids import GRIDS
+from samplers.tableau import Tableau, tabulate
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """A sampler with what is known of it.  Called like the function itself: (process, grid, **options) -> rows."""
+
+    rows: Callable
+    order: int  # of convergence: of the mean path for deterministic samplers, weak for stochastic ones
+    grid: str  # the default grid
+    paper: str
+    calls: int = 1  # network calls a step (a step to sigma = 0 takes 1)
+    stochastic: bool = False
+    needs: frozenset = frozenset()  # of {"var", "range", "jump"}
+
+    @property
+    def name(self) -> str:
+        return self.rows.__name__
+
+    def __call__(self, process, grid, **options):
+        return self.rows(process, grid, **options)
+
+    def grid_for(self, process) -> str:
+        """The name of the grid it is drawn on unless another is asked for."""
+        return process.grid or self.grid
+
+
+SAMPLERS = {
+    sampler.name: sampler
+    for sampler in (
+        Sampler(ddpm, 1, "uniform", "Ho et al. 2020, arXiv:2006.11239", stochastic=True),
+        Sampler(ddim, 1, "uniform", "Song et al. 2020, arXiv:2010.02502"),
+        Sampler(euler, 1, "uniform", "Liu et al. 2022, arXiv:2209.03003"),
+        Sampler(heun, 2, "uniform", "Karras et al. 2022, arXiv:2206.00364", calls=2),
+        Sampler(dpmpp_2m, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
+        Sampler(euler_maruyama, 1, "log_snr", "Song et al. 2021, arXiv:2011.13456", stochastic=True),
+    )
+}
+
+
+def table_at(sampler, process, nfe, grid=None) -> Tableau:
+    """The sampler's table with the most steps that fit into `nfe` network calls.
+
+    sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the sampler's default.
+    Raises ValueError where no table fits (Heun in one call).
+    """
+    if nfe != int(nfe) or nfe < 1:
+        raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
+    grid = GRIDS[sampler.grid_for(process)] if grid is None else grid
+    reason = None
+    for steps in range(int(nfe), 0, -1):
+        try:
+            table = tabulate(sampler(process, grid(process, steps)))
+        except ValueError as error:
+            reason = error
+            continue
+        if table.nfe <= nfe:
+            return table
+    raise ValueError(f"no table of {nfe} network calls" + (f": {reason}" if reason else ""))

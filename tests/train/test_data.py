@@ -1,0 +1,407 @@
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from train.data import SOURCES, Batches, Split, digits, npz, points
+
+RNG = np.random.default_rng(0)
+BYTES = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
+LABELS = np.arange(40) % 10
+
+
+def saved(tmp_path, **arrays):
+    path = tmp_path / "set.npz"
+    np.savez(path, **arrays)
+    return path
+
+
+def message(call, error=ValueError):
+    """The text of the error, which must be one line and chained to nothing a user would be shown."""
+    with pytest.raises(error) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert caught.value.__cause__ is None
+    return text
+
+
+def with_value(array, index, value):
+    array = array.copy()
+    array[index] = value
+    return array
+
+
+def rows(images):
+    return sorted(map(bytes, images))
+
+
+def numbered(n):
+    """Split whose image i and label i both say i."""
+    return Split(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32))
+
+
+# --- sources
+
+
+@pytest.mark.parametrize(
+    "dataset",
+    [
+        pytest.param(lambda path: digits(), id="digits"),
+        pytest.param(lambda path: npz(path), id="npz"),
+        *(pytest.param(lambda path, kind=kind: points(kind), id=kind) for kind in ("moons", "checkerboard", "mixture")),
+    ],
+)
+def test_every_source_is_float32_in_the_box_split_the_same_way_again(dataset, tmp_path):
+    path = saved(tmp_path, images=BYTES, labels=LABELS)
+    first, again = dataset(path), dataset(path)
+    for split, same in [(first.train, again.train), (first.held_out, again.held_out)]:
+        assert split.images.dtype == np.float32
+        assert split.images.shape == (len(split), *first.shape)
+        assert np.abs(split.images).max() <= 1
+        np.testing.assert_array_equal(split.images, same.images)
+        if first.classes:
+            assert split.labels.dtype == np.int32
+            assert split.labels.shape == (len(split),)
+            assert set(split.labels) <= set(range(first.classes))
+            np.testing.assert_array_equal(split.labels, same.labels)
+        else:
+            assert split.labels is None
+
+
+def test_the_registry_holds_the_three_sources():
+    assert SOURCES == {"digits": digits, "npz": npz, "points": points}
+
+
+def test_importing_the_data_does_not_import_jax():
+    code = "import sys, train.data; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+# --- digits
+
+
+def test_digits_are_the_1797_images_of_ten_about_equal_classes():
+    data = digits()
+    assert (len(data.train), len(data.held_out), data.shape, data.classes) == (1297, 500, (8, 8, 1), 10)
+    counts = np.bincount(np.concatenate([data.train.labels, data.held_out.labels]), minlength=10)
+    assert counts.sum() == 1797
+    assert counts.min() >= 170
+    assert counts.max() <= 185
+    levels = np.unique(data.train.images)
+    np.testing.assert_array_equal(levels, np.arange(17, dtype=np.float32) / 8 - 1)
+
+
+def test_digits_look_like_digits():
+    data = digits()
+    means = np.stack([data.train.images[data.train.labels == c].mean(0).ravel() for c in range(10)])
+    distances = ((data.held_out.images.reshape(-1, 1, 64) - means) ** 2).sum(-1)
+    assert (distances.argmin(1) == data.held_out.labels).mean() > 0.85
+    zero, one = means[0].reshape(8, 8), means[1].reshape(8, 8)
+    assert zero[3:5, 3:5].mean() < -0.5  # a hole in the middle, upright images: a one is a column
+    assert one[:, 3:5].mean() > 0.3
+
+
+def test_splits_are_disjoint_complete_and_move_with_the_seed():
+    train, held_out = digits(seed=1).train, digits(seed=1).held_out
+    everything = rows(np.concatenate([train.images, held_out.images]))
+    assert everything == rows(np.concatenate([digits().train.images, digits().held_out.images]))
+    assert len(set(everything)) == 1797  # no digit occurs twice, so equal multisets mean disjoint parts
+    assert not np.array_equal(held_out.images, digits().held_out.images)
+
+
+# --- npz
+
+
+def test_bytes_become_x_over_127_5_minus_1_with_labels_kept_beside_their_images(tmp_path):
+    images = np.repeat(np.arange(40, dtype=np.uint8) * 6, 12).reshape(40, 4, 3)
+    data = npz(saved(tmp_path, images=images, labels=np.arange(40)), held_out=0.25)
+    assert (data.name, data.shape, data.classes) == ("set", (4, 3, 1), 40)
+    assert (len(data.train), len(data.held_out)) == (30, 10)
+    for split in (data.train, data.held_out):
+        assert split.images[:, 0, 0, 0] == pytest.approx(split.labels * 6 / 127.5 - 1, abs=1e-6)
+    assert sorted([*data.train.labels, *data.held_out.labels]) == list(range(40))
+    ends = npz(saved(tmp_path, images=np.tile(np.array([[0], [255]], np.uint8), (5, 1))))
+    assert set(ends.train.images.ravel()) == {-1, 1}
+
+
+@pytest.mark.parametrize(("shape", "seen"), [((4, 3), (4, 3, 1)), ((4, 3, 2), (4, 3, 2)), ((7,), (7,))])
+@pytest.mark.parametrize("dtype", ["uint8", "float16", "float32", "float64", ">f4"])
+def test_images_of_rank_2_3_and_4(tmp_path, shape, seen, dtype):
+    images = np.ones((10, *shape), dtype)
+    data = npz(saved(tmp_path, images=images))
+    assert data.shape == seen
+    assert data.classes == 0
+    assert data.train.labels is None
+    assert data.train.images.dtype == np.dtype("float32")
+
+
+def test_floats_in_the_box_are_taken_as_they_are_and_rounding_is_clipped(tmp_path):
+    images = RNG.uniform(-1, 1, (20, 3))
+    images[4] = [1 + 5e-7, -1 - 5e-7, 0]
+    data = npz(saved(tmp_path, images=images))
+    values = np.concatenate([data.train.images, data.held_out.images])
+    assert np.sort(values, None) == pytest.approx(np.sort(images, None), abs=1e-6)
+    assert np.abs(values).max() == 1
+
+
+@pytest.mark.parametrize(("held_out", "count"), [(0.1, 4), (0.5, 20), (7, 7), (np.int64(3), 3), (39, 39)])
+def test_held_out_is_a_fraction_or_a_count(tmp_path, held_out, count):
+    data = npz(saved(tmp_path, images=BYTES, labels=LABELS), held_out=held_out)
+    assert (len(data.held_out), len(data.train)) == (count, 40 - count)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("images", "labels", "held_out_images", "held_out_labels"),
+        ("train_images", "train_labels", "test_images", "test_labels"),
+        ("x_train", "y_train", "x_test", "y_test"),
+    ],
+)
+def test_a_file_with_its_own_held_out_part_is_not_split(tmp_path, names):
+    arrays = dict(zip(names, (BYTES[:30], LABELS[:30], BYTES[30:], LABELS[30:] + 2), strict=True))
+    data = npz(saved(tmp_path, **arrays))
+    np.testing.assert_allclose(data.train.images[..., 0], BYTES[:30] / 127.5 - 1, atol=1e-6)
+    np.testing.assert_array_equal(data.held_out.labels, LABELS[30:] + 2)
+    assert data.classes == 12  # the largest label of both parts
+    unlabelled = npz(saved(tmp_path, **{name: arrays[name] for name in names[::2]}))
+    assert unlabelled.classes == 0
+    assert len(npz(saved(tmp_path, **{names[0]: BYTES})).held_out) == 4
+
+
+def test_labels_may_skip_classes_and_classes_may_exceed_them(tmp_path):
+    path = saved(tmp_path, images=BYTES, labels=np.array([3, 900] * 20, np.uint16))
+    assert npz(path).classes == 901
+    assert npz(path, classes=1000).classes == 1000
+
+
+# Each damaged file in an otherwise good set, and what the message must contain.
+BAD_IMAGES = {
+    "bool": (BYTES > 9, ["bool", "uint8", "floats"]),
+    "int16": (BYTES.astype(np.int16), ["int16", "uint8", "floats"]),
+    "complex": (BYTES.astype(complex), ["complex128", "uint8"]),
+    "str": (BYTES.astype(str), ["<U3", "uint8"]),
+    "object": (BYTES.astype(object), ["object"]),
+    "scalar": (np.float32(0), ["shape ()", "(N, H, W)"]),
+    "rank 1": (BYTES[:, 0, 0], ["shape (40,)", "(N, d)"]),
+    "rank 5": (BYTES[:, None, None], ["shape (40, 1, 1, 6, 5)"]),
+    "none": (BYTES[:0], ["empty", "(0, 6, 5)"]),
+    "no pixels": (BYTES[:, :0], ["empty", "(40, 0, 5)"]),
+    "nan": (with_value(BYTES / 255, [7, 9], np.nan), ["60 NaN or infinite", "image 7"]),
+    "inf": (with_value(BYTES / 255, (11, 0, 0), -np.inf), ["1 NaN or infinite", "image 11"]),
+    "0..255": (with_value(BYTES / 255, (5, 2, 2), 254.0), ["0 to 254", "image 5", "images / 127.5 - 1"]),
+    "below": (with_value(BYTES / 255, (6, 1, 1), -1.5), ["-1.5 to 1", "[-1, 1]", "image 6", "np.clip"]),
+    "huge": (with_value(BYTES / 255, (6, 1, 1), 1e300), ["1e+300", "image 6"]),
+}
+BAD_LABELS = {
+    "length": (LABELS[:39], ["39 entries for 40 images"]),
+    "rank": (LABELS[:, None], ["shape (40, 1)", "(40,)"]),
+    "float": (LABELS / 1, ["float64", "integers"]),
+    "bool": (LABELS > 4, ["bool", "integers"]),
+    "object": (LABELS.astype(object), ["object"]),
+    "negative": (with_value(LABELS, 8, -1), ["out of range", "image 8 has label -1", "first class is 0"]),
+    "enormous": (with_value(LABELS, 9, 2**40), ["out of range", "image 9 has label 1099511627776"]),
+}
+
+
+@pytest.mark.parametrize("case", BAD_IMAGES)
+@pytest.mark.parametrize("name", ["images", "held_out_images"])
+def test_images_that_are_refused(tmp_path, case, name):
+    images, parts = BAD_IMAGES[case]
+    path = saved(tmp_path, **{"images": BYTES, "held_out_images": BYTES, name: images})
+    text = message(lambda: npz(path))
+    assert text.startswith(f"{path}: {name} ")
+    assert all(part in text for part in parts), text
+
+
+@pytest.mark.parametrize("case", BAD_LABELS)
+@pytest.mark.parametrize("name", ["train_labels", "test_labels"])
+def test_labels_that_are_refused(tmp_path, case, name):
+    labels, parts = BAD_LABELS[case]
+    good = {"train_images": BYTES, "train_labels": LABELS, "test_images": BYTES, "test_labels": LABELS}
+    path = saved(tmp_path, **{**good, name: labels})
+    text = message(lambda: npz(path))
+    assert text.startswith(f"{path}: {name} ")
+    assert all(part in text for part in parts), text
+
+
+def test_labels_beyond_the_classes_asked_for(tmp_path):
+    path = saved(tmp_path, images=BYTES, labels=with_value(LABELS.astype(np.uint8), 17, 12))
+    text = message(lambda: npz(path, classes=10))
+    assert f"{path}: labels out of range: image 17 has label 12, classes = 10" in text
+    assert "classes = 0" in message(lambda: npz(path, classes=0))
+    assert "no array labels, yet classes = 10" in message(lambda: npz(saved(tmp_path, images=BYTES), classes=10))
+
+
+def test_parts_that_do_not_match(tmp_path):
+    half = saved(tmp_path, images=BYTES, labels=LABELS, held_out_images=BYTES)
+    assert "only one of labels and held_out_labels" in message(lambda: npz(half))
+    shapes = saved(tmp_path, images=BYTES, held_out_images=BYTES[:, :5])
+    assert "(6, 5, 1) in images, (5, 5, 1) in held_out_images" in message(lambda: npz(shapes))
+
+
+def test_a_file_without_images_says_what_it_has(tmp_path):
+    text = message(lambda: npz(saved(tmp_path, pictures=BYTES, labels=LABELS)))
+    assert "no array images (it has pictures, labels)" in text
+    assert "no arrays" in message(lambda: npz(saved(tmp_path)))
+
+
+def test_a_missing_file_and_a_folder(tmp_path):
+    text = message(lambda: npz(tmp_path / "none.npz"), FileNotFoundError)
+    assert "none.npz: no such file" in text
+    assert str(tmp_path) in text
+    assert "is a folder" in message(lambda: npz(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("content", "part"),
+    [
+        (b"", "empty (0 bytes)"),
+        (b"not an archive at all", "not an .npz archive"),
+        (b"PK\x03\x04 cut", "truncated or damaged"),
+    ],
+)
+def test_files_that_are_no_archives(tmp_path, content, part):
+    path = tmp_path / "bad.npz"
+    path.write_bytes(content)
+    text = message(lambda: npz(path))
+    assert text.startswith(f"{path} ")
+    assert part in text
+    assert "np.savez" in text
+
+
+def test_a_truncated_or_damaged_archive_and_a_bare_array(tmp_path):
+    path = saved(tmp_path, images=BYTES)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert "truncated or damaged" in message(lambda: npz(path))
+    path.write_bytes(whole.replace(BYTES.tobytes()[:8], b"damaged!"))
+    assert f"{path}: images is truncated or damaged" in message(lambda: npz(path))
+    np.save(tmp_path / "bare.npy", BYTES)
+    assert "one bare array" in message(lambda: npz(tmp_path / "bare.npy"))
+
+
+@pytest.mark.parametrize(
+    ("held_out", "part"),
+    [
+        (0, "no held-out images"),
+        (-3, "no held-out images"),
+        (0.001, "no held-out images"),
+        (40, "no training images"),
+        (99, "no training images"),
+        (0.999, "no training images"),
+        (1.0, "neither a fraction"),
+        (0.0, "neither a fraction"),
+        (2.5, "neither a fraction"),
+        (float("nan"), "neither a fraction"),
+        ("0.1", "neither a fraction"),
+    ],
+)
+def test_a_held_out_part_that_cannot_be(tmp_path, held_out, part):
+    text = message(lambda: npz(saved(tmp_path, images=BYTES), held_out=held_out))
+    assert part in text
+    assert f"held_out = {held_out!r}" in text
+
+
+# --- points
+
+
+@pytest.mark.parametrize(("kind", "classes"), [("moons", 2), ("mixture", 8), ("checkerboard", 0)])
+def test_points_counts_and_classes(kind, classes):
+    data = points(kind, count=3000, held_out=400)
+    assert (data.name, len(data.train), len(data.held_out), data.shape) == (kind, 2600, 400, (2,))
+    assert data.classes == classes
+    assert not np.array_equal(data.train.images, points(kind, count=3000, held_out=400, seed=1).train.images)
+    if classes:
+        assert np.bincount(data.train.labels).min() > 0.8 * 2600 / classes
+
+
+def test_moons_without_noise_lie_on_their_half_circles():
+    data = points("moons", noise=0).train
+    xy, upper = data.images * 1.5 + (0.5, 0.25), data.labels == 0
+    np.testing.assert_allclose(np.hypot(*xy[upper].T), 1, atol=1e-6)
+    np.testing.assert_allclose(np.hypot(*(xy[~upper] - (1, 0.5)).T), 1, atol=1e-6)
+    assert xy[upper, 1].min() > -1e-6
+    assert xy[~upper, 1].max() < 0.5 + 1e-6
+
+
+def test_mixture_components_have_the_stated_mean_and_standard_deviation():
+    data, scale = points("mixture", noise=0.1).train, 1 / 1.4
+    for component, angle in enumerate(np.arange(8) * np.pi / 4):
+        xy = data.images[data.labels == component]
+        np.testing.assert_allclose(xy.mean(0), scale * np.array([np.cos(angle), np.sin(angle)]), atol=0.01)
+        np.testing.assert_allclose(xy.std(0), 0.1 * scale, rtol=0.1)
+
+
+def test_checkerboard_fills_every_other_square_evenly():
+    squares = np.floor((points("checkerboard").train.images + 1) * 2).astype(int)
+    counts = np.zeros((4, 4), int)
+    np.add.at(counts, tuple(squares.T.clip(0, 3)), 1)
+    dark = np.add.outer(np.arange(4), np.arange(4)) % 2 == 0
+    assert counts[~dark].sum() == 0
+    assert counts[dark].min() > 0.9 * 18_000 / 8
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.05, 2.0])
+@pytest.mark.parametrize("kind", ["moons", "mixture", "checkerboard"])
+def test_points_stay_in_the_box_whatever_the_noise(kind, noise):
+    assert np.abs(points(kind, noise=noise).train.images).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"kind": "moon"}, "'moon': did you mean 'moons'?"),
+        ({"kind": "chekerboard"}, "did you mean 'checkerboard'?"),
+        ({"count": 0}, "count = 0"),
+        ({"count": 2e4}, "count = 20000.0"),
+        ({"noise": -0.1}, "noise = -0.1"),
+        ({"noise": float("nan")}, "noise = nan"),
+        ({"count": 2000}, "held_out = 2000 of 2000 images leaves no training images"),
+    ],
+)
+def test_points_that_cannot_be(options, part):
+    assert part in message(lambda: points(**options))
+
+
+# --- batches
+
+
+def test_an_epoch_shows_every_image_once_less_the_remainder():
+    batches = Batches(numbered(103), 10)
+    assert batches.per_epoch == 10
+    epochs = [np.concatenate([batches.batch(10 * e + j).label for j in range(10)]) for e in range(3)]
+    assert all(len(set(epoch)) == 100 for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert set().union(*epochs) == set(range(103))  # each epoch drops others
+    exact = Batches(numbered(30), 10)
+    assert sorted(np.concatenate([exact.batch(k).label for k in range(3)])) == list(range(30))
+
+
+def test_batch_k_depends_on_seed_and_k_alone():
+    batches = Batches(numbered(50), 8, seed=3)
+    forward = [batches.batch(k) for k in range(40)]
+    fresh = Batches(numbered(50), 8, seed=3)
+    for k in np.random.default_rng(0).permutation(40):
+        np.testing.assert_array_equal(fresh.batch(k).image, forward[k].image)
+        np.testing.assert_array_equal(fresh.batch(k).label, forward[k].label)
+    assert not np.array_equal(Batches(numbered(50), 8, seed=4).batch(0).label, forward[0].label)
+
+
+def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
+    split = numbered(20)
+    batch = Batches(split, 20).batch(0)
+    assert batch.image.shape == (20, 1)
+    assert batch.image.dtype == np.float32
+    assert batch.label.dtype == np.int32
+    np.testing.assert_allclose(batch.image[:, 0] * 20, batch.label, atol=1e-5)
+    batch.image[:] = 7
+    assert split.images.max() < 1
+    assert Batches(Split(split.images), 4).batch(2).label is None
+
+
+def test_batches_that_cannot_be():
+    assert "batch size 21 exceeds the 20 images" in message(lambda: Batches(numbered(20), 21))
+    assert "batch size 0" in message(lambda: Batches(numbered(20), 0))

@@ -1,0 +1,64 @@
+"""What may be images or labels: each error names the array, the first image at fault, and what to do."""
+
+import numpy as np
+
+SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
+
+
+def as_images(array, where):
+    """Images of any accepted kind -> float32 (N, *shape) in [-1, 1].
+
+    uint8 becomes x / 127.5 - 1; floats must lie in [-1, 1] already.  (N, H, W) gains a channel axis, (N, H, W, C)
+    and (N, d) stay.  `where` opens the message of the ValueError raised for anything else.
+    """
+    if array.dtype != np.uint8 and array.dtype.kind != "f":
+        raise ValueError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
+    if array.ndim not in (2, 3, 4):
+        raise ValueError(f"{where} has shape {array.shape}: save (N, H, W), (N, H, W, C), or (N, d) for vectors")
+    if array.size == 0:
+        raise ValueError(f"{where} is empty, shape {array.shape}: save at least one image")
+    if array.dtype == np.uint8:
+        images = array / np.float32(127.5)
+        images -= 1
+    else:
+        _check_floats(array, where)
+        images = np.clip(array.astype(np.float32), -1, 1)
+    return images[..., None] if images.ndim == 3 else images
+
+
+def as_labels(array, where, count, classes=None):
+    """Integer labels -> int32 (count,), all >= 0 and, where `classes` is given, all < classes; ValueError otherwise."""
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{where} has dtype {array.dtype}: save integers, one class index for each image")
+    if array.ndim != 1:
+        raise ValueError(f"{where} has shape {array.shape}: save class indices of shape ({count},)")
+    if len(array) != count:
+        raise ValueError(f"{where} has {len(array)} entries for {count} images: save one label for each image")
+    limit = np.iinfo(np.int32).max if classes is None else classes
+    wrong = (array < 0) | (array >= limit)
+    if wrong.any():
+        first = int(wrong.argmax())
+        label, most = array[first], f"classes = {limit}: relabel, or raise classes"
+        known = "the first class is 0: relabel" if label < 0 else most
+        raise ValueError(f"{where} out of range: image {first} has label {label}, {known}")
+    return array.astype(np.int32)
+
+
+def _check_floats(array, where):
+    pixels = array.reshape(len(array), -1)
+    broken = ~np.isfinite(pixels)
+    if broken.any():
+        first = int(broken.any(axis=1).argmax())
+        raise ValueError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: drop it")
+    low, high = float(pixels.min()), float(pixels.max())
+    if low < -1 - SLACK or high > 1 + SLACK:
+        first = int((np.abs(pixels).max(axis=1) > 1 + SLACK).argmax())
+        raise ValueError(
+            f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1], first in image {first}: {_rescaling(low, high)}"
+        )
+
+
+def _rescaling(low, high):
+    if low >= 0 and high <= 255:
+        return "save images / 127.5 - 1 if 255 is white"
+    return "rescale before saving, as in 2 * (images - min) / (max - min) - 1, or clip with np.clip(images, -1, 1)"

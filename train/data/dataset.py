@@ -1,0 +1,60 @@
+"""A data set: images in [-1, 1], integer labels or none, and a part that training never sees."""
+
+import numbers
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """images (N, *shape) float32 in [-1, 1]; labels (N,) int32, or None when unlabelled.  len() is N."""
+
+    images: np.ndarray
+    labels: np.ndarray | None = None
+
+    def __len__(self):
+        return len(self.images)
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Two disjoint splits of one shape; labels lie in range(classes), and classes is 0 when there are none."""
+
+    name: str
+    train: Split
+    held_out: Split
+    classes: int
+
+    @property
+    def shape(self):
+        """Shape of one image: (H, W, C), or (d,) for vectors."""
+        return self.train.images.shape[1:]
+
+
+def partition(name, images, labels, classes, held_out, seed):
+    """Dataset whose held-out part is drawn without replacement by a permutation of `seed`.
+
+    held_out is a fraction in (0, 1) or a count of images; ValueError where either part would be empty.
+    """
+    count = _held_out_count(name, held_out, len(images))
+    order = np.random.default_rng(seed).permutation(len(images))
+
+    def pick(index):
+        return Split(images[index], None if labels is None else labels[index])
+
+    return Dataset(name, pick(order[count:]), pick(order[:count]), classes)
+
+
+def _held_out_count(name, held_out, n):
+    if isinstance(held_out, numbers.Integral):
+        count = int(held_out)
+    elif isinstance(held_out, numbers.Real) and 0 < held_out < 1:
+        count = round(held_out * n)
+    else:
+        raise ValueError(f"{name}: held_out = {held_out!r} is neither a fraction between 0 and 1 nor a whole number")
+    if count < 1:
+        raise ValueError(f"{name}: held_out = {held_out} of {n} images leaves no held-out images: ask for more")
+    if count >= n:
+        raise ValueError(f"{name}: held_out = {held_out} of {n} images leaves no training images: ask for fewer")
+    return count

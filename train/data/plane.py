@@ -1,0 +1,59 @@
+"""Point clouds of the plane, drawn on the spot: data whose distribution a plot shows whole."""
+
+import difflib
+import math
+import numbers
+
+import numpy as np
+
+from train.data.dataset import partition
+
+
+def points(kind="moons", count=20_000, held_out=2_000, noise=0.05, seed=0):
+    """`count` points of the plane, held_out of them held out: shape (2,), within [-1, 1].
+
+    moons           two half circles of radius 1, blurred; the label is the moon
+    mixture         eight Gaussians on a circle of radius 1; the label is the component
+    checkerboard    uniform on the dark squares of a 4 x 4 board, edges sharp whatever the noise; no labels
+
+    noise is the standard deviation of the blur in those radii, cut at 4 standard deviations so that one fixed scale
+    brings every point into the box.  ValueError for an unknown kind, a count or a noise that makes no sense.
+    """
+    if kind not in KINDS:
+        near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0)[0]
+        raise ValueError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
+    if not isinstance(count, numbers.Integral) or count < 2:
+        raise ValueError(f"points: count = {count}: ask for a whole number of points, at least 2")
+    if not 0 <= noise < math.inf:
+        raise ValueError(f"points: noise = {noise}: give a finite standard deviation, at least 0")
+    rng = np.random.default_rng(seed).spawn(1)[0]  # the split itself uses the seed's own stream
+    xy, labels, classes = KINDS[kind](rng, count, noise)
+    labels = None if labels is None else labels.astype(np.int32)
+    return partition(kind, xy.astype(np.float32), labels, classes, held_out, seed)
+
+
+def _blurred(rng, xy, noise, extent):
+    """Gaussian noise on points whose coordinates are at most `extent` in size, then the scale that fits the box."""
+    return (xy + noise * rng.standard_normal(xy.shape).clip(-4, 4)) / (extent + 4 * noise)
+
+
+def _moons(rng, count, noise):
+    moon = rng.integers(2, size=count)
+    angle, side = np.pi * rng.random(count), 1 - 2 * moon
+    xy = np.stack([moon + side * np.cos(angle), moon / 2 + side * np.sin(angle)], axis=1)
+    return _blurred(rng, xy - (0.5, 0.25), noise, extent=1.5), moon, 2
+
+
+def _mixture(rng, count, noise):
+    component = rng.integers(8, size=count)
+    angle = 2 * np.pi * component / 8
+    return _blurred(rng, np.stack([np.cos(angle), np.sin(angle)], axis=1), noise, extent=1), component, 8
+
+
+def _checkerboard(rng, count, noise):
+    column, half = rng.integers(4, size=count), rng.integers(2, size=count)
+    corner = np.stack([column, 2 * half + column % 2], axis=1)
+    return (corner + rng.random((count, 2))) / 2 - 1, None, 0
+
+
+KINDS = {"moons": _moons, "checkerboard": _checkerboard, "mixture": _mixture}

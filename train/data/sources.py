@@ -1,0 +1,71 @@
+"""Images on disk: the digits in this folder, and any .npz file."""
+
+import numbers
+from pathlib import Path
+
+import numpy as np
+
+from train.data.archive import open_npz, read_array
+from train.data.checks import as_images, as_labels
+from train.data.dataset import Dataset, Split, partition
+
+LAYOUTS = (  # names of images, labels, held-out images, held-out labels
+    ("images", "labels", "held_out_images", "held_out_labels"),
+    ("train_images", "train_labels", "test_images", "test_labels"),
+    ("x_train", "y_train", "x_test", "y_test"),
+)
+
+
+def digits(held_out=500, seed=0):
+    """1,797 handwritten digits (8, 8, 1), ten classes (Alpaydin & Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0)."""
+    with np.load(Path(__file__).with_name("digits.npz")) as archive:
+        images = archive["images"][..., None] / np.float32(8) - 1
+        labels = archive["labels"].astype(np.int32)
+    return partition("digits", images, labels, 10, held_out, seed)
+
+
+def npz(path, held_out=0.1, seed=0, classes=None):
+    """The images of a .npz file, in memory.
+
+    Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (becomes x / 127.5 - 1), or floats in
+                                     [-1, 1], taken as they are: floats in [0, 1] would stay there
+             labels                  (N,) class indices from 0, optional
+             held_out_images, held_out_labels      optional; where present nothing is split off and `held_out` is unused
+
+    The names train_images, train_labels, test_images, test_labels (Fashion-MNIST) and x_train, y_train, x_test,
+    y_test (Keras) are understood too; other arrays are never read.  held_out is a fraction below 1 or a count;
+    classes defaults to the largest label + 1.  FileNotFoundError or ValueError name the file, the array and the fix.
+    """
+    path = Path(path).expanduser()
+    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
+        raise ValueError(f"classes = {classes}: give the number of classes, a whole number, or leave it out")
+    with open_npz(path) as archive:
+        names = next((names for names in LAYOUTS if names[0] in archive), None)
+        if names is None:
+            found = ", ".join(archive.files[:8]) or "no arrays"
+            raise ValueError(f"{path} has no array images (it has {found}): save them under that name")
+        train = _read_split(archive, path, *names[:2], classes)
+        test = _read_split(archive, path, *names[2:], classes) if names[2] in archive else None
+    if classes is not None and train.labels is None:
+        raise ValueError(f"{path} has no array {names[1]}, yet classes = {classes}: save labels or leave classes out")
+    if test is None:
+        return partition(path.stem, train.images, train.labels, _classes(classes, train), held_out, seed)
+    if (train.labels is None) != (test.labels is None):
+        raise ValueError(f"{path} has only one of {names[1]} and {names[3]}: save both or neither")
+    if train.images.shape[1:] != test.images.shape[1:]:
+        shapes = f"{train.images.shape[1:]} in {names[0]}, {test.images.shape[1:]} in {names[2]}"
+        raise ValueError(f"{path} has images of two shapes, {shapes}: save one shape")
+    return Dataset(path.stem, train, test, _classes(classes, train, test))
+
+
+def _read_split(archive, path, images, labels, classes):
+    array = as_images(read_array(archive, images, path), f"{path}: {images}")
+    if labels not in archive:
+        return Split(array)
+    return Split(array, as_labels(read_array(archive, labels, path), f"{path}: {labels}", len(array), classes))
+
+
+def _classes(classes, *splits):
+    if splits[0].labels is None:
+        return 0
+    return int(classes or max(split.labels.max() for split in splits) + 1)
