@@ -3,7 +3,7 @@
 from diffusion import oracles
 from diffusion.denoiser import Cond, Denoiser, Model, Pred
 from diffusion.levers import LEVERS, cfg, clip_x0
-from diffusion.prediction import EPS, SCORE, V, VELOCITY, X0, edm
+from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
 
 __all__ = [

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, over, predict_shape
+from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, predict_shape
 from samplers.tableau import Tableau, pad
 
 ROWS = 1024  # tables are padded to a multiple of this, so that all step counts share one compilation

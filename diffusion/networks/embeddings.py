@@ -1,0 +1,47 @@
+"""What a network is told besides its input: time, class and size of a jump, as one vector an image."""
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from diffusion.networks.initializers import unit
+from diffusion.networks.layers import Linear
+
+FEATURES = 64
+# Radians per unit of time.  The slowest wave does not repeat within [-5, 5], the range of EDM's c_noise; the fastest
+# turns by 0.26 over 1e-3, the smallest time of VP.  Faster ones would only amplify derivatives with respect to time.
+SLOWEST, FASTEST = 0.25, 256.0
+
+
+def sinusoids(t):
+    """t (B,), any real numbers -> (B, FEATURES): cosines and sines at geometric frequencies (arXiv:1706.03762 3.5)."""
+    frequencies = np.geomspace(SLOWEST, FASTEST, FEATURES // 2, dtype=np.float32)
+    angles = jnp.asarray(t, jnp.float32)[:, None] * frequencies
+    return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=-1)
+
+
+class Conditioning(nnx.Module):
+    """Time, class and size of a jump, each embedded, summed, and mixed by one more layer; in float32."""
+
+    def __init__(self, classes, width, jumps, *, rngs):
+        self.classes = classes
+        self.time = Linear(FEATURES, width, rngs=rngs)
+        self.jump = Linear(FEATURES, width, use_bias=False, rngs=rngs) if jumps else None
+        self.label = nnx.Embed(classes + 1, width, embedding_init=unit, rngs=rngs) if classes else None
+        self.mix = Linear(width, width, rngs=rngs)
+
+    def __call__(self, batch, t, d, label):
+        """t and d numbers or (batch,), label (batch,) int -> (batch, width).
+
+        d None is 0 and label None the null class.  ValueError when told something it was not built to hear.
+        """
+        if d is not None and self.jump is None:
+            raise ValueError("this network does not know jumps: build it with jumps=True, or leave d None")
+        if label is not None and self.label is None:
+            raise ValueError("this network does not know labels: build it with classes > 0, or leave cond.label None")
+        h = self.time(sinusoids(jnp.broadcast_to(t, (batch,))))
+        if self.jump is not None:
+            h += self.jump(sinusoids(jnp.broadcast_to(0.0 if d is None else d, (batch,))))
+        if self.label is not None:
+            h += self.label(jnp.full((batch,), self.classes) if label is None else label)
+        return nnx.silu(self.mix(nnx.silu(h)))

@@ -1,0 +1,50 @@
+"""A module split once into a static function and a dict of arrays, so that jax.jit sees arrays and one hash."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import jax
+from flax import nnx
+
+
+@dataclass(frozen=True)
+class Apply:
+    """A network without its parameters; equal, and of equal hash, for every build of the same network."""
+
+    graph: nnx.GraphDef
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        """The output of the network with these parameters, of the shape of x, in float32."""
+        return nnx.merge(self.graph, params)(x, t, d, cond, key)
+
+    @cached_property
+    def _hash(self):
+        return hash(self.graph)
+
+    # The hash of a graph walks every module; jit asks for it at every call.
+    def __hash__(self):
+        return self._hash
+
+
+def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
+    """(apply, params) of a module all of whose state is parameters; params is nested dicts of arrays.
+
+    Members of a list have integer keys.  A checkpoint restored without a target returns them as strings, which Apply
+    would put in alphabetical order: restore into `abstract`.  ValueError if the module holds other state (random keys).
+    """
+    graph, params = nnx.split(module, nnx.Param)
+    return Apply(graph), nnx.to_pure_dict(params)
+
+
+def abstract(build: Callable[[], nnx.Module]) -> tuple[Apply, dict[str, Any]]:
+    """`split` of what build() would make, with jax.ShapeDtypeStruct leaves: nothing is computed."""
+    return split(nnx.eval_shape(build))
+
+
+def init(build: Callable[[], nnx.Module], shardings=None) -> tuple[Apply, dict[str, Any]]:
+    """`split` of build(); with shardings (the structure of params), each device computes only the part it holds."""
+    if shardings is None:
+        return split(build())
+    return abstract(build)[0], jax.jit(lambda: split(build())[1], out_shardings=shardings)()

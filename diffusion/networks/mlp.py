@@ -1,0 +1,49 @@
+"""Residual multilayer perceptron for points (B, d)."""
+
+import jax.numpy as jnp
+from flax import nnx
+
+from diffusion.networks.embeddings import Conditioning
+from diffusion.networks.layers import ZEROS, Linear
+
+
+class Block(nnx.Module):
+    """x plus two dense layers of x, the second zero at the start; the embedding scales and shifts between them."""
+
+    def __init__(self, width, dtype, *, rngs):
+        self.first = Linear(width, width, dtype=dtype, rngs=rngs)
+        self.modulation = Linear(width, 2 * width, rngs=rngs)
+        self.last = Linear(width, width, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, embedding):
+        scale, shift = jnp.split(self.modulation(embedding).astype(x.dtype), 2, axis=-1)
+        return x + self.last(nnx.silu(self.first(x) * (1 + scale) + shift))
+
+
+class MLP(nnx.Module):
+    """Predicts an array of the shape of points, in float32; without normalisation, so that size is not forgotten.
+
+    shape = (d,).  dtype is that of the computation; parameters are float32.
+    """
+
+    def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, dtype="float32", *, rngs):
+        (features,) = shape
+        dtype = jnp.dtype(dtype)
+        self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)
+        self.stem = Linear(features, width, dtype=dtype, rngs=rngs)
+        self.blocks = nnx.List([Block(width, dtype, rngs=rngs) for _ in range(depth)])
+        self.head = Linear(width, features, kernel_init=ZEROS, rngs=rngs)
+
+    def __call__(self, x, t, d, cond, key=None):
+        """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32; of cond, label (B,) is read.
+
+        There is no dropout: key is ignored.  ValueError for labels or jumps the network was not built for, and for
+        cond.skip.
+        """
+        if cond.skip is not None:
+            raise ValueError("an MLP has no skips to multiply: leave cond.skip None, or use a UNet")
+        embedding = self.conditioning(len(x), t, d, cond.label)
+        h = self.stem(x)
+        for block in self.blocks:
+            h = block(h, embedding)
+        return self.head(h.astype(jnp.float32))

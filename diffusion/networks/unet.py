@@ -1,0 +1,98 @@
+"""U-Net for images, in the manner of Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
+
+from functools import partial
+from itertools import pairwise, repeat
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from diffusion.networks.embeddings import Conditioning
+from diffusion.networks.layers import ZEROS, Block, Conv, GroupNorm, Linear
+
+
+def _check_divisible(height, width, levels):
+    step = 2 ** (levels - 1)
+    if height % step or width % step:
+        raise ValueError(f"a U-Net of {levels} levels halves the image {levels - 1} times: {height}x{width} must be "
+                         f"divisible by {step}")
+
+
+def _halved(x):
+    """(B, H, W, C) -> (B, H/2, W/2, 4C): each 2x2 patch becomes one pixel."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // 2, 2, w // 2, 2, c).swapaxes(2, 3).reshape(b, h // 2, w // 2, 4 * c)
+
+
+def _doubled(x):
+    """(B, H, W, C) -> (B, 2H, 2W, C) by nearest neighbour."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
+
+
+class UNet(nnx.Module):
+    """Predicts an array of the shape of an image, in float32.
+
+    shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else ValueError; other H and W may be given when it is
+    called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
+    Self-attention runs where the smaller side of shape, halved i times, is in `attention`, and in the middle if the last
+    level is among them.  dtype is that of the computation; parameters are float32.
+    """
+
+    def __init__(
+        self, shape, classes=0, base=32, mult=(1, 2), blocks=2, attention=(4,), jumps=False, dropout=0.0, dtype="float32",
+        *, rngs,
+    ):
+        height, width, channels = shape
+        self.levels, self.blocks = len(mult), 2 + len(mult) * (2 * blocks + 1)
+        _check_divisible(height, width, self.levels)
+        layer = {"dtype": jnp.dtype(dtype), "rngs": rngs}
+        block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
+
+        def stage(inputs, out, attend):
+            return nnx.List([block(channels, out, attend=attend) for channels in inputs])
+
+        outs = [base * m for m in mult]
+        attend = [min(height, width) >> level in attention for level in range(self.levels)]
+        stages = list(zip([base, *outs[:-1]], outs, attend, strict=True))
+        self.conditioning = Conditioning(classes, 4 * base, jumps, rngs=rngs)
+        self.stem = Conv(channels, base, **layer)
+        self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, a) for into, out, a in stages])
+        self.shrink = nnx.List([Linear(4 * c, c, **layer) for c in outs[:-1]])
+        self.middle = nnx.List([block(outs[-1], outs[-1], attend=a) for a in (attend[-1], False)])
+        self.up = nnx.List([stage([2 * out] * blocks + [out + into], out, a) for into, out, a in stages])
+        self.grow = nnx.List([Conv(c, above, **layer) for above, c in pairwise(outs)])
+        self.norm = GroupNorm(outs[0])
+        self.head = Conv(outs[0], channels, kernel_init=ZEROS, rngs=rngs)
+
+    def __call__(self, x, t, d, cond, key=None):
+        """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32.
+
+        Of cond, label (B,) and skip (B, levels) are read: column 0 of skip multiplies the skips of the innermost level,
+        the last column those of full resolution.  key None: no dropout.  ValueError for labels or jumps the network was
+        not built for, and for another number of columns.
+        """
+        batch, height, width, _ = x.shape
+        _check_divisible(height, width, self.levels)
+        if cond.skip is not None and jnp.shape(cond.skip)[-1] != self.levels:
+            raise ValueError(f"cond.skip has shape {jnp.shape(cond.skip)}: it needs one column for each of {self.levels} levels")
+        embedding = self.conditioning(batch, t, d, cond.label)
+        keys = repeat(None) if key is None else iter(jax.random.split(key, self.blocks))
+        h = self.stem(x)
+        skips = [h]
+        for level, stage in enumerate(self.down):
+            if level:
+                skips.append(h := self.shrink[level - 1](_halved(h)))
+            for block in stage:
+                skips.append(h := block(h, embedding, next(keys)))
+        for block in self.middle:
+            h = block(h, embedding, next(keys))
+        for level, stage in reversed(list(enumerate(self.up))):
+            for block in stage:
+                skip = skips.pop()
+                if cond.skip is not None:
+                    skip *= cond.skip[:, self.levels - 1 - level, None, None, None].astype(skip.dtype)
+                h = block(jnp.concatenate([h, skip], axis=-1), embedding, next(keys))
+            if level:
+                h = _doubled(self.grow[level - 1](h))
+        return self.head(nnx.silu(self.norm(h.astype(jnp.float32))))

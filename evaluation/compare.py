@@ -1,0 +1,95 @@
+"""Samplers against budgets of network calls: the same seeds through every table, distances to held-out images."""
+
+import time
+from itertools import product
+from typing import NamedTuple
+
+import numpy as np
+
+from diffusion import Cond
+from evaluation.comparison import Cell, Comparison
+from evaluation.distances import DISTANCES, bootstrap
+from evaluation.features import pixels
+from samplers import Tableau, draw_many, table_at
+from samplers.cost import passes
+from samplers.tableau import pad
+from train.pictures import to_uint8
+
+SHOWN = 8  # seeds shown side by side
+
+
+class _Entry(NamedTuple):
+    place: int  # among all pairs, the blank ones included
+    sampler: str
+    grid: str
+    budget: int
+    table: Tableau
+
+
+def compare(runs, samplers, budgets, *, count=500, seed=0, levers=None, batch=250, progress=None, **about) -> Comparison:
+    """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
+
+    Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
+    out.  `levers`: {text: lever}, innermost first.  `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment, ...) goes into the result.
+    Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
+    """
+    if len({run.shape for run in runs}) > 1:
+        raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
+    cells, floors, previews = [], {}, {}
+    seeds = np.arange(seed, seed + count)
+    size = len(samplers) * len(budgets)
+    for r, run in enumerate(runs):
+        den = run.denoiser
+        for lever in (levers or {}).values():
+            den = lever(den)
+        entries = _entries(samplers, budgets, den.process)
+        train, held_out = run.data.train, pixels(run.data.held_out.images)
+        cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
+        floors[run.name] = _distances(pixels(train.images[:count]), held_out)
+        history = max(entry.table.history for entry in entries)
+
+        def drawn(table, den=den, shape=run.shape, cond=cond, history=history):
+            return draw_many(den, pad(table, table.nfe, history), seeds, shape, cond=cond, batch=batch)
+
+        drawn(min((entry.table for entry in entries), key=lambda table: table.nfe))  # compiles
+        for entry in entries:
+            begin = time.perf_counter()
+            images = drawn(entry.table)
+            spent = 1e3 * (time.perf_counter() - begin) / count
+            measured = _distances(pixels(images), held_out)
+            cost = passes(den, entry.table)
+            cells.append(
+                Cell(run.name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured)
+            )
+            previews[run.name, entry.sampler, entry.budget] = _shown(images)
+            if progress:
+                progress(r * size + entry.place + 1, f"{entry.sampler} at {entry.budget}")
+    names = [run.name for run in runs], [sampler.name for sampler in samplers]
+    return Comparison(
+        runs=names[0], samplers=names[1], budgets=list(budgets), cells=cells, floors=floors, count=count, seed=seed,
+        levers=tuple(levers or ()), previews=previews, **about,
+    )  # fmt: skip
+
+
+def _entries(samplers, budgets, process):
+    """Every (sampler, budget) that has a table."""
+    entries, refusal = [], None
+    for place, (sampler, budget) in enumerate(product(samplers, budgets)):
+        try:
+            table = table_at(sampler, process, budget)
+        except ValueError as error:
+            refusal = error
+            continue
+        entries.append(_Entry(place, sampler.name, sampler.grid_for(process), budget, table))
+    if not entries:
+        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+    return entries
+
+
+def _distances(features, held_out):
+    """Every distance with its interval, named after the features."""
+    return {f"{name}-pixels": bootstrap(distance, features, held_out) for name, distance in DISTANCES.items()}
+
+
+def _shown(images):
+    return to_uint8(images[:SHOWN]) if images.ndim == 4 else images

@@ -1,0 +1,35 @@
+"""Settings that make JAX faster on CPUs, applied before JAX starts: by the command line, the tests and the benchmarks,
+never by importing the library.
+
+What they are worth on the network of configs/digits is measured by benchmarks/cpu_settings.py.
+"""
+
+import ctypes
+import os
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+# Convolutions leave YNNPACK, which runs them on one core, for Eigen, which uses all.  An unknown flag aborts the
+# process, so it is set only for the versions of jaxlib in which it was seen to exist and help.
+_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+_KNOWN = ("0.10.",)
+
+# Large temporary buffers stay in the process instead of going back to the system, and coming back as page faults, at
+# every call: MMAP_MAX = 0, TRIM_THRESHOLD = never, TOP_PAD = 64 MB, ARENA_MAX = 1.
+_MALLOPT = ((-4, 0), (-1, -1), (-2, 64 << 20), (-8, 1))
+
+
+def tune():
+    """Set both, where they apply; call it before JAX computes anything.  Flags the user has set are kept."""
+    try:
+        known = version("jaxlib").startswith(_KNOWN)
+    except PackageNotFoundError:
+        known = False
+    flags = os.environ.get("XLA_FLAGS", "")
+    if known and "ynn_fusion_type" not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}".strip()
+    if sys.platform == "linux":
+        libc = ctypes.CDLL(None)
+        if hasattr(libc, "gnu_get_libc_version"):
+            for option, value in _MALLOPT:
+                libc.mallopt(option, value)

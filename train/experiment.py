@@ -1,0 +1,65 @@
+"""What a run is told: everything that a config sets, in one place."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from flax import nnx
+
+from diffusion.denoiser import Model
+from diffusion.networks import abstract, split
+from diffusion.prediction import VELOCITY, Prediction
+from diffusion.process import Linear, Process
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """The parts of a training run, as constructors where they depend on one another.
+
+    data() -> Dataset; network(shape, classes, rngs=...) -> module; optimizer(steps) -> optax transformation.
+    Raises ValueError for numbers that make no sense.
+    """
+
+    data: Callable
+    network: Callable
+    objective: Callable
+    optimizer: Callable
+    process: Process = Linear()
+    prediction: Prediction = VELOCITY
+    steps: int = 10_000
+    batch_size: int = 64
+    seed: int = 0
+    ema: tuple = (0.999,)
+    mesh: tuple = (1, 1, 1)
+    log_every: int = 10
+    save_every: int = 500
+    preview_every: int = 500
+
+    def __post_init__(self):
+        for name in ("steps", "batch_size", "log_every", "save_every", "preview_every"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"train.{name} is a whole number, at least 1: got {value!r}")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
+            raise ValueError(f"train.seed is a whole number from 0 to 2^32 - 1: got {self.seed!r}")
+        if not self.ema or not all(isinstance(decay, float) and 0 <= decay < 1 for decay in self.ema):
+            raise ValueError(f"train.ema is a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
+        for name, kind in (("process", Process), ("prediction", Prediction)):
+            if not isinstance(getattr(self, name), kind):
+                raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}")
+        for name in ("data", "network", "objective", "optimizer"):
+            if not callable(getattr(self, name)):
+                raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
+
+    def _build(self, shape, classes):
+        return lambda: self.network(tuple(shape), classes, rngs=nnx.Rngs(self.seed))
+
+    def init(self, shape, classes) -> tuple[Model, Any]:
+        """The model with freshly initialised parameters for images of this shape."""
+        apply, params = split(self._build(shape, classes)())
+        return Model(apply, self.process, self.prediction, classes), params
+
+    def abstract(self, shape, classes) -> tuple[Model, Any]:
+        """The model with the shapes of its parameters; nothing is initialised."""
+        apply, shapes = abstract(self._build(shape, classes))
+        return Model(apply, self.process, self.prediction, classes), shapes

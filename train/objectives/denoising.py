@@ -1,0 +1,40 @@
+"""Denoising: regress the network's linear target at a random time (Ho et al. 2020; flow matching, Lipman et al. 2022)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from diffusion.denoiser import Cond, over
+from train.objectives.times import logit_normal
+from train.objectives.weights import native
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """The weighted mean square of the network's output against A x0 + B eps.
+
+    `label_drop` is the share of labels replaced by the null class, which classifier-free guidance needs.
+    """
+
+    times: Callable = logit_normal
+    weight: Callable = native
+    label_drop: float = 0.1
+
+    def __call__(self, model, params, state, batch, key):
+        """batch.image (B, *shape), batch.label (B,) or None -> loss (), {}."""
+        x0, n = batch.image, len(batch.image)
+        for_times, for_noise, for_labels, for_dropout = jax.random.split(key, 4)
+        t = self.times(model.process, for_times, n)
+        eps = jax.random.normal(for_noise, x0.shape)
+        process, prediction, at = model.process, model.prediction, over(t, x0)
+        x = process.alpha(at) * x0 + process.sigma(at) * eps
+        label = batch.label
+        if label is not None:
+            label = jnp.where(jax.random.bernoulli(for_labels, self.label_drop, (n,)), model.classes, label)
+        scaled, clock = prediction.input_scale(process, at) * x, prediction.clock(process, t)
+        raw = model.network(params["net"], scaled, clock, None, Cond(label), for_dropout)
+        error = (raw - prediction.encode(process, at, x0, eps)) ** 2
+        weight = self.weight(process, prediction, t)
+        return jnp.mean(weight * error.reshape(n, -1).mean(axis=1)), {}

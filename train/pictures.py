@@ -1,0 +1,47 @@
+"""Images as pictures: 8-bit pixels, sheets, PNG files, and previews while training."""
+
+import io
+
+import numpy as np
+from PIL import Image
+
+from diffusion import Cond
+from samplers import SAMPLERS, draw, table_at
+from train.files import write_atomic
+
+COUNT, CALLS = 40, 16
+
+
+def to_uint8(images) -> np.ndarray:
+    """Pixels of images in [-1, 1] as a file holds them: trunc(clip(127.5 x + 128, 0, 255)), EDM's convention."""
+    return np.clip(127.5 * np.asarray(images) + 128, 0, 255).astype(np.uint8)
+
+
+def sheet(images, columns=None, scale=None) -> np.ndarray:
+    """Images (N, H, W, 1 or 3) in [-1, 1] side by side as one uint8 picture, enlarged to be visible."""
+    n, height, width, channels = images.shape
+    if channels not in (1, 3):
+        raise ValueError(f"a picture has 1 or 3 channels, not {channels}")
+    columns = columns or int(np.ceil(np.sqrt(n)))
+    rows = -(-n // columns)
+    pixels = np.concatenate([to_uint8(images), np.zeros((rows * columns - n, *pixels.shape[1:]), np.uint8)])
+    pixels = np.pad(pixels, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=64)
+    picture = pixels.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
+    picture = picture.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
+    scale = scale or max(1, 40 // max(height, width))
+    return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def png(picture) -> bytes:
+    """A uint8 picture (H, W, 1 or 3) as the bytes of a PNG file."""
+    buffer = io.BytesIO()
+    Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_preview(path, den, shape):
+    """A sheet of the same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls."""
+    label = np.arange(COUNT, dtype=np.int32) % den.classes if den.classes else None
+    table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)
+    images = np.asarray(draw(den, table, range(COUNT), shape, cond=Cond(label)))
+    write_atomic(path, png(sheet(images, columns=10)))

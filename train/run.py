@@ -1,0 +1,132 @@
+"""A finished or unfinished run: its newest averaged network, ready to draw."""
+
+import json
+import platform
+import subprocess
+from dataclasses import dataclass
+from functools import cached_property
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from etils import epath
+
+from diffusion.denoiser import Cond, Denoiser, Model
+from samplers import GRIDS, SAMPLERS, draw_many, table_at
+from train.checkpoints import CheckpointError, Checkpoints
+from train.files import write_atomic
+
+LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
+
+
+def describe(experiment, data, params) -> dict:
+    """run.json: what the run is made of, beside its config."""
+    return {
+        "shape": list(data.shape),
+        "classes": data.classes,
+        "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(params)),
+        "seed": experiment.seed,
+        "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
+        | {name: version(name) for name in LIBRARIES},
+        "commit": _commit(),
+    }
+
+
+def _commit():
+    """The git commit of the code, or None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def write_description(folder, description):
+    """Write run.json."""
+    write_atomic(epath.Path(folder) / "run.json", json.dumps(description, indent=2) + "\n")
+
+
+def read_description(folder) -> dict:
+    """run.json; FileNotFoundError where the folder is no run, ValueError where the file is not JSON."""
+    path = epath.Path(folder) / "run.json"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} is not a run: it has no run.json (make one with `fewstep train`)")
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is not valid JSON ({error}): restore it, or train again") from None
+
+
+@dataclass(frozen=True)
+class Run:
+    """A trained network with what is needed to draw from it."""
+
+    folder: epath.Path
+    model: Model
+    params: Any
+    step: int
+    shape: tuple
+    load_data: Any  # () -> Dataset
+
+    @property
+    def name(self) -> str:
+        return self.folder.name
+
+    @cached_property
+    def data(self):
+        """The data set it was trained on, loaded when first asked for."""
+        return self.load_data()
+
+    @property
+    def denoiser(self) -> Denoiser:
+        return self.model.denoiser(self.params)
+
+    def labels(self, label, count) -> Cond:
+        """One class, or several in turn, for `count` images; None: every class in turn where there are classes.
+
+        Raises ValueError for a class that the model does not have.
+        """
+        classes = self.model.classes
+        if not classes:
+            if label is not None:
+                raise ValueError(f"{self.folder} was trained without labels: leave the label out")
+            return Cond()
+        wanted = np.arange(classes) if label is None else np.atleast_1d(label)
+        if wanted.min() < 0 or wanted.max() >= classes:
+            raise ValueError(f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}")
+        return Cond(np.resize(wanted, count).astype(np.int32))
+
+    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
+        """Images (B, *shape) in [-1, 1] of the seeds, by a sampler's best table of at most `nfe` network calls.
+
+        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: applied in the given order, innermost
+        first, such as (cfg(1.5),).
+        """
+        sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
+        grid = GRIDS[grid] if isinstance(grid, str) else grid
+        den = self.denoiser
+        for lever in levers:
+            den = lever(den)
+        table = table_at(sampler, den.process, nfe, grid)
+        return draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
+
+
+def restore(folder, experiment, load_data) -> Run:
+    """The run in `folder` with the newest averaged parameters.
+
+    Raises FileNotFoundError where there is no run or no checkpoint yet, CheckpointError where it cannot be read.
+    """
+    folder = epath.Path(folder)
+    known = read_description(folder)
+    model, shapes = experiment.abstract(known["shape"], known["classes"])
+    with Checkpoints(folder / "checkpoints") as checkpoints:
+        step = checkpoints.latest()
+        if step is None:
+            raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
+        like = {str(decay): {"net": shapes} for decay in experiment.ema}
+        ema = checkpoints.restore_ema(step, like)
+    params = ema[str(experiment.ema[0])]["net"]
+    return Run(folder, model, params, step, tuple(known["shape"]), load_data)
