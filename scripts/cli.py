@@ -97,7 +97,9 @@ def main():
     except Exception as error:
         if os.environ.get("FEWSTEP_DEBUG") or not _is_users(error):
             raise
-        print(f"fewstep: {' '.join(str(error).split())}", file=sys.stderr)
+        lines = (line.strip() for line in str(error).splitlines())
+        message = " ".join(line for line in lines if line and not line.startswith("In call to configurable"))
+        print(f"fewstep: {message}", file=sys.stderr)
         sys.exit(2)
 
 

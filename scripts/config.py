@@ -6,6 +6,7 @@ library never depends on a global.  Bindings live in the process until the next 
 
 import difflib
 import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
+import inspect
 import io
 import re
 from dataclasses import replace
@@ -36,6 +37,7 @@ _PARTS = {
     "grids": GRIDS,
     "levers": diffusion.LEVERS,
 }
+_ALL = {name: part for parts in _PARTS.values() for name, part in parts.items()}
 _BOUND = {
     name: gin.external_configurable(part, name=name, module=module)
     for module, parts in _PARTS.items()
@@ -162,18 +164,18 @@ class _translated:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind.__name__]
         place = next((found[0] for line in lines if (found := re.search(r'[Ii]n file "[^"]+", line \d+', line))), None)
         place = place or next((m[0] for line in lines if (m := re.search(r"\([^()]+, line \d+\)", line))), None)
-        message = lines[0] + _suggestion(lines[0])
+        failed = next((line for line in lines if line.startswith("Failed to parse")), None)
+        message = failed or lines[0] + _suggestion(lines[0])
         raise UserError(f"{place.strip('()') if place else self.where}: {message}") from error
 
 
 def _suggestion(message):
     if found := re.search(r"No configurable matching (?:reference )?'@?([\w.]+)", message):
-        return f" {nearest(found[1].split('.')[-1], _BOUND).capitalize()}"
+        return f": {nearest(found[1].split('.')[-1], _BOUND)}"
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
-        import inspect
-
-        known = inspect.signature(_BOUND[found[1].split(".")[-1]]).parameters
-        return f" {nearest(found[2], known).capitalize()}"
+        part = _ALL[found[1].split(".")[-1]]
+        known = inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
+        return f": {nearest(found[2], known.keys() - {'self'})}"
     if "missing" in message and "required" in message:
         return " (set it in the config)"
     return ""

@@ -24,7 +24,7 @@ def sheet(images, columns=None, scale=None) -> np.ndarray:
         raise ValueError(f"a picture has 1 or 3 channels, not {channels}")
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
-    pixels = np.concatenate([to_uint8(images), np.zeros((rows * columns - n, *pixels.shape[1:]), np.uint8)])
+    pixels = np.concatenate([to_uint8(images), np.zeros((rows * columns - n, height, width, channels), np.uint8)])
     pixels = np.pad(pixels, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=64)
     picture = pixels.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
     picture = picture.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]

@@ -20,11 +20,14 @@ def group_norm(x, groups, scale, shift, eps=1e-5):
     One pass in float32: moments per channel, grouped on (B, C), then one multiply-add over x.  The variance is a
     difference of moments, so it loses digits where |mean| is far above the standard deviation.
     """
-    batch, channels = x.shape[0], x.shape[-1]
     wide = x.astype(jnp.float32)
     space = tuple(range(1, x.ndim - 1))
-    moments = jnp.stack([jnp.mean(wide, space), jnp.mean(wide * wide, space)])
-    mean, square = moments.reshape(2, batch, groups, -1).mean(-1).repeat(channels // groups, axis=-1)
+
+    def grouped(moment):
+        members = moment.shape[-1] // groups
+        return moment.reshape(-1, groups, members).mean(-1).repeat(members, axis=-1)
+
+    mean, square = grouped(jnp.mean(wide, space)), grouped(jnp.mean(wide * wide, space))
     a = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + eps) * scale
     a, b = (jnp.expand_dims(c, space) for c in (a, shift - mean * a))
     return (wide * a + b).astype(x.dtype)

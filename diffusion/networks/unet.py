@@ -50,7 +50,8 @@ class UNet(nnx.Module):
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
 
         def stage(inputs, out, attend):
-            return nnx.List([block(channels, out, attend=attend) for channels in inputs])
+            last = len(inputs) - 1
+            return nnx.List([block(c, out, attend=attend and i == last) for i, c in enumerate(inputs)])
 
         outs = [base * m for m in mult]
         attend = [min(height, width) >> level in attention for level in range(self.levels)]

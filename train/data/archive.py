@@ -16,12 +16,10 @@ def open_npz(path):
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file (looked in {path.absolute().parent}): check the path")
     try:
-        archive = np.load(path, allow_pickle=False)
+        with zipfile.ZipFile(path):  # np.load alone would leave a damaged file open
+            return np.load(path, allow_pickle=False)
     except BROKEN:
         raise ValueError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
-    if isinstance(archive, np.ndarray):
-        raise ValueError(f"{path} holds one bare array, not named ones: {REMEDY}")
-    return archive
 
 
 def read_array(archive, key, path):
@@ -40,6 +38,5 @@ def read_array(archive, key, path):
 def _diagnosis(path):
     with path.open("rb") as file:
         head = file.read(2)
-    if not head:
-        return "is empty (0 bytes)"
-    return "is a truncated or damaged .npz" if head == b"PK" else "is not an .npz archive"
+    kinds = {b"": "is empty (0 bytes)", b"PK": "is a truncated or damaged .npz", b"\x93N": "holds one bare array"}
+    return kinds.get(head, "is not an .npz archive")

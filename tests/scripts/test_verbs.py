@@ -1,0 +1,138 @@
+"""The verbs do what their help says."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+
+def test_train_leaves_a_run(digits_run):
+    names = {p.name for p in digits_run.iterdir()}
+    assert {"config.gin", "run.json", "metrics.jsonl", "checkpoints", "samples"} <= names
+    described = json.loads((digits_run / "run.json").read_text())
+    assert described["shape"] == [8, 8, 1]
+    assert described["classes"] == 10
+    losses = [json.loads(line) for line in (digits_run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in losses] == [1, 2, 3, 4, 5, 6]
+    assert all(np.isfinite(line["loss"]) for line in losses)
+    assert Image.open(digits_run / "samples" / "00000006.png").size[0] > 300
+
+
+def test_training_a_finished_run_again_changes_nothing(fewstep, digits_run, tiny):
+    before = (digits_run / "metrics.jsonl").read_bytes()
+    options = [word for override in tiny for word in ("--set", override)]
+    status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", digits_run, *options)
+    assert status == 0, err
+    assert (digits_run / "metrics.jsonl").read_bytes() == before
+
+
+def test_sample_writes_picture_and_numbers(fewstep, digits_run, tmp_path):
+    out = tmp_path / "new" / "a.png"
+    status, _, err = fewstep("sample", digits_run, "--nfe", 3, "--count", 6, "--label", "3,4", "--seed", 5, "--out", out)
+    assert status == 0, err
+    assert Image.open(out).size[0] > 60
+    with np.load(out.with_suffix(".npz")) as saved:
+        assert saved["images"].shape == (6, 8, 8, 1)
+        assert saved["seeds"].tolist() == [5, 6, 7, 8, 9, 10]
+        assert saved["labels"].tolist() == [3, 4, 3, 4, 3, 4]
+        assert "--label 3,4" in str(saved["command"])
+
+
+def test_an_image_is_a_function_of_its_seed(fewstep, digits_run, tmp_path):
+    for seed, count, name in ((5, 6, "a.png"), (9, 2, "b.png")):
+        words = ("--nfe", 3, "--count", count, "--label", 3, "--seed", seed, "--out", tmp_path / name)
+        assert fewstep("sample", digits_run, *words)[0] == 0
+    many, few = (np.load(tmp_path / name)["images"] for name in ("a.npz", "b.npz"))
+    np.testing.assert_allclose(few, many[4:], atol=1e-5)
+
+
+def test_levers_and_settings_reach_the_draw(fewstep, digits_run, tmp_path):
+    drawn = {}
+    for name, words in {
+        "plain": [],
+        "clipped": ["--lever", "clip_x0(-0.1, 0.1)"],
+        "guided": ["--lever", "cfg(2.0)"],
+        "noisy": ["--set", "ddim.eta=1.0"],
+        "ddpm": ["--sampler", "ddpm"],
+        "karras": ["--grid", "karras", "--set", "karras.rho=3.0"],
+    }.items():
+        out = tmp_path / f"{name}.png"
+        chosen = [] if "--sampler" in words else ["--sampler", "ddim"]
+        status, _, err = fewstep("sample", digits_run, "--nfe", 4, "--count", 4, "--out", out, *chosen, *words)
+        assert status == 0, err
+        drawn[name] = np.load(out.with_suffix(".npz"))["images"]
+    assert np.abs(drawn["clipped"]).max() <= 0.1 + 1e-6
+    for name in ("guided", "noisy", "karras"):
+        assert np.abs(drawn[name] - drawn["plain"]).max() > 1e-3
+    np.testing.assert_allclose(drawn["noisy"], drawn["ddpm"], atol=1e-6)
+
+
+def test_points_are_drawn_too(fewstep, moons_run, tmp_path):
+    status, _, err = fewstep("sample", moons_run, "--count", 50, "--out", tmp_path / "p.png")
+    assert status == 0, err
+    assert np.load(tmp_path / "p.npz")["images"].shape == (50, 2)
+
+
+@pytest.mark.parametrize("which", ["digits_run", "moons_run"])
+def test_compare_writes_everything(fewstep, which, request, tmp_path):
+    folder = request.getfixturevalue(which)
+    status, out, err = fewstep(
+        "compare", folder, "--nfe", "1,2,4", "--sampler", "ddim,heun,ddpm", "--count", 20, "--out", tmp_path / "c"
+    )
+    assert status == 0, err
+    assert "FD-pixels" in out
+    assert max(map(len, out.splitlines())) <= 80
+    written = {p.name for p in (tmp_path / "c").iterdir()}
+    assert {"table.csv", "table.json", "curve.png", "report.html"} <= written
+    cells = json.loads((tmp_path / "c" / "table.json").read_text())["cells"]
+    assert {(c["sampler"], c["budget"]) for c in cells} == {
+        ("ddim", 1), ("ddim", 2), ("ddim", 4), ("ddpm", 1), ("ddpm", 2), ("ddpm", 4), ("heun", 4),
+    }  # fmt: skip
+    assert all(c["passes"] == c["nfe"] for c in cells)
+    assert next(c for c in cells if c["sampler"] == "heun")["nfe"] == 3
+
+
+def test_guidance_is_counted_as_two_passes(fewstep, digits_run, tmp_path):
+    words = ("--nfe", "2", "--sampler", "ddim", "--count", 20, "--lever", "cfg(1.5)", "--out", tmp_path)
+    assert fewstep("compare", digits_run, *words)[0] == 0
+    (cell,) = json.loads((tmp_path / "table.json").read_text())["cells"]
+    assert (cell["nfe"], cell["passes"]) == (2, 4)
+
+
+def test_one_compilation_serves_a_whole_comparison(digits_run):
+    from evaluation.compare import compare
+    from samplers import SAMPLERS
+    from scripts.config import open_run
+
+    loop = sys.modules["samplers.draw"]._run
+    before = loop._cache_size()
+    compare([open_run(digits_run)], list(SAMPLERS.values()), [1, 2, 3, 5, 8], count=12, command="", environment={})
+    assert loop._cache_size() == before + 1
+
+
+def test_samplers_are_listed(fewstep):
+    from samplers import SAMPLERS
+
+    status, out, _ = fewstep("samplers")
+    assert status == 0
+    assert all(name in out for name in SAMPLERS)
+
+
+def test_config_prints_what_is_set(fewstep):
+    status, out, _ = fewstep("config", "configs/digits/flow.gin", "--set", "adamw.lr=0.5")
+    assert status == 0
+    assert "adamw.lr = 0.5" in out
+
+
+def test_help_is_quick():
+    """The heavy imports are inside the verbs; compared with bare Python, so that a slow machine does not matter."""
+    check = "import sys, scripts.cli; sys.exit('jax' in sys.modules or 'gin' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", check], check=False).returncode == 0
+    begin = time.perf_counter()
+    done = subprocess.run([sys.executable, "-m", "scripts.cli", "--help"], capture_output=True, text=True, check=True)
+    assert "compare" in done.stdout
+    assert time.perf_counter() - begin < 5

@@ -1,0 +1,133 @@
+"""A run survives what happens to runs: kill -9, SIGTERM, Ctrl-C, damaged checkpoints."""
+
+import json
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+STEPS = 400
+OPTIONS = [
+    "MLP.width=16", "MLP.depth=1", "points.count=600", "points.held_out=100", "train.batch_size=32",
+    f"train.steps={STEPS}", "train.log_every=1", "train.save_every=20",
+]  # fmt: skip
+
+
+def command(folder, *extra):
+    words = [word for option in (*OPTIONS, *extra) for word in ("--set", option)]
+    return [sys.executable, "-m", "scripts.cli", "train", "configs/points/moons.gin", "--run", str(folder), *words]
+
+
+def losses(folder):
+    """{step: loss}; every step at most once."""
+    path = folder / "metrics.jsonl"
+    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    assert len({line["step"] for line in lines}) == len(lines)
+    return {line["step"]: (line["loss"], line["grad_norm"]) for line in lines}
+
+
+def logged(folder):
+    path = folder / "metrics.jsonl"
+    return path.read_text().count("\n") if path.exists() else 0
+
+
+def interrupted(folder, number, after):
+    """Start training, send the signal once `after` more steps are logged; (exit status, stderr)."""
+    before = logged(folder)
+    process = subprocess.Popen(command(folder), stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while logged(folder) < before + after and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.002)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    subprocess.run(command(folder), check=True, capture_output=True)
+    assert list(losses(folder)) == list(range(1, STEPS + 1))
+    return folder
+
+
+def finish(folder):
+    return subprocess.run(command(folder), capture_output=True, text=True, check=False)
+
+
+def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(uninterrupted, tmp_path):
+    folder, rng = tmp_path / "run", random.Random(0)
+    for _ in range(2):
+        status, _ = interrupted(folder, signal.SIGKILL, rng.randint(30, 120))
+        assert status == -signal.SIGKILL
+    done = finish(folder)
+    assert done.returncode == 0, done.stderr
+    assert losses(folder) == losses(uninterrupted)
+
+
+@pytest.mark.slow
+def test_many_kills(uninterrupted, tmp_path):
+    folder, rng = tmp_path / "run", random.Random(1)
+    for _ in range(6):
+        interrupted(folder, signal.SIGKILL, rng.randint(1, 50))
+    assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_polite_signal_saves_and_exits_0(uninterrupted, tmp_path, number):
+    folder = tmp_path / "run"
+    status, err = interrupted(folder, number, 33)
+    assert status == 0, err
+    assert "goes on from there" in err
+    reached = max(losses(folder))
+    assert (folder / "checkpoints" / str(reached)).is_dir()
+    assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+def copied(folder, tmp_path):
+    return shutil.copytree(folder, tmp_path / "run")
+
+
+def truncate(step):
+    largest = max((p for p in step.rglob("*") if p.is_file() and "ocdbt.process" in str(p)), key=lambda p: p.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
+
+
+def empty(step):
+    shutil.rmtree(step)
+    step.mkdir()
+
+
+def foreign(step):
+    empty(step)
+    (step / "notes.txt").write_text("not a checkpoint")
+
+
+@pytest.mark.parametrize("damage", [truncate, empty, foreign])
+def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_path, damage):
+    folder = copied(uninterrupted, tmp_path)
+    newest = folder / "checkpoints" / str(STEPS)
+    damage(newest)
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    done = finish(folder)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert str(newest) in done.stderr.splitlines()[-1]
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    shutil.rmtree(newest)  # what the message says to do
+    assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path):
+    folder = tmp_path / "run"
+    done = subprocess.run(command(folder, "adamw.lr=1e30"), capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    assert "NaN or infinite" in done.stderr.splitlines()[-1]
+    assert max(losses(folder)) < STEPS
