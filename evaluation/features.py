@@ -1,0 +1,13 @@
+"""What distances are computed on; a metric is named after its features."""
+
+import numpy as np
+
+from train.pictures import to_uint8
+
+
+def pixels(images) -> np.ndarray:
+    """Images (N, H, W, C) in [-1, 1] -> (N, H W C) float64, as an 8-bit file would show them; points (N, d) unchanged."""
+    images = np.asarray(images)
+    if images.ndim == 4:
+        images = to_uint8(images) / 127.5 - 1
+    return images.reshape(len(images), -1).astype(np.float64)
