@@ -1,0 +1,21 @@
+"""A comparison as files: tables, a plot, and one page that needs nothing else."""
+
+from etils import epath
+
+from evaluation.report.curve import curve
+from evaluation.report.page import page
+from train.files import write_atomic
+
+
+def write(folder, comparison) -> dict:
+    """Write table.csv, table.json, curve.png and report.html into the folder; {name: path}."""
+    folder = epath.Path(folder)
+    files = {
+        "table.csv": comparison.to_csv(),
+        "table.json": comparison.to_json(),
+        "curve.png": curve(comparison, "png"),
+        "report.html": page(comparison),
+    }
+    for name, data in files.items():
+        write_atomic(folder / name, data)
+    return {name: folder / name for name in files}

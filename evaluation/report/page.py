@@ -1,0 +1,40 @@
+"""report.html: one page without scripts, without the network."""
+
+import base64
+import io
+from importlib.resources import files
+
+import numpy as np
+from jinja2 import Environment
+from matplotlib.figure import Figure
+
+from evaluation.report.curve import curve
+from evaluation.report.table import number
+from train.pictures import png
+
+
+def page(comparison) -> str:
+    """The page as text."""
+    environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    environment.filters["number"] = number
+    template = environment.from_string((files("evaluation.report") / "report.html").read_text())
+    pictures = {key: _uri(_preview(images), "png") for key, images in comparison.previews.items()}
+    return template.render(c=comparison, curve=_uri(curve(comparison, "svg"), "svg+xml"), pictures=pictures)
+
+
+def _uri(data, kind):
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def _preview(images) -> bytes:
+    """uint8 images one below another, or points as a small scatter plot."""
+    if images.ndim == 4:
+        framed = np.pad(images, ((0, 0), (0, 1), (0, 0), (0, 0)), constant_values=128)
+        return png(framed.reshape(-1, *framed.shape[2:])[:-1])
+    figure = Figure(figsize=(1.2, 1.2), layout="constrained")
+    axis = figure.subplots()
+    axis.scatter(images[:, 0], images[:, 1], s=0.5, color="#0072B2")
+    axis.set(xlim=(-1.1, 1.1), ylim=(-1.1, 1.1), xticks=(), yticks=(), aspect="equal")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=130)
+    return buffer.getvalue()
