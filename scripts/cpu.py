@@ -20,7 +20,9 @@ _MALLOPT = ((-4, 0), (-1, -1), (-2, 64 << 20), (-8, 1))
 
 
 def tune():
-    """Set both, where they apply; call it before JAX computes anything.  Flags the user has set are kept."""
+    """Set all of it, where it applies; call it before NumPy and JAX are imported.  What the user has set is kept."""
+    # The matrices of distances are small, and OpenBLAS's waiting threads take the cores from XLA's.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         known = version("jaxlib").startswith(_KNOWN)
     except PackageNotFoundError:

@@ -10,7 +10,15 @@ from flax import nnx
 from diffusion.networks.initializers import fan_in
 
 ZEROS = nnx.initializers.zeros
-Linear = partial(nnx.Linear, kernel_init=fan_in)
+
+
+def _dot_of_rows(x, kernel, _, **options):
+    """x (..., in) @ kernel (in, out) as one matrix product: on CPU its gradient takes half the time of the batched form."""
+    rows = jax.lax.dot_general(x.reshape(-1, x.shape[-1]), kernel, (((1,), (0,)), ((), ())), **options)
+    return rows.reshape(*x.shape[:-1], -1)
+
+
+Linear = partial(nnx.Linear, kernel_init=fan_in, dot_general=_dot_of_rows)
 Conv = partial(nnx.Conv, kernel_size=(3, 3), kernel_init=fan_in)
 
 

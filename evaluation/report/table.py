@@ -1,5 +1,7 @@
 """The table of a comparison for the terminal."""
 
+import textwrap
+
 WIDTH = 80
 
 
@@ -18,12 +20,12 @@ def render(comparison, metric, width=WIDTH) -> str:
         for run in comparison.runs
         for i in range(0, len(comparison.budgets), fit)
     ]
-    levers = f" levers: {', '.join(comparison.levers)}." if comparison.levers else ""
-    notes = (
-        f"{metric} of {comparison.count} images against held-out ones; lower is better, * is best.{levers}",
-        "floor: as many training images against the same held-out ones.",
+    levers = f" Levers: {', '.join(comparison.levers)}." if comparison.levers else ""
+    note = (
+        f"{metric} of {comparison.count} images against held-out ones: lower is better, * is best. Floor: as many "
+        f"training images against the same held-out ones.{levers}"
     )
-    return "\n\n".join([*blocks, "\n".join(notes)]) + "\n"
+    return "\n\n".join([*blocks, textwrap.fill(note, width)]) + "\n"
 
 
 def _block(comparison, run, metric, budgets, first):
