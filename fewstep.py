@@ -15,7 +15,6 @@ __all__ = [
     "Cond",
     "Cosine",
     "Linear",
-
     "Shifted",
     "cfg",
     "clip_x0",

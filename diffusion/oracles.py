@@ -71,8 +71,10 @@ class Mixture(_Oracle):
         xp, k = namespace(x), self.classes
         y = x[:, None]
         at, st = self.process.alpha(over(t, y)), self.process.sigma(over(t, y))
-        mean, std = (xp.reshape(a, (1, k) + ((1,) * (x.ndim - 1) if a.ndim == 1 else a.shape[1:])) for a in
-                     (xp.asarray(self.means), xp.asarray(self.stds)))
+        mean, std = (
+            xp.reshape(a, (1, k) + ((1,) * (x.ndim - 1) if a.ndim == 1 else a.shape[1:]))
+            for a in (xp.asarray(self.means), xp.asarray(self.stds))
+        )
         v = (at * std) ** 2 + st**2
         z = (y - at * mean) / v
         density = -0.5 * xp.sum((y - at * mean) * z + xp.log(v), axis=tuple(range(2, y.ndim)))
@@ -88,7 +90,7 @@ class Mixture(_Oracle):
 class Finite(_Oracle):
     """Data drawn from the images (N, ...) themselves: the network that fits perfectly, and so memorises.
 
-    Costs B x N x (image size) numbers of memory a call.  `labels` (N,) give classes; label = classes conditions on none.
+    Costs B x N x (image size) numbers of memory a call.  `labels` (N,) give classes; label = classes is none.
     """
 
     process: Process = field(metadata={"static": True})

@@ -26,11 +26,14 @@ class _Entry(NamedTuple):
     table: Tableau
 
 
-def compare(runs, samplers, budgets, *, count=500, seed=0, levers=None, batch=250, progress=None, **about) -> Comparison:
+def compare(
+    runs, samplers, budgets, *, count=500, seed=0, levers=None, batch=250, progress=None, **about
+) -> Comparison:
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out.  `levers`: {text: lever}, innermost first.  `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment, ...) goes into the result.
+    out.  `levers`: {text: lever}, innermost first.  `progress(done, note)` is told of each cell, blank
+    ones counted; `about` (command, environment) goes into the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
     if len({run.shape for run in runs}) > 1:

@@ -6,7 +6,7 @@ from train.pictures import to_uint8
 
 
 def pixels(images) -> np.ndarray:
-    """Images (N, H, W, C) in [-1, 1] -> (N, H W C) float64, as an 8-bit file would show them; points (N, d) unchanged."""
+    """Images (N, H, W, C) in [-1, 1] -> (N, H W C) float64, as an 8-bit file shows them; points (N, d) unchanged."""
     images = np.asarray(images)
     if images.ndim == 4:
         images = to_uint8(images) / 127.5 - 1

@@ -45,8 +45,11 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     _refuse_unanswerable(den, table)
     rows = table.nfe
     static = _Static(
-        tuple(shape), bool(table.spread.any() or (table.stretch != 1).any()), bool(np.isfinite(table.s).any()),
-        noise, trajectory,
+        tuple(shape),
+        bool(table.spread.any() or (table.stretch != 1).any()),
+        bool(np.isfinite(table.s).any()),
+        noise,
+        trajectory,
     )
     if not trajectory:
         table = pad(table, -(-rows // ROWS) * ROWS, table.history)

@@ -83,7 +83,9 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
         x=column("x"),
         x0=column("x0"),
         eps=column("eps"),
-        past=np.array([(*row.past, *(0.0,) * (history - len(row.past))) for row in rows], np.float64).reshape(len(rows), history),
+        past=np.array([(*row.past, *(0.0,) * (history - len(row.past))) for row in rows], np.float64).reshape(
+            len(rows), history
+        ),
         noise=column("noise"),
         spread=column("spread"),
         cap=column("cap"),
@@ -96,7 +98,9 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
         broken = ~np.isfinite(getattr(table, name)).reshape(len(rows), -1).all(1)
         if broken.any():
             row = int(np.argmax(broken))
-            raise ValueError(f"row {row} (t = {table.t[row]:g}) has a coefficient `{name}` that is not finite: {rows[row]}")
+            raise ValueError(
+                f"row {row} (t = {table.t[row]:g}) has a coefficient `{name}` that is not finite: {rows[row]}"
+            )
     return table
 
 

@@ -20,9 +20,11 @@ Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg
 
 @app.command()
 def train(
-    config: Annotated[str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")],
+    config: Annotated[
+        str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
+    ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
-    set: Set = [],  # noqa: A002, B006
+    set: Set = [],  # noqa: B006
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ):
     """Train a model; the same command resumes it."""
@@ -42,7 +44,7 @@ def sample(
     lever: Lever = [],  # noqa: B006
     grid: Annotated[str | None, typer.Option(help="Step grid; the sampler's own by default.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
-    set: Set = [],  # noqa: A002, B006
+    set: Set = [],  # noqa: B006
 ):
     """Draw images from a run: a picture, and an .npz beside it."""
     from scripts.sample import main
@@ -59,7 +61,7 @@ def compare(
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
     lever: Lever = [],  # noqa: B006
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
-    set: Set = [],  # noqa: A002, B006
+    set: Set = [],  # noqa: B006
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from scripts.compare import main
@@ -70,7 +72,7 @@ def compare(
 @app.command()
 def config(
     config: Annotated[str, typer.Argument(help="A .gin file.")],
-    set: Set = [],  # noqa: A002, B006
+    set: Set = [],  # noqa: B006
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ):
     """Print what a config sets, overrides included, after checking every name in it."""
@@ -105,7 +107,11 @@ def main():
 
 def _is_users(error) -> bool:
     """Errors that say what the user can do: those of config and data (ValueError), of files, of checkpoints."""
-    return isinstance(error, ValueError | OSError) or type(error).__name__ in ("UserError", "CheckpointError", "Diverged")
+    return isinstance(error, ValueError | OSError) or type(error).__name__ in (
+        "UserError",
+        "CheckpointError",
+        "Diverged",
+    )
 
 
 if __name__ == "__main__":

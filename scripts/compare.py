@@ -24,7 +24,9 @@ def main(folders, nfe, names, count, seed, levers, out, overrides):
     for name in names:
         lookup("sampler", name, SAMPLERS)
     if count < 2:
-        raise UserError(f"--count {count}: a distance needs at least 2 images, and means something from some hundreds on")
+        raise UserError(
+            f"--count {count}: a distance needs at least 2 images, and means something from some hundreds on"
+        )
     write = _report_writer()
     runs = [config.open_run(folder, overrides) for folder in folders]
     wrapped = [config.sampler(name) for name in names]

@@ -30,7 +30,9 @@ from train.objectives.weights import WEIGHTS
 from train.run import Run, restore
 
 _PARTS = {
-    "diffusion": {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)}
+    "diffusion": {
+        p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)
+    }
     | {"edm": edm, "UNet": UNet, "MLP": MLP},
     "train": SOURCES | TIMES | WEIGHTS | {"adamw": optimizers.adamw, "denoising": Denoising, "train": Experiment},
     "samplers": {name: sampler.rows for name, sampler in SAMPLERS.items()},
@@ -125,7 +127,9 @@ def open_run(folder, overrides=()) -> Run:
 def difference(told, asked) -> str:
     """What two canonical config texts disagree on, a line each."""
     lines = difflib.unified_diff(told.splitlines(), asked.splitlines(), "the run", "now", lineterm="", n=0)
-    return "\n".join(line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---") and line.strip("+-# "))
+    return "\n".join(
+        line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---") and line.strip("+-# ")
+    )
 
 
 def _quoted(override):

@@ -8,7 +8,7 @@ class UserError(Exception):
 
 
 def nearest(name, known) -> str:
-    """", did you mean 'x'?" where a known name is near, else the list of known names."""
+    """ ", did you mean 'x'?" where a known name is near, else the list of known names."""
     known = sorted(known)
     close = difflib.get_close_matches(name, known, 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"

@@ -17,7 +17,7 @@ def main(config_path, folder, overrides, trust):
     _agrees(folder / "config.gin", told)
     experiment = config.experiment()
     data = experiment.data()
-    model, shapes = experiment.abstract(data.shape, data.classes)
+    _, shapes = experiment.abstract(data.shape, data.classes)
     if not (folder / "config.gin").exists():
         write_description(folder, describe(experiment, data, shapes))
         write_atomic(folder / "config.gin", told)

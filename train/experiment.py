@@ -42,7 +42,11 @@ class Experiment:
                 raise ValueError(f"train.{name} is a whole number, at least 1: got {value!r}")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
             raise ValueError(f"train.seed is a whole number from 0 to 2^32 - 1: got {self.seed!r}")
-        if not isinstance(self.ema, tuple) or not self.ema or not all(isinstance(decay, float) and 0 <= decay < 1 for decay in self.ema):
+        if (
+            not isinstance(self.ema, tuple)
+            or not self.ema
+            or not all(isinstance(decay, float) and 0 <= decay < 1 for decay in self.ema)
+        ):
             raise ValueError(f"train.ema is a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
         for name, kind in (("process", Process), ("prediction", Prediction)):
             if not isinstance(getattr(self, name), kind):

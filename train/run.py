@@ -38,7 +38,9 @@ def _commit():
     """The git commit of the code, or None outside a checkout."""
     here = Path(__file__).parent
     try:
-        done = subprocess.run(["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10)
+        done = subprocess.run(
+            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+        )
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
@@ -96,7 +98,9 @@ class Run:
             return Cond()
         wanted = np.arange(classes) if label is None else np.atleast_1d(label)
         if wanted.min() < 0 or wanted.max() >= classes:
-            raise ValueError(f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}")
+            raise ValueError(
+                f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}"
+            )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
     def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:

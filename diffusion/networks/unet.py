@@ -1,4 +1,4 @@
-"""U-Net for images, in the manner of Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
+"""U-Net for images, after Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
 
 from functools import partial
 from itertools import pairwise, repeat
@@ -14,8 +14,10 @@ from diffusion.networks.layers import ZEROS, Block, Conv, GroupNorm, Linear
 def _check_divisible(height, width, levels):
     step = 2 ** (levels - 1)
     if height % step or width % step:
-        raise ValueError(f"a U-Net of {levels} levels halves the image {levels - 1} times: {height}x{width} must be "
-                         f"divisible by {step}")
+        raise ValueError(
+            f"a U-Net of {levels} levels halves the image {levels - 1} times: {height}x{width} must be "
+            f"divisible by {step}"
+        )
 
 
 def _halved(x):
@@ -35,13 +37,23 @@ class UNet(nnx.Module):
 
     shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else ValueError; other H and W may be given when it is
     called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
-    Self-attention runs where the smaller side of shape, halved i times, is in `attention`, and in the middle if the last
-    level is among them.  dtype is that of the computation; parameters are float32.
+    Self-attention runs where the smaller side of shape, halved i times, is in `attention`, and in the middle if the
+    last level is among them.  dtype is that of the computation; parameters are float32.
     """
 
     def __init__(
-        self, shape, classes=0, base=32, mult=(1, 2), blocks=2, attention=(4,), jumps=False, dropout=0.0, dtype="float32",
-        *, rngs,
+        self,
+        shape,
+        classes=0,
+        base=32,
+        mult=(1, 2),
+        blocks=2,
+        attention=(4,),
+        jumps=False,
+        dropout=0.0,
+        dtype="float32",
+        *,
+        rngs,
     ):
         height, width, channels = shape
         self.levels, self.blocks = len(mult), 2 + len(mult) * (2 * blocks + 1)
@@ -76,7 +88,9 @@ class UNet(nnx.Module):
         batch, height, width, _ = x.shape
         _check_divisible(height, width, self.levels)
         if cond.skip is not None and jnp.shape(cond.skip)[-1] != self.levels:
-            raise ValueError(f"cond.skip has shape {jnp.shape(cond.skip)}: it needs one column for each of {self.levels} levels")
+            raise ValueError(
+                f"cond.skip has shape {jnp.shape(cond.skip)}: it needs one column for each of {self.levels} levels"
+            )
         embedding = self.conditioning(batch, t, d, cond.label)
         keys = repeat(None) if key is None else iter(jax.random.split(key, self.blocks))
         h = self.stem(x)

@@ -79,7 +79,7 @@ def test_low_precision_output_is_cast_up():
     def network(params, x, t, d, cond, key):
         return x.astype(jnp.bfloat16)
 
-    pred = Denoiser.from_function(network, {}, VP(), V)(X, 0.5)
+    pred = Denoiser.from_function(network, {}, VP(), V)(jnp.asarray(X), jnp.float32(0.5))
     assert pred.x0.dtype == pred.eps.dtype == jnp.float32
 
 
@@ -120,11 +120,44 @@ ASK = jax.jit(lambda den, x, t, s=None: den(x, t, s))
 @pytest.mark.parametrize("process", [Linear(), VP(), Cosine(), Shifted(), VE(geometric=True)], ids=str)
 @pytest.mark.parametrize("t", [0.1, 0.5, 0.9])
 def test_under_another_process(process, t):
-    """Trained on VE, asked under another: the oracle of the other."""
+    """Trained on VE, asked under another: the oracle of the other, at an instant and for a jump."""
     x = X * np.float32(np.hypot(process.alpha(t), process.sigma(t)))
-    want = oracles.gaussian(process, 0.0, STD)(x.astype(np.float64), t)
-    learned = Denoiser.from_function(noise_of_gaussian, {"std": STD}, VE(), EPS)
-    for den in (learned.under(process), oracles.gaussian(VE(), 0.0, STD).under(process) if False else learned.under(process)):
-        got = ASK(den, x, t)
+    oracle = oracles.gaussian(process, 0.0, STD)
+    learned = Denoiser.from_function(noise_of_gaussian, {"std": STD}, VE(), EPS).under(process)
+    jumping = oracles.gaussian(VE(), 0.0, STD).under(process)
+    for den, s in ((learned, None), (jumping, None), (jumping, 0.08)):
+        got, want = ASK(den, x, t, s), oracle(x.astype(np.float64), t, s)
         np.testing.assert_allclose(got.x0, want.x0, rtol=1e-3, atol=1e-4)
         np.testing.assert_allclose(got.eps, want.eps, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("inner", [VE(), VP(), Cosine(4.0)], ids=str)
+@pytest.mark.parametrize("process", [Linear(), VP(), Cosine(), VE(sigma_max=500.0)], ids=str)
+@pytest.mark.parametrize("t", [1.0, 0.999, 0.3, 1e-3, 1e-5])
+def test_under_is_consistent_beyond_the_trained_noise_levels(inner, process, t):
+    """alpha x0 + sigma eps = x, also where the answer comes from the end of the trained range."""
+    a, s = process.alpha(t), process.sigma(t)
+    x = X * np.float32(np.hypot(a, s))
+    pred = ASK(oracles.gaussian(inner, 0.2, STD).under(process), x, t)
+    assert np.isfinite(pred.x0).all()
+    assert np.isfinite(pred.eps).all()
+    scale = np.abs(x) + np.abs(a * pred.x0) + np.abs(s * pred.eps)
+    assert (np.abs(a * pred.x0 + s * pred.eps - x) <= 2e-6 * scale).all()
+
+
+def test_under_stays_within_the_trained_times():
+    """No time outside the ends reaches the network."""
+    asked = []
+
+    def network(params, x, t, d, cond, key):
+        jax.debug.callback(lambda t: asked.append(float(t)), t)
+        return x
+
+    den = Denoiser.from_function(network, {}, VP(), V).under(VE(sigma_max=1e4))
+    for t in (1.0, 0.1, 1e-9):
+        ASK(den, X, t)
+    jax.effects_barrier()
+    assert len(asked) == 3
+    assert asked[0] == pytest.approx(1.0, abs=1e-6)
+    assert asked[2] == pytest.approx(VP().t_min, rel=1e-3)
+    assert all(VP().t_min * 0.999 <= t <= 1 + 1e-6 for t in asked)

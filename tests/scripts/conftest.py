@@ -48,5 +48,10 @@ def moons_run(tmp_path_factory):
     from scripts import train
 
     folder = tmp_path_factory.mktemp("runs") / "moons"
-    train.main("configs/points/moons.gin", folder, ["MLP.width=32", "train.steps=4", "points.count=1000", "points.held_out=200"], False)
+    train.main(
+        "configs/points/moons.gin",
+        folder,
+        ["MLP.width=32", "train.steps=4", "points.count=1000", "points.held_out=200"],
+        False,
+    )
     return folder

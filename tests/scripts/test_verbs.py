@@ -32,7 +32,9 @@ def test_training_a_finished_run_again_changes_nothing(fewstep, digits_run, tiny
 
 def test_sample_writes_picture_and_numbers(fewstep, digits_run, tmp_path):
     out = tmp_path / "new" / "a.png"
-    status, _, err = fewstep("sample", digits_run, "--nfe", 3, "--count", 6, "--label", "3,4", "--seed", 5, "--out", out)
+    status, _, err = fewstep(
+        "sample", digits_run, "--nfe", 3, "--count", 6, "--label", "3,4", "--seed", 5, "--out", out
+    )
     assert status == 0, err
     assert Image.open(out).size[0] > 60
     with np.load(out.with_suffix(".npz")) as saved:

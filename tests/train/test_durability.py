@@ -95,7 +95,9 @@ def copied(folder, tmp_path):
 
 
 def truncate(step):
-    largest = max((p for p in step.rglob("*") if p.is_file() and "ocdbt.process" in str(p)), key=lambda p: p.stat().st_size)
+    largest = max(
+        (p for p in step.rglob("*") if p.is_file() and "ocdbt.process" in str(p)), key=lambda p: p.stat().st_size
+    )
     largest.write_bytes(largest.read_bytes()[: largest.stat().st_size // 2])
 
 

@@ -1,4 +1,4 @@
-"""Denoising: regress the network's linear target at a random time (Ho et al. 2020; flow matching, Lipman et al. 2022)."""
+"""Denoising: regress the network's linear target at a random time (Ho et al. 2020; Lipman et al. 2022)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

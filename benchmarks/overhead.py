@@ -1,0 +1,58 @@
+"""What the draw loop costs beside its bare network calls.
+
+    .venv/bin/python benchmarks/overhead.py
+
+Draws 256 images of 8x8 in 16 calls with the network of configs/digits/flow.gin (untrained: the arithmetic is the same)
+and makes 16 bare calls of the same jitted network, turn by turn in one process; prints the ratio of the medians.
+"""
+
+from scripts.cpu import tune
+
+tune()
+
+import statistics  # noqa: E402
+import time  # noqa: E402
+
+import jax  # noqa: E402
+import numpy as np  # noqa: E402
+
+from diffusion import Cond  # noqa: E402
+from samplers import SAMPLERS, draw, table_at  # noqa: E402
+from scripts import config  # noqa: E402
+
+BATCH, CALLS, TURNS = 256, 16, 15
+
+
+def main():
+    """Print a line a sampler."""
+    config.load(config.find("configs/digits/flow.gin"))
+    model, params = config.experiment().init((8, 8, 1), 10)
+    den, cond = model.denoiser(params), Cond(np.arange(BATCH, dtype=np.int32) % 10)
+    call = jax.jit(lambda den, x, t, cond: den.model.network(den.params, x, t, None, cond, None))
+    x = jax.random.normal(jax.random.key(0), (BATCH, 8, 8, 1))
+
+    def bare():
+        for t in np.linspace(1, 0.1, CALLS, dtype=np.float32):
+            out = call(den, x, t, cond)
+        out.block_until_ready()
+
+    for name in ("ddim", "dpmpp_2m", "ddpm"):
+        table = table_at(SAMPLERS[name], den.process, CALLS)
+
+        def drawn(table=table):
+            draw(den, table, range(BATCH), (8, 8, 1), cond=cond).block_until_ready()
+
+        spent = {bare: [], drawn: []}
+        for run in (bare, drawn):
+            run()
+        for _ in range(TURNS):
+            for run, times in spent.items():
+                begin = time.perf_counter()
+                run()
+                times.append(time.perf_counter() - begin)
+        ours, theirs = (statistics.median(spent[run]) for run in (drawn, bare))
+        print(f"{name:12} draw {1e3 * ours:7.1f} ms   bare calls {1e3 * theirs:7.1f} ms   ratio {ours / theirs:.3f}")
+
+
+if __name__ == "__main__":
+    main()
