@@ -5,19 +5,23 @@ from pathlib import Path
 
 from scripts import config
 from scripts.errors import UserError
+from train.data import Batches
 from train.files import write_atomic
 from train.loop import train
 from train.run import describe, write_description
+from train.sharding import make_mesh
 
 
 def main(config_path, folder, overrides, trust):
-    """Check everything that can be checked, then train."""
+    """Check everything that can be checked before anything is written, then train."""
     told = config.load(config.find(config_path), overrides, trust)
-    folder = _made(folder)
-    _agrees(folder / "config.gin", told)
     experiment = config.experiment()
     data = experiment.data()
+    Batches(data.train, experiment.batch_size)
+    make_mesh(experiment.mesh)
     _, shapes = experiment.abstract(data.shape, data.classes)
+    folder = _made(folder)
+    _agrees(folder / "config.gin", told)
     if not (folder / "config.gin").exists():
         write_description(folder, describe(experiment, data, shapes))
         write_atomic(folder / "config.gin", told)
@@ -44,7 +48,7 @@ def _made(folder) -> Path:
 def _agrees(path, told):
     """A run that exists must have been told the same."""
     if not path.exists():
-        others = [p.name for p in path.parent.iterdir()]
+        others = {p.name for p in path.parent.iterdir()} - {"run.json", "run.json.tmp", "config.gin.tmp"}
         if others:
             raise UserError(f"{path.parent} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
         return

@@ -27,6 +27,8 @@ class MLP(nnx.Module):
     """
 
     def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, dtype="float32", *, rngs):
+        if len(shape) != 1:
+            raise ValueError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         (features,) = shape
         dtype = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)

@@ -55,6 +55,8 @@ class UNet(nnx.Module):
         *,
         rngs,
     ):
+        if len(shape) != 3:
+            raise ValueError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
         height, width, channels = shape
         self.levels, self.blocks = len(mult), 2 + len(mult) * (2 * blocks + 1)
         _check_divisible(height, width, self.levels)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffusion import EPS, VE, VP, X0, Cond, Cosine, Denoiser, Linear, Shifted, V, edm, oracles
-from diffusion.denoiser import INSTANT, JUMP, predict_shape
+from diffusion.denoiser import INSTANT, JUMP, Under, predict_shape
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 STD = 0.5
@@ -124,7 +124,7 @@ def test_under_another_process(process, t):
     x = X * np.float32(np.hypot(process.alpha(t), process.sigma(t)))
     oracle = oracles.gaussian(process, 0.0, STD)
     learned = Denoiser.from_function(noise_of_gaussian, {"std": STD}, VE(), EPS).under(process)
-    jumping = oracles.gaussian(VE(), 0.0, STD).under(process)
+    jumping = Under(oracles.gaussian(VE(), 0.0, STD), process)
     for den, s in ((learned, None), (jumping, None), (jumping, 0.08)):
         got, want = ASK(den, x, t, s), oracle(x.astype(np.float64), t, s)
         np.testing.assert_allclose(got.x0, want.x0, rtol=1e-3, atol=1e-4)
@@ -138,7 +138,7 @@ def test_under_is_consistent_beyond_the_trained_noise_levels(inner, process, t):
     """alpha x0 + sigma eps = x, also where the answer comes from the end of the trained range."""
     a, s = process.alpha(t), process.sigma(t)
     x = X * np.float32(np.hypot(a, s))
-    pred = ASK(oracles.gaussian(inner, 0.2, STD).under(process), x, t)
+    pred = ASK(Under(oracles.gaussian(inner, 0.2, STD), process), x, t)
     assert np.isfinite(pred.x0).all()
     assert np.isfinite(pred.eps).all()
     scale = np.abs(x) + np.abs(a * pred.x0) + np.abs(s * pred.eps)

@@ -1,0 +1,135 @@
+"""What the contract demands of a table, as functions: test_contract.py applies them to every registered sampler, and
+test_wrong.py to samplers that must not pass.
+"""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+
+from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
+from diffusion.denoiser import INSTANT
+from samplers import GRIDS, draw, exact, tabulate
+from samplers.tableau import pad
+
+PROCESSES = {
+    "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
+    "shifted": Shifted(),
+}  # fmt: skip
+AFFINE = (Linear(), VE())  # alpha and sigma affine in t
+MEAN, STD = 0.2, 0.5
+
+
+def grid_of(sampler, process, steps):
+    return GRIDS[sampler.grid_for(process)](process, steps)
+
+
+def table_of(sampler, process, steps, **options):
+    return tabulate(sampler(process, grid_of(sampler, process, steps), **options))
+
+
+def common(table, history=2):
+    """The table at a history that all share, and so one compilation."""
+    return pad(table, table.nfe, max(history, table.history))
+
+
+def check_coefficients(table, process, end, noise=False):
+    """A state alpha c + sigma e whose prediction is (c, e) stays one at every row's time; of e only where `noise`."""
+    times = [*table.t[1:], end]
+    x = np.array([process.alpha(table.t[0]), process.sigma(table.t[0])])
+    past = np.zeros((table.history, 2))
+    for i, s in enumerate(times):
+        x = table.x[i] * x + [table.x0[i], table.eps[i]] + table.past[i] @ past
+        past = np.concatenate([table.keep[i : i + 1], past])[: table.history]
+        assert abs(x[0] - process.alpha(s)) <= 1e-12, f"row {i}: {x[0]} of the clean image, not {process.alpha(s)}"
+        if noise:
+            assert abs(x[1] - process.sigma(s)) <= 1e-12 * process.sigma(table.t[0]), f"row {i}: {x[1]} of the noise"
+
+
+def check_order(sampler, process, claimed, stochastic=False):
+    """Weak errors are cheap, so they are measured where even steep processes have settled."""
+    measured = exact.order(sampler, process, claimed, steps=640 if stochastic else 80, stochastic=stochastic)
+    assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
+
+
+def check_moments(samples, moments):
+    """Independent samples against a mean and variance, within 4 standard errors each."""
+    n = samples.size
+    mean, var = float(moments.mean[0]), float(moments.var[0])
+    assert abs(samples.mean() - mean) < 4 * np.sqrt(var / n), f"mean {samples.mean()}, not {mean}"
+    assert abs(samples.var() - var) < 4 * var * np.sqrt(2 / n), f"variance {samples.var()}, not {var}"
+
+
+def check_marginal(table, process, end):
+    """From the exact law at t[0], a fine table reaches the exact law at the end."""
+    start, want = ((process.alpha(t) * MEAN, (process.alpha(t) * STD) ** 2 + process.sigma(t) ** 2)
+                   for t in (table.t[0], end))
+    start = exact.Moments(*(np.array([a]) for a in start))
+    got = exact.moments(table, process, MEAN, STD**2, start)
+    assert abs(got.mean[0] - want[0]) < 0.02 * np.sqrt(want[1])
+    assert abs(np.sqrt(got.var[0] / want[1]) - 1) < 0.02
+
+
+def gaussian_draw(table, process):
+    """2^14 samples of the table on Gaussian data."""
+    return np.asarray(draw(oracles.gaussian(process, MEAN, STD), common(table), range(2**10), (16,)), np.float64)
+
+
+class Count:
+    """A number that denoisers add to."""
+
+    def __init__(self):
+        self.calls, self.times = 0, []
+
+    def add(self, t):
+        self.calls += 1
+        self.times.append(float(t))
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Counting:
+    """A denoiser that counts its calls: in the host's own loop, or by a callback from the compiled one."""
+
+    inner: Any
+    count: Count = field(metadata={"static": True})
+    compiled: bool = field(default=False, metadata={"static": True})
+
+    consistent = True
+    process = property(lambda self: self.inner.process)
+    classes = property(lambda self: self.inner.classes)
+    answers = property(lambda self: self.inner.answers)
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        if self.compiled:
+            jax.debug.callback(self.count.add, t)
+        elif not isinstance(x, jax.core.Tracer):
+            self.count.add(t)
+        return self.inner(x, t, s, cond)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Zero:
+    """Predicts nothing at all, so that only the table's own terms remain."""
+
+    process: Any = field(metadata={"static": True})
+
+    consistent = True
+    classes = 0
+    answers = frozenset({INSTANT})
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        return Pred(jnp.zeros_like(x), jnp.zeros_like(x))
+
+
+def with_optimal_variance(rows, process):
+    """Any sampler's rows with the variance of Analytic-DPM, (x0 - eps alpha_t / sigma_t)^2 Var (algorithms.md C3)."""
+    return [replace_spread(row, process) for row in rows]
+
+
+def replace_spread(row, process):
+    return row._replace(spread=row.x0 - row.eps * process.alpha(row.t) / process.sigma(row.t))

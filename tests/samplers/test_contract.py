@@ -1,0 +1,149 @@
+"""What every sampler of the registry must satisfy on every process; a new one is tested without an edit here."""
+
+import jax
+import numpy as np
+import pytest
+from checks import (
+    AFFINE, MEAN, PROCESSES, STD, Count, Counting, Zero, check_coefficients, check_marginal, check_moments, check_order,
+    common, gaussian_draw, grid_of, table_of,
+)  # fmt: skip
+
+from diffusion import VP, oracles
+from samplers import SAMPLERS, Row, draw, exact, table_at, tabulate
+
+DATA_FORM = ("ddim", "ddpm", "dpmpp_2m")
+
+each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+every = pytest.mark.parametrize("sampler", SAMPLERS.values(), ids=SAMPLERS)
+
+
+def tables(sampler, process, steps):
+    """Tables of these step counts, without those that the sampler refuses (Heun in one step)."""
+    for k in steps:
+        try:
+            yield table_of(sampler, process, k), grid_of(sampler, process, k)
+        except ValueError:
+            assert k == 1
+
+
+@every
+@each
+def test_finite_and_independent_of_the_batch(sampler, process):
+    """From pure noise, on data that makes the flow curved."""
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    table, shape, seeds = common(table_at(sampler, process, 8)), (3, 2, 1), np.arange(100, 116)
+    sixteen = np.asarray(draw(den, table, seeds, shape))
+    assert np.isfinite(sixteen).all()
+    for n in (1, 4):
+        np.testing.assert_allclose(draw(den, table, seeds[-n:], shape), sixteen[-n:], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("process", [PROCESSES["vp"], PROCESSES["ve"]], ids=["vp", "ve"])
+def test_noise_is_bit_equal_in_every_batch(process):
+    """The initial state, and the fresh noise of each row."""
+    table, seeds = tabulate([Row(t, x=1.0, noise=1.0) for t in (1.0, 0.6, 0.3)]), np.arange(100, 116)
+    end, seen = draw(Zero(process), table, seeds, (3, 2, 1), trajectory=True)
+    for n in (1, 4):
+        some, seen_n = draw(Zero(process), table, seeds[-n:], (3, 2, 1), trajectory=True)
+        np.testing.assert_array_equal(some, end[-n:])
+        np.testing.assert_array_equal(seen_n.x, seen.x[:, -n:])
+    states = np.concatenate([seen.x, end[None]])
+    noise = np.diff(states, axis=0).reshape(3, 16, -1)
+    assert len(np.unique(noise.round(3))) > 0.9 * noise.size  # every row and every image its own
+
+
+@every
+@each
+def test_moments_are_those_of_samples(sampler, process):
+    table = table_at(sampler, process, 10)
+    check_moments(gaussian_draw(table, process), exact.moments(table, process, MEAN, STD**2))
+
+
+@every
+@each
+def test_many_steps_reach_the_exact_law(sampler, process):
+    table = table_of(sampler, process, 1000)
+    check_marginal(table, process, grid_of(sampler, process, 1000)[-1])
+
+
+@every
+@each
+def test_order(sampler, process):
+    check_order(sampler, process, sampler.order, sampler.stochastic)
+
+
+@every
+@each
+def test_coefficients(sampler, process):
+    """On all processes for methods that are exact for constant predictions there, on affine ones for all."""
+    if sampler.name not in DATA_FORM and process not in AFFINE:
+        return
+    for table, grid in tables(sampler, process, (1, 2, 5, 16, 40)):
+        check_coefficients(table, process, grid[-1], noise=not sampler.stochastic)
+
+
+@every
+@each
+def test_tables(sampler, process):
+    """Float64, finite, never a call at t <= 0, clean where the grid ends at sigma = 0."""
+    for table, grid in tables(sampler, process, (1, 2, 3, 17)):
+        assert all(a.dtype == np.float64 for a in table)
+        assert (table.t > 0).all()
+        assert table.t[0] == grid[0]
+        if process.sigma(grid[-1]) == 0:
+            last = [getattr(table, name)[-1] for name in ("x", "x0", "eps", "noise", "spread")]
+            assert last == [0, 1, 0, 0, 0]
+            assert not table.past[-1].any()
+
+
+@every
+@each
+def test_budgets(sampler, process):
+    """The largest number of steps whose table has at most nfe rows."""
+    rows = {k: tabulated.nfe for k, tabulated in _all_tables(sampler, process).items()}
+    for nfe in range(1, 21):
+        fitting = [k for k, n in rows.items() if n <= nfe]
+        if not fitting:
+            with pytest.raises(ValueError, match="no table of"):
+                table_at(sampler, process, nfe)
+            continue
+        got, want = table_at(sampler, process, nfe), table_of(sampler, process, max(fitting))
+        for a, b in zip(got, want, strict=True):
+            np.testing.assert_array_equal(a, b)
+        assert got.nfe > nfe - sampler.calls
+
+
+def _all_tables(sampler, process):
+    return {len(grid) - 1: table for table, grid in tables(sampler, process, range(1, 21))}
+
+
+@each
+def test_heun_is_refused_one_call(process):
+    with pytest.raises(ValueError, match="no table of 1 network calls"):
+        table_at(SAMPLERS["heun"], process, 1)
+
+
+@pytest.mark.parametrize("nfe", [0, -1, 2.5])
+def test_budgets_are_whole_numbers(nfe):
+    with pytest.raises(ValueError, match="whole number"):
+        table_at(SAMPLERS["ddim"], VP(), nfe)
+
+
+@every
+@each
+def test_network_calls_are_the_rows(sampler, process):
+    table, count = common(table_at(sampler, process, 3)), Count()
+    with jax.disable_jit():
+        draw(Counting(Zero(process), count), table, [0], (1,))
+    assert count.calls == table.nfe
+    np.testing.assert_allclose(count.times, table.t, rtol=1e-6)
+
+
+@every
+def test_network_calls_of_the_compiled_loop(sampler):
+    """The rows that pad the table are never run."""
+    for nfe in (3, 8):
+        table, count = common(table_at(sampler, VP(), nfe)), Count()
+        draw(Counting(Zero(VP()), count, True), table, [0], (1,)).block_until_ready()
+        jax.effects_barrier()
+        assert count.calls == table.nfe
