@@ -8,7 +8,7 @@ import numpy as np
 
 from diffusion import Cond
 from evaluation.comparison import Cell, Comparison
-from evaluation.distances import DISTANCES, bootstrap
+from evaluation.distances import DISTANCES, Interval, bootstrap
 from evaluation.features import pixels
 from samplers import Tableau, draw_many, table_at
 from samplers.cost import passes
@@ -16,6 +16,9 @@ from samplers.tableau import pad
 from train.pictures import to_uint8
 
 SHOWN = 8  # seeds shown side by side
+
+
+_DIVERGED = {f"{name}-pixels": Interval(np.nan, np.nan, np.nan) for name in DISTANCES}
 
 
 class _Entry(NamedTuple):
@@ -32,8 +35,8 @@ def compare(
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out.  `levers`: {text: lever}, innermost first.  `progress(done, note)` is told of each cell, blank
-    ones counted; `about` (command, environment) goes into the result.
+    out; where a sampler diverges its distances are NaN.  `levers`: {text: lever}, innermost first.
+    `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
     if len({run.shape for run in runs}) > 1:
@@ -59,7 +62,7 @@ def compare(
             begin = time.perf_counter()
             images = drawn(entry.table)
             spent = 1e3 * (time.perf_counter() - begin) / count
-            measured = _distances(pixels(images), held_out)
+            measured = _distances(pixels(images), held_out) if np.isfinite(images).all() else _DIVERGED
             cost = passes(den, entry.table)
             cells.append(
                 Cell(run.name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured)
@@ -95,4 +98,4 @@ def _distances(features, held_out):
 
 
 def _shown(images):
-    return to_uint8(images[:SHOWN]) if images.ndim == 4 else images
+    return to_uint8(np.nan_to_num(images[:SHOWN])) if images.ndim == 4 else images

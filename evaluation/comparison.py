@@ -3,7 +3,8 @@
 import csv
 import io
 import json
-from dataclasses import asdict, dataclass, field
+import math
+from dataclasses import asdict, dataclass, field, replace
 
 from evaluation.distances import Interval
 
@@ -52,14 +53,15 @@ class Comparison:
         found = (c for c in self.cells if (c.run, c.sampler, c.budget) == (run, sampler, budget))
         return next(found, None)
 
-    def best(self, run, budget, metric) -> Cell | None:
-        """The cell with the smallest distance at this budget."""
-        here = [c for c in self.cells if (c.run, c.budget) == (run, budget)]
-        return min(here, key=lambda c: c.metrics[metric].value, default=None)
+    def best(self, run, budget, metric) -> set[str]:
+        """The samplers with the smallest distance at this budget: several where they differ by rounding alone."""
+        here = {c.sampler: c.metrics[metric].value for c in self.cells if (c.run, c.budget) == (run, budget)}
+        finite = [value for value in here.values() if math.isfinite(value)]
+        return {name for name, value in here.items() if finite and value <= min(finite) * (1 + 1e-4)}
 
     def to_json(self) -> str:
         """Everything but the previews."""
-        plain = asdict(self)
+        plain = asdict(replace(self, previews={}))
         del plain["previews"]
         return json.dumps(plain, indent=1) + "\n"
 
@@ -72,7 +74,7 @@ class Comparison:
         return cls(**plain | {"cells": cells, "floors": floors, "levers": tuple(plain["levers"])})
 
     def to_csv(self) -> str:
-        """One line a cell."""
+        """One line a cell, then one a floor."""
         out = io.StringIO()
         rows = csv.writer(out, lineterminator="\n")
         ends = ("", " low", " high")
@@ -83,6 +85,8 @@ class Comparison:
         for c in self.cells:
             values = [value for metric in self.metrics for value in c.metrics[metric]]
             rows.writerow([c.run, c.sampler, c.grid, c.budget, c.nfe, c.passes, c.ms_per_image, *values])
+        for run, floor in self.floors.items():
+            rows.writerow([run, "floor", *[""] * 5, *(value for metric in self.metrics for value in floor[metric])])
         return out.getvalue()
 
 

@@ -5,11 +5,13 @@ import shlex
 import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 
 import jax
 
 from evaluation.compare import compare
+from evaluation.report import write
 from evaluation.report.table import render
 from samplers import SAMPLERS
 from scripts import config, parse
@@ -27,7 +29,7 @@ def main(folders, nfe, names, count, seed, levers, out, overrides):
         raise UserError(
             f"--count {count}: a distance needs at least 2 images, and means something from some hundreds on"
         )
-    write = _report_writer()
+    _needs_report()
     runs = [config.open_run(folder, overrides) for folder in folders]
     wrapped = [config.sampler(name) for name in names]
     about = {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": _environment()}
@@ -40,12 +42,10 @@ def main(folders, nfe, names, count, seed, levers, out, overrides):
     print("\n".join(str(path) for path in written.values()), file=sys.stderr)
 
 
-def _report_writer():
-    try:
-        from evaluation.report import write
-    except ModuleNotFoundError as error:
-        raise UserError(f"compare needs {error.name}: pip install 'fewstep[report]'") from None
-    return write
+def _needs_report():
+    for name in ("matplotlib", "jinja2"):
+        if find_spec(name) is None:
+            raise UserError(f"compare writes a plot and a page with {name}: pip install 'fewstep[report]'")
 
 
 def _environment():

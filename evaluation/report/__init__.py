@@ -2,13 +2,17 @@
 
 from etils import epath
 
-from evaluation.report.curve import curve
-from evaluation.report.page import page
 from train.files import write_atomic
 
 
 def write(folder, comparison) -> dict:
-    """Write table.csv, table.json, curve.png and report.html into the folder; {name: path}."""
+    """Write table.csv, table.json, curve.png and report.html into the folder; {name: path}.
+
+    Raises ModuleNotFoundError where the optional extra [report] is not installed.
+    """
+    from evaluation.report.curve import curve  # here: they need matplotlib and jinja2, which the table does not
+    from evaluation.report.page import page
+
     folder = epath.Path(folder)
     files = {
         "table.csv": comparison.to_csv(),

@@ -33,8 +33,8 @@ def _block(comparison, run, metric, budgets, first):
     for sampler in comparison.samplers:
         texts = []
         for budget in budgets:
-            cell, best = comparison.cell(run, sampler, budget), comparison.best(run, budget, metric)
-            mark = "*" if cell is not None and cell is best else " "
+            cell = comparison.cell(run, sampler, budget)
+            mark = "*" if sampler in comparison.best(run, budget, metric) else " "
             texts.append(f"{'-' if cell is None else number(cell.metrics[metric].value):>8}{mark}")
         lines.append(sampler.ljust(first) + "".join(texts))
     floor = number(comparison.floors[run][metric].value)

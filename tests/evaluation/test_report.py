@@ -42,7 +42,8 @@ def test_json_round_trip():
 def test_csv_has_a_line_a_cell():
     comparison = made()
     rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
-    assert len(rows) == len(comparison.cells) == 19
+    assert len(rows) == len(comparison.cells) + 1 == 20
+    assert (rows[-1]["sampler"], float(rows[-1]["FD-pixels"])) == ("floor", 0.118)
     assert float(rows[0]["FD-pixels low"]) == comparison.cells[0].metrics["FD-pixels"].low
 
 

@@ -65,8 +65,9 @@ def check_moments(samples, moments):
 
 def check_marginal(table, process, end):
     """From the exact law at t[0], a fine table reaches the exact law at the end."""
-    start, want = ((process.alpha(t) * MEAN, (process.alpha(t) * STD) ** 2 + process.sigma(t) ** 2)
-                   for t in (table.t[0], end))
+    start, want = (
+        (process.alpha(t) * MEAN, (process.alpha(t) * STD) ** 2 + process.sigma(t) ** 2) for t in (table.t[0], end)
+    )
     start = exact.Moments(*(np.array([a]) for a in start))
     got = exact.moments(table, process, MEAN, STD**2, start)
     assert abs(got.mean[0] - want[0]) < 0.02 * np.sqrt(want[1])

@@ -1,0 +1,45 @@
+"""Images do not depend on the number of devices.  Run as a script, this file is the process with eight of them."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def test_eight_devices_draw_what_one_draws():
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, __file__], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == ["8", "devices"]
+
+
+def main():
+    import jax
+
+    jax.config.update("jax_num_cpu_devices", 8)
+    import numpy as np
+    from checks import common
+    from jax.sharding import AxisType, NamedSharding, PartitionSpec
+
+    from diffusion import VP, oracles
+    from samplers import SAMPLERS, draw, table_at
+
+    den = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    seeds = np.arange(16, dtype=np.uint32)
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
+    sharded = jax.device_put(seeds, NamedSharding(mesh, PartitionSpec("data")))
+    for sampler in SAMPLERS.values():
+        table = common(table_at(sampler, VP(), 8))
+        one, eight = draw(den, table, seeds, (4, 4, 1)), draw(den, table, sharded, (4, 4, 1))
+        assert len(one.sharding.device_set) == 1
+        assert len(eight.sharding.device_set) == 8
+        np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-5, err_msg=sampler.name)
+    print(jax.device_count(), "devices")
+
+
+if __name__ == "__main__":
+    main()
