@@ -6,8 +6,8 @@ from train.pictures import to_uint8
 
 
 def pixels(images) -> np.ndarray:
-    """Images (N, H, W, C) in [-1, 1] -> (N, H W C) float64, as an 8-bit file shows them; points (N, d) unchanged."""
+    """Images (N, H, W, C) in [-1, 1] -> (N, H W C) float64: 8-bit pixels over 255; points (N, d) unchanged."""
     images = np.asarray(images)
     if images.ndim == 4:
-        images = to_uint8(images) / 127.5 - 1
+        images = to_uint8(images) / 255
     return images.reshape(len(images), -1).astype(np.float64)

@@ -94,6 +94,6 @@ def test_bootstrap_covers_the_expected_value():
 
 def test_pixels_are_what_a_file_would_hold():
     images = np.array([-1.0, 0.0, 1.0, 3.0, -3.0, 0.001]).reshape(1, 2, 3, 1)
-    np.testing.assert_allclose(pixels(images)[0], np.array([0, 128, 255, 255, 0, 128]) / 127.5 - 1)
+    np.testing.assert_allclose(pixels(images)[0], np.array([0, 128, 255, 255, 0, 128]) / 255)
     points = RNG.standard_normal((4, 2))
     np.testing.assert_array_equal(pixels(points), points)
