@@ -4,7 +4,7 @@ import sys
 import numpy as np
 import pytest
 
-from train.data import SOURCES, Batches, Split, digits, npz, points
+from train.data import SOURCES, Split, digits, npz, points
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
@@ -294,99 +294,3 @@ def test_a_held_out_part_that_cannot_be(tmp_path, held_out, part):
     text = message(lambda: npz(saved(tmp_path, images=BYTES), held_out=held_out))
     assert part in text
     assert f"held_out = {held_out!r}" in text
-
-
-@pytest.mark.parametrize(("kind", "classes"), [("moons", 2), ("mixture", 8), ("checkerboard", 0)])
-def test_points_counts_and_classes(kind, classes):
-    data = points(kind, count=3000, held_out=400)
-    assert (data.name, len(data.train), len(data.held_out), data.shape) == (kind, 2600, 400, (2,))
-    assert data.classes == classes
-    assert not np.array_equal(data.train.images, points(kind, count=3000, held_out=400, seed=1).train.images)
-    if classes:
-        assert np.bincount(data.train.labels).min() > 0.8 * 2600 / classes
-
-
-def test_moons_without_noise_lie_on_their_half_circles():
-    data = points("moons", noise=0).train
-    xy, upper = data.images * 1.5 + (0.5, 0.25), data.labels == 0
-    np.testing.assert_allclose(np.hypot(*xy[upper].T), 1, atol=1e-6)
-    np.testing.assert_allclose(np.hypot(*(xy[~upper] - (1, 0.5)).T), 1, atol=1e-6)
-    assert xy[upper, 1].min() > -1e-6
-    assert xy[~upper, 1].max() < 0.5 + 1e-6
-
-
-def test_mixture_components_have_the_stated_mean_and_standard_deviation():
-    data, scale = points("mixture", noise=0.1).train, 1 / 1.4
-    for component, angle in enumerate(np.arange(8) * np.pi / 4):
-        xy = data.images[data.labels == component]
-        np.testing.assert_allclose(xy.mean(0), scale * np.array([np.cos(angle), np.sin(angle)]), atol=0.01)
-        np.testing.assert_allclose(xy.std(0), 0.1 * scale, rtol=0.1)
-
-
-def test_checkerboard_fills_every_other_square_evenly():
-    squares = np.floor((points("checkerboard").train.images + 1) * 2).astype(int)
-    counts = np.zeros((4, 4), int)
-    np.add.at(counts, tuple(squares.T.clip(0, 3)), 1)
-    dark = np.add.outer(np.arange(4), np.arange(4)) % 2 == 0
-    assert counts[~dark].sum() == 0
-    assert counts[dark].min() > 0.9 * 18_000 / 8
-
-
-@pytest.mark.parametrize("noise", [0.0, 0.05, 2.0])
-@pytest.mark.parametrize("kind", ["moons", "mixture", "checkerboard"])
-def test_points_stay_in_the_box_whatever_the_noise(kind, noise):
-    assert np.abs(points(kind, noise=noise).train.images).max() <= 1
-
-
-@pytest.mark.parametrize(
-    ("options", "part"),
-    [
-        ({"kind": "moon"}, "'moon': did you mean 'moons'?"),
-        ({"kind": "chekerboard"}, "did you mean 'checkerboard'?"),
-        ({"count": 0}, "count = 0"),
-        ({"count": 2e4}, "count = 20000.0"),
-        ({"noise": -0.1}, "noise = -0.1"),
-        ({"noise": float("nan")}, "noise = nan"),
-        ({"count": 2000}, "held_out = 2000 of 2000 images leaves no training images"),
-    ],
-)
-def test_points_that_cannot_be(options, part):
-    assert part in message(lambda: points(**options))
-
-
-def test_an_epoch_shows_every_image_once_less_the_remainder():
-    batches = Batches(numbered(103), 10)
-    assert batches.per_epoch == 10
-    epochs = [np.concatenate([batches.batch(10 * e + j).label for j in range(10)]) for e in range(3)]
-    assert all(len(set(epoch)) == 100 for epoch in epochs)
-    assert not np.array_equal(epochs[0], epochs[1])
-    assert set().union(*epochs) == set(range(103))  # each epoch drops others
-    exact = Batches(numbered(30), 10)
-    assert sorted(np.concatenate([exact.batch(k).label for k in range(3)])) == list(range(30))
-
-
-def test_batch_k_depends_on_seed_and_k_alone():
-    batches = Batches(numbered(50), 8, seed=3)
-    forward = [batches.batch(k) for k in range(40)]
-    fresh = Batches(numbered(50), 8, seed=3)
-    for k in np.random.default_rng(0).permutation(40):
-        np.testing.assert_array_equal(fresh.batch(k).image, forward[k].image)
-        np.testing.assert_array_equal(fresh.batch(k).label, forward[k].label)
-    assert not np.array_equal(Batches(numbered(50), 8, seed=4).batch(0).label, forward[0].label)
-
-
-def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
-    split = numbered(20)
-    batch = Batches(split, 20).batch(0)
-    assert batch.image.shape == (20, 1)
-    assert batch.image.dtype == np.float32
-    assert batch.label.dtype == np.int32
-    np.testing.assert_allclose(batch.image[:, 0] * 20, batch.label, atol=1e-5)
-    batch.image[:] = 7
-    assert split.images.max() < 1
-    assert Batches(Split(split.images), 4).batch(2).label is None
-
-
-def test_batches_that_cannot_be():
-    assert "batch size 21 exceeds the 20 images" in message(lambda: Batches(numbered(20), 21))
-    assert "batch size 0" in message(lambda: Batches(numbered(20), 0))

@@ -1,0 +1,61 @@
+"""Batch k is a function of (seed, k) alone."""
+
+import numpy as np
+import pytest
+
+from train.data import Batches, Split
+
+RNG = np.random.default_rng(0)
+
+
+def message(call, error=ValueError):
+    """The text of the error, which must be one line with no other traceback above it."""
+    with pytest.raises(error) as caught:
+        call()
+    text = str(caught.value)
+    assert "\n" not in text
+    assert caught.value.__context__ is None or caught.value.__suppress_context__
+    return text
+
+
+def numbered(n):
+    """Split whose image i and label i both say i."""
+    return Split(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32))
+
+
+def test_an_epoch_shows_every_image_once_less_the_remainder():
+    batches = Batches(numbered(103), 10)
+    assert batches.per_epoch == 10
+    epochs = [np.concatenate([batches.batch(10 * e + j).label for j in range(10)]) for e in range(3)]
+    assert all(len(set(epoch)) == 100 for epoch in epochs)
+    assert not np.array_equal(epochs[0], epochs[1])
+    assert set().union(*epochs) == set(range(103))  # each epoch drops others
+    exact = Batches(numbered(30), 10)
+    assert sorted(np.concatenate([exact.batch(k).label for k in range(3)])) == list(range(30))
+
+
+def test_batch_k_depends_on_seed_and_k_alone():
+    batches = Batches(numbered(50), 8, seed=3)
+    forward = [batches.batch(k) for k in range(40)]
+    fresh = Batches(numbered(50), 8, seed=3)
+    for k in np.random.default_rng(0).permutation(40):
+        np.testing.assert_array_equal(fresh.batch(k).image, forward[k].image)
+        np.testing.assert_array_equal(fresh.batch(k).label, forward[k].label)
+    assert not np.array_equal(Batches(numbered(50), 8, seed=4).batch(0).label, forward[0].label)
+
+
+def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
+    split = numbered(20)
+    batch = Batches(split, 20).batch(0)
+    assert batch.image.shape == (20, 1)
+    assert batch.image.dtype == np.float32
+    assert batch.label.dtype == np.int32
+    np.testing.assert_allclose(batch.image[:, 0] * 20, batch.label, atol=1e-5)
+    batch.image[:] = 7
+    assert split.images.max() < 1
+    assert Batches(Split(split.images), 4).batch(2).label is None
+
+
+def test_batches_that_cannot_be():
+    assert "batch size 21 exceeds the 20 images" in message(lambda: Batches(numbered(20), 21))
+    assert "batch size 0" in message(lambda: Batches(numbered(20), 0))
