@@ -93,6 +93,10 @@ class Linear(Process):
     def snr_ends(self):
         return 1 - 1e-3, 1e-3
 
+    @property
+    def grid(self):
+        return "uniform"
+
     def alpha(self, t):
         return 1 - t
 

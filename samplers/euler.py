@@ -31,15 +31,25 @@ def heun(process, grid):
         yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,))
 
 
+def noise_growth(process, t):
+    """w = d(sigma^2)/dt / 2: as much fresh noise as the noise of x_t loses.  Finite everywhere; `classical` where alpha
+    is constant, and SiT's w = sigma on the linear path (Ma et al. 2024, arXiv:2401.08740).
+    """
+    return process.sigma(t) * process.dsigma(t)
+
+
 def classical(process, t):
-    """w = g^2 / 2 = -sigma^2 dlam/dt, the reverse SDE of Anderson and of Song et al. 2021."""
+    """w = g^2 / 2 = -sigma^2 dlam/dt, the reverse SDE of Song et al. 2021; infinite where alpha = 0."""
     return -(process.sigma(t) ** 2) * process.dlam(t)
 
 
-def euler_maruyama(process, grid, w=classical):
+SDE_NOISES = {"noise_growth": noise_growth, "classical": classical}
+
+
+def euler_maruyama(process, grid, w=noise_growth):
     """x_s = x + (s - t)(u - w score) + sqrt(2 w (t - s)) z, with score = -eps / sigma (arXiv:2011.13456).
 
-    Any w(process, t) >= 0 keeps the marginals.  `classical` is infinite where alpha = 0: start the grid below.
+    Any w(process, t) >= 0 keeps the marginals; with `classical` start the grid where alpha > 0.
     """
     for t, s in steps(grid):
         row = _to_data(process, t, s)

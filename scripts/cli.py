@@ -102,8 +102,6 @@ def main():
         lines = (line.strip() for line in str(error).splitlines())
         message = " ".join(line for line in lines if line and not line.startswith("In call to configurable"))
         print(f"fewstep: {message}", file=sys.stderr, flush=True)
-        if type(error).__name__ == "CheckpointError":
-            os._exit(2)  # Orbax's threads may outlive a failed restore, and print a traceback at the interpreter's end
         sys.exit(2)
 
 

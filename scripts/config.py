@@ -20,6 +20,7 @@ import diffusion
 from diffusion.networks import MLP, UNet
 from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from samplers import GRIDS, SAMPLERS
+from samplers.euler import SDE_NOISES
 from scripts.errors import UserError, nearest
 from train import optimizers
 from train.data import SOURCES
@@ -35,7 +36,7 @@ _PARTS = {
     }
     | {"edm": edm, "UNet": UNet, "MLP": MLP},
     "train": SOURCES | TIMES | WEIGHTS | {"adamw": optimizers.adamw, "denoising": Denoising, "train": Experiment},
-    "samplers": {name: sampler.rows for name, sampler in SAMPLERS.items()},
+    "samplers": {name: sampler.rows for name, sampler in SAMPLERS.items()} | SDE_NOISES,
     "grids": GRIDS,
     "levers": diffusion.LEVERS,
 }

@@ -7,7 +7,10 @@ import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
 
+from train import digests
 from train.state import State
+
+TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
 
 
 class CheckpointError(Exception):
@@ -19,8 +22,14 @@ class Checkpoints:
 
     def __init__(self, folder, keep=3):
         self.folder = epath.Path(folder).resolve()
+        self._saving = None
         logging.getLogger("absl").setLevel(logging.ERROR)
-        self._manager = ocp.CheckpointManager(self.folder, options=ocp.CheckpointManagerOptions(max_to_keep=keep))
+        options = ocp.CheckpointManagerOptions(
+            max_to_keep=keep, async_options=ocp.AsyncOptions(post_finalization_callback=self._seal)
+        )
+        handlers = {name: ocp.StandardCheckpointHandler() for name in TREES}
+        handlers["counters"] = ocp.JsonCheckpointHandler()
+        self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
     def __enter__(self):
         return self
@@ -36,40 +45,62 @@ class Checkpoints:
         """Write the state in the background; a step already there is left alone."""
         if step in self._manager.all_steps():
             return
+        self._manager.wait_until_finished()  # Orbax would wait too; only then may _saving change
+        self._saving = step
         fields = {name: ocp.args.StandardSave(getattr(state, name)) for name in _arrays(state)}
         counters = ocp.args.JsonSave({"step": int(state.step), "bad": int(state.bad)})
         self._manager.save(step, args=ocp.args.Composite(counters=counters, **fields))
 
+    def _seal(self):
+        """Called in Orbax's thread when the files of a step are all written, before its folder gets its final name."""
+        unfinished = next(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"), None)
+        digests.write(unfinished or self.folder / str(self._saving))
+
     def restore(self, step: int, like: State) -> State:
         """The whole state, placed as `like` is (arrays, or shapes with shardings)."""
         names = _arrays(like)
-        fields = {name: ocp.args.StandardRestore(jax.tree.map(_target, getattr(like, name))) for name in names}
-        found = self._restore(step, counters=ocp.args.JsonRestore(), **fields)
+        found = self._restore(step, {name: getattr(like, name) for name in names}, counters=ocp.args.JsonRestore())
         counters = {name: np.int32(found["counters"][name]) for name in ("step", "bad")}
         return like._replace(**counters, **{name: found[name] for name in names})
 
     def restore_ema(self, step: int, like):
         """The averages alone: {decay: params}."""
-        return self._restore(step, ema=ocp.args.StandardRestore(jax.tree.map(_target, like)))["ema"]
+        return self._restore(step, {"ema": like})["ema"]
 
-    def _restore(self, step, **items):
-        where = self.folder / str(step)
-        if step not in self._manager.all_steps():
-            steps = ", ".join(map(str, self._manager.all_steps())) or "none"
-            raise CheckpointError(f"{self.folder} has no step {step} (it has: {steps})")
+    def _restore(self, step, trees, **items):
+        """Orbax's threads outlive a failed restore and complain on their own, so faults are looked for before it."""
+        where, steps = self.folder / str(step), self._manager.all_steps()
+        if step not in steps:
+            raise CheckpointError(f"{self.folder} has no step {step} (it has: {', '.join(map(str, steps)) or 'none'})")
+        remedy = "nothing was changed. Move that folder away to go on from the step before it"
+        if broken := digests.damaged(where):
+            raise CheckpointError(f"checkpoint {where} is damaged ({broken[0]} is not as it was saved); {remedy}")
         try:
-            return self._manager.restore(step, args=ocp.args.Composite(**items))
+            saved = self._manager.item_metadata(step)
+            other = next((found for name, tree in trees.items() if (found := _difference(saved[name], tree))), None)
+            if other is None:
+                wanted = {name: ocp.args.StandardRestore(jax.tree.map(_target, tree)) for name, tree in trees.items()}
+                return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
         except Exception as error:  # Orbax has no common base class of its own
             first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise CheckpointError(
-                f"checkpoint {where} cannot be read: it is damaged, or of another model ({first}); nothing was "
-                f"changed. Move that folder away to go on from the step before it"
-            ) from error
+            raise CheckpointError(f"checkpoint {where} cannot be read ({first}); {remedy}") from error
+        raise CheckpointError(f"checkpoint {where} is of another model: {other}")
 
 
 def _arrays(state):
     """The fields that are pytrees with at least one array (Orbax stores no empty item)."""
-    return [name for name in ("params", "ema", "frozen", "opt_state") if jax.tree.leaves(getattr(state, name))]
+    return [name for name in TREES if jax.tree.leaves(getattr(state, name))]
+
+
+def _difference(saved, wanted) -> str | None:
+    """The first array in which a saved tree (Orbax's metadata) is not of the names and shapes of another; None: equal."""
+    there = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(saved)}
+    leaves = jax.tree_util.tree_leaves_with_path(wanted)
+    here = {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
+    for name in [*here, *there]:
+        if there.get(name) != here.get(name):
+            return f"{name} has shape {there.get(name, 'none')} there and {here.get(name, 'none')} in the config"
+    return None
 
 
 def _target(a):

@@ -4,10 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import PROCESSES, with_optimal_variance
+from checks import PROCESSES, check_marginal, with_optimal_variance
 
 from diffusion import VE, VP, Cosine, Linear, oracles
-from samplers import Row, ddim, ddpm, dpmpp_2m, euler, heun, karras, log_snr, reduced, tabulate, uniform
+from samplers import (
+    Row, ddim, ddpm, dpmpp_2m, euler, euler_maruyama, heun, karras, log_snr, reduced, tabulate, uniform,
+)  # fmt: skip
+from samplers.euler import classical
 from samplers.exact import Moments, follow, moments
 from samplers.steps import steps
 
@@ -106,6 +109,35 @@ def test_large_variance_is_exact_for_unit_gaussians(process, grid):
 def test_unknown_variance():
     with pytest.raises(ValueError, match="medium"):
         tabulate(ddpm(VP(), uniform(VP(), 3), "medium"))
+
+
+@each
+def test_euler_maruyama_with_the_classical_noise_is_the_reverse_sde(process, grid):
+    """dx = [f x - g^2 score] dt + g dW with f = alpha'/alpha and g^2 = (sigma^2)' - 2 f sigma^2, one step at a time."""
+    rows = []
+    for t, s in steps(grid):
+        f, sigma = process.dalpha(t) / process.alpha(t), process.sigma(t)
+        g2 = 2 * sigma * process.dsigma(t) - 2 * f * sigma**2
+        rows.append(Row(t, x=1 + (s - t) * f, eps=(s - t) * g2 / sigma, noise=np.sqrt(g2 * (t - s))))
+    assert_same(euler_maruyama(process, grid, w=classical), rows, process)
+
+
+@each
+def test_euler_maruyama_keeps_the_marginals_whatever_its_noise(process, grid):
+    grid = uniform(process, 4000, grid[0], grid[-1])
+    for w in (classical, lambda process, t: 0.3, lambda process, t: t):
+        check_marginal(tabulate(euler_maruyama(process, grid, w=w)), process, grid[-1])
+
+
+def test_the_default_noise_is_classical_on_ve_and_sigma_on_the_linear_path():
+    for process, w in ((VE(), classical), (Linear(), lambda process, t: process.sigma(t))):
+        grid = uniform(process, 9)
+        assert_same(euler_maruyama(process, grid), euler_maruyama(process, grid, w=w), process)
+
+
+@each
+def test_euler_maruyama_without_noise_is_euler(process, grid):
+    assert_same(euler_maruyama(process, grid, w=lambda process, t: 0.0), euler(process, grid), process)
 
 
 def test_heun_on_ve_is_edm_without_churn():

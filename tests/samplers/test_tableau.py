@@ -5,6 +5,7 @@ import pytest
 
 from diffusion import VP, Linear, oracles
 from samplers import Row, ddim, ddpm, dpmpp_2m, draw, euler_maruyama, heun, tabulate, uniform
+from samplers.euler import classical
 from samplers.exact import follow, moments
 from samplers.tableau import pad
 
@@ -28,10 +29,10 @@ def test_a_broken_memory_names_its_row(name, value):
         tabulate([Row(0.9), Row(0.5), Row(0.2)._replace(**{name: value})])
 
 
-def test_euler_maruyama_from_pure_noise_is_refused():
+def test_the_classical_sde_from_pure_noise_is_refused():
     """Its drift is infinite where alpha = 0."""
     with np.errstate(all="ignore"), pytest.raises(ValueError, match=r"row 0 .*not finite"):
-        tabulate(euler_maruyama(Linear(), uniform(Linear(), 4)))
+        tabulate(euler_maruyama(Linear(), uniform(Linear(), 4), w=classical))
 
 
 @pytest.mark.parametrize("grid", [[0.5], [0.5, 0.5], [0.2, 0.5], [0.5, 0.0, -0.1], [[0.5, 0.1]], [0.5, np.nan]])
