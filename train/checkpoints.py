@@ -73,8 +73,8 @@ class Checkpoints:
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no step {step} (it has: {', '.join(map(str, steps)) or 'none'})")
         remedy = "nothing was changed. Move that folder away to go on from the step before it"
-        if broken := digests.damaged(where):
-            raise CheckpointError(f"checkpoint {where} is damaged ({broken[0]} is not as it was saved); {remedy}")
+        if fault := digests.fault(where):
+            raise CheckpointError(f"checkpoint {where} is damaged ({fault}); {remedy}")
         try:
             saved = self._manager.item_metadata(step)
             other = next((found for name, tree in trees.items() if (found := _difference(saved[name], tree))), None)
@@ -93,7 +93,7 @@ def _arrays(state):
 
 
 def _difference(saved, wanted) -> str | None:
-    """The first array in which a saved tree (Orbax's metadata) is not of the names and shapes of another; None: equal."""
+    """The first array whose name or shape differs between a saved tree (Orbax's metadata) and another; None: equal."""
     there = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(saved)}
     leaves = jax.tree_util.tree_leaves_with_path(wanted)
     here = {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}

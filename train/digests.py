@@ -1,4 +1,4 @@
-"""SHA-256 of every file of a checkpoint: Orbax does not checksum its data, and restores a flipped bit without a word."""
+"""SHA-256 of every file of a checkpoint: Orbax does not checksum its data, and restores flipped bits silently."""
 
 import hashlib
 import json
@@ -21,20 +21,23 @@ def write(folder) -> None:
     write_atomic(folder / NAME, json.dumps(digests, indent=0, sort_keys=True) + "\n")
 
 
-def damaged(folder) -> list[str]:
-    """The files, relative to the folder, that are missing or not what digests.json says; files it does not name count
-    for nothing."""
+def fault(folder) -> str | None:
+    """What is not as digests.json says, such as "ema/d/1f is missing"; files that it does not name count for nothing."""
     folder = epath.Path(folder)
+    if not (folder / NAME).is_file():
+        return f"{NAME} is missing"
     try:
-        told = json.loads((folder / NAME).read_text())
-        return [name for name, digest in told.items() if _digest(folder / name) != digest]
-    except (OSError, ValueError, AttributeError):  # not there, not JSON, not a dictionary
-        return [NAME]
+        told = dict(json.loads((folder / NAME).read_text()))
+    except (ValueError, TypeError):
+        return f"{NAME} has changed"
+    for name, digest in told.items():
+        if not (folder / name).is_file():
+            return f"{name} is missing"
+        if _digest(folder / name) != digest:
+            return f"{name} has changed"
+    return None
 
 
 def _digest(path):
-    """None where there is no file."""
-    if not path.is_file():
-        return None
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -8,7 +8,18 @@ from checks import PROCESSES, check_marginal, with_optimal_variance
 
 from diffusion import VE, VP, Cosine, Linear, oracles
 from samplers import (
-    Row, ddim, ddpm, dpmpp_2m, euler, euler_maruyama, heun, karras, log_snr, reduced, tabulate, uniform,
+    Row,
+    ddim,
+    ddpm,
+    dpmpp_2m,
+    euler,
+    euler_maruyama,
+    heun,
+    karras,
+    log_snr,
+    reduced,
+    tabulate,
+    uniform,
 )  # fmt: skip
 from samplers.euler import classical
 from samplers.exact import Moments, follow, moments

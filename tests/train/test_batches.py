@@ -1,21 +1,9 @@
 """Batch k is a function of (seed, k) alone."""
 
 import numpy as np
-import pytest
+from refused import message
 
 from train.data import Batches, Split
-
-RNG = np.random.default_rng(0)
-
-
-def message(call, error=ValueError):
-    """The text of the error, which must be one line with no other traceback above it."""
-    with pytest.raises(error) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert caught.value.__context__ is None or caught.value.__suppress_context__
-    return text
 
 
 def numbered(n):

@@ -3,8 +3,9 @@ import sys
 
 import numpy as np
 import pytest
+from refused import message
 
-from train.data import SOURCES, Split, digits, npz, points
+from train.data import SOURCES, digits, npz, points
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
@@ -17,16 +18,6 @@ def saved(tmp_path, **arrays):
     return path
 
 
-def message(call, error=ValueError):
-    """The text of the error, which must be one line with no other traceback above it."""
-    with pytest.raises(error) as caught:
-        call()
-    text = str(caught.value)
-    assert "\n" not in text
-    assert caught.value.__context__ is None or caught.value.__suppress_context__
-    return text
-
-
 def with_value(array, index, value):
     array = array.copy()
     array[index] = value
@@ -35,11 +26,6 @@ def with_value(array, index, value):
 
 def rows(images):
     return sorted(map(bytes, images))
-
-
-def numbered(n):
-    """Split whose image i and label i both say i."""
-    return Split(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32))
 
 
 @pytest.mark.parametrize(
