@@ -5,7 +5,6 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
@@ -96,9 +95,22 @@ class Denoiser:
         return Under(self, process)
 
 
+class Wrapper:
+    """What a denoiser around another one takes over from it; subclasses hold it as `inner`."""
+
+    process = property(lambda self: self.inner.process)
+    classes = property(lambda self: self.inner.classes)
+    answers = property(lambda self: self.inner.answers)
+    consistent = property(lambda self: self.inner.consistent)
+
+    def under(self, process) -> "Under":
+        """This denoiser for states of another process."""
+        return Under(self, process)
+
+
 @register_dataclass
 @dataclass(frozen=True)
-class Under:
+class Under(Wrapper):
     """A denoiser trained under one process, asked about states of another with the same log-SNR (algorithms.md 0.4).
 
     x_P = (alpha_P / alpha_Q) x_Q at the time t_P of equal log-SNR.  Noise levels outside the trained range are answered
@@ -106,15 +118,13 @@ class Under:
     """
 
     inner: Any
-    process: Process = field(metadata={"static": True})
+    outer: Process = field(metadata={"static": True})
 
-    consistent = property(lambda self: self.inner.consistent)
-    classes = property(lambda self: self.inner.classes)
-    answers = property(lambda self: self.inner.answers)
+    process = property(lambda self: self.outer)
 
     def _time(self, t):
         ends = [self.inner.process.lam(end) for end in self.inner.process.ends]
-        return self.inner.process.time(jnp.clip(self.process.lam(jnp.asarray(t)), *ends))
+        return self.inner.process.time(namespace(t).clip(self.process.lam(t), *ends))
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
         time = self._time(t)

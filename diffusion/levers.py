@@ -13,21 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Pred, over
-
-
-class Lever:
-    """What every lever takes over from the denoiser inside it."""
-
-    process = property(lambda self: self.inner.process)
-    classes = property(lambda self: self.inner.classes)
-    answers = property(lambda self: self.inner.answers)
-    consistent = property(lambda self: self.inner.consistent)
+from diffusion.denoiser import Cond, Pred, Wrapper, over
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class ClipX0(Lever):
+class ClipX0(Wrapper):
     """x0 held within [low, high], eps rebuilt from it (Ho et al. 2020; algorithms.md E4)."""
 
     inner: Any
@@ -44,7 +35,7 @@ class ClipX0(Lever):
 
 @register_dataclass
 @dataclass(frozen=True)
-class CFG(Lever):
+class CFG(Wrapper):
     """Classifier-free guidance: c + (scale - 1)(c - u), both branches in one call (Ho & Salimans 2022)."""
 
     inner: Any

@@ -5,7 +5,7 @@ They answer in kind: NumPy float64 states on the host, JAX arrays on the device.
 
 from dataclasses import dataclass, field
 
-import jax
+import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 
@@ -45,7 +45,7 @@ class Gaussian(_Oracle):
         k = xp.sqrt(((as_ * self.std) ** 2 + ss**2) / v)
         z = (x - at * self.mean) / v
         cross = at * ss + as_ * st
-        x0 = self.mean + self.std**2 * cross / (ss + st * k) * z
+        x0 = self.mean + self.std**2 * cross / xp.maximum(ss + st * k, _TINY) * z
         # A mean of ss / k and st with weights at k and as_, which is st where both weights vanish (alpha = 0).
         weight = xp.maximum(as_, _TINY)
         eps = (at * ss + weight * st) / (at * k + weight) * z
@@ -78,7 +78,8 @@ class Mixture(_Oracle):
         v = (at * std) ** 2 + st**2
         z = (y - at * mean) / v
         density = -0.5 * xp.sum((y - at * mean) * z + xp.log(v), axis=tuple(range(2, y.ndim)))
-        r = _responsibilities(xp, density + xp.log(xp.asarray(self.weights)), cond.label)
+        logits = density + xp.log(xp.asarray(self.weights))
+        r = _responsibilities(xp, logits, cond.label, k, range(k))
         r = xp.reshape(r, (*r.shape, *(1,) * (x.ndim - 1)))
         x0 = xp.sum(r * (mean + at * std**2 * z), axis=1)
         spread = (mean + at * std**2 * z - x0[:, None]) ** 2
@@ -104,28 +105,20 @@ class Finite(_Oracle):
         away = x[:, None] - (at if xp.ndim(at) == 0 else at[:, None]) * xp.asarray(self.images)[None]
         distance = xp.sum(away**2, axis=tuple(range(2, away.ndim)))
         logits = -distance / (2 * (st if xp.ndim(st) == 0 else xp.reshape(st, (-1, 1))) ** 2)
-        if self.classes and cond.label is not None:
-            label = xp.asarray(cond.label)[:, None]
-            logits = xp.where((label == self.classes) | (label == xp.asarray(self.labels)[None]), logits, -xp.inf)
-        r = _softmax(xp, logits)
+        r = _responsibilities(xp, logits, cond.label, self.classes, self.labels)
         flat = xp.reshape(xp.asarray(self.images), (len(self.images), -1))
         x0 = xp.reshape(r @ flat, x.shape)
         scatter = xp.einsum("bn,bnd->bd", r, (flat[None] - xp.reshape(x0, (len(x), 1, -1))) ** 2)
         return Pred(x0, (x - at * x0) / st, xp.reshape(scatter, x.shape))
 
 
-def _softmax(xp, logits):
+def _responsibilities(xp, logits, label, classes, labels):
+    """(B, K) posterior probabilities of the parts of the data; a label below `classes` leaves those of its own."""
+    if classes and label is not None:
+        label = xp.asarray(label)[:, None]
+        logits = xp.where((label == classes) | (label == xp.asarray(labels)[None]), logits, -xp.inf)
     e = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
     return e / xp.sum(e, axis=1, keepdims=True)
-
-
-def _responsibilities(xp, logits, label):
-    """(B, K) posterior probabilities of the components; a label k < K leaves component k alone."""
-    if label is not None:
-        k = logits.shape[1]
-        label = xp.asarray(label)[:, None]
-        logits = xp.where((label == k) | (label == xp.arange(k)[None]), logits, -xp.inf)
-    return _softmax(xp, logits)
 
 
 def gaussian(process, mean=0.0, std=1.0) -> Gaussian:
@@ -134,13 +127,21 @@ def gaussian(process, mean=0.0, std=1.0) -> Gaussian:
 
 
 def mixture(process, means, stds, weights=None) -> Mixture:
-    """Exact denoiser and posterior variance of a Gaussian mixture; equal weights unless given."""
+    """Exact denoiser and posterior variance of a Gaussian mixture; equal weights unless given.
+
+    Raises ValueError unless there are as many stds and weights as means.
+    """
     xp = namespace(means)
     means, stds = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
     weights = xp.ones(len(means)) if weights is None else xp.asarray(weights) * 1.0
+    if not len(means) == len(stds) == len(weights):
+        raise ValueError(f"a mixture of {len(means)} means has {len(stds)} stds and {len(weights)} weights")
     return Mixture(process, means, stds, weights / xp.sum(weights))
 
 
 def dataset(process, images, labels=None) -> Finite:
-    """Exact denoiser and posterior variance of the uniform law on a finite set of images (N, ...)."""
-    return Finite(process, images, labels, 0 if labels is None else int(jax.numpy.max(labels)) + 1)
+    """Exact denoiser and posterior variance of the uniform law on a finite set of images (N, ...).
+
+    labels (N,) are known on the host; there are as many classes as the largest says.
+    """
+    return Finite(process, images, labels, 0 if labels is None else int(np.max(labels)) + 1)

@@ -5,7 +5,7 @@ With x = alpha x0 + sigma eps and det = alpha B - sigma A,
     x0 = (B x - sigma F) / det        eps = (alpha F - A x) / det.
 
 det is bounded away from zero for v, velocity (linear path) and EDM outputs, which therefore never divide by alpha or
-sigma; eps-outputs divide by alpha and x0-outputs by sigma.
+sigma; x0-outputs divide by sigma, eps- and score-outputs by alpha: where alpha = 0 they say nothing about x0.
 """
 
 from dataclasses import dataclass
@@ -20,6 +20,11 @@ class Prediction:
     def target(self, process, t):
         """(A, B) of the target A x0 + B eps at time t."""
         raise NotImplementedError
+
+    def det(self, process, t):
+        """alpha B - sigma A; 0 where the target does not tell x0 from eps."""
+        a, b = self.target(process, t)
+        return process.alpha(t) * b - process.sigma(t) * a
 
     def input_scale(self, process, t):
         """What x is multiplied by before the network sees it."""
@@ -36,10 +41,8 @@ class Prediction:
 
     def decode(self, process, t, x, raw):
         """(x0, eps) from the raw output at (x, t); t broadcasts against x."""
-        a, b = self.target(process, t)
-        alpha, sigma = process.alpha(t), process.sigma(t)
-        det = alpha * b - sigma * a
-        return (b * x - sigma * raw) / det, (alpha * raw - a * x) / det
+        (a, b), det = self.target(process, t), self.det(process, t)
+        return (b * x - process.sigma(t) * raw) / det, (process.alpha(t) * raw - a * x) / det
 
 
 class _X0(Prediction):
@@ -91,6 +94,10 @@ class EDM(Prediction):
 
     sigma_data: float = 0.5
 
+    def __post_init__(self):
+        if not self.sigma_data > 0:
+            raise ValueError(f"edm needs sigma_data > 0, the standard deviation of the data: got {self.sigma_data}")
+
     def _norm(self, process, t):
         alpha, sigma = process.alpha(t), process.sigma(t)
         return namespace(alpha, sigma).sqrt(sigma**2 + (alpha * self.sigma_data) ** 2)
@@ -103,8 +110,10 @@ class EDM(Prediction):
         return 1 / self._norm(process, t)
 
     def clock(self, process, t):
-        """c_noise = log(sigma/alpha) / 4, held within [-5, 5] where the process reaches alpha = 0 or sigma = 0."""
-        return namespace(t).clip(-process.lam(t) / 4, -5.0, 5.0)
+        """c_noise = log(sigma/alpha) / 4, of t held between the process's finite ends in log-SNR: in training and in
+        sampling alike, so that a start from alpha = 0 asks for nothing that was not learned."""
+        first, last = process.snr_ends
+        return -process.lam(namespace(t).clip(t, last, first)) / 4
 
 
 def edm(sigma_data=0.5):

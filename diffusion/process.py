@@ -73,16 +73,23 @@ class Process:
         """(kept, fresh) with kept^2 + fresh^2 = sigma_s^2: how the noise of x_s divides between the predicted eps and
         fresh noise on a step t -> s.  fresh^2 = eta^2 times the posterior variance of DDPM (arXiv:2010.02502 eq. 16).
 
-        The root for `kept` is taken of the sum e^-2h + (1 - eta^2)(1 - e^-2h), never of a difference of variances.
+        The root for `kept` is taken of the sum e^-2h + (1 - eta^2)(1 - e^-2h), never of a difference of variances.  An
+        eta above 1 stops where all of the noise is fresh.
         """
         h = self.lam(s) - self.lam(t)
-        gone = -np.expm1(-2 * h)
-        kept = np.sqrt(np.maximum(np.exp(-2 * h) + (1 - eta**2) * gone, 0.0))
-        return self.sigma(s) * kept, self.sigma(s) * np.sqrt(np.minimum(eta**2 * gone, 1.0))
+        xp = namespace(h)
+        gone = -xp.expm1(-2 * h)
+        kept = xp.sqrt(xp.maximum(xp.exp(-2 * h) + (1 - eta**2) * gone, 0.0))
+        return self.sigma(s) * kept, self.sigma(s) * xp.sqrt(xp.minimum(eta**2 * gone, 1.0))
 
     def prior(self, key, t, shape):
         """The initial state of one image at time t: N(0, sigma_t^2)."""
         return self.sigma(t) * jax.random.normal(key, shape)
+
+    def _demand(self, holds, what):
+        """ValueError unless the numbers of a process make sense; for __post_init__."""
+        if not holds:
+            raise ValueError(f"{type(self).__name__} needs {what}: got {self}")
 
 
 @dataclass(frozen=True)
@@ -95,6 +102,7 @@ class Linear(Process):
 
     @property
     def grid(self):
+        """Equal steps in t, which is nearly straight here; a grid in log-SNR would spend them at its infinite ends."""
         return "uniform"
 
     def alpha(self, t):
@@ -120,6 +128,9 @@ class VP(Process):
     beta_min: float = 0.1
     beta_max: float = 20.0
     t_min: float = 1e-3
+
+    def __post_init__(self):
+        self._demand(0 < self.beta_min < self.beta_max and 0 < self.t_min < 1, "0 < beta_min < beta_max, 0 < t_min < 1")
 
     @property
     def ends(self):
@@ -151,7 +162,7 @@ class VP(Process):
     def time(self, lam):
         xp = namespace(lam)
         span = self.beta_max - self.beta_min
-        area = 2 * span * xp.logaddexp(-2 * lam, 0.0 * lam)
+        area = 2 * span * xp.logaddexp(-2 * lam, xp.zeros_like(lam))
         # The quotient form of the quadratic formula: no cancellation at small t.
         return area / ((xp.sqrt(self.beta_min**2 + area) + self.beta_min) * span)
 
@@ -161,6 +172,9 @@ class Cosine(Process):
     """alpha = cos, sigma = sin of an angle linear in t, |log-SNR| bounded (Hoogeboom et al. 2023, arXiv:2301.11093)."""
 
     log_snr_max: float = 15.0
+
+    def __post_init__(self):
+        self._demand(self.log_snr_max > 0, "log_snr_max > 0")
 
     @cached_property
     def _angles(self):
@@ -173,7 +187,7 @@ class Cosine(Process):
         return low + span * t
 
     def alpha(self, t):
-        return namespace(t).cos(self._angle(t))
+        return namespace(t).sin(self._angle(1 - t))  # cos of the angle at t, without its cancellation near t = 1
 
     def sigma(self, t):
         return namespace(t).sin(self._angle(t))
@@ -199,6 +213,9 @@ class VE(Process):
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     geometric: bool = False
+
+    def __post_init__(self):
+        self._demand(0 < self.sigma_min < self.sigma_max, "0 < sigma_min < sigma_max")
 
     @property
     def snr_ends(self):
@@ -242,6 +259,9 @@ class Shifted(Process):
 
     process: Process = Linear()
     shift: float = 3.0
+
+    def __post_init__(self):
+        self._demand(self.shift > 0, "shift > 0")
 
     def _warp(self, t):
         return self.shift * t / (1 + (self.shift - 1) * t)

@@ -2,10 +2,10 @@
 
 from samplers.ancestral import ddpm
 from samplers.ddim import ddim
-from samplers.draw import draw, draw_many
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m
 from samplers.grids import GRIDS, karras, log_snr, quadratic, uniform
+from samplers.loop import draw, draw_many
 from samplers.registry import SAMPLERS, table_at
 from samplers.tableau import Row, Tableau, reduced, tabulate
 

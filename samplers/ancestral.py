@@ -11,7 +11,8 @@ def ddpm(process, grid, variance="small"):
 
     "small" is the posterior variance, exact for a single point of data (it is ddim with eta = 1); "large" is exact for
     N(0, I) data: small + c^2 sigma_t^2 / (alpha_t^2 + sigma_t^2) with c = alpha_s (1 - e^-2h), which on a
-    variance-preserving process is the paper's beta_t.  The last step has the small one, as published.
+    variance-preserving process is the paper's beta_t (elsewhere the paper's -sigma_t^2 expm1(-2h) would be exact for
+    no data at all).  The last step has the small one, as published.
     """
     if variance not in ("small", "large"):
         raise ValueError(f"ddpm.variance is 'small' or 'large', not {variance!r}")

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from diffusion.denoiser import Cond, Pred
-from samplers.draw import draw
+from samplers.loop import draw
 
 
 class _Counter:

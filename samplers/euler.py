@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from samplers.steps import steps
+from samplers.steps import TooFewSteps, steps
 from samplers.tableau import Row
 
 
@@ -16,12 +16,12 @@ def heun(process, grid):
     """Euler to s, then the mean of both slopes: 2 calls a step, 1 where the step ends at sigma = 0 or t = 0.
 
     The second row undoes the first linearly (the slope is remembered), so no extra state is carried.  On VE this is
-    EDM's deterministic sampler (arXiv:2206.00364 algorithm 1).  Raises ValueError for a grid on which no step at all
+    EDM's deterministic sampler (arXiv:2206.00364 algorithm 1).  Raises TooFewSteps for a grid on which no step at all
     would have its second call: that would be Euler's method.
     """
     pairs = steps(grid)
     if not any(_has_slope(process, s) for _, s in pairs):
-        raise ValueError("heun needs two steps here: a single step to the data is Euler's, not Heun's")
+        raise TooFewSteps("heun takes two calls a step and one for a step to the data, so 3 are the fewest here")
     for t, s in pairs:
         if not _has_slope(process, s):
             yield _to_data(process, t, s) or _euler(process, t, s)
@@ -47,9 +47,10 @@ SDE_NOISES = {"noise_growth": noise_growth, "classical": classical}
 
 
 def euler_maruyama(process, grid, w=noise_growth):
-    """x_s = x + (s - t)(u - w score) + sqrt(2 w (t - s)) z, with score = -eps / sigma (arXiv:2011.13456).
+    """x_s = x + (s - t)(u - w score) + sqrt(2 w (t - s)) z, with score = -eps / sigma.
 
-    Any w(process, t) >= 0 keeps the marginals; with `classical` start the grid where alpha > 0.
+    Any w(process, t) >= 0 keeps the marginals (arXiv:2401.08740); w = `classical` is Song et al. 2021
+    (arXiv:2011.13456): start the grid where alpha > 0.  A step to the end of the process adds no noise, as published.
     """
     for t, s in steps(grid):
         row = _to_data(process, t, s)
@@ -57,7 +58,8 @@ def euler_maruyama(process, grid, w=noise_growth):
             weight = w(process, t)
             row = _euler(process, t, s)
             drift = (s - t) * weight / process.sigma(t)
-            row = row._replace(eps=row.eps + drift, noise=np.sqrt(2 * weight * (t - s)), path=(t, s))
+            noise = np.sqrt(2 * weight * (t - s)) if s > process.ends[1] else 0.0
+            row = row._replace(eps=row.eps + drift, noise=noise, path=(t, s))
         yield row
 
 

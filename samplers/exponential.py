@@ -9,8 +9,8 @@ from samplers.tableau import Row
 def dpmpp_2m(process, grid, lower_final=None):
     """DPM-Solver++(2M): x_s = (sigma_s / sigma_t) x - alpha_s expm1(-h) (D + (D - D_before) / (2 r)), r = h_before / h.
 
-    First order on the first step, on a step to sigma = 0, and with `lower_final` on the last step (None: for grids of
-    fewer than 15 steps, as published).
+    First order on the first step, after a first step from alpha = 0 (its h is infinite), on a step to sigma = 0, and
+    with `lower_final` on the last step (None: for grids of fewer than 15 steps, diffusers' rule).
     """
     pairs = steps(grid)
     lower = len(pairs) < 15 if lower_final is None else lower_final

@@ -27,6 +27,8 @@ def _through(process, steps, start, end, forward, backward):
     end = last if end is None else end
     points = steps + 1 - len(tail)
     level = np.exp(-np.asarray(process.lam(np.array([start, end]))))
+    if not (np.isfinite(level) & (level > 0)).all():
+        raise ValueError(f"a grid in log-SNR or sigma/alpha needs finite ends: alpha or sigma is 0 at {start} or {end}")
     inner = backward(np.linspace(*forward(level), points))
     times = np.asarray(process.time(-np.log(inner)), np.float64)
     times[0] = start

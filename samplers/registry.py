@@ -8,6 +8,7 @@ from samplers.ddim import ddim
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m
 from samplers.grids import GRIDS
+from samplers.steps import TooFewSteps
 from samplers.tableau import Tableau, tabulate
 
 
@@ -43,7 +44,7 @@ SAMPLERS = {
         Sampler(euler, 1, "uniform", "Liu et al. 2022, arXiv:2209.03003"),
         Sampler(heun, 2, "uniform", "Karras et al. 2022, arXiv:2206.00364", calls=2),
         Sampler(dpmpp_2m, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
-        Sampler(euler_maruyama, 1, "log_snr", "Song et al. 2021, arXiv:2011.13456", stochastic=True),
+        Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
     )
 }
 
@@ -51,19 +52,20 @@ SAMPLERS = {
 def table_at(sampler, process, nfe, grid=None) -> Tableau:
     """The sampler's table with the most steps that fit into `nfe` network calls.
 
-    sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the sampler's default.
-    Raises ValueError where no table fits (Heun in one call).
+    sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the process's own or the
+    sampler's default, uniform where it has none.  Raises ValueError where no table fits (Heun in one call).
     """
     if nfe != int(nfe) or nfe < 1:
         raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
-    grid = GRIDS[sampler.grid_for(process)] if grid is None else grid
-    reason = None
+    if grid is None:
+        grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
+    reason = "every table of this sampler has more rows"
     for steps in range(int(nfe), 0, -1):
         try:
             table = tabulate(sampler(process, grid(process, steps)))
-        except ValueError as error:
+        except TooFewSteps as error:
             reason = error
-            continue
+            break
         if table.nfe <= nfe:
             return table
-    raise ValueError(f"no table of {nfe} network calls" + (f": {reason}" if reason else ""))
+    raise ValueError(f"no table of {nfe} network calls: {reason}")

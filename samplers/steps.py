@@ -3,6 +3,10 @@
 import numpy as np
 
 
+class TooFewSteps(ValueError):
+    """The method needs more steps than this grid has."""
+
+
 def steps(grid):
     """The pairs (t, s) of consecutive times as floats.
 

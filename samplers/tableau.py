@@ -130,7 +130,8 @@ class Expansion(NamedTuple):
 def reduced(table: Tableau, process) -> Expansion:
     """A table with eps eliminated through x = alpha x0 + sigma eps, and memory unrolled.
 
-    Two tables are the same method exactly when their reductions are equal, however each writes its rows.
+    However each writes its rows, two tables make the same states exactly when their reductions are equal; cap, stretch
+    and the deviation of the initial state have one way of being written, and are not part of it.
     """
     n = table.nfe
     alpha, sigma = process.alpha(table.t), process.sigma(table.t)

@@ -22,7 +22,7 @@ def write(folder) -> None:
 
 
 def fault(folder) -> str | None:
-    """What is not as digests.json says, such as "ema/d/1f is missing"; files that it does not name count for nothing."""
+    """What is not as digests.json says, such as "ema/d/1f is missing"; files that it does not name may be anything."""
     folder = epath.Path(folder)
     if not (folder / NAME).is_file():
         return f"{NAME} is missing"

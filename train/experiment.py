@@ -51,6 +51,12 @@ class Experiment:
         for name, kind in (("process", Process), ("prediction", Prediction)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}")
+        start, _ = self.process.ends
+        if self.prediction.det(self.process, start) == 0:
+            raise ValueError(
+                f"train.prediction: {type(self.process).__name__} starts at alpha = 0, where this prediction says "
+                f"nothing about x0: choose VELOCITY, V, X0 or edm, or a process such as VP"
+            )
         for name in ("data", "network", "objective", "optimizer"):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")

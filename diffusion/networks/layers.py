@@ -59,7 +59,7 @@ class GroupNorm(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Self-attention over the pixels, added to its input; zero at the start.  Heads have 32 channels."""
+    """Self-attention over the pixels, added to its input; zero at the start; heads of 32 channels if they divide."""
 
     def __init__(self, channels, dtype, *, rngs):
         self.heads = math.gcd(channels, max(1, channels // 32))

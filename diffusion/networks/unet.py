@@ -37,8 +37,9 @@ class UNet(nnx.Module):
 
     shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else ValueError; other H and W may be given when it is
     called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
-    Self-attention runs where the smaller side of shape, halved i times, is in `attention`, and in the middle if the
-    last level is among them.  dtype is that of the computation; parameters are float32.
+    Self-attention follows the last block, down and up, of the levels where the smaller side of shape, halved i times,
+    is in `attention`, and the middle if the last level is among them.  dtype is that of the computation; parameters are
+    float32.
     """
 
     def __init__(

@@ -122,3 +122,18 @@ def test_finite_at_both_ends_of_the_linear_path(kind, t):
         assert np.isfinite(eps).all()
     assert np.isfinite(kind.input_scale(process, jnp.float32(t)))
     assert np.isfinite(kind.clock(process, jnp.float32(t)))
+
+
+@pytest.mark.parametrize("process", [Linear(), Shifted(), VE(), VP()], ids=str)
+def test_edm_asks_the_same_at_pure_noise_as_just_before(process):
+    """Its clock, log(sigma/alpha) / 4, is infinite at alpha = 0: it stops where training can still reach it."""
+    kind, first = edm(0.5), process.snr_ends[0]
+    assert kind.clock(process, 1.0) == kind.clock(process, first) == pytest.approx(-process.lam(first) / 4)
+    for t in (jnp.float32(1.0), jnp.float32(0.5), jnp.float32(0.0)):
+        clock, slope = jax.jvp(lambda t: kind.clock(process, t), (t,), (jnp.float32(1.0),))
+        assert np.isfinite([clock, slope]).all()
+
+
+def test_edm_needs_a_standard_deviation():
+    with pytest.raises(ValueError, match="sigma_data > 0"):
+        edm(0.0)

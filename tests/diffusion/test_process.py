@@ -149,3 +149,38 @@ def test_equal_processes_are_one_to_jit(process):
     again = replace(process)
     assert again == process
     assert hash(again) == hash(process)
+
+
+@pytest.mark.parametrize("process", PROCESSES, ids=str)
+def test_noise_splits_alike_on_host_and_device(process):
+    want = process.split_noise(0.7, 0.4, 0.6)
+    got = jax.jit(lambda t, s: process.split_noise(t, s, 0.6))(jnp.float32(0.7), jnp.float32(0.4))
+    np.testing.assert_allclose(got, want, rtol=1e-4)
+    kept, fresh = process.split_noise(0.7, 0.4, 50.0)
+    assert (kept, fresh) == (0, pytest.approx(process.sigma(0.4)))  # all fresh, and no more than there is
+
+
+def test_cosine_keeps_its_digits_near_pure_noise():
+    t = np.array([0.999, 0.9999], np.float32)
+    np.testing.assert_allclose(jax.jit(Cosine().alpha)(t), Cosine().alpha(t.astype(np.float64)), rtol=1e-6)
+
+
+def test_time_of_infinite_log_snr():
+    assert VP().time(np.inf) == 0
+    assert Linear().time(np.inf) == 0
+
+
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (lambda: VP(beta_max=-5.0), "beta_min < beta_max"),
+        (lambda: VP(t_min=0.0), "t_min"),
+        (lambda: Cosine(log_snr_max=-3.0), "log_snr_max > 0"),
+        (lambda: VE(sigma_min=0.0), "sigma_min"),
+        (lambda: VE(sigma_min=1.0, sigma_max=0.5), "sigma_min < sigma_max"),
+        (lambda: Shifted(shift=0.0), "shift > 0"),
+    ],
+)
+def test_numbers_that_make_no_process(build, what):
+    with pytest.raises(ValueError, match=what):
+        build()

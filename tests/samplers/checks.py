@@ -2,7 +2,8 @@
 test_wrong.py to samplers that must not pass.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial, wraps
 from typing import Any
 
 import jax
@@ -12,13 +13,27 @@ from jax.tree_util import register_dataclass
 
 from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
-from samplers import GRIDS, draw, exact, tabulate
+from samplers import GRIDS, SAMPLERS, draw, exact, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
     "shifted": Shifted(),
 }  # fmt: skip
+
+
+def variant(name, **options):
+    """A registered sampler with other options."""
+    rows = SAMPLERS[name].rows
+    return replace(SAMPLERS[name], rows=wraps(rows)(partial(rows, **options)))
+
+
+# Every sampler, and the options that make another method of it.
+ALL = SAMPLERS | {
+    "ddpm large": variant("ddpm", variance="large"),
+    "ddim eta 0.5": replace(variant("ddim", eta=0.5), stochastic=True),
+    "dpmpp_2m full": variant("dpmpp_2m", lower_final=False),
+}
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5
 

@@ -81,13 +81,17 @@ def test_draw_many_is_draw():
     assert isinstance(many, np.ndarray)
     once = draw(MIXTURE, table(ddpm), range(10, 17), SHAPE, cond=Cond(label))
     np.testing.assert_allclose(many, once, rtol=1e-5, atol=1e-5)
+    start = np.random.default_rng(2).standard_normal((7, *SHAPE))
+    many = draw_many(MIXTURE, table(ddpm), range(10, 17), SHAPE, cond=Cond(label), start=start, batch=3)
+    once = draw(MIXTURE, table(ddpm), range(10, 17), SHAPE, cond=Cond(label), start=start)
+    np.testing.assert_allclose(many, once, rtol=1e-5, atol=1e-5)
     guided = draw_many(cfg(2.0)(MIXTURE), table(ddim), range(7), SHAPE, cond=Cond(label), batch=3)
     single = draw(cfg(2.0)(MIXTURE), table(ddim), [3], SHAPE, cond=Cond(label[3:4]))
     np.testing.assert_allclose(guided[3:4], single, rtol=1e-5, atol=1e-5)
 
 
 def test_draw_many_compiles_once():
-    run = sys.modules["samplers.draw"]._run
+    run = sys.modules["samplers.loop"]._run
     draw_many(MIXTURE, table(ddim), range(4), (1, 5), batch=4)
     before = run._cache_size()
     draw_many(MIXTURE, table(ddim), range(10), (1, 5), batch=4)
@@ -95,7 +99,7 @@ def test_draw_many_compiles_once():
 
 
 def test_step_counts_and_samplers_share_a_compilation():
-    run = sys.modules["samplers.draw"]._run
+    run = sys.modules["samplers.loop"]._run
     draw(MIXTURE, table(ddim, 3), range(2), (1, 5))
     before = run._cache_size()
     for rows in (table(ddim, 7), table(ddpm, 500), table(heun, 3)._replace(past=np.zeros((6, 0)))):
@@ -127,6 +131,7 @@ def test_path_noise_is_of_unit_variance_and_follows_the_path():
     np.testing.assert_allclose(np.sqrt(0.3) * late + np.sqrt(0.7) * early, whole, atol=1e-3)
     np.testing.assert_allclose(noise([(1.0, 0.7, np.sqrt(0.3)), (0.7, 0.0, np.sqrt(0.7))]), whole, atol=1e-3)
     assert abs((late * early).mean()) < 4 / np.sqrt(late.size)
+    check_moments(noise([(2.5e-5, 1.5e-5, 1.0)]), unit)
 
 
 @pytest.mark.parametrize("sampler", [ddpm, euler_maruyama])
@@ -202,6 +207,8 @@ def test_refusals():
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.0))), [0], SHAPE)
     with pytest.raises(ValueError, match="needs the variance of x0"):
         draw(Zero(PROCESS), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
+    with pytest.raises(ValueError, match="needs a learned range"):
+        draw(GAUSSIAN, tabulate([Row(0.9, x0=1.0, noise=0.5, stretch=1.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match=r"fresh.*path"):
         draw(MIXTURE, table(ddim), [0], SHAPE, noise="brown")
 

@@ -98,3 +98,10 @@ def test_the_last_step_is_extra_where_the_noise_ends_at_zero(grid):
 def test_steps_are_whole_and_positive(grid, steps):
     with pytest.raises(ValueError, match="whole number of steps"):
         grid(VP(), steps)
+
+
+@pytest.mark.parametrize(("start", "end"), [(1.0, None), (None, 0.0)])
+@pytest.mark.parametrize("name", ["log_snr", "karras"])
+def test_infinite_ends_are_refused(name, start, end):
+    with pytest.raises(ValueError, match="finite ends"):
+        GRIDS[name](Linear(), 4, start=start, end=end)

@@ -5,6 +5,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 from checks import PROCESSES, check_marginal, with_optimal_variance
+from scipy.linalg import sqrtm
 
 from diffusion import VE, VP, Cosine, Linear, oracles
 from samplers import (
@@ -22,7 +23,7 @@ from samplers import (
     uniform,
 )  # fmt: skip
 from samplers.euler import classical
-from samplers.exact import Moments, follow, moments
+from samplers.exact import Moments, follow, frechet, moments
 from samplers.steps import steps
 
 INSIDE = {name: uniform(process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
@@ -252,3 +253,17 @@ def test_golden_analytic_variance():
 
 def test_golden_dpmpp_2m():
     assert digits(after(row_of(dpmpp_2m(VP(), GRID, lower_final=False)))) == "0.5235842839"
+
+
+def test_frechet_distance_of_moments_is_the_matrix_formula():
+    """|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), and a finer DDIM is nearer to the data."""
+    rng, process = np.random.default_rng(0), VP()
+    mean, var = rng.standard_normal(5), rng.uniform(0.01, 1, 5)
+    distances = []
+    for steps_ in (5, 10, 20):
+        got = moments(tabulate(ddim(process, log_snr(process, steps_))), process, mean, var)
+        root = sqrtm(np.diag(got.var) @ np.diag(var)).real
+        want = ((got.mean - mean) ** 2).sum() + np.trace(np.diag(got.var) + np.diag(var) - 2 * root)
+        distances.append(frechet(got, mean, var))
+        assert distances[-1] == pytest.approx(want, rel=1e-9)
+    assert distances[0] > distances[1] > distances[2]

@@ -110,7 +110,7 @@ def test_one_compilation_serves_a_whole_comparison(digits_run):
     from samplers import SAMPLERS
     from scripts.config import open_run
 
-    loop = sys.modules["samplers.draw"]._run
+    loop = sys.modules["samplers.loop"]._run
     before = loop._cache_size()
     compare([open_run(digits_run)], list(SAMPLERS.values()), [1, 2, 3, 5, 8], count=12, command="", environment={})
     assert loop._cache_size() == before + 1

@@ -14,9 +14,7 @@ def native(process, prediction, t):
 
 def noise(process, prediction, t):
     """The mean square of eps, DDPM's simple loss, whatever the network predicts (Ho et al. 2020)."""
-    a, b = prediction.target(process, t)
-    alpha = process.alpha(t)
-    return (alpha / (alpha * b - process.sigma(t) * a)) ** 2
+    return (process.alpha(t) / prediction.det(process, t)) ** 2
 
 
 def elbo(process, prediction, t):

@@ -24,7 +24,8 @@ class _Static(NamedTuple):
     """What the loop is compiled for."""
 
     shape: tuple
-    variance: bool
+    spread: bool  # some row needs Pred.var
+    stretch: bool  # some row needs Pred.range
     jumps: bool
     noise: str
     trajectory: bool
@@ -36,17 +37,21 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     An image depends on its seed (a whole number below 2^32) and its row of `cond` alone, never on its batch.  `start`
     (B, *shape) replaces the initial noise.  noise = "path" takes the noise of rows that name an increment of the
     image's Brownian path from that path, so that step counts share it.  With `trajectory` the answer is
-    (images, Trajectory).
+    (images, Trajectory), and gradients pass through.
 
-    Raises ValueError, before anything is compiled, for a table that asks the denoiser for what it cannot answer.
+    Raises ValueError, before anything is compiled, for a table that asks the denoiser for what it cannot answer, and
+    for shapes and labels that do not fit.
     """
     if noise not in ("fresh", "path"):
         raise ValueError(f"noise is 'fresh' or 'path', not {noise!r}")
+    seeds = seeds if isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32 else as_seeds(seeds)
     _refuse_unanswerable(den, table)
+    _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     rows = table.nfe
     static = _Static(
         tuple(shape),
-        bool(table.spread.any() or (table.stretch != 1).any()),
+        bool(table.spread.any()),
+        bool((table.stretch != 1).any()),
         bool(np.isfinite(table.s).any()),
         noise,
         trajectory,
@@ -54,30 +59,30 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     if not trajectory:
         table = pad(table, -(-rows // ROWS) * ROWS, table.history)
     scale = 1.0 if np.isnan(table.start) else table.start / den.process.sigma(float(table.t[0]))
-    seeds = seeds if isinstance(seeds, jax.Array) else as_seeds(seeds)
     return _run(static, den, table, np.int32(rows), np.float64(scale), seeds, cond, start)
 
 
 def as_seeds(seeds) -> np.ndarray:
     """Seeds as uint32; ValueError for what is not a list of whole numbers in [0, 2^32)."""
-    seeds = np.asarray(list(seeds) if not isinstance(seeds, np.ndarray) else seeds)
+    seeds = np.asarray(list(seeds) if isinstance(seeds, range) else seeds)
     if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
         raise ValueError("seeds are one or more whole numbers from 0 to 2^32 - 1")
     return seeds.astype(np.uint32)
 
 
-def draw_many(den, table, seeds, shape, *, cond=Cond(), batch=256, **options) -> np.ndarray:
+def draw_many(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256) -> np.ndarray:
     """`draw` for more images than fit in memory at once, (B, *shape) on the host.
 
-    The last batch is filled up with repeats, so that there is one compilation; `options` as of `draw`.
+    The last batch is filled up with repeats, so that there is one compilation.
     """
     seeds = as_seeds(seeds)
+    _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     batch = min(batch, len(seeds))
     images = []
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
-        part = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], cond)
-        images.append(np.asarray(draw(den, table, seeds[rows], shape, cond=part, **options)))
+        part, begin = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], (cond, start))
+        images.append(np.asarray(draw(den, table, seeds[rows], shape, cond=part, start=begin, noise=noise)))
     return np.concatenate(images)[: len(seeds)]
 
 
@@ -92,8 +97,7 @@ def _run(static, den, table, rows, scale, seeds, cond, start):
         x = scale * first(keys)
     x = jnp.asarray(x, dtype)
     expected = predict_shape(den, x, table.t[0], None, cond)
-    if static.variance:
-        _refuse_unknown_variance(expected)
+    _refuse_unknown_variance(static, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
     past = (jnp.zeros_like(x),) * table.past.shape[1]
     step = partial(_row, static, den, cond, table, keys)
@@ -112,16 +116,26 @@ def _row(static, den, cond, table: Tableau, keys, carry, i):
     new = table.x[i] * x + table.x0[i] * pred.x0 + table.eps[i] * pred.eps
     for j, m in enumerate(past):
         new = new + table.past[i, j] * m
-    sd = table.noise[i]
-    if static.variance:
-        stretched = 1.0 if pred.range is None else table.stretch[i] ** (2 * pred.range)
-        spread = 0.0 if pred.var is None else jnp.minimum(table.spread[i] ** 2 * pred.var, table.cap[i])
-        sd = jnp.sqrt(sd**2 * stretched + spread)
     quiet = (table.noise[i] == 0) & (table.spread[i] == 0)
-    new = jax.lax.cond(quiet, lambda: new, lambda: new + sd * _noise(static, table, keys, i, x))
+    # The deviation is computed where it is used: its square root has no gradient at 0.
+    new = jax.lax.cond(
+        quiet, lambda: new, lambda: new + _deviation(static, table, i, pred) * _noise(static, table, keys, i, x)
+    )
     if past:
         past = (table.keep[i, 0] * pred.x0 + table.keep[i, 1] * pred.eps, *past[:-1])
     return (new, past, pred.memory), ((x, pred.x0) if static.trajectory else None)
+
+
+def _deviation(static, table, i, pred):
+    """sd of row i: a number, or one for every element where the prediction has a say."""
+    if not (static.spread or static.stretch):
+        return table.noise[i]
+    var = table.noise[i] ** 2
+    if static.stretch:
+        var = var * table.stretch[i] ** (2 * pred.range)
+    if static.spread:
+        var = var + jnp.minimum(table.spread[i] ** 2 * pred.var, table.cap[i])
+    return jnp.sqrt(var)
 
 
 def _noise(static, table, keys, i, x):
@@ -141,7 +155,7 @@ def _increments(static, path, keys, x):
 
     def increment(key):
         image = jax.ShapeDtypeStruct(static.shape, x.dtype)
-        tree = diffrax.VirtualBrownianTree(0.0, 1.0, tol=2**-16, shape=image, key=jax.random.fold_in(key, 1))
+        tree = diffrax.VirtualBrownianTree(0.0, 1.0, tol=2**-22, shape=image, key=jax.random.fold_in(key, 1))
         return tree.evaluate(low, high)
 
     return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
@@ -159,6 +173,12 @@ def _refuse_unanswerable(den, table):
             f"this sampler asks for {', '.join(sorted(missing))} predictions, and the model learned only "
             f"{', '.join(sorted(den.answers))}: choose another sampler, or a model trained for it"
         )
+    model = _model(den)
+    if model and model.process == den.process and model.prediction.det(den.process, table.t[0]) == 0:
+        raise ValueError(
+            f"the first call is at t = {table.t[0]:g}, where alpha = 0 and this model's prediction says nothing about "
+            f"x0: start below, as on the grid log_snr"
+        )
     if not den.consistent and (table.x.any() or table.past.any()):
         raise ValueError(
             "a lever of this model breaks alpha x0 + sigma eps = x, so only samplers of the ddim form can be used "
@@ -166,9 +186,34 @@ def _refuse_unanswerable(den, table):
         )
 
 
-def _refuse_unknown_variance(expected):
-    if expected.var is None and expected.range is None:
+def _model(den):
+    """The network's own Model under all levers; None for an oracle."""
+    while hasattr(den, "inner"):
+        den = den.inner
+    return getattr(den, "model", None)
+
+
+def _refuse_unknown_variance(static, expected):
+    if static.spread and expected.var is None:
         raise ValueError(
-            "this sampler needs the variance of x0 given x_t, and the model does not estimate it: measure it with "
-            "`fewstep calibrate`, or choose another sampler"
+            "this sampler needs the variance of x0 given x_t, which this model does not estimate: choose another"
         )
+    if static.stretch and expected.range is None:
+        raise ValueError(
+            "this sampler needs a learned range of variances, which this model does not have: choose another"
+        )
+
+
+def _refuse_misfits(den, count, shape, cond, start):
+    if start is not None and jnp.shape(start) != (count, *shape):
+        raise ValueError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
+    for name, value in cond._asdict().items():
+        sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(value)} - {(count,)}
+        if sizes:
+            raise ValueError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
+    label = cond.label
+    if label is None or isinstance(label, jax.core.Tracer):
+        return
+    low, high = int(np.min(label)), int(np.max(label))
+    if low < 0 or high > den.classes or not den.classes:
+        raise ValueError(f"labels {low} to {high} are not among the {den.classes} classes of this model")
