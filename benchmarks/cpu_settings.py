@@ -30,7 +30,7 @@ from train.step import make_step
 config.load(config.find("configs/digits/flow.gin"))
 e = config.experiment()
 data = e.data()
-model, params = e.init(data.shape, data.classes)
+(model, _), params = e.abstract(data.shape, data.classes), e.params(data.shape, data.classes)
 call = jax.jit(lambda p, x, c: model.network(p, x, np.float32(0.5), None, c, None))
 x, cond = np.zeros((256, 8, 8, 1), np.float32), Cond(np.zeros(256, np.int32))
 def best(f, n):

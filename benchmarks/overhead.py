@@ -26,7 +26,8 @@ BATCH, CALLS, TURNS = 256, 16, 15
 def main():
     """Print a line a sampler."""
     config.load(config.find("configs/digits/flow.gin"))
-    model, params = config.experiment().init((8, 8, 1), 10)
+    experiment = config.experiment()
+    (model, _), params = experiment.abstract((8, 8, 1), 10), experiment.params((8, 8, 1), 10)
     den, cond = model.denoiser(params), Cond(np.arange(BATCH, dtype=np.int32) % 10)
     call = jax.jit(lambda den, x, t, cond: den.model.network(den.params, x, t, None, cond, None))
     x = jax.random.normal(jax.random.key(0), (BATCH, 8, 8, 1))

@@ -64,10 +64,9 @@ class Experiment:
     def _build(self, shape, classes):
         return lambda: self.network(tuple(shape), classes, rngs=nnx.Rngs(self.seed))
 
-    def init(self, shape, classes) -> tuple[Model, Any]:
-        """The model with freshly initialised parameters for images of this shape."""
-        apply, params = split(self._build(shape, classes)())
-        return Model(apply, self.process, self.prediction, classes), params
+    def params(self, shape, classes) -> Any:
+        """Freshly initialised parameters for images of this shape; may be called under jax.jit, with the same bits."""
+        return split(self._build(shape, classes)())[1]
 
     def abstract(self, shape, classes) -> tuple[Model, Any]:
         """The model with the shapes of its parameters; nothing is initialised."""

@@ -30,14 +30,12 @@ def train(experiment, data, folder) -> int:
     """
     folder = epath.Path(folder)
     mesh = make_mesh(experiment.mesh)
-    model, params = experiment.init(data.shape, data.classes)
+    model, _ = experiment.abstract(data.shape, data.classes)
     optimizer = experiment.optimizer(experiment.steps)
     batches = Batches(data.train, experiment.batch_size, experiment.seed)
-    state = jax.device_put(initial({"net": params}, experiment.ema, optimizer), replicated(mesh))
     step = make_step(model, experiment.objective, optimizer, mesh, experiment.seed)
     with Checkpoints(folder / "checkpoints") as checkpoints, _stopping() as stop:
-        if (at := checkpoints.latest()) is not None:
-            state = jax.device_put(checkpoints.restore(at, state), replicated(mesh))
+        state = _begin(experiment, data, optimizer, mesh, checkpoints)
         now = int(state.step)
         with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
             while now < experiment.steps and not stop.is_set():
@@ -58,6 +56,21 @@ def train(experiment, data, folder) -> int:
         _check(state, now)
         checkpoints.save(now, state)
     return now
+
+
+def _begin(experiment, data, optimizer, mesh, checkpoints):
+    """The newest state saved, or a fresh one; placed on the mesh from the start either way."""
+
+    def fresh():
+        params = {"net": experiment.params(data.shape, data.classes)}
+        return initial(params, experiment.ema, optimizer)
+
+    everywhere = replicated(mesh)
+    if (step := checkpoints.latest()) is None:
+        return jax.jit(fresh, out_shardings=everywhere)()
+    shapes = jax.eval_shape(fresh)
+    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes)
+    return jax.device_put(checkpoints.restore(step, like), everywhere)
 
 
 def _check(state, now):

@@ -33,7 +33,7 @@ def make_step(model, objective, optimizer, mesh, seed):
             return objective(model, params, state, batch, key)
 
         (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
         averages = ema.update(state.ema, params, state.step)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import jax
 from flax import nnx
 
 
@@ -41,10 +40,3 @@ def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
 def abstract(build: Callable[[], nnx.Module]) -> tuple[Apply, dict[str, Any]]:
     """`split` of what build() would make, with jax.ShapeDtypeStruct leaves: nothing is computed."""
     return split(nnx.eval_shape(build))
-
-
-def init(build: Callable[[], nnx.Module], shardings=None) -> tuple[Apply, dict[str, Any]]:
-    """`split` of build(); with shardings (the structure of params), each device computes only the part it holds."""
-    if shardings is None:
-        return split(build())
-    return abstract(build)[0], jax.jit(lambda: split(build())[1], out_shardings=shardings)()
