@@ -12,10 +12,11 @@ from evaluation.distances import DISTANCES, Interval, bootstrap
 from evaluation.features import pixels
 from samplers import Tableau, draw_many, table_at
 from samplers.cost import passes
+from samplers.steps import NoTable
 from samplers.tableau import pad
 from train.pictures import to_uint8
 
-SHOWN = 8  # seeds shown side by side
+SHOWN = 10  # seeds shown side by side
 
 
 _DIVERGED = {f"{name}-pixels": Interval(np.nan, np.nan, np.nan) for name in DISTANCES}
@@ -41,17 +42,20 @@ def compare(
     """
     if len({run.shape for run in runs}) > 1:
         raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
+    names = [run.name for run in runs]
+    if len(set(names)) < len(names):
+        names = [str(run.folder) for run in runs]
     cells, floors, previews = [], {}, {}
     seeds = np.arange(seed, seed + count)
     size = len(samplers) * len(budgets)
-    for r, run in enumerate(runs):
+    for r, (run, name) in enumerate(zip(runs, names, strict=True)):
         den = run.denoiser
         for lever in (levers or {}).values():
             den = lever(den)
         entries = _entries(samplers, budgets, den.process)
         train, held_out = run.data.train, pixels(run.data.held_out.images)
         cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
-        floors[run.name] = _distances(pixels(train.images[:count]), held_out)
+        floors[name] = _distances(pixels(train.images[:count]), held_out)
         history = max(entry.table.history for entry in entries)
 
         def drawn(table, den=den, shape=run.shape, cond=cond, history=history):
@@ -64,16 +68,13 @@ def compare(
             spent = 1e3 * (time.perf_counter() - begin) / count
             measured = _distances(pixels(images), held_out) if np.isfinite(images).all() else _DIVERGED
             cost = passes(den, entry.table)
-            cells.append(
-                Cell(run.name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured)
-            )
-            previews[run.name, entry.sampler, entry.budget] = _shown(images)
+            cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))
+            previews[name, entry.sampler, entry.budget] = _shown(images, cond.label)
             if progress:
                 progress(r * size + entry.place + 1, f"{entry.sampler} at {entry.budget}")
-    names = [run.name for run in runs], [sampler.name for sampler in samplers]
     return Comparison(
-        runs=names[0], samplers=names[1], budgets=list(budgets), cells=cells, floors=floors, count=count, seed=seed,
-        levers=tuple(levers or ()), previews=previews, **about,
+        runs=names, samplers=[sampler.name for sampler in samplers], budgets=list(budgets), cells=cells,
+        floors=floors, count=count, seed=seed, levers=tuple(levers or ()), previews=previews, **about,
     )  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def _entries(samplers, budgets, process):
     for place, (sampler, budget) in enumerate(product(samplers, budgets)):
         try:
             table = table_at(sampler, process, budget)
-        except ValueError as error:
+        except NoTable as error:
             refusal = error
             continue
         entries.append(_Entry(place, sampler.name, sampler.grid_for(process), budget, table))
@@ -97,5 +98,9 @@ def _distances(features, held_out):
     return {f"{name}-pixels": bootstrap(distance, features, held_out) for name, distance in DISTANCES.items()}
 
 
-def _shown(images):
-    return to_uint8(np.nan_to_num(images[:SHOWN])) if images.ndim == 4 else images
+def _shown(images, label):
+    """The first images, one of every class where there are classes; of points all."""
+    if images.ndim != 4:
+        return images
+    first = np.arange(len(images)) if label is None else np.unique(label, return_index=True)[1]
+    return to_uint8(np.nan_to_num(images[first[:SHOWN]]))

@@ -28,7 +28,7 @@ class Comparison:
     """Cells of runs x samplers x budgets; a missing cell is a budget for which the sampler has no table.
 
     floors[run][metric] is the distance of training images to the same held-out images.  previews[run, sampler, budget]
-    holds the first seeds, uint8 (k, H, W, C), or all points (N, 2).
+    holds a few seeds, uint8 (k, H, W, C), or all points (N, 2).
     """
 
     command: str
@@ -60,10 +60,10 @@ class Comparison:
         return {name for name, value in here.items() if finite and value <= min(finite) * (1 + 1e-4)}
 
     def to_json(self) -> str:
-        """Everything but the previews."""
+        """Everything but the previews; the distances of a cell that diverged are null."""
         plain = asdict(replace(self, previews={}))
         del plain["previews"]
-        return json.dumps(plain, indent=1) + "\n"
+        return json.dumps(_finite(plain), indent=1, allow_nan=False) + "\n"
 
     @classmethod
     def from_json(cls, text) -> "Comparison":
@@ -90,5 +90,14 @@ class Comparison:
         return out.getvalue()
 
 
+def _finite(value):
+    """The same with None for NaN, which JSON does not have."""
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def _intervals(metrics):
-    return {name: Interval(*values) for name, values in metrics.items()}
+    return {name: Interval(*(math.nan if v is None else v for v in values)) for name, values in metrics.items()}

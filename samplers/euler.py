@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from samplers.steps import TooFewSteps, steps
+from samplers.steps import NoTable, steps
 from samplers.tableau import Row
 
 
@@ -16,12 +16,12 @@ def heun(process, grid):
     """Euler to s, then the mean of both slopes: 2 calls a step, 1 where the step ends at sigma = 0 or t = 0.
 
     The second row undoes the first linearly (the slope is remembered), so no extra state is carried.  On VE this is
-    EDM's deterministic sampler (arXiv:2206.00364 algorithm 1).  Raises TooFewSteps for a grid on which no step at all
+    EDM's deterministic sampler (arXiv:2206.00364 algorithm 1).  Raises NoTable for a grid on which no step at all
     would have its second call: that would be Euler's method.
     """
     pairs = steps(grid)
     if not any(_has_slope(process, s) for _, s in pairs):
-        raise TooFewSteps("heun takes two calls a step and one for a step to the data, so 3 are the fewest here")
+        raise NoTable("heun takes two calls a step and one for a step to the data, so 3 are the fewest here")
     for t, s in pairs:
         if not _has_slope(process, s):
             yield _to_data(process, t, s) or _euler(process, t, s)

@@ -8,7 +8,7 @@ from samplers.ddim import ddim
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m
 from samplers.grids import GRIDS
-from samplers.steps import TooFewSteps
+from samplers.steps import NoTable
 from samplers.tableau import Tableau, tabulate
 
 
@@ -53,7 +53,7 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
     """The sampler's table with the most steps that fit into `nfe` network calls.
 
     sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the process's own or the
-    sampler's default, uniform where it has none.  Raises ValueError where no table fits (Heun in one call).
+    sampler's default, uniform where it has none.  Raises NoTable, a ValueError, where no table fits (Heun in one call).
     """
     if nfe != int(nfe) or nfe < 1:
         raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
@@ -63,9 +63,9 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
     for steps in range(int(nfe), 0, -1):
         try:
             table = tabulate(sampler(process, grid(process, steps)))
-        except TooFewSteps as error:
+        except NoTable as error:
             reason = error
             break
         if table.nfe <= nfe:
             return table
-    raise ValueError(f"no table of {nfe} network calls: {reason}")
+    raise NoTable(f"no table of {nfe} network calls: {reason}")

@@ -3,8 +3,8 @@
 import numpy as np
 
 
-class TooFewSteps(ValueError):
-    """The method needs more steps than this grid has."""
+class NoTable(ValueError):
+    """The method has no table of so few steps, or so few network calls."""
 
 
 def steps(grid):

@@ -5,6 +5,7 @@ from itertools import cycle
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 # Okabe and Ito's colours, told apart by colour-blind readers; markers differ too.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -37,6 +38,8 @@ def _draw(axis, comparison, run, metric):
     axis.set(xscale="log", yscale="log", xlabel="network calls per image", ylabel=metric, title=run)
     axis.set_xticks(comparison.budgets, labels=map(str, comparison.budgets))
     axis.minorticks_off()
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.yaxis.set_major_formatter("{x:g}")
     axis.grid(alpha=0.25)
     axis.spines[["top", "right"]].set_visible(False)
     axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)

@@ -2,6 +2,8 @@
 
 import csv
 import io
+import json
+import math
 from html.parser import HTMLParser
 
 import numpy as np
@@ -37,6 +39,17 @@ def made(shape=(8, 8, 8, 1), runs=("digits",)):
 def test_json_round_trip():
     comparison = made(runs=("a", "b"))
     assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def test_a_cell_that_diverged_is_null_in_json():
+    comparison = made()
+    comparison.cells[0].metrics["FD-pixels"] = Interval(math.nan, math.nan, math.nan)
+    text = comparison.to_json()
+    (first, *_) = json.loads(text, parse_constant=pytest.fail)["cells"]
+    assert first["metrics"]["FD-pixels"] == [None] * 3
+    assert np.isnan(Comparison.from_json(text).cells[0].metrics["FD-pixels"]).all()
+    assert "nan" in render(comparison, "FD-pixels")
+    assert comparison.best("digits", 1, "FD-pixels") == {"euler_maruyama"}
 
 
 def test_csv_has_a_line_a_cell():
