@@ -1,12 +1,15 @@
-"""What the README shows works as shown."""
+"""What the README shows works as shown; `make demo` and `make test` are run by continuous integration."""
 
 import re
+import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+COMMANDS = [shlex.split(line) for line in re.findall(r"^    \.venv/bin/fewstep (.*)$", README, re.MULTILINE)]
 
 
 def test_the_oracle_example(capsys):
@@ -14,3 +17,21 @@ def test_the_oracle_example(capsys):
     mean, std = map(float, capsys.readouterr().out.split())
     assert mean == pytest.approx(0.2, abs=0.02)
     assert std == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkeypatch):
+    """Word for word, but for a tiny network, few steps and few images."""
+    monkeypatch.chdir(tmp_path)
+    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8))
+    small = {"train": [word for override in tiny for word in ("--set", override)], "compare": ["--count", "20"]}
+    assert [command[0] for command in COMMANDS] == ["train", "sample", "compare", "train"]
+    for command in COMMANDS:
+        status, _, err = fewstep(*command, *small.get(command[0], []))
+        assert status == 0, err
+    assert (tmp_path / "threes.png").stat().st_size > 1000
+    assert (tmp_path / "runs/digits/compare/report.html").exists()
+    assert (tmp_path / "runs/mine/checkpoints").is_dir()
+    names = {}
+    exec(BLOCKS[1], names)
+    assert names["images"].shape == (64, 8, 8, 1)
+    assert np.abs(names["images"]).max() < 5
