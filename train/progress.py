@@ -5,7 +5,8 @@ import time
 from contextlib import contextmanager
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.text import Text
 
 EVERY = 10.0  # seconds between plain lines
 
@@ -16,25 +17,41 @@ def progress(total, done=0, unit="steps"):
     console = Console(file=sys.stderr)
     if console.is_terminal:
         columns = (
-            BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"),
+            BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"), _Rate(unit),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
         )  # fmt: skip
         with Progress(*columns, console=console, transient=False) as bar:
             task = bar.add_task("", total=total, completed=done)
             yield lambda now, note="": bar.update(task, completed=now, description=note)
     else:
-        yield _plain(total, done, unit)
+        yield _plain(total, unit)
 
 
-def _plain(total, done, unit):
-    begin = last = time.monotonic()
+class _Rate(ProgressColumn):
+    """Units a second, of late."""
+
+    def __init__(self, unit):
+        super().__init__()
+        self.unit = unit
+
+    def render(self, task):
+        return Text("" if task.speed is None else f"{task.speed:.1f} {self.unit}/s")
+
+
+def _plain(total, unit):
+    """Rates are counted from the first update, which comes after everything is compiled."""
+    begin = last = None
 
     def update(now, note=""):
-        nonlocal last
+        nonlocal begin, last
         clock = time.monotonic()
-        if clock - last >= EVERY or now >= total:
+        if begin is None:
+            begin, last = (clock, now), clock
+            print(f"{now}/{total} {unit}  {note}", file=sys.stderr, flush=True)
+        elif clock - last >= EVERY or now >= total:
             last = clock
-            left = (clock - begin) / max(now - done, 1) * (total - now)
-            print(f"{now}/{total} {unit}  {note}  {left:.0f} s left", file=sys.stderr, flush=True)
+            rate = (now - begin[1]) / max(clock - begin[0], 1e-9)
+            left = (total - now) / rate if rate else 0.0
+            print(f"{now}/{total} {unit}  {note}  {rate:.1f} {unit}/s  {left:.0f} s left", file=sys.stderr, flush=True)
 
     return update
