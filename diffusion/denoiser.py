@@ -8,8 +8,9 @@ import jax
 from jax import Array
 from jax.tree_util import register_dataclass
 
+from diffusion.arrays import namespace, over
 from diffusion.prediction import Prediction
-from diffusion.process import Process, namespace
+from diffusion.process import Process
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
 
@@ -35,12 +36,6 @@ class Cond(NamedTuple):
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
     text: Array | None = None  # reserved: (B, L, D) tokens
     memory: tuple = ()  # Pred.memory of the row before
-
-
-def over(t, x):
-    """t, a number or (B,), shaped to broadcast against x (B, ...)."""
-    xp = namespace(t, x)
-    return xp.reshape(xp.asarray(t), (-1,) + (1,) * (x.ndim - 1)) if xp.ndim(t) else t
 
 
 @dataclass(frozen=True)

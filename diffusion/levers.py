@@ -5,6 +5,7 @@ dataclass, so it passes through jax.jit with its numeric settings as leaves.  Mi
 (a variance does not mix); clipping x0 rebuilds eps.
 """
 
+import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -13,7 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Pred, Wrapper, over
+from diffusion.arrays import over
+from diffusion.denoiser import Cond, Pred, Wrapper
 
 
 @register_dataclass
@@ -57,11 +59,15 @@ class CFG(Wrapper):
 
 def clip_x0(low=-1.0, high=1.0):
     """Hold the predicted clean image within [low, high]."""
+    if not low < high:
+        raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
     return partial(ClipX0, low=low, high=high)
 
 
 def cfg(scale):
     """Classifier-free guidance; 1 is the conditional model itself, 0 the unconditional one."""
+    if not math.isfinite(scale):
+        raise ValueError(f"cfg needs a finite scale: got {scale}")
     return partial(_guided, scale)
 
 

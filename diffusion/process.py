@@ -10,13 +10,7 @@ from functools import cached_property
 import jax
 import numpy as np
 
-
-def namespace(*arrays):
-    """The array module of the first JAX or NumPy array among the arguments; NumPy where all are plain numbers."""
-    for a in arrays:
-        if hasattr(a, "__array_namespace__"):
-            return a.__array_namespace__()
-    return np
+from diffusion.arrays import namespace
 
 
 @dataclass(frozen=True)
@@ -261,7 +255,7 @@ class Shifted(Process):
     shift: float = 3.0
 
     def __post_init__(self):
-        self._demand(self.shift > 0, "shift > 0")
+        self._demand(isinstance(self.process, Process) and self.shift > 0, "a process and shift > 0")
 
     def _warp(self, t):
         return self.shift * t / (1 + (self.shift - 1) * t)

@@ -10,7 +10,7 @@ from diffusion import Cond
 from evaluation.comparison import Cell, Comparison
 from evaluation.distances import DISTANCES, Interval, bootstrap
 from evaluation.features import pixels
-from samplers import Tableau, draw_many, table_at
+from samplers import GRIDS, Tableau, draw_many, table_at
 from samplers.cost import passes
 from samplers.steps import NoTable
 from samplers.tableau import pad
@@ -31,12 +31,12 @@ class _Entry(NamedTuple):
 
 
 def compare(
-    runs, samplers, budgets, *, count=500, seed=0, levers=None, batch=250, progress=None, **about
+    runs, samplers, budgets, grids=GRIDS, *, count=500, seed=0, levers=(), batch=250, progress=None, **about
 ) -> Comparison:
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out; where a sampler diverges its distances are NaN.  `levers`: {text: lever}, innermost first.
+    out; where a sampler diverges its distances are NaN.  `levers`: pairs (text, lever), innermost first.
     `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
@@ -48,12 +48,13 @@ def compare(
     cells, floors, previews = [], {}, {}
     seeds = np.arange(seed, seed + count)
     size = len(samplers) * len(budgets)
+    data = [run.data for run in runs]  # loaded before the first draw: what cannot be read is said at once
     for r, (run, name) in enumerate(zip(runs, names, strict=True)):
         den = run.denoiser
-        for lever in (levers or {}).values():
+        for _, lever in levers:
             den = lever(den)
-        entries = _entries(samplers, budgets, den.process)
-        train, held_out = run.data.train, pixels(run.data.held_out.images)
+        entries = _entries(samplers, budgets, grids, den.process)
+        train, held_out = data[r].train, pixels(data[r].held_out.images)
         cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
         floors[name] = _distances(pixels(train.images[:count]), held_out)
         history = max(entry.table.history for entry in entries)
@@ -65,7 +66,7 @@ def compare(
         for entry in entries:
             begin = time.perf_counter()
             images = drawn(entry.table)
-            spent = 1e3 * (time.perf_counter() - begin) / count
+            spent = 1e3 * (time.perf_counter() - begin) / (-(-count // batch) * min(batch, count))
             measured = _distances(pixels(images), held_out) if np.isfinite(images).all() else _DIVERGED
             cost = passes(den, entry.table)
             cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))
@@ -74,16 +75,16 @@ def compare(
                 progress(r * size + entry.place + 1, f"{entry.sampler} at {entry.budget}")
     return Comparison(
         runs=names, samplers=[sampler.name for sampler in samplers], budgets=list(budgets), cells=cells,
-        floors=floors, count=count, seed=seed, levers=tuple(levers or ()), previews=previews, **about,
+        floors=floors, count=count, seed=seed, levers=tuple(text for text, _ in levers), previews=previews, **about,
     )  # fmt: skip
 
 
-def _entries(samplers, budgets, process):
+def _entries(samplers, budgets, grids, process):
     """Every (sampler, budget) that has a table."""
     entries, refusal = [], None
     for place, (sampler, budget) in enumerate(product(samplers, budgets)):
         try:
-            table = table_at(sampler, process, budget)
+            table = table_at(sampler, process, budget, grids[sampler.grid_for(process)])
         except NoTable as error:
             refusal = error
             continue

@@ -7,6 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 
 from evaluation.distances import Interval
+from train.files import dumps
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ class Comparison:
         """Everything but the previews; the distances of a cell that diverged are null."""
         plain = asdict(replace(self, previews={}))
         del plain["previews"]
-        return json.dumps(_finite(plain), indent=1, allow_nan=False) + "\n"
+        return dumps(plain, indent=1) + "\n"
 
     @classmethod
     def from_json(cls, text) -> "Comparison":
@@ -88,15 +89,6 @@ class Comparison:
         for run, floor in self.floors.items():
             rows.writerow([run, "floor", *[""] * 5, *(value for metric in self.metrics for value in floor[metric])])
         return out.getvalue()
-
-
-def _finite(value):
-    """The same with None for NaN, which JSON does not have."""
-    if isinstance(value, dict):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _intervals(metrics):

@@ -15,6 +15,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")]
+Trust = Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")]
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
 
 
@@ -25,7 +26,7 @@ def train(
     ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
     set: Set = [],  # noqa: B006
-    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
+    trust: Trust = False,
 ):
     """Train a model; the same command resumes it."""
     from scripts.train import main
@@ -45,11 +46,12 @@ def sample(
     grid: Annotated[str | None, typer.Option(help="Step grid; the sampler's own by default.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     set: Set = [],  # noqa: B006
+    trust: Trust = False,
 ):
     """Draw images from a run: a picture, and an .npz beside it."""
     from scripts.sample import main
 
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, set)
+    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust)
 
 
 @app.command()
@@ -62,23 +64,24 @@ def compare(
     lever: Lever = [],  # noqa: B006
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
     set: Set = [],  # noqa: B006
+    trust: Trust = False,
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from scripts.compare import main
 
-    main(runs, nfe, sampler, count, seed, lever, out, set)
+    main(runs, nfe, sampler, count, seed, lever, out, set, trust)
 
 
 @app.command()
 def config(
     config: Annotated[str, typer.Argument(help="A .gin file.")],
     set: Set = [],  # noqa: B006
-    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
+    trust: Trust = False,
 ):
-    """Print what a config sets, overrides included, after checking every name in it."""
-    from scripts.config import find, load
+    """Print all that a config sets, defaults and overrides included, as `train` would use it."""
+    from scripts.train import resolved
 
-    print(load(find(config), set, trust), end="")
+    print(resolved(config, set, trust)[1], end="")
 
 
 @app.command()
@@ -90,7 +93,7 @@ def samplers():
 
 
 def main():
-    """The console command: errors of the user are one line on stderr and exit status 2."""
+    """The console command: errors of the user are one line on stderr and exit status 2; FEWSTEP_DEBUG=1 shows where."""
     from scripts.cpu import tune
 
     tune()
@@ -99,19 +102,15 @@ def main():
     except Exception as error:
         if os.environ.get("FEWSTEP_DEBUG") or not _is_users(error):
             raise
-        lines = (line.strip() for line in str(error).splitlines())
-        message = " ".join(line for line in lines if line and not line.startswith("In call to configurable"))
-        print(f"fewstep: {message}", file=sys.stderr, flush=True)
+        print(f"fewstep: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
         sys.exit(2)
 
 
 def _is_users(error) -> bool:
-    """Errors that say what the user can do: those of config and data (ValueError), of files, of checkpoints."""
-    return isinstance(error, ValueError | OSError) or type(error).__name__ in (
-        "UserError",
-        "CheckpointError",
-        "Diverged",
-    )
+    """Errors that say what the user can do: our own, those of values (ValueError), and of files."""
+    from train.errors import RunError
+
+    return isinstance(error, RunError | ValueError | OSError)
 
 
 if __name__ == "__main__":

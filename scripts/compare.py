@@ -6,40 +6,35 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
-from pathlib import Path
 
 import jax
 
 from evaluation.compare import compare
 from evaluation.report import write
 from evaluation.report.table import render
-from samplers import SAMPLERS
 from scripts import config, parse
 from scripts.errors import UserError, lookup
 from train.progress import progress
 
 
-def main(folders, nfe, names, count, seed, levers, out, overrides):
+def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     """Compare, print the table, write the rest."""
-    budgets = sorted({parse.at_least_one(n, "--nfe") for n in parse.whole_numbers(nfe, "--nfe")})
-    names = [name.strip() for name in names.split(",")]
-    for name in names:
-        lookup("sampler", name, SAMPLERS)
-    if count < 2:
-        raise UserError(
-            f"--count {count}: a distance needs at least 2 images, and means something from some hundreds on"
-        )
+    settings = config.settings(overrides)
+    budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
+    samplers = [lookup("sampler", name.strip(), settings.samplers) for name in names.split(",")]
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    wrap = [(text, parse.lever(text, settings.levers)) for text in levers]
     _needs_report()
-    runs = [config.open_run(folder, overrides) for folder in folders]
-    wrapped = [config.sampler(name) for name in names]
+    runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
+    out = parse.writable(out or runs[0].folder / "compare", "--out")
     about = {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": _environment()}
-    levers = {text: parse.lever(text) for text in levers}
-    with progress(len(runs) * len(names) * len(budgets), unit="cells") as show:
-        result = compare(runs, wrapped, budgets, count=count, seed=seed, levers=levers, progress=show, **about)
-    for metric in next(iter(result.floors.values())):
+    with progress(len(runs) * len(samplers) * len(budgets), unit="cells") as show:
+        result = compare(
+            runs, samplers, sorted(budgets), settings.grids, count=count, seed=seed, levers=wrap, progress=show, **about
+        )
+    for metric in result.metrics:
         print(render(result, metric))
-    written = write(Path(out) if out else Path(folders[0]) / "compare", result)
-    print("\n".join(str(path) for path in written.values()), file=sys.stderr)
+    print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
 
 
 def _needs_report():

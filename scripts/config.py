@@ -1,161 +1,129 @@
 """Configs: the only place that knows gin.
 
 Every public constructor is registered here under its own name, so a config reads like the calls it makes and the
-library never depends on a global.  Bindings live in the process until the next `load`.
+library never depends on a global.  gin's bindings live in the process until the next `load`; what outlives it (the
+settings of samplers) is taken out of them at once.
 """
 
+import ast
 import difflib
 import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
-import inspect
 import io
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial, update_wrapper
 from importlib.resources import files
-from pathlib import Path
 
 import gin
+from etils import epath
 from gin import config_parser
 
-import diffusion
-from diffusion.networks import MLP, UNet
-from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from samplers import GRIDS, SAMPLERS
-from samplers.euler import SDE_NOISES
+from scripts import parts
 from scripts.errors import UserError, nearest
-from train import optimizers
-from train.data import SOURCES
 from train.experiment import Experiment
-from train.objectives import Denoising
-from train.objectives.times import TIMES
-from train.objectives.weights import WEIGHTS
 from train.run import Run, restore
 
-_PARTS = {
-    "diffusion": {
-        p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)
-    }
-    | {"edm": edm, "UNet": UNet, "MLP": MLP},
-    "train": SOURCES | TIMES | WEIGHTS | {"adamw": optimizers.adamw, "denoising": Denoising, "train": Experiment},
-    "samplers": {name: sampler.rows for name, sampler in SAMPLERS.items()} | SDE_NOISES,
-    "grids": GRIDS,
-    "levers": diffusion.LEVERS,
-}
-_ALL = {name: part for parts in _PARTS.values() for name, part in parts.items()}
 _BOUND = {
-    name: gin.external_configurable(part, name=name, module=module)
-    for module, parts in _PARTS.items()
-    for name, part in parts.items()
+    name: gin.external_configurable(part, name=name, module=module, denylist=list(filled_in))
+    for module, (group, filled_in) in parts.PARTS.items()
+    for name, part in group.items()
 }
-for _name, _value in {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}.items():
+for _name, _value in parts.CONSTANTS.items():
     gin.constant(_name, _value)
 
 
-class _Names(config_parser.ParserDelegate):
-    """Parses references to their names: nothing is bound or called."""
-
-    def configurable_reference(self, name, evaluate):
-        return name
-
-    def macro(self, name):
-        return name
-
-
-def find(config) -> Path:
+def find(config) -> epath.Path:
     """The config at this path, else the one of that name among those that come with fewstep."""
-    path = Path(config)
+    path = epath.Path(config)
     if path.is_file():
         return path
-    shipped = Path(str(files("configs") / str(config).removeprefix("configs/")))
+    root = epath.Path(str(files("configs")))
+    shipped = root / str(config).removeprefix("configs/")
     if shipped.is_file():
         return shipped
-    root = Path(str(files("configs")))
-    known = [f"configs/{p.relative_to(root)}" for p in root.rglob("*.gin")]
+    known = [f"configs/{p.parent.name}/{p.name}" for p in root.glob("*/*.gin")]
     raise UserError(f"no config {config}: {nearest(str(config), known)}")
 
 
-def load(path, overrides=(), trust=False) -> str:
-    """Bind a config and then the overrides ("ddim.eta=0.5"); the text of all bindings, in one canonical order."""
+def load(path, overrides=(), trust=False) -> None:
+    """Forget all bindings; bind a config and then the overrides, such as "adamw.lr=1e-3"."""
     gin.clear_config()
-    gin.add_config_file_search_path(str(Path(path).parent))
-    bindings = [_quoted(override) for override in overrides]
-    with _translated(path):
-        if not trust:
-            with open(path) as file:
-                _refuse_imports(file)
-            _refuse_imports(io.StringIO("\n".join(bindings)))
-        gin.parse_config_file(str(path))
-    for override, binding in zip(overrides, bindings, strict=True):
-        with _translated(f"--set {override}"):
-            gin.parse_config([binding])
-    return gin.config_str()
+    for name, text in _pieces(epath.Path(path), trust, ()):
+        _bind(name, text, trust)
+    for override in overrides:
+        _bind(f"--set {override}", _quoted(override), trust=False)
 
 
 def experiment() -> Experiment:
     """The experiment that the bindings describe."""
-    with _translated("the config"):
-        return _BOUND["train"]()
+    return _BOUND["train"]()
 
 
-def sampler(name):
-    """A sampler of the registry with its bindings."""
-    return replace(SAMPLERS[name], rows=_BOUND[name])
+def operative(overrides=()) -> str:
+    """All values that were used since `load`, defaults included, in one canonical order.
+
+    UserError for an override that nothing used.
+    """
+    text = gin.operative_config_str()
+    used = {_target(statement) for statement in _statements("operative", text, trust=True)}
+    for override in overrides:
+        (statement,) = _statements(f"--set {override}", _quoted(override))
+        if _target(statement) not in used:
+            raise UserError(f"--set {override}: nothing here uses {'.'.join(_target(statement))}")
+    return text
 
 
-def grid(name):
-    """A grid with its bindings."""
-    return _BOUND[name]
+@dataclass(frozen=True)
+class Settings:
+    """Samplers, grids and levers as the command line sets them."""
+
+    samplers: dict
+    grids: dict
+    levers: dict
 
 
-def lever(name):
-    """A lever with its bindings."""
-    return _BOUND[name]
+def settings(overrides=()) -> Settings:
+    """The registries with the overrides bound; UserError for an override of anything else."""
+    gin.clear_config()
+    for override in overrides:
+        for statement in _statements(f"--set {override}", _quoted(override)):
+            name = _target(statement)[0]
+            if parts.MODULE.get(name, "samplers") not in parts.SETTINGS:
+                raise UserError(
+                    f"--set {override}: only samplers, grids and levers are set here; a run stays as trained"
+                )
+        _bind(f"--set {override}", _quoted(override), trust=False)
+    samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
+    return Settings(samplers, {name: _taken(name) for name in GRIDS}, {name: _taken(name) for name in parts.LEVERS})
 
 
-def open_run(folder, overrides=()) -> Run:
-    """The run in this folder, ready to draw from: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`."""
-    path = Path(folder) / "config.gin"
+def open_run(folder, trust=False) -> Run:
+    """The run in this folder, ready to draw from: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
+
+    `trust` allows the config it was trained with to import code.
+    """
+    path = epath.Path(folder) / "config.gin"
     if not path.is_file():
         raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
-    load(path, overrides)
 
     def load_data():
-        load(path, overrides)
+        load(path, trust=trust)
         return experiment().data()
 
+    load(path, trust=trust)
     return restore(folder, experiment(), load_data)
 
 
 def difference(told, asked) -> str:
     """What two canonical config texts disagree on, a line each."""
-    lines = difflib.unified_diff(told.splitlines(), asked.splitlines(), "the run", "now", lineterm="", n=0)
-    return "\n".join(
-        line for line in lines if line[:1] in "+-" and line[:3] not in ("+++", "---") and line.strip("+-# ")
-    )
+    lines = ([line for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
+    changes = difflib.unified_diff(*lines, lineterm="", n=0)
+    return "\n".join(line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
 
 
-def _quoted(override):
-    """A bare word as a gin string: --set npz.path=a.npz."""
-    name, equals, value = override.partition("=")
-    if not equals or "\n" in override:
-        raise UserError(f"--set {override!r}: write name.parameter=value")
-    if re.fullmatch(r"[A-Za-z_./~][\w./:~-]*", value.strip()) and value.strip() not in ("None", "True", "False"):
-        value = repr(value.strip())
-    return f"{name}={value}"
-
-
-def _refuse_imports(file):
-    for statement in config_parser.ConfigParser(file, _Names()):
-        where = f"{statement.location.filename or '--set'}, line {statement.location.line_num}"
-        if isinstance(statement, config_parser.ImportStatement):
-            raise UserError(f"{where}: a config may not import code; pass --trust if you trust it")
-        if isinstance(statement, config_parser.IncludeStatement):
-            beside = Path(statement.location.filename or ".").parent / statement.filename
-            with open(beside if beside.is_file() else statement.filename) as included:
-                _refuse_imports(included)
-
-
-class _translated:
-    """Turns gin's errors into one line with the place and, for a name, the nearest one there is."""
+class translated:
+    """Turns gin's and Python's errors about a config into one line with the place and, for a name, the nearest one."""
 
     def __init__(self, where):
         self.where = where
@@ -164,23 +132,110 @@ class _translated:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is None or isinstance(error, UserError) or not isinstance(error, Exception):
+        if not isinstance(error, Exception) or isinstance(error, UserError):
             return
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind.__name__]
-        place = next((found[0] for line in lines if (found := re.search(r'[Ii]n file "[^"]+", line \d+', line))), None)
-        place = place or next((m[0] for line in lines if (m := re.search(r"\([^()]+, line \d+\)", line))), None)
-        failed = next((line for line in lines if line.startswith("Failed to parse")), None)
-        message = failed or lines[0] + _suggestion(lines[0])
-        raise UserError(f"{place.strip('()') if place else self.where}: {message}") from error
+        places = [found[1] for line in lines for found in re.finditer(r'(?:n file |\()("?[^"()]+"?, line \d+)', line)]
+        inside = re.findall(r"In call to configurable '(\w+)'", str(error))
+        inside = f" (in {inside[0]})" if inside and inside[0] not in ("train", "macro") else ""
+        message = _plain(next((line for line in lines if line.startswith("Failed to parse")), lines[0]))
+        place = self.where if not places or str(self.where).startswith("--set") else places[0].replace('"', "")
+        raise UserError(f"{place}: {message}{inside}") from error
 
 
-def _suggestion(message):
-    if found := re.search(r"No configurable matching (?:reference )?'@?([\w.]+)", message):
-        return f": {nearest(found[1].split('.')[-1], _BOUND)}"
+def _pieces(path, trust, within):
+    """(name, text) of a config and of what it includes, in the order of binding; an include is looked for beside the
+    file that names it.  Nothing is bound or run; a text begins with as many empty lines as came before it in its file.
+    """
+    if path in within:
+        raise UserError(f"{path} includes itself")
+    with translated(path):
+        lines = path.read_text().splitlines()
+    begin = 0
+    for statement in _statements(path, "\n".join(lines), trust):
+        if isinstance(statement, config_parser.IncludeStatement):
+            number = statement.location.line_num
+            yield str(path), "\n" * begin + "\n".join(lines[begin : number - 1])
+            included = path.parent / statement.filename
+            if not included.is_file():
+                raise UserError(f"{path}, line {number}: there is no file {included} to include")
+            yield from _pieces(included, trust, (*within, path))
+            begin = number
+    yield str(path), "\n" * begin + "\n".join(lines[begin:])
+
+
+def _bind(name, text, trust):
+    with translated(name):
+        file = io.StringIO(text)
+        file.name = name
+        gin.parse_config(file)
+    for statement in _statements(name, text, trust):
+        literal = not isinstance(getattr(statement, "value", _Reference()), _Reference)
+        if literal and statement.arg_name:
+            where = name if name.startswith("--set") else f"{name}, line {statement.location.line_num}"
+            parts.check(where, *_target(statement), statement.value)
+
+
+class _Reference(str):
+    """The name of a configurable or macro that a config refers to."""
+
+
+class _Names(config_parser.ParserDelegate):
+    """Parses references to their names: nothing is bound or called."""
+
+    def configurable_reference(self, name, evaluate):
+        return _Reference(name)
+
+    def macro(self, name):
+        return _Reference(name)
+
+
+def _statements(where, text, trust=False):
+    """The parsed statements; UserError for imports without trust."""
+    with translated(where):
+        statements = list(config_parser.ConfigParser(text, _Names()))
+    for statement in statements:
+        if isinstance(statement, config_parser.ImportStatement) and not trust:
+            line = "" if str(where).startswith("--set") else f", line {statement.location.line_num}"
+            raise UserError(f"{where}{line}: a config may not import code; pass --trust if you trust it")
+    return statements
+
+
+def _target(statement):
+    """(configurable, parameter) of a binding."""
+    return getattr(statement, "selector", "").split(".")[-1], getattr(statement, "arg_name", "")
+
+
+def _taken(name):
+    """The part with its bindings of this moment."""
+    part = parts.ALL[name]
+    return update_wrapper(partial(part, **gin.get_bindings(f"{parts.MODULE[name]}.{name}")), part)
+
+
+def _quoted(override):
+    """The override as gin reads it: what is no literal and no reference is a text, as in --set npz.path=a.npz."""
+    name, equals, value = (part.strip() for part in override.partition("="))
+    if not equals or "." not in name or "\n" in override:
+        raise UserError(f"--set {override}: write name.parameter=value")
+    try:
+        ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        if not re.match(r"[@%([{]", value):
+            value = repr(value)
+    return f"{name} = {value}"
+
+
+def _plain(message):
+    """gin's or Python's message with what to do about it."""
+    message = message.removesuffix(".")
+    if found := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message):
+        return f"{message}: {nearest(re.split('[./]', found[1])[-1], _BOUND)}"
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
-        part = _ALL[found[1].split(".")[-1]]
-        known = inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
-        return f": {nearest(found[2], known.keys() - {'self'})}"
-    if "missing" in message and "required" in message:
-        return " (set it in the config)"
-    return ""
+        return f"{message}: {nearest(found[2], parts.parameters(found[1].split('.')[-1]))}"
+    if found := re.search(r"Configurable '([\w.]+)' has denylisted kwarg '(\w+)'", message):
+        return f"{found[1].split('.')[-1]}.{found[2]} is filled in by the program, not by a config"
+    if message.startswith("macro() missing"):
+        return f"a name after % is none of {', '.join(parts.CONSTANTS)}, nor defined in the config"
+    if "EOF in multi-line" in message:
+        return "a bracket or a quote is not closed"
+    return f"{message} (set it in the config)" if "missing" in message and "required" in message else message

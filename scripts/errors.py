@@ -1,17 +1,19 @@
 """Errors of the user: one line, exit status 2."""
 
-import difflib
+from difflib import get_close_matches
+
+from train.errors import RunError
 
 
-class UserError(Exception):
-    """Something the user can put right; the message is one line that says what, where and how."""
+class UserError(RunError):
+    """Something typed that the user can put right."""
 
 
 def nearest(name, known) -> str:
-    """ ", did you mean 'x'?" where a known name is near, else the list of known names."""
+    """ "did you mean 'x'?" where a known name is near, else the list of known names."""
     known = sorted(known)
-    close = difflib.get_close_matches(name, known, 1, 0.5)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+    close = get_close_matches(name, known, 1, 0.5)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
 
 
 def lookup(kind, name, table):

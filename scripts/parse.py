@@ -1,10 +1,13 @@
-"""Reading what is typed on the command line: lists of numbers and names, levers."""
+"""Reading what is typed on the command line: numbers, paths, levers."""
 
 import ast
+from importlib.util import find_spec
 
-from diffusion import LEVERS
-from scripts import config
+from etils import epath
+
 from scripts.errors import UserError, lookup
+
+MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
 
 
 def whole_numbers(text, option) -> list[int]:
@@ -15,14 +18,31 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
-def at_least_one(number, option) -> int:
-    """The number, if it is one of calls or images."""
-    if number < 1:
-        raise UserError(f"{option} {number}: at least 1 is needed")
+def within(number, option, least, most) -> int:
+    """The number, if it is one of so many calls or images."""
+    if not least <= number <= most:
+        raise UserError(f"{option} {number}: at least {least} is needed, and at most {most} can be")
     return number
 
 
-def lever(text):
+def path(text, option) -> epath.Path:
+    """A local path, or one in a bucket where its library is installed."""
+    if "://" in str(text) and find_spec("gcsfs") is None:
+        raise UserError(f"{option} {text}: buckets are read and written by gcsfs: pip install gcsfs")
+    return epath.Path(text)
+
+
+def writable(folder, option) -> epath.Path:
+    """A folder that results can be written to, which it makes; UserError where that fails."""
+    folder = path(folder, option)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{option}: cannot make the folder {folder}: {error.strerror}") from None
+    return folder
+
+
+def lever(text, levers):
     """ "cfg(1.5)" or "clip_x0" as the lever; only plain numbers are understood inside the brackets."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -32,8 +52,8 @@ def lever(text):
         name = name.id
     except (SyntaxError, ValueError, AttributeError):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
-    lookup("lever", name, LEVERS)
+    found = lookup("lever", name, levers)
     try:
-        return config.lever(name)(*arguments, **named)
-    except TypeError as error:
+        return found(*arguments, **named)
+    except (TypeError, ValueError) as error:
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None

@@ -1,40 +1,43 @@
 """fewstep train."""
 
 import sys
-from pathlib import Path
 
-from scripts import config
+from etils import epath
+
+from scripts import config, parse
 from scripts.errors import UserError
-from train.data import Batches
 from train.files import write_atomic
-from train.loop import train
+from train.loop import prepare, train
 from train.run import describe, write_description
-from train.sharding import make_mesh
 
 
 def main(config_path, folder, overrides, trust):
     """Check everything that can be checked before anything is written, then train."""
-    told = config.load(config.find(config_path), overrides, trust)
-    experiment = config.experiment()
-    data = experiment.data()
-    Batches(data.train, experiment.batch_size)
-    make_mesh(experiment.mesh)
-    _, shapes = experiment.abstract(data.shape, data.classes)
-    folder = _made(folder)
+    training, told = resolved(config_path, overrides, trust)
+    folder = _made(parse.path(folder, "--run"))
     _agrees(folder / "config.gin", told)
-    if not (folder / "config.gin").exists():
-        write_description(folder, describe(experiment, data, shapes))
-        write_atomic(folder / "config.gin", told)
-    reached = train(experiment, data, folder)
-    if reached < experiment.steps:
-        print(f"stopped at step {reached} of {experiment.steps}; the same command goes on from there", file=sys.stderr)
+    if not (folder / "run.json").exists():
+        write_description(folder, describe(training))
+    write_atomic(folder / "config.gin", told)
+    reached, steps = train(training, folder), training.experiment.steps
+    if reached < steps:
+        print(f"stopped at step {reached} of {steps}; the same command goes on from there", file=sys.stderr)
     else:
         print(f"{folder}: {reached} steps done. Next: fewstep sample {folder}", file=sys.stderr)
 
 
-def _made(folder) -> Path:
+def resolved(config_path, overrides, trust):
+    """The training that a config describes, and all values that went into it as a config of their own."""
+    path = config.find(config_path)
+    config.load(path, overrides, trust)
+    with config.translated(path):
+        experiment = config.experiment()
+        training = prepare(experiment, experiment.data())
+    return training, config.operative(overrides)
+
+
+def _made(folder) -> epath.Path:
     """The folder of the run, made if need be; a UserError where it cannot be, before anything is trained."""
-    folder = Path(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -48,9 +51,10 @@ def _made(folder) -> Path:
 def _agrees(path, told):
     """A run that exists must have been told the same."""
     if not path.exists():
-        others = {p.name for p in path.parent.iterdir()} - {"run.json", "run.json.tmp", "config.gin.tmp"}
+        others = {p.name for p in path.parent.iterdir()} - {"run.json", ".lock"}
+        others = sorted(name for name in others if not name.endswith(".tmp"))
         if others:
-            raise UserError(f"{path.parent} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
+            raise UserError(f"{path.parent} holds other things ({', '.join(others[:3])}): give an empty folder")
         return
     if changed := config.difference(path.read_text(), told):
         raise UserError(

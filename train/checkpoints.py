@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: one item a field, so that the averaged weights open without knowing the optimiser."""
 
 import logging
+from contextlib import contextmanager
 
 import jax
 import numpy as np
@@ -8,24 +9,26 @@ import orbax.checkpoint as ocp
 from etils import epath
 
 from train import digests
+from train.errors import CheckpointError
 from train.state import State
 
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
 
 
-class CheckpointError(Exception):
-    """A checkpoint that cannot be read; the message names it and says what to do."""
-
-
 class Checkpoints:
-    """The checkpoints of one run, as a context manager: leaving it finishes the save in flight."""
+    """The checkpoints of one run, as a context manager: leaving it finishes the save in flight.
 
-    def __init__(self, folder, keep=3):
+    With create=False nothing is made where there is no folder, and no step is found.
+    """
+
+    def __init__(self, folder, keep=3, create=True):
         self.folder = epath.Path(folder).resolve()
         self._saving = None
-        logging.getLogger("absl").setLevel(logging.ERROR)
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep, async_options=ocp.AsyncOptions(post_finalization_callback=self._seal)
+            max_to_keep=keep,
+            create=create,
+            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         handlers = {name: ocp.StandardCheckpointHandler() for name in TREES}
         handlers["counters"] = ocp.JsonCheckpointHandler()
@@ -35,7 +38,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, *error):
-        self._manager.close()
+        with self._written():
+            self._manager.close()
 
     def latest(self) -> int | None:
         """The newest step, or None."""
@@ -45,11 +49,24 @@ class Checkpoints:
         """Write the state in the background; a step already there is left alone."""
         if step in self._manager.all_steps():
             return
-        self._manager.wait_until_finished()  # Orbax would wait too; only then may _saving change
+        with self._written():
+            self._manager.wait_until_finished()  # Orbax would wait too; only then may _saving change
         self._saving = step
         fields = {name: ocp.args.StandardSave(getattr(state, name)) for name in _arrays(state)}
         counters = ocp.args.JsonSave({"step": int(state.step), "bad": int(state.bad)})
-        self._manager.save(step, args=ocp.args.Composite(counters=counters, **fields))
+        with self._written():
+            self._manager.save(step, args=ocp.args.Composite(counters=counters, **fields))
+
+    @contextmanager
+    def _written(self):
+        """Orbax's errors of writing as one line; it has no common base class of them."""
+        try:
+            yield
+        except Exception as error:
+            raise CheckpointError(
+                f"the checkpoint of step {self._saving} could not be written to {self.folder} ({_first(error)}); those "
+                f"before it are whole, and the same command goes on from the last"
+            ) from error
 
     def _seal(self):
         """Called in Orbax's thread when the files of a step are all written, before its folder gets its final name."""
@@ -81,10 +98,15 @@ class Checkpoints:
             if other is None:
                 wanted = {name: ocp.args.StandardRestore(jax.tree.map(_target, tree)) for name, tree in trees.items()}
                 return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
-        except Exception as error:  # Orbax has no common base class of its own
-            first = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-            raise CheckpointError(f"checkpoint {where} cannot be read ({first}); {remedy}") from error
+        except Exception as error:
+            raise CheckpointError(f"checkpoint {where} cannot be read ({_first(error)}); {remedy}") from error
         raise CheckpointError(f"checkpoint {where} is of another model: {other}")
+
+
+def _first(error):
+    """The first line of an error."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:200] if lines else type(error).__name__
 
 
 def _arrays(state):

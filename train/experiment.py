@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from inspect import isclass
 from typing import Any
 
 from flax import nnx
@@ -60,6 +61,8 @@ class Experiment:
         for name in ("data", "network", "objective", "optimizer"):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
+        if isclass(self.objective):
+            raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
 
     def _build(self, shape, classes):
         return lambda: self.network(tuple(shape), classes, rngs=nnx.Rngs(self.seed))

@@ -1,13 +1,21 @@
 """The training loop: one for every objective, resumable at any step."""
 
+import os
 import signal
 import threading
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 from etils import epath
+from jax.sharding import Mesh
 
+from diffusion.denoiser import Model
 from train.checkpoints import Checkpoints
-from train.data import Batches
+from train.data import Batches, Dataset
+from train.errors import Diverged
+from train.experiment import Experiment
+from train.files import alone
 from train.metrics import Metrics
 from train.pictures import write_preview
 from train.progress import progress
@@ -18,57 +26,74 @@ from train.step import PATIENCE, make_step
 AHEAD = 16  # steps dispatched before the host waits: more would only fill memory
 
 
-class Diverged(Exception):
-    """The loss stayed NaN or infinite."""
+class Training(NamedTuple):
+    """All that a run needs but its folder."""
+
+    experiment: Experiment
+    data: Dataset
+    mesh: Mesh
+    model: Model
+    batches: Batches
+    fresh: Callable[[], Any]  # jitted: the state before the first step, placed on the mesh
+    step: Callable[[Any, Any], Any]  # jitted: (state, batch) -> (state, metrics)
 
 
-def train(experiment, data, folder) -> int:
-    """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
-
-    SIGTERM and Ctrl-C save and return early.  Raises CheckpointError for a checkpoint that cannot be read and Diverged
-    after PATIENCE bad steps in a row; what is on disk stays.
-    """
-    folder = epath.Path(folder)
+def prepare(experiment: Experiment, data: Dataset) -> Training:
+    """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
+    batches = Batches(data.train, experiment.batch_size, experiment.seed)
     model, _ = experiment.abstract(data.shape, data.classes)
     optimizer = experiment.optimizer(experiment.steps)
-    batches = Batches(data.train, experiment.batch_size, experiment.seed)
-    step = make_step(model, experiment.objective, optimizer, mesh, experiment.seed)
-    with Checkpoints(folder / "checkpoints") as checkpoints, _stopping() as stop:
-        state = _begin(experiment, data, optimizer, mesh, checkpoints)
-        now = int(state.step)
-        with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
-            while now < experiment.steps and not stop.is_set():
-                state, metrics = step(state, batches.batch(now))
-                now += 1
-                if now % AHEAD == 0:
-                    metrics["loss"].block_until_ready()
-                if now % experiment.log_every == 0 or now == experiment.steps:
-                    _check(state, now)
-                    values = {name: float(value) for name, value in metrics.items()}
-                    log.log(step=now, **values)
-                    show(now, f"loss {values['loss']:.4f}")
-                if now % experiment.save_every == 0:
-                    checkpoints.save(now, state)
-                if now % experiment.preview_every == 0:
-                    den = model.denoiser(_shortest(state.ema)["net"])
-                    _preview(folder / "samples" / f"{now:08d}.png", den, data.shape)
-        _check(state, now)
-        checkpoints.save(now, state)
-    return now
-
-
-def _begin(experiment, data, optimizer, mesh, checkpoints):
-    """The newest state saved, or a fresh one; placed on the mesh from the start either way."""
 
     def fresh():
         params = {"net": experiment.params(data.shape, data.classes)}
         return initial(params, experiment.ema, optimizer)
 
-    everywhere = replicated(mesh)
+    fresh = jax.jit(fresh, out_shardings=replicated(mesh))
+    step = make_step(model, experiment.objective, optimizer, mesh, experiment.seed)
+    step.eval_shape(fresh.eval_shape(), batches.batch(0))
+    return Training(experiment, data, mesh, model, batches, fresh, step)
+
+
+def train(training: Training, folder) -> int:
+    """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
+
+    SIGTERM and Ctrl-C save and return early.  Raises CheckpointError for a checkpoint that cannot be read or written,
+    Diverged after PATIENCE bad steps in a row, and Busy where another process trains in the folder; what is on disk
+    stays.
+    """
+    folder, experiment, model = epath.Path(folder), training.experiment, training.model
+    with _stopping() as stop, alone(folder), Checkpoints(folder / "checkpoints") as checkpoints:
+        state = _begin(training, checkpoints)
+        now = int(state.step)
+        with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
+            while now < experiment.steps and not stop.is_set():
+                state, metrics = training.step(state, training.batches.batch(now))
+                now += 1
+                if now % AHEAD == 0:
+                    metrics["loss"].block_until_ready()
+                if now % experiment.log_every == 0 or now == experiment.steps:
+                    values = {name: float(value) for name, value in metrics.items()}
+                    log.log(step=now, **values)
+                    show(now, f"loss {values['loss']:.4f}")
+                    _check(state, now)
+                if now % experiment.save_every == 0:
+                    _check(state, now)
+                    checkpoints.save(now, state)
+                if now % experiment.preview_every == 0:
+                    den = model.denoiser(_shortest(state.ema)["net"])
+                    _preview(folder / "samples" / f"{now:08d}.png", den, training.data.shape)
+        _check(state, now)
+        checkpoints.save(now, state)
+    return now
+
+
+def _begin(training, checkpoints):
+    """The newest state saved, or a fresh one; placed on the mesh from the start either way."""
     if (step := checkpoints.latest()) is None:
-        return jax.jit(fresh, out_shardings=everywhere)()
-    shapes = jax.eval_shape(fresh)
+        return training.fresh()
+    everywhere = replicated(training.mesh)
+    shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes)
     return jax.device_put(checkpoints.restore(step, like), everywhere)
 
@@ -76,8 +101,8 @@ def _begin(experiment, data, optimizer, mesh, checkpoints):
 def _check(state, now):
     if int(state.bad) >= PATIENCE:
         raise Diverged(
-            f"the loss was NaN or infinite for {int(state.bad)} steps in a row, up to step {now}: lower the learning "
-            f"rate or look at the data; the last checkpoint is from before, and the same command goes on from there"
+            f"the loss was NaN or infinite for {int(state.bad)} steps in a row, up to step {now}: look at the data, or "
+            f"start anew in another --run folder with a lower learning rate. The checkpoints from before are whole"
         )
 
 
@@ -91,7 +116,7 @@ def _preview(path, den, shape):
 
 
 class _stopping:
-    """While active, SIGTERM and the first Ctrl-C set the event it yields; a second Ctrl-C interrupts as usual."""
+    """While active, SIGTERM and Ctrl-C set the event it yields; a second Ctrl-C ends the process at once."""
 
     def __enter__(self):
         self.event, self.before = threading.Event(), {}
@@ -101,9 +126,11 @@ class _stopping:
         return self.event
 
     def _stop(self, number, frame):
-        if self.event.is_set() and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        self.event.set()
+        if not self.event.is_set():
+            self.event.set()
+            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
+        elif number == signal.SIGINT:
+            os._exit(130)
 
     def __exit__(self, *error):
         for number, handler in self.before.items():

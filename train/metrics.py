@@ -4,7 +4,8 @@ import json
 
 from etils import epath
 
-from train.files import write_atomic
+from train.errors import RunError
+from train.files import dumps, write_atomic
 
 
 class Metrics:
@@ -13,7 +14,7 @@ class Metrics:
     def __init__(self, path, step: int):
         self.path = epath.Path(path)
         kept = [line for line in read(self.path) if line["step"] <= step]
-        write_atomic(self.path, "".join(json.dumps(line) + "\n" for line in kept))
+        write_atomic(self.path, "".join(dumps(line) + "\n" for line in kept))
         self._file = self.path.open("a")
 
     def __enter__(self):
@@ -23,18 +24,21 @@ class Metrics:
         self._file.close()
 
     def log(self, **values):
-        """One line, on disk at once."""
-        self._file.write(json.dumps(values) + "\n")
+        """One line, on disk at once; null for what is not finite."""
+        self._file.write(dumps(values) + "\n")
         self._file.flush()
 
 
 def read(path) -> list[dict]:
-    """The lines of a metrics file that are whole; none where there is no file."""
+    """The lines of a metrics file; none where there is no file.  A last line without its end, which a killed run was
+    writing, is left out; RunError for any other line that is no object with a step."""
     path = epath.Path(path)
+    text = path.read_text() if path.exists() else ""
     lines = []
-    for line in path.read_text().splitlines() if path.exists() else ():
+    for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
             lines.append(json.loads(line))
-        except json.JSONDecodeError:  # the line that a killed run was writing
-            break
+            lines[-1]["step"] + 0
+        except (ValueError, TypeError, KeyError):
+            raise RunError(f"{path}, line {number} is damaged: {line[:60]!r}. Mend it or remove the line") from None
     return lines

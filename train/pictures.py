@@ -32,6 +32,16 @@ def sheet(images, columns=None, scale=None) -> np.ndarray:
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
+def scatter(points) -> np.ndarray:
+    """Points (N, 2 or more) as one picture of 256 pixels a side: their first two coordinates within [-1, 1]."""
+    if points.shape[1] < 2:
+        raise ValueError(f"a picture of points needs two coordinates, not {points.shape[1]}")
+    place = np.clip(np.nan_to_num(points[:, :2] + 1) * 127.5, 0, 255).astype(int)
+    picture = np.full((256, 256, 1), 255, np.uint8)
+    picture[255 - place[:, 1], place[:, 0]] = 0
+    return picture
+
+
 def png(picture) -> bytes:
     """A uint8 picture (H, W, 1 or 3) as the bytes of a PNG file."""
     buffer = io.BytesIO()

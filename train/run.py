@@ -15,19 +15,21 @@ from etils import epath
 
 from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, draw_many, table_at
-from train.checkpoints import CheckpointError, Checkpoints
+from train.checkpoints import Checkpoints
+from train.errors import CheckpointError, RunError
 from train.files import write_atomic
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def describe(experiment, data, params) -> dict:
+def describe(training) -> dict:
     """run.json: what the run is made of, beside its config."""
+    shapes = training.fresh.eval_shape().params["net"]
     return {
-        "shape": list(data.shape),
-        "classes": data.classes,
-        "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(params)),
-        "seed": experiment.seed,
+        "shape": list(training.data.shape),
+        "classes": training.data.classes,
+        "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(shapes)),
+        "seed": training.experiment.seed,
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
@@ -36,10 +38,12 @@ def describe(experiment, data, params) -> dict:
 
 def _commit():
     """The git commit of the code, or None outside a checkout."""
-    here = Path(__file__).parent
+    root = Path(__file__).parents[1]
+    if not (root / ".git").exists():
+        return None
     try:
         done = subprocess.run(
-            ["git", "-C", here, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
+            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -52,14 +56,18 @@ def write_description(folder, description):
 
 
 def read_description(folder) -> dict:
-    """run.json; FileNotFoundError where the folder is no run, ValueError where the file is not JSON."""
+    """run.json; RunError where the folder is no run, or the file not what `train` wrote."""
     path = epath.Path(folder) / "run.json"
     if not path.exists():
-        raise FileNotFoundError(f"{folder} is not a run: it has no run.json (make one with `fewstep train`)")
+        raise RunError(f"{folder} has no run.json: the same `fewstep train` command writes it again")
     try:
-        return json.loads(path.read_text())
-    except json.JSONDecodeError as error:
-        raise ValueError(f"{path} is not valid JSON ({error}): restore it, or train again") from None
+        known = json.loads(path.read_text())
+        known["shape"], known["classes"] = tuple(map(int, known["shape"])), int(known["classes"])
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(
+            f"{path} is damaged ({error!r}): remove it, and the same `fewstep train` writes it again"
+        ) from None
+    return known
 
 
 @dataclass(frozen=True)
@@ -97,14 +105,17 @@ class Run:
                 raise ValueError(f"{self.folder} was trained without labels: leave the label out")
             return Cond()
         wanted = np.arange(classes) if label is None else np.atleast_1d(label)
+        if wanted.dtype.kind not in "iu" or wanted.size == 0:
+            raise ValueError(f"a label is a whole number, or several: got {label!r}")
         if wanted.min() < 0 or wanted.max() >= classes:
             raise ValueError(
                 f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}"
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
-    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
-        """Images (B, *shape) in [-1, 1] of the seeds, by a sampler's best table of at most `nfe` network calls.
+    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256, counted=False):
+        """Images (B, *shape) in [-1, 1] of the seeds, by a sampler's best table of at most `nfe` network calls; where
+        `counted`, (images, calls made).
 
         sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: applied in the given order, innermost
         first, such as (cfg(1.5),).
@@ -115,22 +126,23 @@ class Run:
         for lever in levers:
             den = lever(den)
         table = table_at(sampler, den.process, nfe, grid)
-        return draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
+        images = draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
+        return (images, table.nfe) if counted else images
 
 
 def restore(folder, experiment, load_data) -> Run:
     """The run in `folder` with the newest averaged parameters.
 
-    Raises FileNotFoundError where there is no run or no checkpoint yet, CheckpointError where it cannot be read.
+    Raises RunError where there is no run, or no checkpoint that can be read.
     """
-    folder = epath.Path(folder)
+    folder = epath.Path(folder).resolve()
     known = read_description(folder)
     model, shapes = experiment.abstract(known["shape"], known["classes"])
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest()
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
         like = {str(decay): {"net": shapes} for decay in experiment.ema}
         ema = checkpoints.restore_ema(step, like)
     params = ema[str(experiment.ema[0])]["net"]
-    return Run(folder, model, params, step, tuple(known["shape"]), load_data)
+    return Run(folder, model, params, step, known["shape"], load_data)

@@ -13,9 +13,11 @@ def make_mesh(shape=(1, 1, 1)):
 
     Raises ValueError where there are fewer devices than that.
     """
+    if len(shape) != len(AXES) or not all(isinstance(size, int) and size >= 1 for size in shape):
+        raise ValueError(f"mesh = {shape}: give three whole numbers of devices, (data, fsdp, tensor)")
     devices, needed = jax.devices(), math.prod(shape)
-    if len(shape) != len(AXES) or needed < 1 or needed > len(devices):
-        raise ValueError(f"mesh = {shape} needs {needed} devices as (data, fsdp, tensor), and there are {len(devices)}")
+    if needed > len(devices):
+        raise ValueError(f"mesh = {shape} needs {needed} devices, and there are {len(devices)}")
     return jax.make_mesh(tuple(shape), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices[:needed])
 
 

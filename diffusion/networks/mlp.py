@@ -29,6 +29,8 @@ class MLP(nnx.Module):
     def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, dtype="float32", *, rngs):
         if len(shape) != 1:
             raise ValueError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
+        if min(width, depth) < 1:
+            raise ValueError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
         (features,) = shape
         dtype = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)

@@ -58,6 +58,11 @@ class UNet(nnx.Module):
     ):
         if len(shape) != 3:
             raise ValueError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
+        if not (mult and min(base, blocks, *mult) >= 1 and 0 <= dropout < 1):
+            raise ValueError(
+                f"a U-Net needs base, blocks and every mult of at least 1, and dropout in [0, 1): got base = {base}, "
+                f"blocks = {blocks}, mult = {mult}, dropout = {dropout}"
+            )
         height, width, channels = shape
         self.levels, self.blocks = len(mult), 2 + len(mult) * (2 * blocks + 1)
         _check_divisible(height, width, self.levels)

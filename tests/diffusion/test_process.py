@@ -179,6 +179,7 @@ def test_time_of_infinite_log_snr():
         (lambda: VE(sigma_min=0.0), "sigma_min"),
         (lambda: VE(sigma_min=1.0, sigma_max=0.5), "sigma_min < sigma_max"),
         (lambda: Shifted(shift=0.0), "shift > 0"),
+        (lambda: Shifted(process=3), "a process"),
     ],
 )
 def test_numbers_that_make_no_process(build, what):

@@ -7,7 +7,8 @@ import numpy as np
 import optax
 import pytest
 
-from train.checkpoints import CheckpointError, Checkpoints
+from train.checkpoints import Checkpoints
+from train.errors import CheckpointError
 from train.state import initial
 
 

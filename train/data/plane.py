@@ -9,7 +9,7 @@ import numpy as np
 from train.data.dataset import partition
 
 
-def points(kind="moons", count=20_000, held_out=2_000, noise=0.05, seed=0):
+def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05, seed=0):
     """`count` points of the plane, held_out of them held out: shape (2,), within [-1, 1].
 
     moons           two half circles of radius 1, blurred; the label is the moon

@@ -16,7 +16,7 @@ LAYOUTS = (  # names of images, labels, held-out images, held-out labels
 )
 
 
-def digits(held_out=500, seed=0):
+def digits(held_out: int | float = 500, seed=0):
     """1,797 handwritten digits (8, 8, 1), ten classes (Alpaydin & Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0)."""
     with np.load(Path(__file__).with_name("digits.npz")) as archive:
         images = archive["images"][..., None] / np.float32(8) - 1

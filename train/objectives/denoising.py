@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from diffusion.denoiser import Cond, over
+from diffusion.arrays import over
+from diffusion.denoiser import Cond
 from train.objectives.times import logit_normal
 from train.objectives.weights import native
 
@@ -21,6 +22,10 @@ class Denoising:
     times: Callable = logit_normal
     weight: Callable = native
     label_drop: float = 0.1
+
+    def __post_init__(self):
+        if not 0 <= self.label_drop <= 1:
+            raise ValueError(f"denoising.label_drop is a share from 0 to 1: got {self.label_drop}")
 
     def __call__(self, model, params, state, batch, key):
         """batch.image (B, *shape), batch.label (B,) or None -> loss (), {}."""

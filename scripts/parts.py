@@ -1,0 +1,79 @@
+"""What a config may name: every public constructor under its own name, and what its parameters take."""
+
+import inspect
+import types
+import typing
+
+import diffusion
+from diffusion import LEVERS
+from diffusion.networks import MLP, UNet
+from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from samplers import GRIDS, SAMPLERS
+from samplers.euler import SDE_NOISES
+from scripts.errors import UserError
+from train import optimizers
+from train.data import SOURCES
+from train.experiment import Experiment
+from train.objectives import Denoising
+from train.objectives.times import TIMES
+from train.objectives.weights import WEIGHTS
+
+PROCESSES = {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)}
+NETWORKS = {"UNet": UNet, "MLP": MLP}
+CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
+
+# By the module that tells equal names apart; behind each the parameters that the code fills in, not the config.
+PARTS = {
+    "diffusion": (PROCESSES | {"edm": edm}, ()),
+    "networks": (NETWORKS, ("shape", "classes", "rngs")),
+    "data": (SOURCES, ()),
+    "times": (TIMES, ("process", "key", "n")),
+    "weights": (WEIGHTS, ("process", "prediction", "t")),
+    "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
+    "train": ({"denoising": Denoising, "train": Experiment}, ()),
+    "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
+    "noises": (SDE_NOISES, ("process", "t")),
+    "grids": (GRIDS, ("process", "steps")),
+    "levers": (LEVERS, ()),
+}
+SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
+ALL = {name: part for parts, _ in PARTS.values() for name, part in parts.items()}
+MODULE = {name: module for module, (parts, _) in PARTS.items() for name in parts}
+
+_WORDS = {
+    bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",
+    tuple: "a tuple such as (1, 2)",
+}  # fmt: skip
+
+
+def parameters(name) -> dict[str, inspect.Parameter]:
+    """The parameters that a config may set, by name."""
+    part, filled_in = ALL[name], PARTS[MODULE[name]][1]
+    found = inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
+    return {key: p for key, p in found.items() if key != "self" and key not in filled_in}
+
+
+def check(where, name, parameter, value) -> None:
+    """UserError where a literal value is not of the kind that the parameter takes: of its annotation, else default."""
+    kinds = _kinds(parameters(name)[parameter])
+    fits = not kinds or any(_is(kind, value) for kind in kinds)
+    if not fits:
+        wanted = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
+        raise UserError(f"{where}: {name}.{parameter} is {wanted}, not {value!r}")
+
+
+def _kinds(parameter):
+    """The plain types it takes; () where it may be anything, or something that a config names with @."""
+    kind = parameter.annotation
+    if kind is inspect.Parameter.empty:
+        kind = type(parameter.default) if parameter.default is not inspect.Parameter.empty else None
+    union = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return tuple(union) if all(k in _WORDS for k in union) else ()
+
+
+def _is(kind, value):
+    if kind in (int, float) and isinstance(value, bool):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+    return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)
