@@ -23,11 +23,14 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
     samplers = [lookup("sampler", name.strip(), settings.samplers) for name in names.split(",")]
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
-    wrap = [(text, parse.lever(text, settings.levers)) for text in levers]
+    wrap = [parse.lever(text, settings.levers) for text in levers]
     _needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
+    grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}
+    settings.refuse_unused({sampler.name for sampler in samplers} | grids | {name for name, _ in wrap})
     out = parse.writable(out or runs[0].folder / "compare", "--out")
     about = {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": _environment()}
+    wrap = [(text, lever) for text, (_, lever) in zip(levers, wrap, strict=True)]
     with progress(len(runs) * len(samplers) * len(budgets), unit="cells") as show:
         result = compare(
             runs, samplers, sorted(budgets), settings.grids, count=count, seed=seed, levers=wrap, progress=show, **about

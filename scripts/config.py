@@ -81,11 +81,19 @@ class Settings:
     samplers: dict
     grids: dict
     levers: dict
+    given: dict  # name: the override that set something of it
+
+    def refuse_unused(self, used):
+        """UserError for an override of a sampler, grid or lever that is not among the names."""
+        for name, override in self.given.items():
+            if name not in used and parts.MODULE[name] != "noises":
+                raise UserError(f"--set {override}: {name} is not used here")
 
 
 def settings(overrides=()) -> Settings:
     """The registries with the overrides bound; UserError for an override of anything else."""
     gin.clear_config()
+    given = {}
     for override in overrides:
         for statement in _statements(f"--set {override}", _quoted(override)):
             name = _target(statement)[0]
@@ -94,8 +102,10 @@ def settings(overrides=()) -> Settings:
                     f"--set {override}: only samplers, grids and levers are set here; a run stays as trained"
                 )
         _bind(f"--set {override}", _quoted(override), trust=False)
+        given[name] = override
     samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
-    return Settings(samplers, {name: _taken(name) for name in GRIDS}, {name: _taken(name) for name in parts.LEVERS})
+    grids, levers = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS))
+    return Settings(samplers, grids, levers, given)
 
 
 def open_run(folder, trust=False) -> Run:

@@ -43,7 +43,7 @@ def writable(folder, option) -> epath.Path:
 
 
 def lever(text, levers):
-    """ "cfg(1.5)" or "clip_x0" as the lever; only plain numbers are understood inside the brackets."""
+    """ "cfg(1.5)" or "clip_x0" as (name, lever); only plain numbers are understood inside the brackets."""
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         name = tree.func if isinstance(tree, ast.Call) else tree
@@ -54,6 +54,6 @@ def lever(text, levers):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
     try:
-        return found(*arguments, **named)
+        return name, found(*arguments, **named)
     except (TypeError, ValueError) as error:
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None

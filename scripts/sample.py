@@ -9,7 +9,7 @@ import numpy as np
 from scripts import config, parse
 from scripts.errors import UserError, lookup
 from train.files import write_atomic
-from train.pictures import png, scatter, sheet
+from train.pictures import picture, png
 
 
 def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust):
@@ -26,19 +26,22 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides,
     if grid is not None:
         lookup("grid", grid, settings.grids)
     run = config.open_run(parse.path(folder, "the run"), trust)
-    grid = settings.grids[grid or chosen.grid_for(run.model.process)]
-    seeds = np.arange(seed, seed + count)
-    images, calls = run.draw(chosen, nfe, seeds, label=wanted, levers=wrap, grid=grid, counted=True)
+    grid = grid or chosen.grid_for(run.model.process)
+    settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
+    parse.writable(out.parent, "--out")
+    seeds, grid = np.arange(seed, seed + count), settings.grids[grid]
+    images = run.draw(chosen, nfe, seeds, label=wanted, levers=[lever for _, lever in wrap], grid=grid)
     label = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
     numbers = io.BytesIO()
     np.savez(numbers, **arrays, **({} if label is None else {"labels": label}))
-    picture = sheet(images, columns=_columns(wanted, count)) if images.ndim == 4 else scatter(images)
-    parse.writable(out.parent, "--out")
     write_atomic(out.with_suffix(".npz"), numbers.getvalue())
-    write_atomic(out, png(picture))
-    told = f"{count} images by {sampler} in {calls} calls{''.join(f', {text}' for text in levers)}"
-    print(f"{told}: {out}, {out.with_suffix('.npz')}", file=sys.stderr)
+    written = [str(out.with_suffix(".npz"))]
+    if (seen := picture(images, _columns(wanted, count))) is not None:
+        write_atomic(out, png(seen))
+        written.insert(0, str(out))
+    calls = run.table(chosen, nfe, grid).nfe
+    print(f"{count} images by {', '.join([sampler, *levers])} in {calls} calls: {', '.join(written)}", file=sys.stderr)
 
 
 def _columns(wanted, count):

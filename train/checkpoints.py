@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: one item a field, so that the averaged weights open without knowing the optimiser."""
 
 import logging
+import shutil
 from contextlib import contextmanager
 
 import jax
@@ -23,6 +24,8 @@ class Checkpoints:
 
     def __init__(self, folder, keep=3, create=True):
         self.folder = epath.Path(folder).resolve()
+        if self.folder.is_file():
+            raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go into a folder of that name")
         self._saving = None
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
         options = ocp.CheckpointManagerOptions(
@@ -49,6 +52,7 @@ class Checkpoints:
         """Write the state in the background; a step already there is left alone."""
         if step in self._manager.all_steps():
             return
+        self._refuse_full(state)
         with self._written():
             self._manager.wait_until_finished()  # Orbax would wait too; only then may _saving change
         self._saving = step
@@ -67,6 +71,16 @@ class Checkpoints:
                 f"the checkpoint of step {self._saving} could not be written to {self.folder} ({_first(error)}); those "
                 f"before it are whole, and the same command goes on from the last"
             ) from error
+
+    def _refuse_full(self, state):
+        """A full disk is noticed before Orbax's threads run into it."""
+        needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
+        free = needed if "://" in str(self.folder) else shutil.disk_usage(self.folder).free
+        if free < needed:
+            raise CheckpointError(
+                f"no room for a checkpoint in {self.folder}: {needed / 2**20:.1f} MB are needed and "
+                f"{free / 2**20:.1f} are free. Those before it are whole: make room, and the same command goes on"
+            )
 
     def _seal(self):
         """Called in Orbax's thread when the files of a step are all written, before its folder gets its final name."""

@@ -82,7 +82,7 @@ def train(training: Training, folder) -> int:
                     checkpoints.save(now, state)
                 if now % experiment.preview_every == 0:
                     den = model.denoiser(_shortest(state.ema)["net"])
-                    _preview(folder / "samples" / f"{now:08d}.png", den, training.data.shape)
+                    write_preview(folder / "samples" / f"{now:08d}.png", den, training.data.shape)
         _check(state, now)
         checkpoints.save(now, state)
     return now
@@ -108,11 +108,6 @@ def _check(state, now):
 
 def _shortest(ema):
     return ema[min(ema, key=float)]
-
-
-def _preview(path, den, shape):
-    if len(shape) == 3 and shape[-1] in (1, 3):
-        write_preview(path, den, shape)
 
 
 class _stopping:

@@ -9,7 +9,7 @@ from diffusion import Cond
 from samplers import SAMPLERS, draw, table_at
 from train.files import write_atomic
 
-COUNT, CALLS = 40, 16
+IMAGES, POINTS, CALLS = 40, 1000, 16  # of a preview
 
 
 def to_uint8(images) -> np.ndarray:
@@ -17,11 +17,16 @@ def to_uint8(images) -> np.ndarray:
     return np.clip(127.5 * np.asarray(images) + 128, 0, 255).astype(np.uint8)
 
 
+def picture(images, columns=None) -> np.ndarray | None:
+    """Images (N, H, W, 1 or 3) as a sheet, points (N, 2 or more) as a scatter; None for what cannot be seen."""
+    if images.ndim == 4 and images.shape[-1] in (1, 3):
+        return sheet(images, columns)
+    return scatter(images) if images.ndim == 2 and images.shape[1] >= 2 else None
+
+
 def sheet(images, columns=None, scale=None) -> np.ndarray:
     """Images (N, H, W, 1 or 3) in [-1, 1] side by side as one uint8 picture, enlarged to be visible."""
     n, height, width, channels = images.shape
-    if channels not in (1, 3):
-        raise ValueError(f"a picture has 1 or 3 channels, not {channels}")
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
     pixels = np.concatenate([to_uint8(images), np.zeros((rows * columns - n, height, width, channels), np.uint8)])
@@ -34,8 +39,6 @@ def sheet(images, columns=None, scale=None) -> np.ndarray:
 
 def scatter(points) -> np.ndarray:
     """Points (N, 2 or more) as one picture of 256 pixels a side: their first two coordinates within [-1, 1]."""
-    if points.shape[1] < 2:
-        raise ValueError(f"a picture of points needs two coordinates, not {points.shape[1]}")
     place = np.clip(np.nan_to_num(points[:, :2] + 1) * 127.5, 0, 255).astype(int)
     picture = np.full((256, 256, 1), 255, np.uint8)
     picture[255 - place[:, 1], place[:, 0]] = 0
@@ -50,8 +53,10 @@ def png(picture) -> bytes:
 
 
 def write_preview(path, den, shape):
-    """A sheet of the same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls."""
-    label = np.arange(COUNT, dtype=np.int32) % den.classes if den.classes else None
+    """The same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls."""
+    count = IMAGES if len(shape) == 3 else POINTS
+    label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
     table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)
-    images = np.asarray(draw(den, table, range(COUNT), shape, cond=Cond(label)))
-    write_atomic(path, png(sheet(images, columns=10)))
+    seen = picture(np.asarray(draw(den, table, range(count), shape, cond=Cond(label))), columns=10)
+    if seen is not None:
+        write_atomic(path, png(seen))

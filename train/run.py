@@ -14,7 +14,7 @@ import numpy as np
 from etils import epath
 
 from diffusion.denoiser import Cond, Denoiser, Model
-from samplers import GRIDS, SAMPLERS, draw_many, table_at
+from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
 from train.errors import CheckpointError, RunError
 from train.files import write_atomic
@@ -113,21 +113,24 @@ class Run:
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
-    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256, counted=False):
-        """Images (B, *shape) in [-1, 1] of the seeds, by a sampler's best table of at most `nfe` network calls; where
-        `counted`, (images, calls made).
+    def table(self, sampler, nfe, grid=None) -> Tableau:
+        """The sampler's table with the most steps that fit into `nfe` network calls.
 
-        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: applied in the given order, innermost
-        first, such as (cfg(1.5),).
+        sampler and grid: names or callables as in SAMPLERS and GRIDS.
         """
         sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         grid = GRIDS[grid] if isinstance(grid, str) else grid
-        den = self.denoiser
+        return table_at(sampler, self.model.process, nfe, grid)
+
+    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
+        """Images (B, *shape) in [-1, 1] of the seeds, by `table(sampler, nfe, grid)`.
+
+        levers: applied in the given order, innermost first, such as (cfg(1.5),).
+        """
+        den, table = self.denoiser, self.table(sampler, nfe, grid)
         for lever in levers:
             den = lever(den)
-        table = table_at(sampler, den.process, nfe, grid)
-        images = draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
-        return (images, table.nfe) if counted else images
+        return draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
 
 
 def restore(folder, experiment, load_data) -> Run:

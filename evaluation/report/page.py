@@ -18,7 +18,8 @@ def page(comparison) -> str:
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters["number"] = number
     template = environment.from_string((files("evaluation.report") / "report.html").read_text())
-    pictures = {key: _uri(_preview(images), "png") for key, images in comparison.previews.items()}
+    previews = {key: _preview(images) for key, images in comparison.previews.items()}
+    pictures = {key: _uri(data, "png") for key, data in previews.items() if data}
     return template.render(c=comparison, curve=_uri(curve(comparison, "svg"), "svg+xml"), pictures=pictures)
 
 
@@ -26,8 +27,10 @@ def _uri(data, kind):
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
 
 
-def _preview(images) -> bytes:
-    """uint8 images one below another, or points as a small scatter plot."""
+def _preview(images) -> bytes | None:
+    """uint8 images one below another, or points as a small scatter plot; None for what cannot be seen."""
+    if images.shape[-1] not in (1, 3) if images.ndim == 4 else images.shape[1] < 2:
+        return None
     if images.ndim == 4:
         framed = np.pad(images, ((0, 0), (0, 1), (0, 0), (0, 0)), constant_values=128)
         return png(framed.reshape(-1, *framed.shape[2:])[:-1])

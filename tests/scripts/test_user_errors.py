@@ -1,5 +1,7 @@
 """Mistakes of the user: one line that says what, where and how; exit status 2; no traceback; nothing half-written."""
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -33,6 +35,16 @@ def refused(result, *parts):
         (["--set", "ddpm.variance=medium", "--sampler", "ddpm"], ["medium"]),
         (["--seed", "-1"], ["seeds"]),
         (["--out", "a.jpg"], [".png"]),
+        (["--set", "ddim.eta=abc", "--sampler", "ddim"], ["ddim.eta is a number"]),
+        (["--set", "ddim.eta=0.5"], ["ddim is not used here"]),
+        (["--set", "ddim.grid=3"], ["ddim.grid is filled in"]),
+        (["--set", "train.process=@VP()"], ["stays as trained"]),
+        (["--set", "UNet.base=16"], ["stays as trained"]),
+        (["--lever", "clip_x0(1, -1)"], ["low < high"]),
+        (["--lever", "cfg(1e400)"], ["finite"]),
+        (["--nfe", "1000000000000"], ["at most 10000"]),
+        (["--count", "99999999999999999"], ["at most 1000000"]),
+        (["--out", "gs://bucket/a.png"], ["gcsfs"]),
     ],
 )
 def test_sample_refuses(fewstep, digits_run, tmp_path, monkeypatch, words, parts):
@@ -66,6 +78,39 @@ def test_compare_refuses(fewstep, digits_run, moons_run):
     refused(fewstep("compare", digits_run, moons_run, "--count", "10"), "different shapes")
 
 
+def test_a_damaged_description_is_named_and_mended(fewstep, digits_run, tiny, tmp_path):
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    for text in ("{}", "null", "{", '{"shape": 3, "classes": "x"}'):
+        (run / "run.json").write_text(text)
+        refused(fewstep("sample", run, "--out", tmp_path / "a.png"), "run.json is damaged", "remove it")
+    (run / "run.json").unlink()
+    refused(fewstep("sample", run, "--out", tmp_path / "a.png"), "has no run.json")
+    options = [word for override in tiny for word in ("--set", override)]
+    assert fewstep("train", "configs/digits/flow.gin", "--run", run, *options)[0] == 0
+    assert (run / "run.json").read_bytes() == (digits_run / "run.json").read_bytes()
+
+
+def test_a_damaged_line_of_metrics_is_named_and_nothing_is_dropped(fewstep, digits_run, tiny, tmp_path):
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    options = [word for override in tiny for word in ("--set", override)]
+    whole = (run / "metrics.jsonl").read_text().splitlines(keepends=True)
+    for damage in ('{"step": 2, "lo\n', "[1]\n", '{"loss": 1}\n'):
+        text = "".join([whole[0], damage, *whole[2:]])
+        (run / "metrics.jsonl").write_text(text)
+        result = fewstep("train", "configs/digits/flow.gin", "--run", run, *options)
+        refused(result, "metrics.jsonl, line 2 is damaged")
+        assert (run / "metrics.jsonl").read_text() == text
+
+
+def test_results_that_cannot_be_written_are_refused_before_any_draw(fewstep, digits_run, tmp_path):
+    (tmp_path / "file").write_text("mine")
+    refused(fewstep("compare", digits_run, "--out", tmp_path / "file"), "cannot make the folder", "file")
+    refused(fewstep("sample", digits_run, "--out", tmp_path / "file" / "a.png"), "cannot make the folder", "file")
+    (tmp_path / "folder.png").mkdir()
+    refused(fewstep("sample", digits_run, "--out", tmp_path / "folder.png"), "ends in .png")
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
+
+
 CONFIG = """
 train.data = @digits
 train.network = @UNet
@@ -95,6 +140,21 @@ UNet.base = 8
         ("from os import path", ["import", "--trust", "line 8"]),
         ("UNet.mult = (1, 2, 2, 2, 2)", ["8", "16"]),
         ("train.network = @MLP", ["(8, 8, 1)", "UNet"]),
+        ("train.prediction = %EPS", ["alpha = 0", "VELOCITY"]),
+        ("train.prediction = %VELOCTY", ["VELOCITY"]),
+        ("train.objective = @denoising", ["@denoising()"]),
+        ("train.data = @npz", ["npz", "path", "set it in the config"]),
+        ("UNet.shape = (8, 8)", ["UNet.shape is filled in", "line 8"]),
+        ("UNet.mult = 3", ["UNet.mult is a tuple", "line 8"]),
+        ("UNet.mult = ()", ["mult = ()"]),
+        ("UNet.dtype = 'float99'", ["float99", "UNet"]),
+        ("adamw.lr = 'abc'", ["adamw.lr is a number", "line 8"]),
+        ("digits.seed = 1.5", ["digits.seed is a whole number", "line 8"]),
+        ("train.mesh = (1, 1)", ["mesh = (1, 1)", "three"]),
+        ("train.mesh = (-1, -1, 1)", ["mesh"]),
+        ("denoising.label_drop = 2.0", ["label_drop", "0 to 1"]),
+        ("train.process = @Shifted()\nShifted.shift = 0.0", ["shift > 0"]),
+        ("train.steps = (1", ["not closed"]),
     ],
 )
 def test_bad_configs(fewstep, tmp_path, line, parts):
@@ -111,6 +171,47 @@ def test_import_hidden_in_an_include_is_refused(fewstep, tmp_path):
 
 def test_import_hidden_in_an_override_is_refused(fewstep, tmp_path):
     refused(fewstep("config", "configs/digits/flow.gin", "--set", "train.steps=1\nimport os"), "--set")
+
+
+def test_includes_are_read_beside_the_config_and_from_nowhere_else(fewstep, tmp_path, monkeypatch):
+    """gin alone would read ./b.gin, whatever was checked."""
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "b.gin").write_text("adamw.lr = 0.25\n")
+    (tmp_path / "b.gin").write_text("import os\nadamw.lr = 0.5\n")
+    (tmp_path / "sub" / "c.gin").write_text(f"UNet.blocks = 1\ninclude 'b.gin'\n{CONFIG}train.seeed = 1\n")
+    monkeypatch.chdir(tmp_path)
+    refused(fewstep("config", "sub/c.gin"), "sub/c.gin, line 10", "seeed")  # lines are still those of the file
+    (tmp_path / "sub" / "c.gin").write_text(f"UNet.blocks = 1\ninclude 'b.gin'\n{CONFIG}")
+    status, told, err = fewstep("config", "sub/c.gin")
+    assert status == 0, err
+    assert "adamw.lr = 0.25" in told
+    assert "UNet.blocks = 1" in told
+    (tmp_path / "sub" / "b.gin").write_text("include 'c.gin'\n")
+    refused(fewstep("config", "sub/c.gin"), "includes itself")
+    (tmp_path / "sub" / "b.gin").unlink()
+    refused(fewstep("config", "sub/c.gin"), "line 2", "no file", "sub/b.gin")
+
+
+@pytest.mark.parametrize(
+    ("override", "parts"),
+    [
+        ("steps=3", ["name.parameter=value"]),
+        ("=3", ["name.parameter=value"]),
+        ("adamw.lr=nan", ["adamw.lr is a number"]),
+        ("ddim.eta=1.0", ["nothing here uses ddim.eta"]),
+        ("MLP.width=3", ["nothing here uses MLP.width"]),
+        ("npz.path=(1", ["not closed"]),
+    ],
+)
+def test_bad_overrides(fewstep, tmp_path, override, parts):
+    result = fewstep("train", "configs/digits/flow.gin", "--run", tmp_path / "run", "--set", override)
+    refused(result, f"--set {override}", *parts)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("typed", "line"), [(".001", "adamw.lr = 0.001"), ("1e-3", "adamw.lr = 0.001"), ("1", "= 1")])
+def test_numbers_as_people_type_them(fewstep, typed, line):
+    assert line in fewstep("config", "configs/digits/flow.gin", "--set", f"adamw.lr={typed}")[1]
 
 
 def test_trust_allows_imports(fewstep, tmp_path):

@@ -8,7 +8,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+import optax
 import pytest
+
+from train.state import initial
 
 STEPS = 400
 OPTIONS = [
@@ -131,4 +135,55 @@ def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path):
     done = subprocess.run(command(folder, "adamw.lr=1e30"), capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
     assert "NaN or infinite" in done.stderr.splitlines()[-1]
+    assert "lower learning rate" in done.stderr.splitlines()[-1]
     assert max(losses(folder)) < STEPS
+    assert all(line[0] is None for step, line in losses(folder).items() if step > 5)  # null: JSON has no NaN
+    assert list((folder / "checkpoints").iterdir()) == []
+
+
+def test_signals_that_keep_coming_lose_nothing(uninterrupted, tmp_path):
+    """A second SIGTERM while the checkpoint is being saved, as some schedulers send."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(folder), stderr=subprocess.PIPE, text=True)
+    while logged(folder) < 33 and process.poll() is None:
+        time.sleep(0.002)
+    for _ in range(20):
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+        time.sleep(0.01)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    reached = max(losses(folder))
+    assert [p.name for p in (folder / "checkpoints").iterdir()].count(str(reached)) == 1
+    assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+def test_one_process_trains_in_a_folder(uninterrupted, tmp_path):
+    folder = tmp_path / "run"
+    first = subprocess.Popen(command(folder), stderr=subprocess.PIPE, text=True)
+    while logged(folder) < 10 and first.poll() is None:
+        time.sleep(0.002)
+    first.send_signal(signal.SIGSTOP)
+    second = finish(folder)
+    first.send_signal(signal.SIGCONT)
+    assert second.returncode == 2
+    assert "another process is training in" in second.stderr.splitlines()[-1]
+    assert "Traceback" not in second.stderr
+    assert first.wait(timeout=120) == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+def test_a_full_disk_is_one_line(uninterrupted, tmp_path, monkeypatch):
+    """Before Orbax's threads run into it; the checkpoints from before stay."""
+    from train import checkpoints
+    from train.errors import CheckpointError
+
+    folder = copied(uninterrupted, tmp_path) / "checkpoints"
+    usage = shutil.disk_usage(folder)
+    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+    state = initial({"net": {"kernel": np.zeros(4, np.float32)}}, (0.9,), optax.sgd(0.1))
+    with checkpoints.Checkpoints(folder) as manager, pytest.raises(CheckpointError, match="no room for a checkpoint"):
+        manager.save(STEPS + 1, state)
+    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
