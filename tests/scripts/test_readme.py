@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from samplers import SAMPLERS
+
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line) for line in re.findall(r"^    \.venv/bin/fewstep (.*)$", README, re.MULTILINE)]
@@ -35,3 +37,14 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
     exec(BLOCKS[1], names)
     assert names["images"].shape == (64, 8, 8, 1)
     assert np.abs(names["images"]).max() < 5
+
+
+def test_the_table_of_samplers_is_the_registry():
+    row = r"^\| `(\w+)`.* \| (\d) \| (\d)( \(weak\))? \| (.+) \| `(samplers/\w+\.py)` \|$"
+    rows = re.findall(row, README, re.MULTILINE)
+    assert [row[0] for row in rows] == list(SAMPLERS)
+    for name, calls, order, weak, paper, file in rows:
+        sampler = SAMPLERS[name]
+        assert (sampler.calls, sampler.order, sampler.stochastic) == (int(calls), int(order), bool(weak))
+        assert sampler.paper.startswith(paper)
+        assert sampler.rows.__module__ == file.removesuffix(".py").replace("/", ".")
