@@ -19,9 +19,6 @@ from train.pictures import to_uint8
 SHOWN = 10  # seeds shown side by side
 
 
-_DIVERGED = {f"{name}-pixels": Interval(np.nan, np.nan, np.nan) for name in DISTANCES}
-
-
 class _Entry(NamedTuple):
     place: int  # among all pairs, the blank ones included
     sampler: str
@@ -54,9 +51,9 @@ def compare(
         for _, lever in levers:
             den = lever(den)
         entries = _entries(samplers, budgets, grids, den.process)
-        train, held_out = data[r].train, pixels(data[r].held_out.images)
+        train, held_out = data[r].train, data[r].held_out.images
         cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
-        floors[name] = _distances(pixels(train.images[:count]), held_out)
+        floors[name] = _distances(train.images[:count], held_out)
         history = max(entry.table.history for entry in entries)
 
         def drawn(table, den=den, shape=run.shape, cond=cond, history=history):
@@ -67,7 +64,7 @@ def compare(
             begin = time.perf_counter()
             images = drawn(entry.table)
             spent = 1e3 * (time.perf_counter() - begin) / (-(-count // batch) * min(batch, count))
-            measured = _distances(pixels(images), held_out) if np.isfinite(images).all() else _DIVERGED
+            measured = _distances(images, held_out)
             cost = passes(den, entry.table)
             cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))
             previews[name, entry.sampler, entry.budget] = _shown(images, cond.label)
@@ -94,9 +91,14 @@ def _entries(samplers, budgets, grids, process):
     return entries
 
 
-def _distances(features, held_out):
-    """Every distance with its interval, named after the features."""
-    return {f"{name}-pixels": bootstrap(distance, features, held_out) for name, distance in DISTANCES.items()}
+def _distances(images, held_out):
+    """Every distance with its interval, named after the features; NaN where the images are not finite."""
+    kind, finite = ("pixels" if images.ndim == 4 else "points"), np.isfinite(images).all()
+    nothing = Interval(np.nan, np.nan, np.nan)
+    return {
+        f"{name}-{kind}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
+        for name, distance in DISTANCES.items()
+    }
 
 
 def _shown(images, label):

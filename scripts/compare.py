@@ -28,7 +28,7 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
     grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}
     settings.refuse_unused({sampler.name for sampler in samplers} | grids | {name for name, _ in wrap})
-    out = parse.writable(out or runs[0].folder / "compare", "--out")
+    out = parse.writable(out or parse.path(folders[0], "the run") / "compare", "--out")
     about = {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": _environment()}
     wrap = [(text, lever) for text, (_, lever) in zip(levers, wrap, strict=True)]
     with progress(len(runs) * len(samplers) * len(budgets), unit="cells") as show:

@@ -1,7 +1,13 @@
 """Settings that make JAX faster on CPUs, applied before JAX starts: by the command line, the tests and the benchmarks,
 never by importing the library.
 
-What they are worth on the network of configs/digits is measured by benchmarks/cpu_settings.py.
+Measured by benchmarks/cpu_settings.py on the network of configs/digits (2 cores, AMD EPYC, jaxlib 0.10.2; times without
+them over times with them):
+
+                          forward, 256 images    training step, 64
+    convolution flag      1.35                   1.12
+    mallopt               1.00                   1.23
+    both                  1.37                   1.53
 """
 
 import ctypes

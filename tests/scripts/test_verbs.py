@@ -78,14 +78,14 @@ def test_points_are_drawn_too(fewstep, moons_run, tmp_path):
     assert np.load(tmp_path / "p.npz")["images"].shape == (50, 2)
 
 
-@pytest.mark.parametrize("which", ["digits_run", "moons_run"])
-def test_compare_writes_everything(fewstep, which, request, tmp_path):
+@pytest.mark.parametrize(("which", "metric"), [("digits_run", "FD-pixels"), ("moons_run", "FD-points")])
+def test_compare_writes_everything(fewstep, which, metric, request, tmp_path):
     folder = request.getfixturevalue(which)
     status, out, err = fewstep(
         "compare", folder, "--nfe", "1,2,4", "--sampler", "ddim,heun,ddpm", "--count", 20, "--out", tmp_path / "c"
     )
     assert status == 0, err
-    assert "FD-pixels" in out
+    assert metric in out
     assert max(map(len, out.splitlines())) <= 80
     written = {p.name for p in (tmp_path / "c").iterdir()}
     assert {"table.csv", "table.json", "curve.png", "report.html"} <= written
