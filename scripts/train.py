@@ -6,6 +6,7 @@ from etils import epath
 
 from scripts import config, parse
 from scripts.errors import UserError
+from scripts.signals import stopping
 from train.files import write_atomic
 from train.loop import prepare, train
 from train.run import describe, write_description
@@ -13,13 +14,14 @@ from train.run import describe, write_description
 
 def main(config_path, folder, overrides, trust):
     """Check everything that can be checked before anything is written, then train."""
-    training, told = resolved(config_path, overrides, trust)
-    folder = _made(parse.path(folder, "--run"))
-    _agrees(folder / "config.gin", told)
-    if not (folder / "run.json").exists():
-        write_description(folder, describe(training))
-    write_atomic(folder / "config.gin", told)
-    reached, steps = train(training, folder), training.experiment.steps
+    with stopping() as stop:
+        training, told = resolved(config_path, overrides, trust)
+        folder = _made(parse.path(folder, "--run"))
+        _agrees(folder / "config.gin", told)
+        if not (folder / "run.json").exists():
+            write_description(folder, describe(training))
+        write_atomic(folder / "config.gin", told)
+        reached, steps = train(training, folder, stop), training.experiment.steps
     if reached < steps:
         print(f"stopped at step {reached} of {steps}; the same command goes on from there", file=sys.stderr)
     else:

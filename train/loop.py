@@ -1,9 +1,7 @@
 """The training loop: one for every objective, resumable at any step."""
 
-import os
-import signal
-import threading
 from collections.abc import Callable
+from threading import Event
 from typing import Any, NamedTuple
 
 import jax
@@ -55,15 +53,16 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     return Training(experiment, data, mesh, model, batches, fresh, step)
 
 
-def train(training: Training, folder) -> int:
+def train(training: Training, folder, stop: Event | None = None) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    SIGTERM and Ctrl-C save and return early.  Raises CheckpointError for a checkpoint that cannot be read or written,
-    Diverged after PATIENCE bad steps in a row, and Busy where another process trains in the folder; what is on disk
-    stays.
+    Once `stop` is set, it saves and returns early.  Raises CheckpointError for a checkpoint that cannot be read or
+    written, Diverged after PATIENCE bad steps in a row, and Busy where another process trains in the folder; what is on
+    disk stays.
     """
     folder, experiment, model = epath.Path(folder), training.experiment, training.model
-    with _stopping() as stop, alone(folder), Checkpoints(folder / "checkpoints") as checkpoints:
+    stop = stop or Event()
+    with alone(folder), Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints)
         now = int(state.step)
         with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
@@ -108,25 +107,3 @@ def _check(state, now):
 
 def _shortest(ema):
     return ema[min(ema, key=float)]
-
-
-class _stopping:
-    """While active, SIGTERM and Ctrl-C set the event it yields; a second Ctrl-C ends the process at once."""
-
-    def __enter__(self):
-        self.event, self.before = threading.Event(), {}
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGINT):
-                self.before[number] = signal.signal(number, self._stop)
-        return self.event
-
-    def _stop(self, number, frame):
-        if not self.event.is_set():
-            self.event.set()
-            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
-        elif number == signal.SIGINT:
-            os._exit(130)
-
-    def __exit__(self, *error):
-        for number, handler in self.before.items():
-            signal.signal(number, handler)

@@ -147,11 +147,10 @@ def test_signals_that_keep_coming_lose_nothing(uninterrupted, tmp_path):
     process = subprocess.Popen(command(folder), stderr=subprocess.PIPE, text=True)
     while logged(folder) < 33 and process.poll() is None:
         time.sleep(0.002)
-    for _ in range(20):
-        if process.poll() is None:
-            process.send_signal(signal.SIGTERM)
-        time.sleep(0.01)
-    _, err = process.communicate(timeout=60)
+    while process.poll() is None:
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.005)
+    _, err = process.communicate()
     assert process.returncode == 0, err
     reached = max(losses(folder))
     assert [p.name for p in (folder / "checkpoints").iterdir()].count(str(reached)) == 1

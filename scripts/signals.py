@@ -1,0 +1,31 @@
+"""SIGTERM and Ctrl-C as a request to stop, which training answers by saving first."""
+
+import os
+import signal
+import threading
+from contextlib import contextmanager
+
+
+@contextmanager
+def stopping():
+    """Yields an event that the first SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once.
+
+    After that, signals that keep coming are ignored to the end of the process, which is near.
+    """
+    event = threading.Event()
+
+    def stop(number, frame):
+        if not event.is_set():
+            event.set()
+            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
+        elif number == signal.SIGINT:
+            os._exit(130)
+
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield event
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
