@@ -117,17 +117,18 @@ class Under(Wrapper):
 
     process = property(lambda self: self.outer)
 
-    def _time(self, t):
+    def inner_time(self, t):
+        """The time of equal log-SNR in the inner process, within its ends."""
         ends = [self.inner.process.lam(end) for end in self.inner.process.ends]
         return self.inner.process.time(namespace(t).clip(self.process.lam(t), *ends))
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
-        time = self._time(t)
+        time = self.inner_time(t)
         alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         # alpha_P / alpha_Q = sigma_P / sigma_Q, and the sums are never zero.
         there = over(time, x)
         scale = (self.inner.process.alpha(there) + self.inner.process.sigma(there)) / (alpha + sigma)
-        pred = self.inner(scale * x, time, None if s is None else self._time(s), cond)
+        pred = self.inner(scale * x, time, None if s is None else self.inner_time(s), cond)
         missing = (x - alpha * pred.x0 - sigma * pred.eps) / (alpha**2 + sigma**2)
         return pred._replace(x0=pred.x0 + alpha * missing, eps=pred.eps + sigma * missing)
 

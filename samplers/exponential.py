@@ -6,7 +6,7 @@ from samplers.steps import steps
 from samplers.tableau import Row
 
 
-def dpmpp_2m(process, grid, lower_final=None):
+def dpmpp_2m(process, grid, lower_final: bool | None = None):
     """DPM-Solver++(2M): x_s = (sigma_s / sigma_t) x - alpha_s expm1(-h) (D + (D - D_before) / (2 r)), r = h_before / h.
 
     First order on the first step, after a first step from alpha = 0 (its h is infinite), on a step to sigma = 0, and

@@ -37,24 +37,24 @@ def _through(process, steps, start, end, forward, backward):
     return np.concatenate([times, tail])
 
 
-def uniform(process, steps, start=None, end=None):
+def uniform(process, steps, start: float | None = None, end: float | None = None):
     """Equal steps in t."""
     steps, start, end = _in_time(process, steps, start, end)
     return np.linspace(start, end, steps + 1)
 
 
-def quadratic(process, steps, start=None, end=None):
+def quadratic(process, steps, start: float | None = None, end: float | None = None):
     """Equal steps in sqrt(t): finer towards the data (DPM-Solver, arXiv:2206.00927)."""
     steps, start, end = _in_time(process, steps, start, end)
     return np.linspace(np.sqrt(start), np.sqrt(end), steps + 1) ** 2
 
 
-def log_snr(process, steps, start=None, end=None):
+def log_snr(process, steps, start: float | None = None, end: float | None = None):
     """Equal steps in the half log-SNR (DPM-Solver, arXiv:2206.00927)."""
     return _through(process, steps, start, end, np.log, np.exp)
 
 
-def karras(process, steps, start=None, end=None, rho=7.0):
+def karras(process, steps, start: float | None = None, end: float | None = None, rho=7.0):
     """Equal steps in (sigma/alpha)^(1/rho) (Karras et al. 2022, arXiv:2206.00364 eq. 5)."""
     return _through(process, steps, start, end, lambda level: level ** (1 / rho), lambda level: level**rho)
 

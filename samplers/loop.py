@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, predict_shape
+from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Under, predict_shape
 from samplers.tableau import Tableau, pad
 
 ROWS = 1024  # tables are padded to a multiple of this, so that all step counts share one compilation
@@ -44,7 +44,8 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     """
     if noise not in ("fresh", "path"):
         raise ValueError(f"noise is 'fresh' or 'path', not {noise!r}")
-    seeds = seeds if isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32 else as_seeds(seeds)
+    placed = isinstance(seeds, jax.core.Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
+    seeds = seeds if placed else as_seeds(seeds)
     _refuse_unanswerable(den, table)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     rows = table.nfe
@@ -64,7 +65,7 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
 
 def as_seeds(seeds) -> np.ndarray:
     """Seeds as uint32; ValueError for what is not a list of whole numbers in [0, 2^32)."""
-    seeds = np.asarray(list(seeds) if isinstance(seeds, range) else seeds)
+    seeds = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
     if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
         raise ValueError("seeds are one or more whole numbers from 0 to 2^32 - 1")
     return seeds.astype(np.uint32)
@@ -173,10 +174,10 @@ def _refuse_unanswerable(den, table):
             f"this sampler asks for {', '.join(sorted(missing))} predictions, and the model learned only "
             f"{', '.join(sorted(den.answers))}: choose another sampler, or a model trained for it"
         )
-    model = _model(den)
-    if model and model.process == den.process and model.prediction.det(den.process, table.t[0]) == 0:
+    model, t = _network(den, table.t[0])
+    if model and model.prediction.det(model.process, t) == 0:
         raise ValueError(
-            f"the first call is at t = {table.t[0]:g}, where alpha = 0 and this model's prediction says nothing about "
+            f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction says nothing about "
             f"x0: start below, as on the grid log_snr"
         )
     if not den.consistent and (table.x.any() or table.past.any()):
@@ -186,11 +187,12 @@ def _refuse_unanswerable(den, table):
         )
 
 
-def _model(den):
-    """The network's own Model under all levers; None for an oracle."""
+def _network(den, t):
+    """The network's own Model under all levers, None for an oracle, and what it takes the time t for."""
     while hasattr(den, "inner"):
+        t = den.inner_time(t) if isinstance(den, Under) else t
         den = den.inner
-    return getattr(den, "model", None)
+    return getattr(den, "model", None), t
 
 
 def _refuse_unknown_variance(static, expected):
@@ -208,7 +210,7 @@ def _refuse_misfits(den, count, shape, cond, start):
     if start is not None and jnp.shape(start) != (count, *shape):
         raise ValueError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
     for name, value in cond._asdict().items():
-        sizes = {leaf.shape[:1] for leaf in jax.tree.leaves(value)} - {(count,)}
+        sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(value)} - {(count,)}
         if sizes:
             raise ValueError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
     label = cond.label

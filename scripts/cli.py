@@ -43,7 +43,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
     lever: Lever = [],  # noqa: B006
-    grid: Annotated[str | None, typer.Option(help="Step grid; the sampler's own by default.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     set: Set = [],  # noqa: B006
     trust: Trust = False,

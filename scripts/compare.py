@@ -21,11 +21,14 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     """Compare, print the table, write the rest."""
     settings = config.settings(overrides)
     budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
-    samplers = [lookup("sampler", name.strip(), settings.samplers) for name in names.split(",")]
+    names = dict.fromkeys(name.strip() for name in names.split(","))
+    samplers = [lookup("sampler", name, settings.samplers) for name in names]
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers) for text in levers]
     _needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
+    if len({run.folder for run in runs}) < len(runs):
+        raise UserError("a run is given twice: name each folder once")
     grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}
     settings.refuse_unused({sampler.name for sampler in samplers} | grids | {name for name, _ in wrap})
     out = parse.writable(out or parse.path(folders[0], "the run") / "compare", "--out")

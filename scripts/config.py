@@ -65,13 +65,17 @@ def operative(overrides=()) -> str:
 
     UserError for an override that nothing used.
     """
-    text = gin.operative_config_str()
-    used = {_target(statement) for statement in _statements("operative", text, trust=True)}
+    text = gin.operative_config_str(max_line_length=1_000_000)
+    used = re.findall(r"^# Parameters for ([\w.]+):$", text, re.MULTILINE)
+    values = {}
+    for name in used:
+        values |= parts.defaults(name.split(".")[-1]) if name.split(".")[-1] in parts.ALL else {}
+    values |= dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
     for override in overrides:
-        (statement,) = _statements(f"--set {override}", _quoted(override))
-        if _target(statement) not in used:
-            raise UserError(f"--set {override}: nothing here uses {'.'.join(_target(statement))}")
-    return text
+        if (name := override.partition("=")[0].strip()) not in values:
+            raise UserError(f"--set {override}: nothing here uses {name}")
+    imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
+    return "\n".join([*imports, *(f"{name} = {values[name]}" for name in sorted(values))]) + "\n"
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,7 @@ class Settings:
     def refuse_unused(self, used):
         """UserError for an override of a sampler, grid or lever that is not among the names."""
         for name, override in self.given.items():
-            if name not in used and parts.MODULE[name] != "noises":
+            if name not in used:
                 raise UserError(f"--set {override}: {name} is not used here")
 
 
@@ -103,8 +107,9 @@ def settings(overrides=()) -> Settings:
                 )
         _bind(f"--set {override}", _quoted(override), trust=False)
         given[name] = override
-    samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
-    grids, levers = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS))
+    with translated(f"--set {' --set '.join(overrides)}"):
+        samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
+        grids, levers = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS))
     return Settings(samplers, grids, levers, given)
 
 
@@ -122,7 +127,9 @@ def open_run(folder, trust=False) -> Run:
         return experiment().data()
 
     load(path, trust=trust)
-    return restore(folder, experiment(), load_data)
+    with translated(path):
+        told = experiment()
+    return restore(folder, told, load_data)
 
 
 def difference(told, asked) -> str:
@@ -157,6 +164,7 @@ def _pieces(path, trust, within):
     """(name, text) of a config and of what it includes, in the order of binding; an include is looked for beside the
     file that names it.  Nothing is bound or run; a text begins with as many empty lines as came before it in its file.
     """
+    path = path.resolve()
     if path in within:
         raise UserError(f"{path} includes itself")
     with translated(path):
@@ -225,7 +233,7 @@ def _taken(name):
 def _quoted(override):
     """The override as gin reads it: what is no literal and no reference is a text, as in --set npz.path=a.npz."""
     name, equals, value = (part.strip() for part in override.partition("="))
-    if not equals or "." not in name or "\n" in override:
+    if not equals or not re.fullmatch(r"\w+(\.\w+)+", name) or "\n" in override:
         raise UserError(f"--set {override}: write name.parameter=value")
     try:
         ast.literal_eval(value)
@@ -241,7 +249,8 @@ def _plain(message):
     if found := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message):
         return f"{message}: {nearest(re.split('[./]', found[1])[-1], _BOUND)}"
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
-        return f"{message}: {nearest(found[2], parts.parameters(found[1].split('.')[-1]))}"
+        part = found[1].split(".")[-1]
+        return f"{message}: {nearest(found[2], parts.parameters(part))}" if part in parts.ALL else message
     if found := re.search(r"Configurable '([\w.]+)' has denylisted kwarg '(\w+)'", message):
         return f"{found[1].split('.')[-1]}.{found[2]} is filled in by the program, not by a config"
     if message.startswith("macro() missing"):

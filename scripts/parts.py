@@ -3,6 +3,7 @@
 import inspect
 import types
 import typing
+from collections.abc import Callable
 
 import diffusion
 from diffusion import LEVERS
@@ -22,7 +23,7 @@ PROCESSES = {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.C
 NETWORKS = {"UNet": UNet, "MLP": MLP}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
-# By the module that tells equal names apart; behind each the parameters that the code fills in, not the config.
+# By kind; behind each the parameters that the code fills in, not the config.
 PARTS = {
     "diffusion": (PROCESSES | {"edm": edm}, ()),
     "networks": (NETWORKS, ("shape", "classes", "rngs")),
@@ -42,7 +43,7 @@ MODULE = {name: module for module, (parts, _) in PARTS.items() for name in parts
 
 _WORDS = {
     bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",
-    tuple: "a tuple such as (1, 2)",
+    tuple: "a tuple such as (1, 2)", type(None): "None", Callable: "something named with @",
 }  # fmt: skip
 
 
@@ -55,25 +56,54 @@ def parameters(name) -> dict[str, inspect.Parameter]:
 
 def check(where, name, parameter, value) -> None:
     """UserError where a literal value is not of the kind that the parameter takes: of its annotation, else default."""
+    if name not in ALL:  # from code that a trusted config imports
+        return
     kinds = _kinds(parameters(name)[parameter])
-    fits = not kinds or any(_is(kind, value) for kind in kinds)
-    if not fits:
+    if kinds and not any(_is(kind, value) for kind in kinds):
         wanted = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
         raise UserError(f"{where}: {name}.{parameter} is {wanted}, not {value!r}")
 
 
 def _kinds(parameter):
-    """The plain types it takes; () where it may be anything, or something that a config names with @."""
+    """The types it takes; () where that is not known."""
     kind = parameter.annotation
     if kind is inspect.Parameter.empty:
         kind = type(parameter.default) if parameter.default is not inspect.Parameter.empty else None
+    if kind is types.FunctionType or kind is Callable:
+        return (Callable,)
     union = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
     return tuple(union) if all(k in _WORDS for k in union) else ()
 
 
 def _is(kind, value):
-    if kind in (int, float) and isinstance(value, bool):
+    if kind is Callable or (kind in (int, float) and isinstance(value, bool)):
         return False
     if kind is float:
         return isinstance(value, int | float) and value == value and abs(value) != float("inf")
     return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)
+
+
+def defaults(name) -> dict[str, str]:
+    """The defaults of all that a config may set of a part, as a config writes them, {"adamw.lr": "0.001", ...}; also of
+    the parts that are defaults themselves."""
+    found = {}
+    for key, parameter in parameters(name).items():
+        if parameter.default is inspect.Parameter.empty:
+            continue
+        text, part = _written(parameter.default)
+        found[f"{name}.{key}"] = text
+        found |= defaults(part) if part else {}
+    return found
+
+
+def _written(value):
+    """A default as a config writes it, and the name of the part that it is or was made by, if any."""
+    for name, constant in CONSTANTS.items():
+        if value is constant:
+            return f"%{name}", None
+    for name, part in ALL.items():
+        if value is part:
+            return f"@{name}", name
+        if inspect.isclass(part) and type(value) is part and value == part():
+            return f"@{name}()", name
+    return repr(value), None

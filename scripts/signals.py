@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -17,7 +17,8 @@ def stopping():
     def stop(number, frame):
         if not event.is_set():
             event.set()
-            os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
+            with suppress(OSError):  # nobody may be reading any more
+                os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
         elif number == signal.SIGINT:
             os._exit(130)
 

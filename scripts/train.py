@@ -1,14 +1,13 @@
 """fewstep train."""
 
-import sys
-
 from etils import epath
 
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.signals import stopping
-from train.files import write_atomic
+from train.files import alone, write_atomic
 from train.loop import prepare, train
+from train.progress import say
 from train.run import describe, write_description
 
 
@@ -17,15 +16,13 @@ def main(config_path, folder, overrides, trust):
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
         folder = _made(parse.path(folder, "--run"))
-        _agrees(folder / "config.gin", told)
-        if not (folder / "run.json").exists():
-            write_description(folder, describe(training))
-        write_atomic(folder / "config.gin", told)
-        reached, steps = train(training, folder, stop), training.experiment.steps
+        with alone(folder):
+            _begin(folder, training, told)
+            reached, steps = train(training, folder, stop), training.experiment.steps
     if reached < steps:
-        print(f"stopped at step {reached} of {steps}; the same command goes on from there", file=sys.stderr)
+        say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
-        print(f"{folder}: {reached} steps done. Next: fewstep sample {folder}", file=sys.stderr)
+        say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
 
 
 def resolved(config_path, overrides, trust):
@@ -50,16 +47,19 @@ def _made(folder) -> epath.Path:
     return folder
 
 
-def _agrees(path, told):
-    """A run that exists must have been told the same."""
+def _begin(folder, training, told):
+    """Write what the run is, or find that a run which exists was told the same."""
+    path = folder / "config.gin"
     if not path.exists():
-        others = {p.name for p in path.parent.iterdir()} - {"run.json", ".lock"}
+        others = {p.name for p in folder.iterdir()} - {"run.json", ".lock"}
         others = sorted(name for name in others if not name.endswith(".tmp"))
         if others:
-            raise UserError(f"{path.parent} holds other things ({', '.join(others[:3])}): give an empty folder")
-        return
-    if changed := config.difference(path.read_text(), told):
+            raise UserError(f"{folder} holds other things ({', '.join(others[:3])}): give an empty folder")
+    elif changed := config.difference(path.read_text(), told):
         raise UserError(
-            f"the config contradicts the run {path.parent} (- the run, + now): {'; '.join(changed.splitlines())}. "
+            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed.splitlines())}. "
             f"Give another --run folder, or the run's own config: {path}"
         )
+    if not path.exists() or not (folder / "run.json").exists():
+        write_description(folder, describe(training))
+        write_atomic(path, told)

@@ -68,7 +68,7 @@ class Checkpoints:
             yield
         except Exception as error:
             raise CheckpointError(
-                f"the checkpoint of step {self._saving} could not be written to {self.folder} ({_first(error)}); those "
+                f"a checkpoint could not be written to {self.folder} ({_first(error)}): step {self._saving}. Those "
                 f"before it are whole, and the same command goes on from the last"
             ) from error
 
@@ -84,8 +84,8 @@ class Checkpoints:
 
     def _seal(self):
         """Called in Orbax's thread when the files of a step are all written, before its folder gets its final name."""
-        unfinished = next(self.folder.glob(f"{self._saving}.orbax-checkpoint-tmp*"), None)
-        digests.write(unfinished or self.folder / str(self._saving))
+        unfinished = self.folder / f"{self._saving}.orbax-checkpoint-tmp"
+        digests.write(unfinished if unfinished.exists() else self.folder / str(self._saving))
 
     def restore(self, step: int, like: State) -> State:
         """The whole state, placed as `like` is (arrays, or shapes with shardings)."""

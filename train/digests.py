@@ -16,13 +16,12 @@ def write(folder) -> None:
     The files directly in it are Orbax's notes on the step, which it goes on updating.
     """
     folder = epath.Path(folder)
-    paths = (where / name for where, _, names in folder.walk() for name in names if where != folder)
-    digests = {str(path.relative_to(folder)): _digest(path) for path in paths}
+    digests = {name: _digest(folder / name) for name in _files(folder)}
     write_atomic(folder / NAME, json.dumps(digests, indent=0, sort_keys=True) + "\n")
 
 
 def fault(folder) -> str | None:
-    """What is not as digests.json says, such as "ema/d/1f is missing"; files that it does not name may be anything."""
+    """What is not as digests.json says, such as "ema/d/1f is missing"; None where all is."""
     folder = epath.Path(folder)
     if not (folder / NAME).is_file():
         return f"{NAME} is missing"
@@ -30,12 +29,19 @@ def fault(folder) -> str | None:
         told = dict(json.loads((folder / NAME).read_text()))
     except (ValueError, TypeError):
         return f"{NAME} has changed"
-    for name, digest in told.items():
-        if not (folder / name).is_file():
-            return f"{name} is missing"
-        if _digest(folder / name) != digest:
-            return f"{name} has changed"
-    return None
+    found = _files(folder)
+    if missing := sorted(told.keys() - found):
+        return f"{missing[0]} is missing"
+    if unknown := sorted(found - told.keys()):
+        return f"{unknown[0]} is not in {NAME}"
+    changed = (name for name, digest in told.items() if _digest(folder / name) != digest)
+    return next((f"{name} has changed" for name in changed), None)
+
+
+def _files(folder):
+    """The files of the items, relative to the folder."""
+    paths = (where / name for where, _, names in folder.walk() for name in names if where != folder)
+    return {str(path.relative_to(folder)) for path in paths}
 
 
 def _digest(path):

@@ -58,6 +58,8 @@ def alone(folder):
     with open(os.path.join(folder, ".lock"), "w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+        except BlockingIOError:
             raise Busy(f"another process is training in {folder}: wait for it, or give another --run folder") from None
+        except OSError:  # a file system without locks
+            pass
         yield

@@ -13,7 +13,6 @@ from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset
 from train.errors import Diverged
 from train.experiment import Experiment
-from train.files import alone
 from train.metrics import Metrics
 from train.pictures import write_preview
 from train.progress import progress
@@ -56,13 +55,12 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
 def train(training: Training, folder, stop: Event | None = None) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    Once `stop` is set, it saves and returns early.  Raises CheckpointError for a checkpoint that cannot be read or
-    written, Diverged after PATIENCE bad steps in a row, and Busy where another process trains in the folder; what is on
-    disk stays.
+    Once `stop` is set, it saves and returns early.  No other process may train there (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or
+    written, and Diverged after PATIENCE bad steps in a row; what is on disk stays.
     """
     folder, experiment, model = epath.Path(folder), training.experiment, training.model
     stop = stop or Event()
-    with alone(folder), Checkpoints(folder / "checkpoints") as checkpoints:
+    with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints)
         now = int(state.step)
         with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:

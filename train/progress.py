@@ -2,13 +2,19 @@
 
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 EVERY = 10.0  # seconds between plain lines
+
+
+def say(text) -> None:
+    """A line on stderr, if anybody is reading: a closed pipe ends no training."""
+    with suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 @contextmanager
@@ -47,11 +53,11 @@ def _plain(total, unit):
         clock = time.monotonic()
         if begin is None:
             begin, last = (clock, now), clock
-            print(f"{now}/{total} {unit}  {note}", file=sys.stderr, flush=True)
+            say(f"{now}/{total} {unit}  {note}")
         elif clock - last >= EVERY or now >= total:
             last = clock
             rate = (now - begin[1]) / max(clock - begin[0], 1e-9)
             left = (total - now) / rate if rate else 0.0
-            print(f"{now}/{total} {unit}  {note}  {rate:.1f} {unit}/s  {left:.0f} s left", file=sys.stderr, flush=True)
+            say(f"{now}/{total} {unit}  {note}  {rate:.1f} {unit}/s  {left:.0f} s left")
 
     return update

@@ -31,6 +31,8 @@ def test_every_prediction_on_every_process_is_drawn_or_refused(kind, process):
         if kind in ("eps", "score") and process.alpha(table.t[0]) == 0:
             with pytest.raises(ValueError, match=r"t = 1, where alpha = 0 .*log_snr"):
                 draw(clip_x0()(den), table, [0], (2,))
+            with pytest.raises(ValueError, match=r"t = 1, where alpha = 0"):  # also where another process is drawn
+                draw(den.under(Linear()), table_at(SAMPLERS[name], Linear(), 4), [0], (2,))
             table = table_at(SAMPLERS[name], process, 4, log_snr)
         assert np.isfinite(draw(den, table, range(2), (2,))).all()
 

@@ -45,6 +45,11 @@ def refused(result, *parts):
         (["--nfe", "1000000000000"], ["at most 10000"]),
         (["--count", "99999999999999999"], ["at most 1000000"]),
         (["--out", "gs://bucket/a.png"], ["gcsfs"]),
+        (["--set", "uniform.start=abc"], ["uniform.start is a number or None"]),
+        (["--set", "dpmpp_2m.lower_final=abc"], ["True or False"]),
+        (["--set", "euler_maruyama.w=3"], ["euler_maruyama.w is something named with @"]),
+        (["--set", "euler_maruyama.w=@classical()"], ["classical"]),
+        (["--set", "ddim.eta=%FOO"], ["after %"]),
     ],
 )
 def test_sample_refuses(fewstep, digits_run, tmp_path, monkeypatch, words, parts):
@@ -76,6 +81,7 @@ def test_compare_refuses(fewstep, digits_run, moons_run):
     refused(fewstep("compare", digits_run, "--count", "1"), "--count 1")
     refused(fewstep("compare", digits_run, "--sampler", "heun", "--nfe", "1"), "no sampler has a table")
     refused(fewstep("compare", digits_run, moons_run, "--count", "10"), "different shapes")
+    refused(fewstep("compare", digits_run, digits_run, "--count", "10"), "given twice")
 
 
 def test_a_damaged_description_is_named_and_mended(fewstep, digits_run, tiny, tmp_path):
@@ -201,6 +207,9 @@ def test_includes_are_read_beside_the_config_and_from_nowhere_else(fewstep, tmp_
         ("ddim.eta=1.0", ["nothing here uses ddim.eta"]),
         ("MLP.width=3", ["nothing here uses MLP.width"]),
         ("npz.path=(1", ["not closed"]),
+        ("x/adamw.lr=3", ["name.parameter=value"]),
+        ("#a.b=3", ["name.parameter=value"]),
+        ("denoising.times=3", ["denoising.times is something named with @"]),
     ],
 )
 def test_bad_overrides(fewstep, tmp_path, override, parts):
@@ -212,6 +221,20 @@ def test_bad_overrides(fewstep, tmp_path, override, parts):
 @pytest.mark.parametrize(("typed", "line"), [(".001", "adamw.lr = 0.001"), ("1e-3", "adamw.lr = 0.001"), ("1", "= 1")])
 def test_numbers_as_people_type_them(fewstep, typed, line):
     assert line in fewstep("config", "configs/digits/flow.gin", "--set", f"adamw.lr={typed}")[1]
+
+
+def test_trusted_code_brings_its_own_parts(fewstep, tiny, tmp_path, monkeypatch):
+    (tmp_path / "mine_parts.py").write_text(
+        "import gin, optax\n\n@gin.configurable\ndef my_sgd(steps, rate=0.1):\n    return optax.sgd(rate)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    text = f"import mine_parts\n{CONFIG}train.optimizer = @my_sgd\nmy_sgd.rate = 0.25\n"
+    (tmp_path / "c.gin").write_text(text)
+    status, told, err = fewstep("config", tmp_path / "c.gin", "--trust")
+    assert status == 0, err
+    assert "my_sgd.rate = 0.25" in told
+    (tmp_path / "c.gin").write_text(text.replace("my_sgd.rate", "my_sgd.rat"))
+    refused(fewstep("config", tmp_path / "c.gin", "--trust"), "my_sgd", "'rat'")
 
 
 def test_trust_allows_imports(fewstep, tmp_path):

@@ -163,7 +163,11 @@ def test_config_prints_all_that_is_set_and_trains_the_same(fewstep, tiny, tmp_pa
 
 
 def test_a_default_that_is_spelled_out_contradicts_nothing(fewstep, digits_run, tiny):
-    options = [word for override in [*tiny, "train.seed=0", "adamw.b1=0.9"] for word in ("--set", override)]
+    options = [
+        word
+        for override in [*tiny, "train.seed=0", "adamw.b1=0.9", "denoising.weight=@native"]
+        for word in ("--set", override)
+    ]
     assert fewstep("train", "configs/digits/flow.gin", "--run", digits_run, *options)[0] == 0
 
 

@@ -69,13 +69,28 @@ def flipped(path, rng):
     return before
 
 
+def removed(path, rng):
+    """The file taken away; returns what it held."""
+    before = path.read_bytes()
+    path.unlink()
+    return before
+
+
 def test_flipped_bits_and_missing_files_are_found(saved):
     rng = random.Random(0)
     files = sorted(path for path in (saved / "5").rglob("*") if path.is_file() and path.parent != saved / "5")
     with Checkpoints(saved) as checkpoints:
-        for path in rng.choices(files, k=20):
-            before = flipped(path, rng) if path.stat().st_size else path.unlink()
-            with pytest.raises(CheckpointError, match=r"5 is damaged \(.*" + path.name):
-                checkpoints.restore(5, state_of(6))
-            path.write_bytes(before or b"")
+        for path in rng.sample(files, 20):
+            for damage, word in ((flipped, "has changed"), (removed, "is missing")):
+                before = damage(path, rng)
+                with pytest.raises(CheckpointError, match=rf"5 is damaged \(.*{path.name} {word}"):
+                    checkpoints.restore(5, state_of(6))
+                path.write_bytes(before)
         checkpoints.restore(5, state_of(6))
+        seal = saved / "5" / "digests.json"
+        for text, word in (("{}", "is not in digests.json"), ("[", "has changed"), ("3", "has changed")):
+            before = seal.read_bytes()
+            seal.write_text(text)
+            with pytest.raises(CheckpointError, match=rf"5 is damaged \(.*{word}"):
+                checkpoints.restore(5, state_of(6))
+            seal.write_bytes(before)

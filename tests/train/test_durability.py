@@ -130,7 +130,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_pa
     assert losses(folder) == losses(uninterrupted)
 
 
-def test_a_run_that_diverges_stops_and_keeps_its_last_good_checkpoint(tmp_path):
+def test_a_run_that_diverges_stops_and_saves_nothing_broken(tmp_path):
     folder = tmp_path / "run"
     done = subprocess.run(command(folder, "adamw.lr=1e30"), capture_output=True, text=True, check=False)
     assert done.returncode == 2, done.stderr
@@ -154,6 +154,20 @@ def test_signals_that_keep_coming_lose_nothing(uninterrupted, tmp_path):
     assert process.returncode == 0, err
     reached = max(losses(folder))
     assert [p.name for p in (folder / "checkpoints").iterdir()].count(str(reached)) == 1
+    assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+def test_a_signal_is_answered_when_nobody_reads_any_more(uninterrupted, tmp_path):
+    """`fewstep train ... 2>&1 | tee log` and Ctrl-C: the same signal has ended tee."""
+    folder = tmp_path / "run"
+    process = subprocess.Popen(command(folder), stderr=subprocess.PIPE)
+    while logged(folder) < 33 and process.poll() is None:
+        time.sleep(0.002)
+    process.stderr.close()
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) == 0
+    assert (folder / "checkpoints" / str(max(losses(folder)))).is_dir()
     assert finish(folder).returncode == 0
     assert losses(folder) == losses(uninterrupted)
 

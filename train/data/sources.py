@@ -24,7 +24,7 @@ def digits(held_out: int | float = 500, seed=0):
     return partition("digits", images, labels, 10, held_out, seed)
 
 
-def npz(path, held_out=0.1, seed=0, classes=None):
+def npz(path, held_out=0.1, seed=0, classes: int | None = None):
     """The images of a .npz file, in memory.
 
     Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (becomes x / 127.5 - 1), or floats in
