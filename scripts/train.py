@@ -16,6 +16,7 @@ def main(config_path, folder, overrides, trust):
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
         folder = _made(parse.path(folder, "--run"))
+        _refuse_strangers(folder)
         with alone(folder):
             _begin(folder, training, told)
             reached, steps = train(training, folder, stop), training.experiment.steps
@@ -47,15 +48,17 @@ def _made(folder) -> epath.Path:
     return folder
 
 
+def _refuse_strangers(folder):
+    """A folder that is no run and not empty belongs to somebody else."""
+    others = {p.name for p in folder.iterdir() if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
+    if others and "config.gin" not in others:
+        raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
+
+
 def _begin(folder, training, told):
     """Write what the run is, or find that a run which exists was told the same."""
     path = folder / "config.gin"
-    if not path.exists():
-        others = {p.name for p in folder.iterdir()} - {"run.json", ".lock"}
-        others = sorted(name for name in others if not name.endswith(".tmp"))
-        if others:
-            raise UserError(f"{folder} holds other things ({', '.join(others[:3])}): give an empty folder")
-    elif changed := config.difference(path.read_text(), told):
+    if path.exists() and (changed := config.difference(path.read_text(), told)):
         raise UserError(
             f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed.splitlines())}. "
             f"Give another --run folder, or the run's own config: {path}"

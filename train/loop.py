@@ -55,8 +55,9 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
 def train(training: Training, folder, stop: Event | None = None) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    Once `stop` is set, it saves and returns early.  No other process may train there (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or
-    written, and Diverged after PATIENCE bad steps in a row; what is on disk stays.
+    Once `stop` is set, it saves and returns early.  No other process may train there meanwhile (`files.alone`).  Raises
+    CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row;
+    what is on disk stays.
     """
     folder, experiment, model = epath.Path(folder), training.experiment, training.model
     stop = stop or Event()
