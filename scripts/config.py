@@ -72,7 +72,8 @@ def operative(overrides=()) -> str:
         values |= parts.defaults(name.split(".")[-1]) if name.split(".")[-1] in parts.ALL else {}
     values |= dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
     for override in overrides:
-        if (name := override.partition("=")[0].strip()) not in values:
+        name = ".".join(override.partition("=")[0].strip().split(".")[-2:])  # optimizers.adamw.lr is adamw.lr
+        if name not in values:
             raise UserError(f"--set {override}: nothing here uses {name}")
     imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
     return "\n".join([*imports, *(f"{name} = {values[name]}" for name in sorted(values))]) + "\n"

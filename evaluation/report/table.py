@@ -22,8 +22,8 @@ def render(comparison, metric, width=WIDTH) -> str:
     ]
     levers = f" Levers: {', '.join(comparison.levers)}." if comparison.levers else ""
     note = (
-        f"{metric} of {comparison.count} images against held-out ones: lower is better, * is best. Floor: as many "
-        f"training images against the same held-out ones.{levers}"
+        f"{metric} of {comparison.count} images against held-out ones: lower is better, * is best. Floor: up to as "
+        f"many training images against the same held-out ones.{levers}"
     )
     return "\n\n".join([*blocks, textwrap.fill(note, width)]) + "\n"
 

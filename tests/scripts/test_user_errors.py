@@ -223,6 +223,12 @@ def test_numbers_as_people_type_them(fewstep, typed, line):
     assert line in fewstep("config", "configs/digits/flow.gin", "--set", f"adamw.lr={typed}")[1]
 
 
+def test_a_name_may_be_written_with_its_module(fewstep):
+    status, told, err = fewstep("config", "configs/digits/flow.gin", "--set", "optimizers.adamw.lr=0.5")
+    assert status == 0, err
+    assert "adamw.lr = 0.5" in told
+
+
 def test_trusted_code_brings_its_own_parts(fewstep, tiny, tmp_path, monkeypatch):
     (tmp_path / "mine_parts.py").write_text(
         "import gin, optax\n\n@gin.configurable\ndef my_sgd(steps, rate=0.1):\n    return optax.sgd(rate)\n"
