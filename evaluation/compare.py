@@ -15,6 +15,7 @@ from samplers.cost import passes
 from samplers.steps import NoTable
 from samplers.tableau import pad
 from train.pictures import to_uint8
+from train.sharding import batched
 
 SHOWN = 10  # seeds shown side by side
 
@@ -56,8 +57,9 @@ def compare(
         floors[name] = _distances(train.images[:count], held_out)
         history = max(entry.table.history for entry in entries)
 
-        def drawn(table, den=den, shape=run.shape, cond=cond, history=history):
-            return draw_many(den, pad(table, table.nfe, history), seeds, shape, cond=cond, batch=batch)
+        def drawn(table, den=den, run=run, cond=cond, history=history):
+            table = pad(table, table.nfe, history)
+            return draw_many(den, table, seeds, run.shape, cond=cond, batch=batch, sharding=batched(run.mesh))
 
         drawn(min((entry.table for entry in entries), key=lambda table: table.nfe))  # compiles
         for entry in entries:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental import multihost_utils
 
 from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Under, predict_shape
 from samplers.tableau import Tableau, pad
@@ -71,20 +72,34 @@ def as_seeds(seeds) -> np.ndarray:
     return seeds.astype(np.uint32)
 
 
-def draw_many(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256) -> np.ndarray:
+def draw_many(
+    den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None
+) -> np.ndarray:
     """`draw` for more images than fit in memory at once, (B, *shape) on the host.
 
-    The last batch is filled up with repeats, so that there is one compilation.
+    The last batch is filled up with repeats, so that there is one compilation.  `sharding` divides a batch, along its
+    first axis, over the devices on which `den` lies; of several processes every one makes the same call and gets all
+    images.
     """
     seeds = as_seeds(seeds)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     batch = min(batch, len(seeds))
+    if sharding is not None:
+        batch = -(-batch // sharding.num_devices) * sharding.num_devices
     images = []
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
         part, begin = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], (cond, start))
-        images.append(np.asarray(draw(den, table, seeds[rows], shape, cond=part, start=begin, noise=noise)))
+        placed = seeds[rows]
+        if sharding is not None:
+            placed = jax.make_array_from_callback(placed.shape, sharding, lambda at, seeds=placed: seeds[at])
+        images.append(_fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise)))
     return np.concatenate(images)[: len(seeds)]
+
+
+def _fetched(array) -> np.ndarray:
+    """On the host, also what is spread over the devices of several processes."""
+    return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
 
 @partial(jax.jit, static_argnums=0)

@@ -2,6 +2,7 @@
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
@@ -16,6 +17,16 @@ app = typer.Typer(
 )
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")]
+Mesh = Annotated[str, typer.Option("--mesh", help="Devices to divide among, as data,fsdp,tensor; -1: all others.")]
+_several = {"rich_help_panel": "Several processes"}
+Distributed = Annotated[
+    bool, typer.Option("--distributed", help="One of several processes of one command.", **_several)
+]
+Coordinator = Annotated[
+    str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 is; a cluster's environment tells.", **_several)
+]
+Processes = Annotated[int | None, typer.Option(help="How many processes there are.", **_several)]
+Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", **_several)]
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
 
 
@@ -27,10 +38,16 @@ def train(
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
     set: Set = [],  # noqa: B006
     trust: Trust = False,
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ):
     """Train a model; the same command resumes it."""
+    from scripts.distributed import start
     from scripts.train import main
 
+    start(distributed, coordinator, processes, process)
     main(config, run, set, trust)
 
 
@@ -47,11 +64,18 @@ def sample(
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     set: Set = [],  # noqa: B006
     trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ):
     """Draw images from a run: a picture, and an .npz beside it."""
+    from scripts.distributed import start
     from scripts.sample import main
 
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust)
+    start(distributed, coordinator, processes, process)
+    main(run, sampler, nfe, count, seed, label, lever, grid, out, mesh, set, trust)
 
 
 @app.command()
@@ -65,11 +89,18 @@ def compare(
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+    distributed: Distributed = False,
+    coordinator: Coordinator = None,
+    processes: Processes = None,
+    process: Process = None,
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from scripts.compare import main
+    from scripts.distributed import start
 
-    main(runs, nfe, sampler, count, seed, lever, out, set, trust)
+    start(distributed, coordinator, processes, process)
+    main(runs, nfe, sampler, count, seed, lever, out, mesh, set, trust)
 
 
 @app.command()
@@ -97,20 +128,32 @@ def main():
     from scripts.cpu import tune
 
     tune()
+    status = 0
     try:
         app()
+    except SystemExit as end:
+        status = end.code or 0
     except Exception as error:
-        if os.environ.get("FEWSTEP_DEBUG") or not _is_users(error):
-            raise
-        print(f"fewstep: {' '.join(str(error).split())}", file=sys.stderr, flush=True)
-        sys.exit(2)
+        line = _line(error)
+        if line is None or os.environ.get("FEWSTEP_DEBUG"):
+            traceback.print_exc()
+            status = 1
+        else:
+            print(f"fewstep: {' '.join(line.split())}", file=sys.stderr, flush=True)
+            status = 2
+    from scripts.distributed import leave
+
+    leave(status)
 
 
-def _is_users(error) -> bool:
-    """Errors that say what the user can do: our own, those of values (ValueError), and of files."""
+def _line(error) -> str | None:
+    """What to tell the user of an error: of our own, of values (ValueError), of files; None for a bug."""
+    from scripts import distributed
     from train.errors import RunError
 
-    return isinstance(error, RunError | ValueError | OSError)
+    if distributed.broken(error):
+        return distributed.explained(error)
+    return str(error) if isinstance(error, RunError | ValueError | OSError) else None
 
 
 if __name__ == "__main__":

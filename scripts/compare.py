@@ -14,10 +14,11 @@ from evaluation.report import write
 from evaluation.report.table import render
 from scripts import config, parse
 from scripts.errors import UserError, lookup
+from train.processes import first
 from train.progress import progress
 
 
-def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
+def main(folders, nfe, names, count, seed, levers, out, mesh, overrides, trust):
     """Compare, print the table, write the rest."""
     settings = config.settings(overrides)
     budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
@@ -25,8 +26,9 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     samplers = [lookup("sampler", name, settings.samplers) for name in names]
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers) for text in levers]
+    mesh = parse.mesh(mesh)
     _needs_report()
-    runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
+    runs = [config.open_run(parse.path(folder, "the run"), trust, mesh) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
     grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}
@@ -38,6 +40,8 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
         result = compare(
             runs, samplers, sorted(budgets), settings.grids, count=count, seed=seed, levers=wrap, progress=show, **about
         )
+    if not first():
+        return
     for metric in result.metrics:
         print(render(result, metric))
     print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)

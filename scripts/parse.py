@@ -18,6 +18,11 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
+def mesh(text) -> tuple:
+    """ "-1,1,1" as sizes; whether there are such devices is said by `train.sharding.make_mesh`."""
+    return tuple(whole_numbers(text, "--mesh"))
+
+
 def within(number, option, least, most) -> int:
     """The number, if it is one of so many calls or images."""
     if not least <= number <= most:

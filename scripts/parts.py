@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import diffusion
 from diffusion import LEVERS
-from diffusion.networks import MLP, UNet
+from diffusion.networks import MLP, DiT, UNet
 from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from samplers import GRIDS, SAMPLERS
 from samplers.euler import SDE_NOISES
@@ -20,7 +20,7 @@ from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
 PROCESSES = {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)}
-NETWORKS = {"UNet": UNet, "MLP": MLP}
+NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
 # By kind; behind each the parameters that the code fills in, not the config.

@@ -10,9 +10,10 @@ from scripts import config, parse
 from scripts.errors import UserError, lookup
 from train.files import write_atomic
 from train.pictures import picture, png
+from train.processes import first
 
 
-def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust):
+def main(folder, sampler, nfe, count, seed, label, levers, grid, out, mesh, overrides, trust):
     """Draw `count` images and write OUT.png and OUT.npz."""
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
@@ -25,12 +26,14 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides,
     wanted = None if label is None else parse.whole_numbers(label, "--label")
     if grid is not None:
         lookup("grid", grid, settings.grids)
-    run = config.open_run(parse.path(folder, "the run"), trust)
+    run = config.open_run(parse.path(folder, "the run"), trust, parse.mesh(mesh))
     grid = grid or chosen.grid_for(run.model.process)
     settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
     parse.writable(out.parent, "--out")
     seeds, grid = np.arange(seed, seed + count), settings.grids[grid]
     images = run.draw(chosen, nfe, seeds, label=wanted, levers=[lever for _, lever in wrap], grid=grid)
+    if not first():
+        return
     label = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
     numbers = io.BytesIO()

@@ -1,12 +1,13 @@
 """fewstep train."""
 
-from etils import epath
+from contextlib import contextmanager, nullcontext
 
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.signals import stopping
 from train.files import alone, write_atomic
 from train.loop import prepare, train
+from train.processes import first, meet, same
 from train.progress import say
 from train.run import describe, write_description
 
@@ -15,15 +16,27 @@ def main(config_path, folder, overrides, trust):
     """Check everything that can be checked before anything is written, then train."""
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
-        folder = _made(parse.path(folder, "--run"))
-        _refuse_strangers(folder)
-        with alone(folder):
-            _begin(folder, training, told)
+        if not same(told):
+            raise UserError("the processes were given different configs: give all of them the same command")
+        with _opened(parse.path(folder, "--run"), training, told) as folder:
             reached, steps = train(training, folder, stop), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
         say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
+
+
+@contextmanager
+def _opened(folder, training, told):
+    """The folder of the run, made ready by the first process, which holds its lock."""
+    if first():
+        _made(folder)
+        _refuse_strangers(folder)
+    with alone(folder) if first() else nullcontext():
+        if first():
+            _begin(folder, training, told)
+        meet("the run's folder is ready")
+        yield folder
 
 
 def resolved(config_path, overrides, trust):
@@ -36,8 +49,8 @@ def resolved(config_path, overrides, trust):
     return training, config.operative(overrides)
 
 
-def _made(folder) -> epath.Path:
-    """The folder of the run, made if need be; a UserError where it cannot be, before anything is trained."""
+def _made(folder):
+    """Make the folder if need be; a UserError where it cannot be, before anything is trained."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
@@ -45,7 +58,6 @@ def _made(folder) -> epath.Path:
         probe.unlink()
     except OSError as error:
         raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
-    return folder
 
 
 def _refuse_strangers(folder):

@@ -8,7 +8,7 @@ from typing import Any
 from flax import nnx
 
 from diffusion.denoiser import Model
-from diffusion.networks import abstract, split
+from diffusion.networks import abstract, axes, split
 from diffusion.prediction import VELOCITY, Prediction
 from diffusion.process import Linear, Process
 
@@ -18,7 +18,9 @@ class Experiment:
     """The parts of a training run, as constructors where they depend on one another.
 
     data() -> Dataset; network(shape, classes, rngs=...) -> module; optimizer(steps) -> optax transformation.
-    Raises ValueError for numbers that make no sense.
+    A batch is worked off in `accumulate` parts, with the numbers of one.  flip: training images are mirrored, every
+    other one.  mesh: devices along (data, fsdp, tensor), -1 for all that are left.  Raises ValueError for numbers that
+    make no sense.
     """
 
     data: Callable
@@ -31,13 +33,15 @@ class Experiment:
     batch_size: int = 64
     seed: int = 0
     ema: tuple = (0.999,)
-    mesh: tuple = (1, 1, 1)
+    accumulate: int = 1
+    flip: bool = False
+    mesh: tuple = (-1, 1, 1)
     log_every: int = 10
     save_every: int = 500
     preview_every: int = 500
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "log_every", "save_every", "preview_every"):
+        for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "preview_every"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"train.{name} is a whole number, at least 1: got {value!r}")
@@ -75,3 +79,7 @@ class Experiment:
         """The model with the shapes of its parameters; nothing is initialised."""
         apply, shapes = abstract(self._build(shape, classes))
         return Model(apply, self.process, self.prediction, classes), shapes
+
+    def axes(self, shape, classes) -> Any:
+        """The logical names of the axes of the parameters."""
+        return axes(self._build(shape, classes))

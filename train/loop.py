@@ -9,14 +9,17 @@ from etils import epath
 from jax.sharding import Mesh
 
 from diffusion.denoiser import Model
+from train import sharding
 from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset
 from train.errors import Diverged
 from train.experiment import Experiment
+from train.files import write_atomic
 from train.metrics import Metrics
-from train.pictures import write_preview
+from train.pictures import png, preview
+from train.processes import anywhere, first
 from train.progress import progress
-from train.sharding import make_mesh, replicated
+from train.sharding import assembled, batched, make_mesh
 from train.state import initial
 from train.step import PATIENCE, make_step
 
@@ -32,24 +35,39 @@ class Training(NamedTuple):
     model: Model
     batches: Batches
     fresh: Callable[[], Any]  # jitted: the state before the first step, placed on the mesh
+    placed: Any  # the sharding of every array of the state
     step: Callable[[Any, Any], Any]  # jitted: (state, batch) -> (state, metrics)
 
 
 def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
+    _refuse_unequal_parts(experiment, mesh)
     batches = Batches(data.train, experiment.batch_size, experiment.seed)
-    model, _ = experiment.abstract(data.shape, data.classes)
+    model, shapes = experiment.abstract(data.shape, data.classes)
     optimizer = experiment.optimizer(experiment.steps)
 
     def fresh():
         params = {"net": experiment.params(data.shape, data.classes)}
         return initial(params, experiment.ema, optimizer)
 
-    fresh = jax.jit(fresh, out_shardings=replicated(mesh))
-    step = make_step(model, experiment.objective, optimizer, mesh, experiment.seed)
-    step.eval_shape(fresh.eval_shape(), batches.batch(0))
-    return Training(experiment, data, mesh, model, batches, fresh, step)
+    state = jax.eval_shape(fresh)
+    placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
+    placed = sharding.states(state, {"net": placed}, optimizer, mesh)
+    fresh = jax.jit(fresh, out_shardings=placed)
+    step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
+    step.eval_shape(state, batches.batch(0))
+    return Training(experiment, data, mesh, model, batches, fresh, placed, step)
+
+
+def _refuse_unequal_parts(experiment, mesh):
+    devices, parts, size = mesh.shape["data"] * mesh.shape["fsdp"], experiment.accumulate, experiment.batch_size
+    if size % (devices * parts):
+        raise ValueError(
+            f"train.batch_size = {size} does not divide into equal parts for {devices} devices"
+            + (f" and train.accumulate = {parts}" if parts > 1 else "")
+            + f": choose a multiple of {devices * parts}, or another train.mesh"
+        )
 
 
 def train(training: Training, folder, stop: Event | None = None) -> int:
@@ -60,16 +78,19 @@ def train(training: Training, folder, stop: Event | None = None) -> int:
     what is on disk stays.
     """
     folder, experiment, model = epath.Path(folder), training.experiment, training.model
-    stop = stop or Event()
+    stop, rows = stop or Event(), sharding.own_rows(training.mesh, experiment.batch_size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints)
-        now = int(state.step)
+        now, stopped = int(state.step), False
         with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
-            while now < experiment.steps and not stop.is_set():
-                state, metrics = training.step(state, training.batches.batch(now))
+            while now < experiment.steps and not stopped:
+                batch = jax.tree.map(lambda a: a[rows], training.batches.batch(now))
+                state, metrics = training.step(state, assembled(training.mesh, batch, experiment.batch_size))
                 now += 1
                 if now % AHEAD == 0:
                     metrics["loss"].block_until_ready()
+                if now % AHEAD == 0 or jax.process_count() == 1:
+                    stopped = anywhere(stop.is_set())
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}
                     log.log(step=now, **values)
@@ -80,7 +101,9 @@ def train(training: Training, folder, stop: Event | None = None) -> int:
                     checkpoints.save(now, state)
                 if now % experiment.preview_every == 0:
                     den = model.denoiser(_shortest(state.ema)["net"])
-                    write_preview(folder / "samples" / f"{now:08d}.png", den, training.data.shape)
+                    seen = preview(den, training.data.shape, batched(training.mesh))
+                    if first() and seen is not None:
+                        write_atomic(folder / "samples" / f"{now:08d}.png", png(seen))
         _check(state, now)
         checkpoints.save(now, state)
     return now
@@ -90,10 +113,9 @@ def _begin(training, checkpoints):
     """The newest state saved, or a fresh one; placed on the mesh from the start either way."""
     if (step := checkpoints.latest()) is None:
         return training.fresh()
-    everywhere = replicated(training.mesh)
     shapes = training.fresh.eval_shape()
-    like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes)
-    return jax.device_put(checkpoints.restore(step, like), everywhere)
+    like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
+    return jax.device_put(checkpoints.restore(step, like), training.placed)
 
 
 def _check(state, now):

@@ -11,8 +11,19 @@ from rich.text import Text
 EVERY = 10.0  # seconds between plain lines
 
 
+_silent = False
+
+
+def silence():
+    """Say nothing more in this process: of several, the first one speaks."""
+    global _silent
+    _silent = True
+
+
 def say(text) -> None:
     """A line on stderr, if anybody is reading: a closed pipe ends no training."""
+    if _silent:
+        return
     with suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
@@ -21,7 +32,7 @@ def say(text) -> None:
 def progress(total, done=0, unit="steps"):
     """Yields update(done, note): what is done so far out of `total`, and a short text."""
     console = Console(file=sys.stderr)
-    if console.is_terminal:
+    if console.is_terminal and not _silent:
         columns = (
             BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"), _Rate(unit),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),

@@ -12,12 +12,14 @@ from typing import Any
 import jax
 import numpy as np
 from etils import epath
+from jax.sharding import Mesh
 
 from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
 from train.errors import CheckpointError, RunError
 from train.files import write_atomic
+from train.sharding import batched, make_mesh, parameters
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -80,6 +82,7 @@ class Run:
     step: int
     shape: tuple
     load_data: Any  # () -> Dataset
+    mesh: Mesh  # where the parameters lie, and images are drawn
 
     @property
     def name(self) -> str:
@@ -130,17 +133,22 @@ class Run:
         den, table = self.denoiser, self.table(sampler, nfe, grid)
         for lever in levers:
             den = lever(den)
-        return draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
+        cond, sharding = self.labels(label, len(seeds)), batched(self.mesh)
+        return draw_many(den, table, seeds, self.shape, cond=cond, batch=batch, sharding=sharding)
 
 
-def restore(folder, experiment, load_data) -> Run:
-    """The run in `folder` with the newest averaged parameters.
+def restore(folder, experiment, load_data, mesh=(-1, 1, 1)) -> Run:
+    """The run in `folder` with the newest averaged parameters, on devices as of `sharding.make_mesh`.
 
     Raises RunError where there is no run, or no checkpoint that can be read.
     """
     folder = epath.Path(folder).resolve()
     known = read_description(folder)
-    model, shapes = experiment.abstract(known["shape"], known["classes"])
+    told = known["shape"], known["classes"]
+    model, shapes = experiment.abstract(*told)
+    mesh = make_mesh(mesh)
+    placed = parameters(shapes, experiment.axes(*told), mesh)
+    shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest()
         if step is None:
@@ -148,4 +156,4 @@ def restore(folder, experiment, load_data) -> Run:
         like = {str(decay): {"net": shapes} for decay in experiment.ema}
         ema = checkpoints.restore_ema(step, like)
     params = ema[str(experiment.ema[0])]["net"]
-    return Run(folder, model, params, step, known["shape"], load_data)
+    return Run(folder, model, params, step, known["shape"], load_data, mesh)

@@ -7,32 +7,38 @@ import jax.numpy as jnp
 import optax
 
 from train import ema
-from train.sharding import batched, replicated
+from train.sharding import batched, collected, replicated
 from train.state import State
 
 PATIENCE = 10  # bad steps in a row that end a run
 
 
-def make_step(model, objective, optimizer, mesh, seed):
-    """A jitted (state, batch) -> (state, metrics); the state is donated.
+def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
+    """A jitted (state, batch) -> (state, metrics); the state lies as `placed` (`sharding.states`) and is donated.
 
-    A step whose loss or gradient is not finite changes nothing but the counters; PATIENCE of them in a row stay counted
-    until somebody looks.
+    The batch is worked off in `accumulate` equal parts, with the result of one.  A step whose loss or gradient is not
+    finite changes nothing but the counters; PATIENCE of them in a row stay counted until somebody looks.
     """
+
+    in_use = jax.tree.map(collected, placed.params)
 
     @partial(
         jax.jit,
-        in_shardings=(replicated(mesh), batched(mesh)),
-        out_shardings=replicated(mesh),
+        in_shardings=(placed, batched(mesh)),
+        out_shardings=(placed, replicated(mesh)),
         donate_argnums=0,
     )
     def step(state: State, batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
+        examples = objective.draw(model, batch, key)
 
-        def loss_of(params):
-            return objective(model, params, state, batch, key)
+        def loss_of(params, examples):
+            return objective(model, params, state, examples)
 
-        (loss, metrics), grads = jax.value_and_grad(loss_of, has_aux=True)(state.params)
+        gradient = jax.value_and_grad(loss_of, has_aux=True)
+        params = jax.lax.with_sharding_constraint(state.params, in_use)
+        (loss, metrics), grads = _mean(partial(gradient, params), examples, accumulate, mesh)
+        grads = jax.lax.with_sharding_constraint(grads, placed.params)
         norm = optax.tree.norm(grads)
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -43,7 +49,25 @@ def make_step(model, objective, optimizer, mesh, seed):
             lambda new, old: jnp.where(good, new, old), (params, averages, opt_state), old
         )
         bad = jnp.where(good & (state.bad < PATIENCE), 0, state.bad + 1)
+        rate = optax.tree.get(opt_state, "hyperparams", {}).get("learning_rate")
         state = State(state.step + 1, bad, params, averages, state.frozen, opt_state)
-        return state, {"loss": loss, "grad_norm": norm, **metrics}
+        return state, {"loss": loss, "grad_norm": norm, **({} if rate is None else {"lr": rate}), **metrics}
 
     return step
+
+
+def _mean(function, examples, parts, mesh):
+    """The mean of the function over equal parts of the examples, one after the other."""
+    if parts == 1:
+        return function(examples)
+
+    def part(a):
+        # Every part has rows of every device: row i belongs to part i mod parts.
+        rows = a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1)
+        spec = jax.sharding.PartitionSpec(None, *batched(mesh).spec)
+        return jax.lax.with_sharding_constraint(rows, jax.sharding.NamedSharding(mesh, spec))
+
+    examples = jax.tree.map(part, examples)
+    zero = jax.tree.map(jnp.zeros_like, jax.eval_shape(function, jax.tree.map(lambda a: a[0], examples)))
+    total, _ = jax.lax.scan(lambda total, e: (jax.tree.map(jnp.add, total, function(e)), None), zero, examples)
+    return jax.tree.map(lambda a: a / parts, total)

@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from diffusion.networks.initializers import unit
-from diffusion.networks.layers import Linear
+from diffusion.networks.layers import EMBED, Linear
 
 FEATURES = 64
 # Radians per unit of time.  The slowest wave does not repeat within [-5, 5], the range of EDM's c_noise; the fastest
@@ -25,10 +25,11 @@ class Conditioning(nnx.Module):
 
     def __init__(self, classes, width, jumps, *, rngs):
         self.classes = classes
-        self.time = Linear(FEATURES, width, rngs=rngs)
-        self.jump = Linear(FEATURES, width, use_bias=False, rngs=rngs) if jumps else None
+        whole = (None, None)  # small, and divided they are what XLA moves worst
+        self.time = Linear(FEATURES, width, whole, rngs=rngs)
+        self.jump = Linear(FEATURES, width, whole, use_bias=False, rngs=rngs) if jumps else None
         self.label = nnx.Embed(classes + 1, width, embedding_init=unit, rngs=rngs) if classes else None
-        self.mix = Linear(width, width, rngs=rngs)
+        self.mix = Linear(width, width, (EMBED, None), rngs=rngs)
 
     def __call__(self, batch, t, d, label):
         """t and d numbers or (batch,), label (batch,) int -> (batch, width).

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import jax
 from flax import nnx
+from jax.sharding import PartitionSpec
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,20 @@ def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
     """
     graph, params = nnx.split(module, nnx.Param)
     return Apply(graph), nnx.to_pure_dict(params)
+
+
+def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
+    """The logical names of the axes of each parameter of what build() would make, a PartitionSpec as each leaf.
+
+    A module names them in the metadata of its variables, axes=("embed", "hidden"); parameters without are unnamed.
+    """
+    _, params = nnx.split(nnx.eval_shape(build), nnx.Param)
+    names = jax.tree.map(
+        lambda p: PartitionSpec(*p.get_metadata().get("axes", ())),
+        params,
+        is_leaf=lambda p: isinstance(p, nnx.Variable),
+    )
+    return nnx.to_pure_dict(names)
 
 
 def abstract(build: Callable[[], nnx.Module]) -> tuple[Apply, dict[str, Any]]:

@@ -1,7 +1,6 @@
 """The layers networks are built from; images are (B, H, W, C)."""
 
 import math
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -18,8 +17,27 @@ def _dot_of_rows(x, kernel, _, **options):
     return rows.reshape(*x.shape[:-1], -1)
 
 
-Linear = partial(nnx.Linear, kernel_init=fan_in, dot_general=_dot_of_rows)
-Conv = partial(nnx.Conv, kernel_size=(3, 3), kernel_init=fan_in)
+# Logical axes of parameters, which train.sharding maps to the axes of a mesh: EMBED is what goes from block to block,
+# HIDDEN what is inside a block (the heads, the wide layer), so that a block is one sum over devices.
+EMBED, HIDDEN = "embed", "hidden"
+
+
+def Linear(inputs, outputs, axes=(EMBED, HIDDEN), **options):
+    """Dense layer with a kernel (inputs, outputs) whose axes are named."""
+    options = {"kernel_init": fan_in, "dot_general": _dot_of_rows} | options
+    return nnx.Linear(inputs, outputs, **_named(axes), **options)
+
+
+def Conv(inputs, outputs, axes=(EMBED, HIDDEN), **options):
+    """3x3 convolution with a kernel (3, 3, inputs, outputs) whose axes are named."""
+    options = {"kernel_size": (3, 3), "kernel_init": fan_in} | options
+    return nnx.Conv(inputs, outputs, **_named((None, None, *axes)), **options)
+
+
+def _named(axes):
+    """A vector of the residual stream is too small to be worth dividing."""
+    bias = axes[-1] if axes[-1] == HIDDEN else None
+    return {"kernel_metadata": {"axes": axes}, "bias_metadata": {"axes": (bias,)}}
 
 
 def group_norm(x, groups, scale, shift, eps=1e-5):
@@ -51,27 +69,63 @@ class GroupNorm(nnx.Module):
 
     def __init__(self, channels):
         self.groups = groups_of(channels)
-        self.scale = nnx.Param(jnp.ones(channels))
-        self.shift = nnx.Param(jnp.zeros(channels))
+        self.scale = nnx.Param(jnp.ones(channels), axes=(None,))
+        self.shift = nnx.Param(jnp.zeros(channels), axes=(None,))
 
     def __call__(self, x):
         return group_norm(x, self.groups, self.scale[...], self.shift[...])
+
+
+class Modulation(nnx.Module):
+    """`count` vectors (B, channels) from an embedding (B, embedding), such as a scale and a shift."""
+
+    def __init__(self, embedding, channels, count, *, kernel_init=fan_in, rngs):
+        self.count = count
+        self.dense = Linear(embedding, count * channels, kernel_init=kernel_init, rngs=rngs)
+
+    def __call__(self, embedding):
+        # Channels are the outer axis, so that a device which has a part of them has all of their vectors.
+        out = self.dense(embedding).reshape(embedding.shape[0], -1, self.count)
+        return [out[..., i] for i in range(self.count)]
+
+
+def dropout(x, rate, key):
+    """Zeros a share `rate` of x (B, ...) and scales up the rest; one key an image, key (B,), or None: x as it is."""
+    if key is None or not rate:
+        return x
+    kept = jax.vmap(lambda key: jax.random.bernoulli(key, 1 - rate, x.shape[1:]))(key)
+    return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
+
+
+class SelfAttention(nnx.Module):
+    """Multi-head self-attention over tokens (B, N, channels) (arXiv:1706.03762 3.2)."""
+
+    def __init__(self, channels, heads, *, out_init=fan_in, dtype, rngs):
+        self.heads = heads
+        self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        self.out = Linear(channels, channels, (HIDDEN, EMBED), kernel_init=out_init, dtype=dtype, rngs=rngs)
+
+    def __call__(self, x, turn=None):
+        """x (B, N, channels), the same shape back; turn: a function of queries and keys (B, N, heads, size)."""
+        # Heads are the outer axis of the hidden one, so that a device which has a part of it has whole heads.
+        qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
+        q, k, v = qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :]
+        if turn:
+            q, k = turn(q), turn(k)
+        return self.out(jax.nn.dot_product_attention(q, k, v).reshape(x.shape))
 
 
 class Attention(nnx.Module):
     """Self-attention over the pixels, added to its input; zero at the start; heads of 32 channels if they divide."""
 
     def __init__(self, channels, dtype, *, rngs):
-        self.heads = math.gcd(channels, max(1, channels // 32))
+        heads = math.gcd(channels, max(1, channels // 32))
         self.norm = GroupNorm(channels)
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
-        self.out = Linear(channels, channels, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
+        self.mix = SelfAttention(channels, heads, out_init=ZEROS, dtype=dtype, rngs=rngs)
 
     def __call__(self, x):
-        batch, channels = x.shape[0], x.shape[-1]
-        qkv = self.qkv(self.norm(x)).reshape(batch, -1, 3, self.heads, channels // self.heads)
-        mixed = jax.nn.dot_product_attention(qkv[:, :, 0], qkv[:, :, 1], qkv[:, :, 2])
-        return x + self.out(mixed.reshape(x.shape))
+        tokens = self.norm(x).reshape(x.shape[0], -1, x.shape[-1])
+        return x + self.mix(tokens).reshape(x.shape)
 
 
 class Block(nnx.Module):
@@ -84,17 +138,17 @@ class Block(nnx.Module):
     def __init__(self, channels, out, embedding, attend, *, dropout, dtype, rngs):
         self.norm = GroupNorm(channels)
         self.conv = Conv(channels, out, dtype=dtype, rngs=rngs)
-        self.modulation = Linear(embedding, 2 * out, rngs=rngs)
-        self.dropout = nnx.Dropout(dropout)
-        self.last = Conv(out, out, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
-        self.shortcut = None if channels == out else Linear(channels, out, dtype=dtype, rngs=rngs)
+        self.modulation = Modulation(embedding, out, 2, rngs=rngs)
+        self.dropout = dropout
+        self.last = Conv(out, out, (HIDDEN, EMBED), kernel_init=ZEROS, dtype=dtype, rngs=rngs)
+        self.shortcut = None if channels == out else Linear(channels, out, (EMBED, None), dtype=dtype, rngs=rngs)
         self.attention = Attention(out, dtype, rngs=rngs) if attend else None
 
     def __call__(self, x, embedding, key=None):
-        """x (B, H, W, channels), embedding (B, embedding) -> (B, H, W, out); key None: no dropout."""
+        """x (B, H, W, channels), embedding (B, embedding), key (B,) -> (B, H, W, out); key None: no dropout."""
         h = self.conv(nnx.silu(self.norm(x)))
-        scale, shift = jnp.split(self.modulation(embedding), 2, axis=-1)
+        scale, shift = self.modulation(embedding)
         h = nnx.silu(group_norm(h, groups_of(h.shape[-1]), 1 + scale, shift))
-        h = self.last(self.dropout(h, deterministic=key is None, rngs=key))
+        h = self.last(dropout(h, self.dropout, key))
         x = h + (x if self.shortcut is None else self.shortcut(x))
         return x if self.attention is None else self.attention(x)

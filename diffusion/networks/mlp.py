@@ -4,7 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from diffusion.networks.embeddings import Conditioning
-from diffusion.networks.layers import ZEROS, Linear
+from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 
 
 class Block(nnx.Module):
@@ -12,11 +12,11 @@ class Block(nnx.Module):
 
     def __init__(self, width, dtype, *, rngs):
         self.first = Linear(width, width, dtype=dtype, rngs=rngs)
-        self.modulation = Linear(width, 2 * width, rngs=rngs)
-        self.last = Linear(width, width, kernel_init=ZEROS, dtype=dtype, rngs=rngs)
+        self.modulation = Modulation(width, width, 2, rngs=rngs)
+        self.last = Linear(width, width, (HIDDEN, EMBED), kernel_init=ZEROS, dtype=dtype, rngs=rngs)
 
     def __call__(self, x, embedding):
-        scale, shift = jnp.split(self.modulation(embedding).astype(x.dtype), 2, axis=-1)
+        scale, shift = (v.astype(x.dtype) for v in self.modulation(embedding))
         return x + self.last(nnx.silu(self.first(x) * (1 + scale) + shift))
 
 
@@ -34,9 +34,9 @@ class MLP(nnx.Module):
         (features,) = shape
         dtype = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)
-        self.stem = Linear(features, width, dtype=dtype, rngs=rngs)
+        self.stem = Linear(features, width, (None, EMBED), dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(width, dtype, rngs=rngs) for _ in range(depth)])
-        self.head = Linear(width, features, kernel_init=ZEROS, rngs=rngs)
+        self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
     def __call__(self, x, t, d, cond, key=None):
         """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32; of cond, label (B,) is read.

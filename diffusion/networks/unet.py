@@ -1,14 +1,14 @@
 """U-Net for images, after Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
 
 from functools import partial
-from itertools import pairwise, repeat
+from itertools import count, pairwise, repeat
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from diffusion.networks.embeddings import Conditioning
-from diffusion.networks.layers import ZEROS, Block, Conv, GroupNorm, Linear
+from diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 
 
 def _check_divisible(height, width, levels):
@@ -64,7 +64,7 @@ class UNet(nnx.Module):
                 f"blocks = {blocks}, mult = {mult}, dropout = {dropout}"
             )
         height, width, channels = shape
-        self.levels, self.blocks = len(mult), 2 + len(mult) * (2 * blocks + 1)
+        self.levels = len(mult)
         _check_divisible(height, width, self.levels)
         layer = {"dtype": jnp.dtype(dtype), "rngs": rngs}
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
@@ -77,21 +77,21 @@ class UNet(nnx.Module):
         attend = [min(height, width) >> level in attention for level in range(self.levels)]
         stages = list(zip([base, *outs[:-1]], outs, attend, strict=True))
         self.conditioning = Conditioning(classes, 4 * base, jumps, rngs=rngs)
-        self.stem = Conv(channels, base, **layer)
+        self.stem = Conv(channels, base, (None, EMBED), **layer)
         self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, a) for into, out, a in stages])
-        self.shrink = nnx.List([Linear(4 * c, c, **layer) for c in outs[:-1]])
+        self.shrink = nnx.List([Linear(4 * c, c, (EMBED, None), **layer) for c in outs[:-1]])
         self.middle = nnx.List([block(outs[-1], outs[-1], attend=a) for a in (attend[-1], False)])
         self.up = nnx.List([stage([2 * out] * blocks + [out + into], out, a) for into, out, a in stages])
-        self.grow = nnx.List([Conv(c, above, **layer) for above, c in pairwise(outs)])
+        self.grow = nnx.List([Conv(c, above, (EMBED, None), **layer) for above, c in pairwise(outs)])
         self.norm = GroupNorm(outs[0])
-        self.head = Conv(outs[0], channels, kernel_init=ZEROS, rngs=rngs)
+        self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
     def __call__(self, x, t, d, cond, key=None):
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32.
 
         Of cond, label (B,) and skip (B, levels) are read: column 0 of skip multiplies the skips of the innermost level,
-        the last column those of full resolution.  key None: no dropout.  ValueError for labels or jumps the network was
-        not built for, and for another number of columns.
+        the last column those of full resolution.  key (B,), one an image; None: no dropout.  ValueError for labels or
+        jumps the network was not built for, and for another number of columns.
         """
         batch, height, width, _ = x.shape
         _check_divisible(height, width, self.levels)
@@ -100,7 +100,7 @@ class UNet(nnx.Module):
                 f"cond.skip has shape {jnp.shape(cond.skip)}: it needs one column for each of {self.levels} levels"
             )
         embedding = self.conditioning(batch, t, d, cond.label)
-        keys = repeat(None) if key is None else iter(jax.random.split(key, self.blocks))
+        keys = repeat(None) if key is None else (jax.vmap(jax.random.fold_in, (0, None))(key, i) for i in count())
         h = self.stem(x)
         skips = [h]
         for level, stage in enumerate(self.down):

@@ -8,7 +8,7 @@ from flax import nnx
 
 from diffusion.denoiser import Cond
 from diffusion.networks import MLP, UNet, abstract, split
-from diffusion.networks.layers import group_norm
+from diffusion.networks.layers import dropout, group_norm
 
 SMALL = {"base": 8, "blocks": 1}
 CALL = jax.jit(lambda apply, params, x, t, d, cond, key=None: apply(params, x, t, d, cond, key), static_argnums=0)
@@ -110,11 +110,28 @@ def test_dropout_only_with_a_key(x):
     apply, params = split(unet(dropout=0.5))
     params = perturbed(params)
     none, first, again, other = (
-        CALL(apply, params, x, T, None, Cond(), key and jax.random.key(key)) for key in (None, 1, 1, 2)
+        CALL(apply, params, x, T, None, Cond(), key and jax.random.split(jax.random.key(key), 3))
+        for key in (None, 1, 1, 2)
     )
     np.testing.assert_array_equal(first, again)
     assert np.abs(first - other).max() > 1e-3
     assert np.abs(first - none).max() > 1e-3
+
+
+def test_what_is_dropped_depends_on_the_key_of_the_image_alone(x):
+    apply, params = split(unet(dropout=0.5))
+    params, keys = perturbed(params), jax.random.split(jax.random.key(1), 3)
+    whole = CALL(apply, params, x, T, None, Cond(), keys)
+    alone = CALL(apply, params, x[1:2], T[1:2], None, Cond(), keys[1:2])
+    np.testing.assert_allclose(alone, whole[1:2], atol=1e-5, rtol=1e-5)
+
+
+def test_dropout_keeps_the_mean_and_drops_the_share():
+    ones = np.ones((4, 50, 50), np.float32)
+    dropped = dropout(ones, 0.3, jax.random.split(jax.random.key(0), 4))
+    assert set(np.unique(dropped)) == {0, np.float32(1 / 0.7)}
+    np.testing.assert_allclose((dropped == 0).mean(), 0.3, atol=4 * (0.21 / ones.size) ** 0.5)
+    assert dropout(ones, 0.3, None) is ones
 
 
 def test_mlp_starts_at_zero():

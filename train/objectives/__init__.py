@@ -1,4 +1,10 @@
-"""What a network is trained to do: (model, params, state, batch, key) -> (loss, metrics)."""
+"""What a network is trained to do, in two steps.
+
+draw(model, batch, key) -> examples         all that is random, a leading batch axis in every field
+(model, params, state, examples) -> (loss, metrics)     means over the examples
+
+so that a large batch worked off in parts has the numbers of the whole.
+"""
 
 from train.objectives.denoising import Denoising
 
