@@ -1,6 +1,8 @@
 """--distributed: several processes, on one machine or many, that run the same command and work as one."""
 
+import ctypes
 import os
+import signal
 import socket
 import sys
 
@@ -28,18 +30,27 @@ def start(distributed, coordinator, processes, process):
     from train import progress
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from scripts.signals
+    _answer_abort()
     try:
         jax.distributed.initialize(
-            coordinator,
-            processes,
-            process,
-            initialization_timeout=ARRIVAL,
-            heartbeat_timeout_seconds=HEARTBEAT,
+            coordinator, processes, process, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
         )
     except (RuntimeError, ValueError) as error:
         raise UserError(f"--distributed: {str(error).splitlines()[0]}") from error
     if jax.process_index():
         progress.silence()
+
+
+def _answer_abort():
+    """JAX aborts a process whose coordinator is gone, by SIGABRT from a thread of its own: say what it means."""
+
+    def answer(number):
+        print(f"fewstep: {_lost('the coordinator')}", file=sys.stderr, flush=True)
+        os._exit(2)
+
+    global _answer  # as long as the process lives, or its memory would be used again
+    _answer = ctypes.CFUNCTYPE(None, ctypes.c_int)(answer)
+    ctypes.CDLL(None).signal(signal.SIGABRT, _answer)
 
 
 def several() -> bool:
@@ -55,12 +66,15 @@ def broken(error) -> bool:
 
 def explained(error) -> str:
     """What to tell the user of it."""
-    import jax
+    reason = str(error).splitlines()[0].replace("Error dispatching computation: ", "")
+    return _lost(f"another one ({reason[:200]})")
 
+
+def _lost(whom):
+    state = sys.modules["jax"]._src.distributed.global_state  # jax.process_index() may wait for the one that is lost
     return (
-        f"process {jax.process_index()} of {jax.process_count()} on {socket.gethostname()} lost another one "
-        f"({str(error).splitlines()[0][:200]}), whose last line may say why: start all of them again with the same "
-        f"command, and training goes on from its last checkpoint"
+        f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} lost {whom}, whose last line may "
+        f"say why: start all of them again with the same command, and training goes on from its last checkpoint"
     )
 
 
