@@ -3,12 +3,12 @@
 import numpy as np
 from refused import message
 
-from train.data import Batches, Split
+from train.data import Arrays, Batches, Split
 
 
 def numbered(n):
     """Split whose image i and label i both say i."""
-    return Split(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32))
+    return Split(Arrays(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32)))
 
 
 def test_an_epoch_shows_every_image_once_less_the_remainder():
@@ -40,8 +40,8 @@ def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
     assert batch.label.dtype == np.int32
     np.testing.assert_allclose(batch.image[:, 0] * 20, batch.label, atol=1e-5)
     batch.image[:] = 7
-    assert split.images.max() < 1
-    assert Batches(Split(split.images), 4).batch(2).label is None
+    assert split[:].image.max() < 1
+    assert Batches(Split(Arrays(split[:].image)), 4).batch(2).label is None
 
 
 def test_batches_that_cannot_be():

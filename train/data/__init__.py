@@ -1,10 +1,11 @@
-"""Data sets in memory, split once, and batches that depend on (seed, k) alone."""
+"""Data sets in memory or on a disk, split once, and batches that depend on (seed, k) alone."""
 
-from train.data.batches import Batch, Batches
-from train.data.dataset import Dataset, Split
+from train.data.batches import Batches
+from train.data.dataset import Dataset
 from train.data.plane import points
 from train.data.sources import digits, npz
+from train.data.split import Arrays, Batch, Split
 
 SOURCES = {"digits": digits, "npz": npz, "points": points}
 
-__all__ = ["SOURCES", "Batch", "Batches", "Dataset", "Split", "digits", "npz", "points"]
+__all__ = ["SOURCES", "Arrays", "Batch", "Batches", "Dataset", "Split", "digits", "npz", "points"]
