@@ -18,6 +18,7 @@ from train.pictures import to_uint8
 from train.sharding import batched
 
 SHOWN = 10  # seeds shown side by side
+HELD_OUT = 10_000  # held-out images compared with, at most: what is larger may not fit into memory
 
 
 class _Entry(NamedTuple):
@@ -34,7 +35,8 @@ def compare(
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out; where a sampler diverges its distances are NaN.  `levers`: pairs (text, lever), innermost first.
+    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images so many are used, spread
+    evenly over them.  `levers`: pairs (text, lever), innermost first.
     `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
@@ -52,9 +54,9 @@ def compare(
         for _, lever in levers:
             den = lever(den)
         entries = _entries(samplers, budgets, grids, den.process)
-        train, held_out = data[r].train, data[r].held_out.images
-        cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
-        floors[name] = _distances(train.images[:count], held_out)
+        train, held_out = data[r].train[:count], _held_out(data[r].held_out)
+        cond = Cond(None if train.label is None else np.resize(train.label, count).astype(np.int32))
+        floors[name] = _distances(train.image, held_out)
         history = max(entry.table.history for entry in entries)
 
         def drawn(table, den=den, run=run, cond=cond, history=history):
@@ -91,6 +93,11 @@ def _entries(samplers, budgets, grids, process):
     if not entries:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
     return entries
+
+
+def _held_out(split):
+    """All images of the split, or HELD_OUT of them spread evenly over it."""
+    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT)).astype(int)].image
 
 
 def _distances(images, held_out):

@@ -30,6 +30,10 @@ Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
 
 
+data = typer.Typer(no_args_is_help=True, help="Prepare data.")
+app.add_typer(data, name="data")
+
+
 @app.command()
 def train(
     config: Annotated[
@@ -113,6 +117,21 @@ def config(
     from scripts.train import resolved
 
     print(resolved(config, set, trust)[1], end="")
+
+
+@data.command()
+def pack(
+    folder: Annotated[str, typer.Argument(help="A folder of images; two or more sub-folders are classes.")],
+    out: Annotated[str, typer.Argument(help="The folder to write, which must not exist yet.")],
+    size: Annotated[int, typer.Option(help="Side of the square images, in pixels.")] = 32,
+    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a folder with bad files, skip none.")] = False,
+    shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
+):
+    """Turn a folder of images into ArrayRecord shards, which are read far faster."""
+    from scripts.data import pack
+
+    pack(folder, out, size, channels, strict, shard_size)
 
 
 @app.command()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from samplers import SAMPLERS
 
@@ -24,15 +25,19 @@ def test_the_oracle_example(capsys):
 def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkeypatch):
     """Word for word, but for a tiny network, few steps and few images."""
     monkeypatch.chdir(tmp_path)
-    np.savez("mine.npz", images=np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8))
+    (tmp_path / "photos").mkdir()
+    for i in range(32):
+        pixels = np.random.default_rng(i).integers(0, 256, (20, 16, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
     small = {"train": [word for override in tiny for word in ("--set", override)], "compare": ["--count", "20"]}
-    assert [command[0] for command in COMMANDS] == ["train", "sample", "compare", "train"]
+    assert [command[0] for command in COMMANDS] == ["train", "sample", "compare", "train", "data", "train"]
     for command in COMMANDS:
         status, _, err = fewstep(*command, *small.get(command[0], []))
         assert status == 0, err
     assert (tmp_path / "threes.png").stat().st_size > 1000
     assert (tmp_path / "runs/digits/compare/report.html").exists()
-    assert (tmp_path / "runs/mine/checkpoints").is_dir()
+    for name in ("photos", "packed"):
+        assert (tmp_path / "runs" / name / "checkpoints").is_dir()
     names = {}
     exec(BLOCKS[1], names)
     assert names["images"].shape == (64, 8, 8, 1)

@@ -3,12 +3,12 @@
 import numpy as np
 from refused import message
 
-from train.data import Batches, Split
+from train.data import Arrays, Batches, Split
 
 
 def numbered(n):
     """Split whose image i and label i both say i."""
-    return Split(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32))
+    return Split(Arrays(np.arange(n, dtype=np.float32)[:, None] / n, np.arange(n, dtype=np.int32)))
 
 
 def test_an_epoch_shows_every_image_once_less_the_remainder():
@@ -40,10 +40,43 @@ def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
     assert batch.label.dtype == np.int32
     np.testing.assert_allclose(batch.image[:, 0] * 20, batch.label, atol=1e-5)
     batch.image[:] = 7
-    assert split.images.max() < 1
-    assert Batches(Split(split.images), 4).batch(2).label is None
+    assert split[:].image.max() < 1
+    assert Batches(Split(Arrays(split[:].image)), 4).batch(2).label is None
 
 
 def test_batches_that_cannot_be():
     assert "batch size 21 exceeds the 20 images" in message(lambda: Batches(numbered(20), 21))
     assert "batch size 0" in message(lambda: Batches(numbered(20), 0))
+
+
+class Watched(Arrays):
+    """Notes what is read."""
+
+    asked = ()
+
+    def read(self, indices):
+        self.__class__.asked += tuple(indices)
+        return super().read(indices)
+
+
+def test_the_rows_of_one_process_are_all_that_is_read():
+    watched = Watched(np.zeros((20, 3), np.float32))
+    parts = [Batches(Split(watched), 8).batch(1, rows).image for rows in (slice(0, 4), slice(4, 8))]
+    assert [len(part) for part in parts] == [4, 4]
+    assert len(Watched.asked) == len(set(Watched.asked)) == 8
+
+
+def test_flips_mirror_about_half_of_the_images_left_to_right():
+    images = np.random.default_rng(0).uniform(-1, 1, (64, 3, 5, 2)).astype(np.float32)
+    split = Split(Arrays(images, np.arange(64, dtype=np.int32)))
+    plain, flipped = Batches(split, 32, seed=2), Batches(split, 32, seed=2, flip=True)
+    mirrored = []
+    for k in range(40):
+        image, label = flipped.batch(k)
+        np.testing.assert_array_equal(label, plain.batch(k).label)
+        straight = (image == images[label]).all((1, 2, 3))
+        assert (straight | (image == images[label][:, :, ::-1]).all((1, 2, 3))).all()
+        mirrored.append(~straight)
+    assert 0.45 < np.mean(mirrored) < 0.55  # of 1280: 0.5 +- 0.014
+    assert len({bytes(row) for row in mirrored}) == 40
+    assert "(1,) have no left and right" in message(lambda: Batches(numbered(20), 4, flip=True))

@@ -12,14 +12,14 @@ def test_points_counts_and_classes(kind, classes):
     data = points(kind, count=3000, held_out=400)
     assert (data.name, len(data.train), len(data.held_out), data.shape) == (kind, 2600, 400, (2,))
     assert data.classes == classes
-    assert not np.array_equal(data.train.images, points(kind, count=3000, held_out=400, seed=1).train.images)
+    assert not np.array_equal(data.train[:].image, points(kind, count=3000, held_out=400, seed=1).train[:].image)
     if classes:
-        assert np.bincount(data.train.labels).min() > 0.8 * 2600 / classes
+        assert np.bincount(data.train[:].label).min() > 0.8 * 2600 / classes
 
 
 def test_moons_without_noise_lie_on_their_half_circles():
-    data = points("moons", noise=0).train
-    xy, upper = data.images * 1.5 + (0.5, 0.25), data.labels == 0
+    image, label = points("moons", noise=0).train[:]
+    xy, upper = image * 1.5 + (0.5, 0.25), label == 0
     np.testing.assert_allclose(np.hypot(*xy[upper].T), 1, atol=1e-6)
     np.testing.assert_allclose(np.hypot(*(xy[~upper] - (1, 0.5)).T), 1, atol=1e-6)
     assert xy[upper, 1].min() > -1e-6
@@ -27,15 +27,15 @@ def test_moons_without_noise_lie_on_their_half_circles():
 
 
 def test_mixture_components_have_the_stated_mean_and_standard_deviation():
-    data, scale = points("mixture", noise=0.1).train, 1 / 1.4
+    (image, label), scale = points("mixture", noise=0.1).train[:], 1 / 1.4
     for component, angle in enumerate(np.arange(8) * np.pi / 4):
-        xy = data.images[data.labels == component]
+        xy = image[label == component]
         np.testing.assert_allclose(xy.mean(0), scale * np.array([np.cos(angle), np.sin(angle)]), atol=0.01)
         np.testing.assert_allclose(xy.std(0), 0.1 * scale, rtol=0.1)
 
 
 def test_checkerboard_fills_every_other_square_evenly():
-    squares = np.floor((points("checkerboard").train.images + 1) * 2).astype(int)
+    squares = np.floor((points("checkerboard").train[:].image + 1) * 2).astype(int)
     counts = np.zeros((4, 4), int)
     np.add.at(counts, tuple(squares.T.clip(0, 3)), 1)
     dark = np.add.outer(np.arange(4), np.arange(4)) % 2 == 0
@@ -46,7 +46,7 @@ def test_checkerboard_fills_every_other_square_evenly():
 @pytest.mark.parametrize("noise", [0.0, 0.05, 2.0])
 @pytest.mark.parametrize("kind", ["moons", "mixture", "checkerboard"])
 def test_points_stay_in_the_box_whatever_the_noise(kind, noise):
-    assert np.abs(points(kind, noise=noise).train.images).max() <= 1
+    assert np.abs(points(kind, noise=noise).train[:].image).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
 
 
 def as_images(array, where):
-    """Images of any accepted kind -> float32 (N, *shape) in [-1, 1].
+    """Images of any accepted kind -> (N, *shape), uint8 as it is or float32 in [-1, 1].
 
-    uint8 becomes x / 127.5 - 1; floats must lie in [-1, 1] already.  (N, H, W) gains a channel axis, (N, H, W, C)
-    and (N, d) stay.  `where` opens the message of the ValueError raised for anything else.
+    Floats must lie in [-1, 1] already.  (N, H, W) gains a channel axis, (N, H, W, C) and (N, d) stay.  `where` opens
+    the message of the ValueError raised for anything else.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise ValueError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
@@ -17,13 +17,10 @@ def as_images(array, where):
         raise ValueError(f"{where} has shape {array.shape}: save (N, H, W), (N, H, W, C), or (N, d) for vectors")
     if array.size == 0:
         raise ValueError(f"{where} is empty, shape {array.shape}: save at least one image")
-    if array.dtype == np.uint8:
-        images = array / np.float32(127.5)
-        images -= 1
-    else:
+    if array.dtype != np.uint8:
         _check_floats(array, where)
-        images = np.clip(array.astype(np.float32), -1, 1)
-    return images[..., None] if images.ndim == 3 else images
+        array = np.clip(array.astype(np.float32), -1, 1)
+    return array[..., None] if array.ndim == 3 else array
 
 
 def as_labels(array, where, count, classes=None):

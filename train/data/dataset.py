@@ -5,16 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-
-@dataclass(frozen=True, eq=False)
-class Split:
-    """images (N, *shape) float32 in [-1, 1]; labels (N,) int32, or None when unlabelled.  len() is N."""
-
-    images: np.ndarray
-    labels: np.ndarray | None = None
-
-    def __len__(self):
-        return len(self.images)
+from train.data.split import Source, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,21 +20,22 @@ class Dataset:
     @property
     def shape(self):
         """Shape of one image: (H, W, C), or (d,) for vectors."""
-        return self.train.images.shape[1:]
+        return self.train.shape
 
 
-def partition(name, images, labels, classes, held_out, seed):
+def partition(name, source: Source, classes, held_out, seed):
     """Dataset whose held-out part is drawn without replacement by a permutation of `seed`.
 
     held_out is a fraction in (0, 1) or a count of images; ValueError where either part would be empty.
     """
-    count = _held_out_count(name, held_out, len(images))
-    order = np.random.default_rng(seed).permutation(len(images))
+    count = _held_out_count(name, held_out, len(source))
+    order = np.random.default_rng(seed).permutation(len(source))
+    return Dataset(name, Split(source, order[count:]), Split(source, order[:count]), classes)
 
-    def pick(index):
-        return Split(images[index], None if labels is None else labels[index])
 
-    return Dataset(name, pick(order[count:]), pick(order[:count]), classes)
+def class_count(*labels):
+    """Number of classes of label arrays: the largest label + 1, or 0 where the first is None."""
+    return 0 if labels[0] is None else int(max(array.max() for array in labels)) + 1
 
 
 def _held_out_count(name, held_out, n):

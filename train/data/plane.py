@@ -7,6 +7,7 @@ import numbers
 import numpy as np
 
 from train.data.dataset import partition
+from train.data.split import Arrays
 
 
 def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05, seed=0):
@@ -29,7 +30,7 @@ def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05
     rng = np.random.default_rng(seed).spawn(1)[0]  # the split itself uses the seed's own stream
     xy, labels, classes = KINDS[kind](rng, count, noise)
     labels = None if labels is None else labels.astype(np.int32)
-    return partition(kind, xy.astype(np.float32), labels, classes, held_out, seed)
+    return partition(kind, Arrays(xy.astype(np.float32), labels), classes, held_out, seed)
 
 
 def _blurred(rng, xy, noise, extent):

@@ -1,4 +1,4 @@
-"""Images on disk: the digits in this folder, and any .npz file."""
+"""Images in memory: the digits in this folder, and any .npz file."""
 
 import numbers
 from pathlib import Path
@@ -7,7 +7,8 @@ import numpy as np
 
 from train.data.archive import open_npz, read_array
 from train.data.checks import as_images, as_labels
-from train.data.dataset import Dataset, Split, partition
+from train.data.dataset import Dataset, class_count, partition
+from train.data.split import Arrays, Split
 
 LAYOUTS = (  # names of images, labels, held-out images, held-out labels
     ("images", "labels", "held_out_images", "held_out_labels"),
@@ -21,10 +22,10 @@ def digits(held_out: int | float = 500, seed=0):
     with np.load(Path(__file__).with_name("digits.npz")) as archive:
         images = archive["images"][..., None] / np.float32(8) - 1
         labels = archive["labels"].astype(np.int32)
-    return partition("digits", images, labels, 10, held_out, seed)
+    return partition("digits", Arrays(images, labels), 10, held_out, seed)
 
 
-def npz(path, held_out=0.1, seed=0, classes: int | None = None):
+def npz(path, held_out: int | float = 0.1, seed=0, classes: int | None = None):
     """The images of a .npz file, in memory.
 
     Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (becomes x / 127.5 - 1), or floats in
@@ -44,28 +45,23 @@ def npz(path, held_out=0.1, seed=0, classes: int | None = None):
         if names is None:
             found = ", ".join(archive.files[:8]) or "no arrays"
             raise ValueError(f"{path} has no array images (it has {found}): save them under that name")
-        train = _read_split(archive, path, *names[:2], classes)
-        test = _read_split(archive, path, *names[2:], classes) if names[2] in archive else None
+        train = _read_arrays(archive, path, *names[:2], classes)
+        test = _read_arrays(archive, path, *names[2:], classes) if names[2] in archive else None
     if classes is not None and train.labels is None:
         raise ValueError(f"{path} has no array {names[1]}, yet classes = {classes}: save labels or leave classes out")
     if test is None:
-        return partition(path.stem, train.images, train.labels, _classes(classes, train), held_out, seed)
+        return partition(path.stem, train, classes or class_count(train.labels), held_out, seed)
     if (train.labels is None) != (test.labels is None):
         raise ValueError(f"{path} has only one of {names[1]} and {names[3]}: save both or neither")
-    if train.images.shape[1:] != test.images.shape[1:]:
-        shapes = f"{train.images.shape[1:]} in {names[0]}, {test.images.shape[1:]} in {names[2]}"
+    if train.shape != test.shape:
+        shapes = f"{train.shape} in {names[0]}, {test.shape} in {names[2]}"
         raise ValueError(f"{path} has images of two shapes, {shapes}: save one shape")
-    return Dataset(path.stem, train, test, _classes(classes, train, test))
+    classes = classes or class_count(train.labels, test.labels)
+    return Dataset(path.stem, Split(train), Split(test), classes)
 
 
-def _read_split(archive, path, images, labels, classes):
+def _read_arrays(archive, path, images, labels, classes):
     array = as_images(read_array(archive, images, path), f"{path}: {images}")
     if labels not in archive:
-        return Split(array)
-    return Split(array, as_labels(read_array(archive, labels, path), f"{path}: {labels}", len(array), classes))
-
-
-def _classes(classes, *splits):
-    if splits[0].labels is None:
-        return 0
-    return int(classes or max(split.labels.max() for split in splits) + 1)
+        return Arrays(array)
+    return Arrays(array, as_labels(read_array(archive, labels, path), f"{path}: {labels}", len(array), classes))

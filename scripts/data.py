@@ -1,0 +1,19 @@
+"""fewstep data."""
+
+import shlex
+
+from scripts.errors import UserError
+from train.data.packing import pack as write
+from train.progress import say
+
+
+def pack(folder, out, size, channels, strict, shard_size):
+    """Pack the folder, then say how to train on it."""
+    if "://" in out:
+        raise UserError(f"{out}: shards are written to a local folder; copy it to the bucket afterwards")
+    packed = write(folder, out, size, channels, strict, shard_size)
+    form = "x".join(map(str, packed.shape))
+    classes = f" of {packed.classes} classes" if packed.classes else ""
+    shards = f"{packed.shards} shard{'s' * (packed.shards > 1)}"
+    told = f"--set train.data=@array_record --set {shlex.quote(f'array_record.path={packed.out}')}"
+    say(f"{packed.out}: {packed.images} images {form}{classes} in {shards}. Next: fewstep train CONFIG {told}")

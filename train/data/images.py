@@ -1,0 +1,53 @@
+"""A folder of images, decoded as they are read."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from train.data.dataset import partition
+from train.data.decode import BadImage, decode
+from train.data.scan import scan
+
+
+def folder(path, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
+    """The images in a folder, size x size with 1 or 3 channels, from whatever files Pillow reads (`decode`).
+
+    Two or more sub-folders that hold images are classes, in the order of their names; images lie all in those, or all
+    in the folder itself.  Hidden files are ignored.  Every file is decoded once when the folder is opened: bad ones are
+    named on stderr and skipped, or refused where `strict`.  held_out is a fraction below 1 or a count.
+    FileNotFoundError or ValueError say what is wrong with the folder.
+    """
+    found = scan(path, size, channels, strict)
+    labels = np.array(found.labels, np.int32) if found.classes else None
+    source = _Files(found.root, found.files, labels, size, channels)
+    return partition(found.root.resolve().name, source, len(found.classes), held_out, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Files:
+    root: Path
+    names: list
+    labels: np.ndarray | None
+    size: int
+    channels: int
+    in_memory = False
+
+    @property
+    def shape(self):
+        return (self.size, self.size, self.channels)
+
+    def __len__(self):
+        return len(self.names)
+
+    def read(self, indices):
+        images = np.empty((len(indices), *self.shape), np.uint8)
+        for image, i in zip(images, indices, strict=True):
+            file = self.root / self.names[i]
+            try:
+                image[:] = decode(file, self.size, self.channels)
+            except BadImage as error:
+                raise ValueError(
+                    f"{file}: {error}, though it was an image when the folder was opened: put it back, or start again"
+                ) from None
+        return images, None if self.labels is None else self.labels[indices]

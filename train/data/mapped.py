@@ -1,0 +1,49 @@
+"""Images of a .npy file that is larger than memory: mapped, never read whole."""
+
+from pathlib import Path
+
+import numpy as np
+
+from train.data.checks import as_images, as_labels
+from train.data.dataset import class_count, partition
+from train.data.split import Arrays
+
+REMEDY = "write it with np.save(path, images)"
+
+
+def npy(path, labels: str | None = None, held_out: int | float = 0.1, seed=0):
+    """uint8 images (N, H, W) or (N, H, W, C) of a .npy file, read from the disk as they are needed.
+
+    labels: another .npy file, (N,) class indices from 0.  held_out is a fraction below 1 or a count.  FileNotFoundError
+    or ValueError name the file and the fix.
+    """
+    path = Path(path).expanduser()
+    images = _load(path, "r")
+    if images.dtype != np.uint8:
+        raise ValueError(f"{path} has dtype {images.dtype}: save uint8 in 0..255, or use @npz for floats in memory")
+    if images.ndim not in (3, 4):
+        raise ValueError(f"{path} has shape {images.shape}: save (N, H, W) or (N, H, W, C)")
+    images = as_images(images, path)
+    if labels is not None:
+        file = Path(labels).expanduser()
+        labels = as_labels(_load(file, None), file, len(images))
+    return partition(path.stem, Arrays(images, labels, in_memory=False), class_count(labels), held_out, seed)
+
+
+def _load(path, mode):
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder: give the .npy file itself")
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file (looked in {path.absolute().parent}): check the path")
+    with path.open("rb") as file:
+        head = file.read(6)
+    if head[:2] == b"PK":
+        raise ValueError(f"{path} is an .npz archive: use @npz, or save the one array with np.save")
+    if head != b"\x93NUMPY":
+        raise ValueError(f"{path} is not a .npy file: {REMEDY}")
+    try:
+        return np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        if "Object arrays" in str(error) or "Python objects" in str(error):
+            raise ValueError(f"{path} has dtype object: save one array of numbers, not a list") from None
+        raise ValueError(f"{path} is truncated or damaged: {REMEDY}") from None

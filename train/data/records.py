@@ -1,0 +1,136 @@
+"""Images in ArrayRecord shards: dataset.json says what they are, a record is the pixels and the label of one.
+
+Pixels are uint8 (H, W, C) in that order, the label int32 little-endian.  A shard's blocks carry hashes of their own, so
+damage is found when it is read.
+"""
+
+import json
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from train.data.dataset import partition
+from train.files import write_atomic
+
+ABOUT, VERSION = "dataset.json", 1
+WRITING = "group_size:1,uncompressed"  # compression of one small image saves nothing
+READING = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}  # single records, in any order
+AGAIN = "write it again with `fewstep data pack`"
+
+
+def array_record(path, held_out: int | float = 0.1, seed=0):
+    """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards as they are needed.
+
+    held_out is a fraction below 1 or a count.  FileNotFoundError or ValueError name what is missing or damaged.
+    """
+    folder = Path(path).expanduser()
+    about = _about(folder)
+    counts, classes = about["shards"], about["classes"]
+    files = [folder / name for name in counts]
+    readers = [_opened(folder / name, count) for name, count in counts.items()]
+    source = _Shards(files, readers, np.cumsum([0, *counts.values()]), tuple(about["shape"]), bool(classes))
+    return partition(folder.resolve().name, source, len(classes), held_out, seed)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shards:
+    files: list
+    readers: list
+    starts: np.ndarray  # number of the first image of each shard, and the count of all
+    shape: tuple
+    labelled: bool
+    in_memory = False
+
+    def __len__(self):
+        return int(self.starts[-1])
+
+    def read(self, indices):
+        size = int(np.prod(self.shape))
+        rows = np.empty((len(indices), size + 4), np.uint8)
+        shards = np.searchsorted(self.starts, indices, side="right") - 1
+        for shard in np.unique(shards):
+            mine = shards == shard
+            wanted = (indices[mine] - self.starts[shard]).tolist()
+            try:
+                records = b"".join(self.readers[shard].read(wanted))
+                rows[mine] = np.frombuffer(records, np.uint8).reshape(len(wanted), -1)
+            except (RuntimeError, ValueError):
+                raise ValueError(f"{self.files[shard]} is damaged: {AGAIN}") from None
+        images = rows[:, :size].reshape(-1, *self.shape)
+        return images, rows[:, size:].copy().view("<i4")[:, 0].astype(np.int32) if self.labelled else None
+
+
+def _about(folder):
+    """dataset.json, checked."""
+    if not folder.exists():
+        raise FileNotFoundError(f"{folder}: no such folder (looked in {folder.absolute().parent}): check the path")
+    if not (folder / ABOUT).is_file():
+        raise ValueError(f"{folder} has no {ABOUT}: give a folder that `fewstep data pack` wrote")
+    try:
+        about = json.loads((folder / ABOUT).read_text())
+        version, shape, counts = about["version"], about["shape"], about["shards"].values()
+        whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in (*shape, *counts)) and counts
+        whole = whole and isinstance(about["classes"], list)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        version, whole = VERSION, False
+    if version != VERSION:
+        raise ValueError(f"{folder / ABOUT} is of version {version}, which this fewstep does not know: {AGAIN}")
+    if not whole:
+        raise ValueError(f"{folder / ABOUT} is damaged: {AGAIN}")
+    return about
+
+
+def _opened(file, count):
+    """A reader; one serves many threads."""
+    from array_record.python.array_record_module import ArrayRecordReader
+
+    if not file.is_file():
+        raise ValueError(f"{file} is missing: copy it again, or {AGAIN}")
+    reader = ArrayRecordReader(str(file), **READING)
+    if (found := reader.num_records()) != count:  # 0 for whatever is no ArrayRecord
+        raise ValueError(f"{file} is truncated or damaged ({found} of {count} images): copy it again, or {AGAIN}")
+    return reader
+
+
+class Writer:
+    """Writes images, in order, into shards of `shard_size` in a folder; `finish` makes them a data set.  OSError where
+    that fails.
+    """
+
+    def __init__(self, folder, shard_size):
+        self.folder, self.shard_size = folder, shard_size
+        self.counts, self.shape, self._shard = {}, None, None
+
+    def write(self, pixels, label):
+        """pixels uint8 (H, W, C), of one shape for all."""
+        name = f"images-{sum(self.counts.values()) // self.shard_size:05d}.array_record"
+        with self._told():
+            if name not in self.counts:
+                self._next(name)
+            self._shard.write(pixels.tobytes() + int(label).to_bytes(4, "little"))
+        self.counts[name] += 1
+        self.shape = pixels.shape
+
+    def finish(self, classes):
+        """classes: names, empty where the labels mean nothing."""
+        with self._told():
+            self._shard.close()
+        about = {"version": VERSION, "shape": self.shape, "classes": classes, "shards": self.counts}
+        write_atomic(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+
+    def _next(self, name):
+        from array_record.python.array_record_module import ArrayRecordWriter
+
+        if self._shard:
+            self._shard.close()
+        self._shard = ArrayRecordWriter(str(self.folder / name), WRITING)
+        self.counts[name] = 0
+
+    @contextmanager
+    def _told(self):
+        try:
+            yield
+        except RuntimeError as error:
+            raise OSError(f"cannot write to {self.folder}: {str(error).split(';')[0]}") from None
