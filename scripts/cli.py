@@ -17,6 +17,7 @@ app = typer.Typer(
 Set = Annotated[list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")]
 Trust = Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")]
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
+Step = Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")]
 
 
 @app.command()
@@ -25,13 +26,14 @@ def train(
         str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
     ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
+    step: Step = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
 ):
     """Train a model; the same command resumes it."""
     from scripts.train import main
 
-    main(config, run, set, trust)
+    main(config, run, set, trust, step)
 
 
 @app.command()
@@ -43,6 +45,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
     lever: Lever = [],  # noqa: B006
+    step: Step = None,
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     set: Set = [],  # noqa: B006
@@ -51,7 +54,7 @@ def sample(
     """Draw images from a run: a picture, and an .npz beside it."""
     from scripts.sample import main
 
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust)
+    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust, step)
 
 
 @app.command()
@@ -62,6 +65,7 @@ def compare(
     count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
     lever: Lever = [],  # noqa: B006
+    step: Step = None,
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
@@ -69,7 +73,7 @@ def compare(
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from scripts.compare import main
 
-    main(runs, nfe, sampler, count, seed, lever, out, set, trust)
+    main(runs, nfe, sampler, count, seed, lever, out, set, trust, step)
 
 
 @app.command()

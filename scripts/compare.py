@@ -17,7 +17,7 @@ from scripts.errors import UserError, lookup
 from train.progress import progress
 
 
-def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
+def main(folders, nfe, names, count, seed, levers, out, overrides, trust, step=None):
     """Compare, print the table, write the rest."""
     settings = config.settings(overrides)
     budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
@@ -26,7 +26,7 @@ def main(folders, nfe, names, count, seed, levers, out, overrides, trust):
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers) for text in levers]
     _needs_report()
-    runs = [config.open_run(parse.path(folder, "the run"), trust) for folder in folders]
+    runs = [config.open_run(parse.path(folder, "the run"), trust, step) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
     grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}

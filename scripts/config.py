@@ -114,10 +114,10 @@ def settings(overrides=()) -> Settings:
     return Settings(samplers, grids, levers, given)
 
 
-def open_run(folder, trust=False) -> Run:
+def open_run(folder, trust=False, step=None) -> Run:
     """The run in this folder, ready to draw from: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
-    `trust` allows the config it was trained with to import code.
+    `trust` allows the config it was trained with to import code; `step` is that of a checkpoint, None the newest.
     """
     path = epath.Path(folder) / "config.gin"
     if not path.is_file():
@@ -130,7 +130,7 @@ def open_run(folder, trust=False) -> Run:
     load(path, trust=trust)
     with translated(path):
         told = experiment()
-    return restore(folder, told, load_data)
+    return restore(folder, told, load_data, step)
 
 
 def difference(told, asked) -> str:

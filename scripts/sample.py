@@ -12,7 +12,7 @@ from train.files import write_atomic
 from train.pictures import picture, png
 
 
-def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust):
+def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust, step=None):
     """Draw `count` images and write OUT.png and OUT.npz."""
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
@@ -25,7 +25,7 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides,
     wanted = None if label is None else parse.whole_numbers(label, "--label")
     if grid is not None:
         lookup("grid", grid, settings.grids)
-    run = config.open_run(parse.path(folder, "the run"), trust)
+    run = config.open_run(parse.path(folder, "the run"), trust, step)
     grid = grid or chosen.grid_for(run.model.process)
     settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
     parse.writable(out.parent, "--out")

@@ -11,15 +11,18 @@ from train.progress import say
 from train.run import describe, write_description
 
 
-def main(config_path, folder, overrides, trust):
+def main(config_path, folder, overrides, trust, step=None):
     """Check everything that can be checked before anything is written, then train."""
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
-        folder = _made(parse.path(folder, "--run"))
+        folder = parse.path(folder, "--run")
+        if step is not None and not (folder / "config.gin").is_file():
+            raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
+        folder = _made(folder)
         _refuse_strangers(folder)
         with alone(folder):
             _begin(folder, training, told)
-            reached, steps = train(training, folder, stop), training.experiment.steps
+            reached, steps = train(training, folder, stop, step), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:

@@ -1,4 +1,4 @@
-"""A finished or unfinished run: its newest averaged network, ready to draw."""
+"""A finished or unfinished run: its averaged network, ready to draw."""
 
 import json
 import platform
@@ -133,8 +133,8 @@ class Run:
         return draw_many(den, table, seeds, self.shape, cond=self.labels(label, len(seeds)), batch=batch)
 
 
-def restore(folder, experiment, load_data) -> Run:
-    """The run in `folder` with the newest averaged parameters.
+def restore(folder, experiment, load_data, step: int | None = None) -> Run:
+    """The run in `folder` with the averaged parameters of a step (None: the newest one).
 
     Raises RunError where there is no run, or no checkpoint that can be read.
     """
@@ -142,7 +142,7 @@ def restore(folder, experiment, load_data) -> Run:
     known = read_description(folder)
     model, shapes = experiment.abstract(known["shape"], known["classes"])
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
-        step = checkpoints.latest()
+        step = checkpoints.latest() if step is None else step
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
         like = {str(decay): {"net": shapes} for decay in experiment.ema}
