@@ -173,7 +173,7 @@ def _reason(error):
     """What the system said, else the first line of an error."""
     if found := re.search(r": ([^:]+) \[os_error_code='\d+'\]", str(error)):
         return found[1]
-    lines = str(error).strip().splitlines()
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
