@@ -1,4 +1,7 @@
-"""One of several processes that save and restore one sharded state together: python -m tests.train.worker INDEX COUNT PORT FOLDER."""
+"""One of several processes that save and restore one sharded state together.
+
+python -m tests.train.worker INDEX COUNT PORT FOLDER
+"""
 
 import sys
 
