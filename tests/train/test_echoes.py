@@ -17,10 +17,8 @@ def heard(monkeypatch, caplog):
     told = []
     monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: told.append(str(unraisable.exc_value)))
     monkeypatch.setattr(caplog.handler, "emit", lambda record: told.append(record.getMessage()))
-    yield told
-    logger = logging.getLogger("asyncio")
-    for echo in list(logger.filters):
-        logger.removeFilter(echo)
+    monkeypatch.setattr(logging.getLogger("asyncio"), "filters", [])
+    return told
 
 
 def unraisable(text):
