@@ -28,6 +28,7 @@ Coordinator = Annotated[
 Processes = Annotated[int | None, typer.Option(help="How many processes there are.", **_several)]
 Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", **_several)]
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
+Step = Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")]
 
 
 data = typer.Typer(no_args_is_help=True, help="Prepare data.")
@@ -40,6 +41,7 @@ def train(
         str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
     ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
+    step: Step = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
     distributed: Distributed = False,
@@ -52,7 +54,7 @@ def train(
     from scripts.train import main
 
     start(distributed, coordinator, processes, process)
-    main(config, run, set, trust)
+    main(config, run, set, trust, step)
 
 
 @app.command()
@@ -64,6 +66,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
     lever: Lever = [],  # noqa: B006
+    step: Step = None,
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     set: Set = [],  # noqa: B006
@@ -79,7 +82,7 @@ def sample(
     from scripts.sample import main
 
     start(distributed, coordinator, processes, process)
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, mesh, set, trust)
+    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust, step, mesh)
 
 
 @app.command()
@@ -90,6 +93,7 @@ def compare(
     count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
     lever: Lever = [],  # noqa: B006
+    step: Step = None,
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
@@ -104,7 +108,7 @@ def compare(
     from scripts.distributed import start
 
     start(distributed, coordinator, processes, process)
-    main(runs, nfe, sampler, count, seed, lever, out, mesh, set, trust)
+    main(runs, nfe, sampler, count, seed, lever, out, set, trust, step, mesh)
 
 
 @app.command()

@@ -18,7 +18,7 @@ from train.processes import first
 from train.progress import progress
 
 
-def main(folders, nfe, names, count, seed, levers, out, mesh, overrides, trust):
+def main(folders, nfe, names, count, seed, levers, out, overrides, trust, step=None, mesh="-1,1,1"):
     """Compare, print the table, write the rest."""
     settings = config.settings(overrides)
     budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
@@ -28,7 +28,7 @@ def main(folders, nfe, names, count, seed, levers, out, mesh, overrides, trust):
     wrap = [parse.lever(text, settings.levers) for text in levers]
     mesh = parse.mesh(mesh)
     _needs_report()
-    runs = [config.open_run(parse.path(folder, "the run"), trust, mesh) for folder in folders]
+    runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
     grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}

@@ -114,10 +114,11 @@ def settings(overrides=()) -> Settings:
     return Settings(samplers, grids, levers, given)
 
 
-def open_run(folder, trust=False, mesh=(-1, 1, 1)) -> Run:
+def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:
     """The run in this folder, ready to draw from: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
-    `trust` allows the config it was trained with to import code.  `mesh`: the devices, as of `sharding.make_mesh`.
+    `trust` allows the config it was trained with to import code; `step` is that of a checkpoint, None the newest;
+    `mesh` says on which devices, as for `sharding.make_mesh`.
     """
     path = epath.Path(folder) / "config.gin"
     if not path.is_file():
@@ -130,7 +131,7 @@ def open_run(folder, trust=False, mesh=(-1, 1, 1)) -> Run:
     load(path, trust=trust)
     with translated(path):
         told = experiment()
-    return restore(folder, told, load_data, mesh)
+    return restore(folder, told, load_data, step, mesh)
 
 
 def difference(told, asked) -> str:

@@ -13,7 +13,7 @@ from train.pictures import picture, png
 from train.processes import first
 
 
-def main(folder, sampler, nfe, count, seed, label, levers, grid, out, mesh, overrides, trust):
+def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust, step=None, mesh="-1,1,1"):
     """Draw `count` images and write OUT.png and OUT.npz."""
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
@@ -26,7 +26,7 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, mesh, over
     wanted = None if label is None else parse.whole_numbers(label, "--label")
     if grid is not None:
         lookup("grid", grid, settings.grids)
-    run = config.open_run(parse.path(folder, "the run"), trust, parse.mesh(mesh))
+    run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     grid = grid or chosen.grid_for(run.model.process)
     settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
     parse.writable(out.parent, "--out")

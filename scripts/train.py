@@ -12,14 +12,17 @@ from train.progress import say
 from train.run import describe, write_description
 
 
-def main(config_path, folder, overrides, trust):
+def main(config_path, folder, overrides, trust, step=None):
     """Check everything that can be checked before anything is written, then train."""
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
         if not same(told):
             raise UserError("the processes were given different configs: give all of them the same command")
-        with _opened(parse.path(folder, "--run"), training, told) as folder:
-            reached, steps = train(training, folder, stop), training.experiment.steps
+        folder = parse.path(folder, "--run")
+        if step is not None and not (folder / "config.gin").is_file():
+            raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
+        with _opened(folder, training, told):
+            reached, steps = train(training, folder, stop, step), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
@@ -36,7 +39,7 @@ def _opened(folder, training, told):
         if first():
             _begin(folder, training, told)
         meet("the run's folder is ready")
-        yield folder
+        yield
 
 
 def resolved(config_path, overrides, trust):

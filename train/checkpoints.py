@@ -1,6 +1,7 @@
 """Checkpoints by Orbax: one item a field, so that the averaged weights open without knowing the optimiser."""
 
 import logging
+import re
 import shutil
 from contextlib import contextmanager
 
@@ -8,9 +9,12 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from jax.experimental import multihost_utils
 
 from train import digests
+from train.echoes import Echoes
 from train.errors import CheckpointError
+from train.progress import say
 from train.state import State
 
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
@@ -19,7 +23,10 @@ TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are
 class Checkpoints:
     """The checkpoints of one run, as a context manager: leaving it finishes the save in flight.
 
-    With create=False nothing is made where there is no folder, and no step is found.
+    With create=False it is only read: nothing is made where there is no folder, and what an interrupted save left
+    behind stays, as it may be of a save that goes on in another process.
+
+    With several processes all of them open it, save and restore together, in one folder that all of them see.
     """
 
     def __init__(self, folder, keep=3, create=True):
@@ -27,10 +34,12 @@ class Checkpoints:
         if self.folder.is_file():
             raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go into a folder of that name")
         self._saving = None
+        self._echoes = Echoes()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=create,
+            cleanup_tmp_directories=create,
             async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
         )
         handlers = {name: ocp.StandardCheckpointHandler() for name in TREES}
@@ -40,9 +49,15 @@ class Checkpoints:
     def __enter__(self):
         return self
 
-    def __exit__(self, *error):
-        with self._written():
-            self._manager.close()
+    def __exit__(self, kind, error, trace):
+        try:
+            with self._written():
+                self._manager.close()
+        except CheckpointError:
+            if not isinstance(error, CheckpointError):  # else it is told already
+                raise
+        finally:
+            self._echoes.close()
 
     def latest(self) -> int | None:
         """The newest step, or None."""
@@ -67,25 +82,43 @@ class Checkpoints:
         try:
             yield
         except Exception as error:
+            self._echoes.drop()
             raise CheckpointError(
-                f"a checkpoint could not be written to {self.folder} ({_first(error)}): step {self._saving}. Those "
-                f"before it are whole, and the same command goes on from the last"
+                f"checkpoint {self.folder / str(self._saving)} could not be written ({_reason(error)}). Those before "
+                f"it are whole: put that right, and the same command goes on from the last"
             ) from error
 
     def _refuse_full(self, state):
-        """A full disk is noticed before Orbax's threads run into it."""
+        """A full disk is noticed before Orbax's threads run into it; all processes do as the first one finds."""
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = needed if "://" in str(self.folder) else shutil.disk_usage(self.folder).free
-        if free < needed:
+        full = free < needed
+        if jax.process_count() > 1:
+            full = bool(multihost_utils.broadcast_one_to_all(np.bool_(full)))
+        if full:
             raise CheckpointError(
                 f"no room for a checkpoint in {self.folder}: {needed / 2**20:.1f} MB are needed and "
                 f"{free / 2**20:.1f} are free. Those before it are whole: make room, and the same command goes on"
             )
 
     def _seal(self):
-        """Called in Orbax's thread when the files of a step are all written, before its folder gets its final name."""
+        """Write the digests of the step that is being saved; an error here keeps it from becoming final.
+
+        Orbax calls this in a thread of process 0, after all processes have written their files and these are merged,
+        and before the step becomes final: by the new name of its folder, or (gs://) by a file commit_success.txt in it.
+        """
         unfinished = self.folder / f"{self._saving}.orbax-checkpoint-tmp"
         digests.write(unfinished if unfinished.exists() else self.folder / str(self._saving))
+
+    def set_aside(self, step: int):
+        """Rename the steps after this one to STEP.aside, which no one here lists, reads or removes, and say so."""
+        later = [other for other in self._manager.all_steps() if other > step]
+        if later and jax.process_index() == 0:
+            names = [_renamed(self.folder / str(other)).name for other in later]
+            say(f"going on from step {step}: the later checkpoints in {self.folder} are now {', '.join(names)}")
+        if later and jax.process_count() > 1:
+            multihost_utils.sync_global_devices("later checkpoints are set aside")
+        self._manager.reload()
 
     def restore(self, step: int, like: State) -> State:
         """The whole state, placed as `like` is (arrays, or shapes with shardings)."""
@@ -99,13 +132,12 @@ class Checkpoints:
         return self._restore(step, {"ema": like})["ema"]
 
     def _restore(self, step, trees, **items):
-        """Orbax's threads outlive a failed restore and complain on their own, so faults are looked for before it."""
+        """Faults are looked for before Orbax is asked: it would restore some of them, and name others badly."""
         where, steps = self.folder / str(step), self._manager.all_steps()
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no step {step} (it has: {', '.join(map(str, steps)) or 'none'})")
-        remedy = "nothing was changed. Move that folder away to go on from the step before it"
         if fault := digests.fault(where):
-            raise CheckpointError(f"checkpoint {where} is damaged ({fault}); {remedy}")
+            raise CheckpointError(f"checkpoint {where} is damaged ({fault}): {self._remedy(step)}")
         try:
             saved = self._manager.item_metadata(step)
             other = next((found for name, tree in trees.items() if (found := _difference(saved[name], tree))), None)
@@ -113,13 +145,35 @@ class Checkpoints:
                 wanted = {name: ocp.args.StandardRestore(jax.tree.map(_target, tree)) for name, tree in trees.items()}
                 return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
         except Exception as error:
-            raise CheckpointError(f"checkpoint {where} cannot be read ({_first(error)}); {remedy}") from error
+            self._echoes.drop()
+            raise CheckpointError(
+                f"checkpoint {where} cannot be read ({_reason(error)}): {self._remedy(step)}"
+            ) from error
         raise CheckpointError(f"checkpoint {where} is of another model: {other}")
 
+    def _remedy(self, damaged):
+        """What to do about a damaged step: the newest of the others that is whole."""
+        others = sorted(set(self._manager.all_steps()) - {damaged}, reverse=True)
+        whole = next((step for step in others if digests.fault(self.folder / str(step)) is None), None)
+        if whole is None:
+            return "nothing was changed, and no other step is whole. Train anew in another folder"
+        return (
+            f"nothing was changed. The newest whole one is step {whole}, give --step {whole} (step={whole}) to use it"
+        )
 
-def _first(error):
-    """The first line of an error."""
-    lines = str(error).strip().splitlines()
+
+def _renamed(path):
+    """Rename a folder to its name with .aside, or .aside2 and so on where there is one; the new path."""
+    numbers = ("", *range(2, 1000))
+    free = next(new for n in numbers if not (new := path.with_name(f"{path.name}.aside{n}")).exists())
+    return path.rename(free)
+
+
+def _reason(error):
+    """What the system said, else the first line of an error."""
+    if found := re.search(r": ([^:]+) \[os_error_code='\d+'\]", str(error)):
+        return found[1]
+    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 

@@ -29,13 +29,21 @@ def fault(folder) -> str | None:
         told = dict(json.loads((folder / NAME).read_text()))
     except (ValueError, TypeError):
         return f"{NAME} has changed"
+    except OSError as error:
+        return f"{NAME} cannot be read: {error.strerror}"
     found = _files(folder)
     if missing := sorted(told.keys() - found):
         return f"{missing[0]} is missing"
     if unknown := sorted(found - told.keys()):
         return f"{unknown[0]} is not in {NAME}"
-    changed = (name for name, digest in told.items() if _digest(folder / name) != digest)
-    return next((f"{name} has changed" for name in changed), None)
+    return next((fault for name, digest in told.items() if (fault := _fault(folder, name, digest))), None)
+
+
+def _fault(folder, name, digest):
+    try:
+        return None if _digest(folder / name) == digest else f"{name} has changed"
+    except OSError as error:
+        return f"{name} cannot be read: {error.strerror}"
 
 
 def _files(folder):

@@ -13,7 +13,8 @@ from train.errors import Busy
 def write_atomic(path, data: bytes | str) -> None:
     """Write `data` to `path` (a str or epath.Path, local or in a bucket) so that no reader ever sees a part of it.
 
-    Folders are made as needed.  The data go to a file of this process beside it, which then replaces it.
+    Folders are made as needed.  The data go to a file of this process beside it, which then replaces it.  An OSError
+    names the file.
     """
     path = epath.Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -24,8 +25,10 @@ def write_atomic(path, data: bytes | str) -> None:
         else:
             partial.write_text(data)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk says only that it is full
+            error.filename = str(path)
         raise
 
 

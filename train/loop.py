@@ -70,9 +70,10 @@ def _refuse_unequal_parts(experiment, mesh):
         )
 
 
-def train(training: Training, folder, stop: Event | None = None) -> int:
+def train(training: Training, folder, stop: Event | None = None, step: int | None = None) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
+    With `step` it goes on from that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).
     Once `stop` is set, it saves and returns early.  No other process may train there meanwhile (`files.alone`).  Raises
     CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row;
     what is on disk stays.
@@ -80,7 +81,7 @@ def train(training: Training, folder, stop: Event | None = None) -> int:
     folder, experiment, model = epath.Path(folder), training.experiment, training.model
     stop, rows = stop or Event(), sharding.own_rows(training.mesh, experiment.batch_size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = _begin(training, checkpoints)
+        state = _begin(training, checkpoints, step)
         now, stopped = int(state.step), False
         with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
             while now < experiment.steps and not stopped:
@@ -109,13 +110,16 @@ def train(training: Training, folder, stop: Event | None = None) -> int:
     return now
 
 
-def _begin(training, checkpoints):
-    """The newest state saved, or a fresh one; placed on the mesh from the start either way."""
-    if (step := checkpoints.latest()) is None:
+def _begin(training, checkpoints, step):
+    """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
+    step = checkpoints.latest() if step is None else step
+    if step is None:
         return training.fresh()
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
-    return jax.device_put(checkpoints.restore(step, like), training.placed)
+    state = checkpoints.restore(step, like)
+    checkpoints.set_aside(step)
+    return jax.device_put(state, training.placed)
 
 
 def _check(state, now):

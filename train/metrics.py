@@ -1,6 +1,7 @@
 """metrics.jsonl: one JSON object a logged step."""
 
 import json
+from contextlib import contextmanager
 
 from etils import epath
 
@@ -21,12 +22,24 @@ class Metrics:
         return self
 
     def __exit__(self, *error):
-        self._file.close()
+        with self._written():
+            self._file.close()
 
     def log(self, **values):
-        """One line, on disk at once; null for what is not finite."""
-        self._file.write(dumps(values) + "\n")
-        self._file.flush()
+        """One line, on disk at once; null for what is not finite.  RunError where it cannot be written."""
+        with self._written():
+            self._file.write(dumps(values) + "\n")
+            self._file.flush()
+
+    @contextmanager
+    def _written(self):
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self.path} could not be written ({error.strerror}): put that right, and the same command goes on "
+                f"from the last checkpoint"
+            ) from error
 
 
 def read(path) -> list[dict]:

@@ -1,4 +1,4 @@
-"""A finished or unfinished run: its newest averaged network, ready to draw."""
+"""A finished or unfinished run: its averaged network, ready to draw."""
 
 import json
 import platform
@@ -137,8 +137,8 @@ class Run:
         return draw_many(den, table, seeds, self.shape, cond=cond, batch=batch, sharding=sharding)
 
 
-def restore(folder, experiment, load_data, mesh=(-1, 1, 1)) -> Run:
-    """The run in `folder` with the newest averaged parameters, on devices as of `sharding.make_mesh`.
+def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:
+    """The run in `folder` with the averaged parameters of a step (None: the newest), on devices as of `make_mesh`.
 
     Raises RunError where there is no run, or no checkpoint that can be read.
     """
@@ -150,7 +150,7 @@ def restore(folder, experiment, load_data, mesh=(-1, 1, 1)) -> Run:
     placed = parameters(shapes, experiment.axes(*told), mesh)
     shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
-        step = checkpoints.latest()
+        step = checkpoints.latest() if step is None else step
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
         like = {str(decay): {"net": shapes} for decay in experiment.ema}

@@ -1,54 +1,13 @@
 """A run survives what happens to runs: kill -9, SIGTERM, Ctrl-C, damaged checkpoints."""
 
-import json
 import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 
-import numpy as np
-import optax
 import pytest
-
-from train.state import initial
-
-STEPS = 400
-OPTIONS = [
-    "MLP.width=16", "MLP.depth=1", "points.count=600", "points.held_out=100", "train.batch_size=32",
-    f"train.steps={STEPS}", "train.log_every=1", "train.save_every=20",
-]  # fmt: skip
-
-
-def command(folder, *extra):
-    words = [word for option in (*OPTIONS, *extra) for word in ("--set", option)]
-    return [sys.executable, "-m", "scripts.cli", "train", "configs/points/moons.gin", "--run", str(folder), *words]
-
-
-def losses(folder):
-    """{step: loss}; every step at most once."""
-    path = folder / "metrics.jsonl"
-    lines = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-    assert len({line["step"] for line in lines}) == len(lines)
-    return {line["step"]: (line["loss"], line["grad_norm"]) for line in lines}
-
-
-def logged(folder):
-    path = folder / "metrics.jsonl"
-    return path.read_text().count("\n") if path.exists() else 0
-
-
-def interrupted(folder, number, after):
-    """Start training, send the signal once `after` more steps are logged; (exit status, stderr)."""
-    before = logged(folder)
-    process = subprocess.Popen(command(folder), stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 120
-    while logged(folder) < before + after and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.002)
-    process.send_signal(number)
-    _, err = process.communicate(timeout=60)
-    return process.returncode, err
+from small_run import STEPS, command, finish, interrupted, logged, losses
 
 
 @pytest.fixture(scope="module")
@@ -57,10 +16,6 @@ def uninterrupted(tmp_path_factory):
     subprocess.run(command(folder), check=True, capture_output=True)
     assert list(losses(folder)) == list(range(1, STEPS + 1))
     return folder
-
-
-def finish(folder):
-    return subprocess.run(command(folder), capture_output=True, text=True, check=False)
 
 
 def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(uninterrupted, tmp_path):
@@ -185,18 +140,3 @@ def test_one_process_trains_in_a_folder(uninterrupted, tmp_path):
     assert "Traceback" not in second.stderr
     assert first.wait(timeout=120) == 0
     assert losses(folder) == losses(uninterrupted)
-
-
-def test_a_full_disk_is_one_line(uninterrupted, tmp_path, monkeypatch):
-    """Before Orbax's threads run into it; the checkpoints from before stay."""
-    from train import checkpoints
-    from train.errors import CheckpointError
-
-    folder = copied(uninterrupted, tmp_path) / "checkpoints"
-    usage = shutil.disk_usage(folder)
-    monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
-    state = initial({"net": {"kernel": np.zeros(4, np.float32)}}, (0.9,), optax.sgd(0.1))
-    with checkpoints.Checkpoints(folder) as manager, pytest.raises(CheckpointError, match="no room for a checkpoint"):
-        manager.save(STEPS + 1, state)
-    assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
