@@ -9,7 +9,7 @@ import numpy as np
 from diffusion import Cond
 from evaluation.comparison import Cell, Comparison
 from evaluation.distances import DISTANCES, Interval, bootstrap
-from evaluation.features import pixels
+from evaluation.features import kind, pixels
 from samplers import GRIDS, Tableau, draw_many, table_at
 from samplers.cost import passes
 from samplers.steps import NoTable
@@ -52,7 +52,7 @@ def compare(
             den = lever(den)
         entries = _entries(samplers, budgets, grids, den.process)
         train, held_out = data[r].train, data[r].held_out.images
-        cond = Cond(None if train.labels is None else np.resize(train.labels, count).astype(np.int32))
+        cond = conditions(data[r], count)
         floors[name] = _distances(train.images[:count], held_out)
         history = max(entry.table.history for entry in entries)
 
@@ -76,6 +76,12 @@ def compare(
     )  # fmt: skip
 
 
+def conditions(data, count) -> Cond:
+    """The labels of `count` images to draw: those of the first training images, over again where there are fewer."""
+    labels = data.train.labels
+    return Cond(None if labels is None else np.resize(labels, count).astype(np.int32))
+
+
 def _entries(samplers, budgets, grids, process):
     """Every (sampler, budget) that has a table."""
     entries, refusal = [], None
@@ -93,10 +99,10 @@ def _entries(samplers, budgets, grids, process):
 
 def _distances(images, held_out):
     """Every distance with its interval, named after the features; NaN where the images are not finite."""
-    kind, finite = ("pixels" if images.ndim == 4 else "points"), np.isfinite(images).all()
+    finite = np.isfinite(images).all()
     nothing = Interval(np.nan, np.nan, np.nan)
     return {
-        f"{name}-{kind}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
+        f"{name}-{kind(images)}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
         for name, distance in DISTANCES.items()
     }
 

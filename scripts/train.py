@@ -2,10 +2,12 @@
 
 from etils import epath
 
+from evaluation.watch import watch
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.signals import stopping
 from train.files import alone, write_atomic
+from train.logs.wandb import require
 from train.loop import prepare, train
 from train.progress import say
 from train.run import describe, write_description
@@ -15,11 +17,13 @@ def main(config_path, folder, overrides, trust):
     """Check everything that can be checked before anything is written, then train."""
     with stopping() as stop:
         training, told = resolved(config_path, overrides, trust)
+        if training.experiment.wandb:
+            require()
         folder = _made(parse.path(folder, "--run"))
         _refuse_strangers(folder)
         with alone(folder):
             _begin(folder, training, told)
-            reached, steps = train(training, folder, stop), training.experiment.steps
+            reached, steps = train(training, folder, stop, watch(training.data)), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:

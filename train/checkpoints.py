@@ -7,10 +7,10 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
 
 from train import digests
 from train.errors import CheckpointError
+from train.files import absolute, is_remote
 from train.state import State
 
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
@@ -23,7 +23,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder, keep=3, create=True):
-        self.folder = epath.Path(folder).resolve()
+        self.folder = absolute(folder)
         if self.folder.is_file():
             raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go into a folder of that name")
         self._saving = None
@@ -75,7 +75,7 @@ class Checkpoints:
     def _refuse_full(self, state):
         """A full disk is noticed before Orbax's threads run into it."""
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = needed if "://" in str(self.folder) else shutil.disk_usage(self.folder).free
+        free = needed if is_remote(self.folder) else shutil.disk_usage(self.folder).free
         if free < needed:
             raise CheckpointError(
                 f"no room for a checkpoint in {self.folder}: {needed / 2**20:.1f} MB are needed and "

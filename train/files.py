@@ -1,4 +1,4 @@
-"""Small files: written whole or not at all, JSON without NaN, and a folder that one process has to itself."""
+"""Small files, local or in a bucket: written whole or not at all, growing logs, JSON without NaN, a folder's lock."""
 
 import json
 import math
@@ -29,6 +29,57 @@ def write_atomic(path, data: bytes | str) -> None:
         raise
 
 
+class Growing:
+    """A file that grows at its end; it begins as `begin`, whatever was there.
+
+    Local files have every piece at once.  Object stores cannot append: there the file is written anew, whole, by
+    `flush` and `close`, so a log is as long as its run and written once a checkpoint, which is much larger.
+    """
+
+    def __init__(self, path, begin: bytes = b""):
+        self.path, self._remote, self._unsaved = epath.Path(path), bytearray(begin), False
+        write_atomic(self.path, begin)
+        self._local = None if is_remote(path) else self.path.open("ab")
+
+    def write(self, data: bytes):
+        """Add to the end."""
+        if self._local:
+            self._local.write(data)
+            self._local.flush()
+        else:
+            self._remote += data
+            self._unsaved = True
+
+    def flush(self):
+        """Everything so far is in the file."""
+        if self._unsaved:
+            write_atomic(self.path, bytes(self._remote))
+            self._unsaved = False
+
+    def close(self):
+        """The last flush."""
+        self.flush()
+        if self._local:
+            self._local.close()
+
+
+def is_remote(path) -> bool:
+    """Whether the path is in a bucket."""
+    return "://" in str(path)
+
+
+def absolute(path) -> epath.Path:
+    """The path with what `cd` changes filled in; buckets have no such thing, and epath's resolve breaks their names."""
+    return epath.Path(path) if is_remote(path) else epath.Path(path).resolve()
+
+
+def told(folder) -> dict[str, str]:
+    """What a run's config.gin sets, as it is written there: {"train.steps": "1500", ...}; {} where there is none."""
+    path = epath.Path(folder) / "config.gin"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return dict(line.split(" = ", 1) for line in lines if " = " in line)
+
+
 def dumps(value, **options) -> str:
     """JSON, with null for NaN and infinities, which it does not have."""
     return json.dumps(_finite(value), allow_nan=False, **options)
@@ -52,7 +103,7 @@ def alone(folder):
         import fcntl
     except ImportError:
         fcntl = None
-    if fcntl is None or "://" in str(folder):
+    if fcntl is None or is_remote(folder):
         yield
         return
     with open(os.path.join(folder, ".lock"), "w") as file:

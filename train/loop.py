@@ -13,8 +13,8 @@ from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset
 from train.errors import Diverged
 from train.experiment import Experiment
-from train.metrics import Metrics
-from train.pictures import write_preview
+from train.logs import Logs
+from train.pictures import preview
 from train.progress import progress
 from train.sharding import make_mesh, replicated
 from train.state import initial
@@ -52,35 +52,43 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     return Training(experiment, data, mesh, model, batches, fresh, step)
 
 
-def train(training: Training, folder, stop: Event | None = None) -> int:
+def train(training: Training, folder, stop: Event | None = None, score: Callable | None = None) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    Once `stop` is set, it saves and returns early.  No other process may train there meanwhile (`files.alone`).  Raises
-    CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row;
-    what is on disk stays.
+    Once `stop` is set, it saves and returns early.  What score(den) says, {name: number}, is logged at every preview.
+    No other process may train there meanwhile (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be
+    read or written, and Diverged after PATIENCE bad steps in a row; what is on disk stays.
     """
-    folder, experiment, model = epath.Path(folder), training.experiment, training.model
+    folder, experiment = epath.Path(folder), training.experiment
     stop = stop or Event()
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints)
         now = int(state.step)
-        with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
+        with (
+            Logs(folder, now, experiment.batch_size, experiment.wandb) as logs,
+            progress(experiment.steps, now) as show,
+        ):
             while now < experiment.steps and not stop.is_set():
                 state, metrics = training.step(state, training.batches.batch(now))
                 now += 1
+                values = {}
                 if now % AHEAD == 0:
                     metrics["loss"].block_until_ready()
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}
-                    log.log(step=now, **values)
                     show(now, f"loss {values['loss']:.4f}")
+                if now % experiment.preview_every == 0:
+                    metrics["loss"].block_until_ready()
+                    with logs.aside():
+                        values |= _preview(training, state, now, logs, score)
+                if values:
+                    logs.log(now, **values)
                     _check(state, now)
                 if now % experiment.save_every == 0:
                     _check(state, now)
-                    checkpoints.save(now, state)
-                if now % experiment.preview_every == 0:
-                    den = model.denoiser(_shortest(state.ema)["net"])
-                    write_preview(folder / "samples" / f"{now:08d}.png", den, training.data.shape)
+                    with logs.aside():
+                        logs.flush()
+                        checkpoints.save(now, state)
         _check(state, now)
         checkpoints.save(now, state)
     return now
@@ -94,6 +102,15 @@ def _begin(training, checkpoints):
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=everywhere), shapes)
     return jax.device_put(checkpoints.restore(step, like), everywhere)
+
+
+def _preview(training, state, now, logs, score):
+    """Write the picture; the scores."""
+    den = training.model.denoiser(_shortest(state.ema)["net"])
+    if (seen := preview(den, training.data.shape)) is not None:
+        logs.picture(now, seen)
+    kept = training.model.denoiser(state.ema[str(training.experiment.ema[0])]["net"])  # the one that a run opens with
+    return score(kept) if score else {}
 
 
 def _check(state, now):

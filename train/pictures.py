@@ -7,7 +7,6 @@ from PIL import Image
 
 from diffusion import Cond
 from samplers import SAMPLERS, draw, table_at
-from train.files import write_atomic
 
 IMAGES, POINTS, CALLS = 40, 1000, 16  # of a preview
 
@@ -52,11 +51,9 @@ def png(picture) -> bytes:
     return buffer.getvalue()
 
 
-def write_preview(path, den, shape):
-    """The same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls."""
+def preview(den, shape) -> np.ndarray | None:
+    """The same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls; as `picture`."""
     count = IMAGES if len(shape) == 3 else POINTS
     label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
     table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)
-    seen = picture(np.asarray(draw(den, table, range(count), shape, cond=Cond(label))), columns=10)
-    if seen is not None:
-        write_atomic(path, png(seen))
+    return picture(np.asarray(draw(den, table, range(count), shape, cond=Cond(label))), columns=10)

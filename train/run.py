@@ -17,7 +17,7 @@ from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
 from train.errors import CheckpointError, RunError
-from train.files import write_atomic
+from train.files import absolute, write_atomic
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -138,7 +138,7 @@ def restore(folder, experiment, load_data) -> Run:
 
     Raises RunError where there is no run, or no checkpoint that can be read.
     """
-    folder = epath.Path(folder).resolve()
+    folder = absolute(folder)
     known = read_description(folder)
     model, shapes = experiment.abstract(known["shape"], known["classes"])
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
