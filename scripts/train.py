@@ -19,7 +19,7 @@ def main(config_path, folder, overrides, trust):
         training, told = resolved(config_path, overrides, trust)
         if training.experiment.wandb:
             require()
-        folder = _made(parse.path(folder, "--run"))
+        folder = _made(folder)
         _refuse_strangers(folder)
         with alone(folder):
             _begin(folder, training, told)
@@ -42,19 +42,18 @@ def resolved(config_path, overrides, trust):
 
 def _made(folder) -> epath.Path:
     """The folder of the run, made if need be; a UserError where it cannot be, before anything is trained."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+    folder = parse.writable(folder, "--run")
+    probe = folder / ".writable"
+    with parse.writing(folder, "--run"):
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
     return folder
 
 
 def _refuse_strangers(folder):
     """A folder that is no run and not empty belongs to somebody else."""
-    others = {p.name for p in folder.iterdir() if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
+    found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
+    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
     if others and "config.gin" not in others:
         raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
 

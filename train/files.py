@@ -13,16 +13,17 @@ from train.errors import Busy
 def write_atomic(path, data: bytes | str) -> None:
     """Write `data` to `path` (a str or epath.Path, local or in a bucket) so that no reader ever sees a part of it.
 
-    Folders are made as needed.  The data go to a file of this process beside it, which then replaces it.
+    Folders are made as needed.  Local data go to a file of this process beside it, which then replaces it; an object of
+    a bucket is there once it is whole.
     """
-    path = epath.Path(path)
+    path, data = epath.Path(path), data if isinstance(data, bytes) else data.encode()
+    if is_remote(path):
+        path.write_bytes(data)
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
-        if isinstance(data, bytes):
-            partial.write_bytes(data)
-        else:
-            partial.write_text(data)
+        partial.write_bytes(data)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)
