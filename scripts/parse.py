@@ -37,7 +37,7 @@ def path(text, option) -> epath.Path:
 
 
 def writable(folder, option) -> epath.Path:
-    """A folder that results can be written to, which it makes (a bucket has none to make); UserError where that fails."""
+    """A folder that results can be written to, made if need be (buckets have none); UserError where that fails."""
     folder = path(folder, option)
     if not is_remote(folder):
         with writing(folder, option):

@@ -1,11 +1,10 @@
 """fewstep runs."""
 
 import json
+import math
 import re
 import sys
-from contextlib import suppress
 
-from etils import epath
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -15,7 +14,7 @@ from evaluation.report.table import number
 from scripts import parse
 from scripts.errors import UserError
 from train.errors import RunError
-from train.files import held, told
+from train.files import absolute, held, told
 from train.metrics import read
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
@@ -37,7 +36,9 @@ def main(folder):
         table.add_row(*(row[i] for i in columns))
     console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False)
     console.print(table)
-    console.print("FD: of the last preview while training.  best: of the samplers in the run's compare, @ network calls.")
+    console.print(
+        "FD: of the last preview while training.  best: of the samplers in the run's compare, @ network calls."
+    )
 
 
 def _found(folder):
@@ -60,3 +61,51 @@ def _row(run, folder):
         except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
             wrong.append(f"{part.__name__[1:]}: {error!r}"[:80])
     return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
+
+
+def _training(run):
+    steps, lines = int(told(run)["train.steps"]), read(run / "metrics.jsonl")
+    scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return {
+        "state": _state(run, steps),
+        "step": f"{lines[-1]['step'] if lines else 0} of {steps}",
+        "loss": _number(losses[-1]) if losses else "",
+        "FD": _number(scores[-1][1]) if scores else "",
+    }
+
+
+def _state(run, steps):
+    """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
+    folder, busy = run / "checkpoints", held(run)
+    if busy:
+        return "running"
+    saved = [int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)] if folder.exists() else []
+    if max(saved, default=0) >= steps:
+        return "finished"
+    return "unfinished" if busy is None else "stopped"
+
+
+def _comparison(run):
+    """The smallest FD to three digits, by the fewest network calls."""
+    path = run / "compare" / "table.json"
+    if not path.exists():
+        return {}
+    found = Comparison.from_json(path.read_text())
+    metric = next(name for name in found.metrics if name.startswith("FD-"))
+    ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(absolute(run)))]
+    scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.sampler) for cell in ours]
+    scores = [score for score in scores if math.isfinite(score[0])]
+    if not scores:
+        return {}
+    value, nfe, sampler = min(scores)
+    return {"best": f"{number(value)} {sampler} @{nfe}"}
+
+
+def _parameters(run):
+    path = run / "run.json"
+    return {"parameters": f"{json.loads(path.read_text())['parameters']:,}" if path.exists() else ""}
+
+
+def _number(value):
+    return "NaN" if value is None else number(value)

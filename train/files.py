@@ -9,6 +9,11 @@ from etils import epath
 
 from train.errors import Busy
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 
 def write_atomic(path, data: bytes | str) -> None:
     """Write `data` to `path` (a str or epath.Path, local or in a bucket) so that no reader ever sees a part of it.
@@ -100,10 +105,6 @@ def alone(folder):
 
     Only on local file systems that have such locks.
     """
-    try:
-        import fcntl
-    except ImportError:
-        fcntl = None
     if fcntl is None or is_remote(folder):
         yield
         return
@@ -115,3 +116,19 @@ def alone(folder):
         except OSError:  # a file system without locks
             pass
         yield
+
+
+def held(folder) -> bool | None:
+    """Whether a process holds the folder's lock; None where that cannot be told.  Nothing is written."""
+    if fcntl is None or is_remote(folder):
+        return None
+    try:
+        with open(os.path.join(folder, ".lock")) as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError:
+        return None
+    return False
