@@ -7,7 +7,7 @@ import types
 
 import numpy as np
 import pytest
-from events import crc, shown
+from events import crc, records, shown
 from PIL import Image
 from refused import message
 
@@ -53,6 +53,28 @@ def test_after_a_resume_no_step_shows_twice(tmp_path):
     expected = [(step, 1.0 if step <= 6 else 3.0) for step in range(1, 13)]
     assert shown(tmp_path / "tensorboard")["loss"] == expected
     assert [(line["step"], line["loss"]) for line in read(tmp_path / "metrics.jsonl")] == expected
+
+
+def test_a_session_without_a_step_leaves_nothing(tmp_path):
+    for _ in range(2):
+        with Logs(tmp_path, 0, batch_size=4):
+            pass
+    assert [p.name for p in tmp_path.iterdir()] == ["metrics.jsonl"]
+
+
+def test_a_record_cut_by_a_kill_spoils_nothing(tmp_path):
+    """TensorBoard leaves it out and goes on with the next file; nothing is ever written after it."""
+    with Logs(tmp_path, 0, batch_size=4) as logs:
+        logs.log(1, loss=1.0)
+    (path,) = (tmp_path / "tensorboard").iterdir()
+    path.write_bytes(path.read_bytes() + b"\x40\0\0")
+    before = path.read_bytes()
+    with Logs(tmp_path, 1, batch_size=4) as logs:
+        logs.log(2, loss=1.0)
+    (other,) = set((tmp_path / "tensorboard").iterdir()) - {path}
+    assert path.read_bytes() == before
+    assert [event.step for event in records(other)] == [0, 2, 2]
+    assert sorted([path, other]) == [path, other]
 
 
 def test_images_per_s_counts_training_alone(tmp_path, monkeypatch):

@@ -1,7 +1,7 @@
 """What a run logs, to all who read it: metrics.jsonl, samples/*.png, TensorBoard, and wandb if asked for."""
 
 import time
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 
 from etils import epath
 
@@ -22,14 +22,12 @@ class Logs:
         self.folder, self._batch_size = epath.Path(folder), batch_size
         self._before, self._aside = None, 0.0
         with ExitStack() as stack:
-            self._writers = []
-            for make in (
-                lambda: Metrics(self.folder / "metrics.jsonl", step),
-                lambda: TensorBoard(self.folder / "tensorboard", step),
-                *([lambda: Wandb(self.folder, wandb)] if wandb else []),
-            ):
-                self._writers.append(make())
-                stack.callback(self._writers[-1].close)
+            self._writers = [
+                stack.enter_context(closing(Metrics(self.folder / "metrics.jsonl", step))),
+                stack.enter_context(closing(TensorBoard(self.folder / "tensorboard", step))),
+            ]
+            if wandb:
+                self._writers.append(stack.enter_context(closing(Wandb(self.folder, wandb))))
             self._stack = stack.pop_all()
 
     def __enter__(self):

@@ -22,13 +22,8 @@ class TensorBoard:
         from tensorboardX.record_writer import masked_crc32c
 
         self._event, self._summary, self._crc = event_pb2.Event, summary_pb2.Summary, masked_crc32c
-        now = time.time()
-        name = f"events.out.tfevents.{int(now):010d}.{socket.gethostname()}.{step:010d}"
-        self._file = Growing(epath.Path(folder) / name)
-        self._write(file_version="brain.Event:2")
-        if step:
-            self._write(step + 1, session_log=event_pb2.SessionLog(status=event_pb2.SessionLog.START))
-        self.flush, self.close = self._file.flush, self._file.close
+        self._folder, self._step, self._file = epath.Path(folder), step, None
+        self._restart = event_pb2.SessionLog(status=event_pb2.SessionLog.START)
 
     def log(self, step: int, values: dict):
         """One point on each curve."""
@@ -40,7 +35,27 @@ class TensorBoard:
         image = self._summary.Image(height=height, width=width, colorspace=channels, encoded_image_string=png(pixels))
         self._values(step, [self._summary.Value(tag="samples", image=image)])
 
+    def flush(self):
+        """What was logged is in the file."""
+        if self._file:
+            self._file.flush()
+
+    def close(self):
+        """The last flush."""
+        if self._file:
+            self._file.close()
+
+    def _begin(self):
+        """The file, made when there is something to write: a finished run gets no more of them."""
+        now, host = int(time.time()), socket.gethostname()
+        self._file = Growing(self._folder / f"events.out.tfevents.{now:010d}.{host}.{self._step:010d}")
+        self._write(file_version="brain.Event:2")
+        if self._step:
+            self._write(self._step + 1, session_log=self._restart)
+
     def _values(self, step, values):
+        if self._file is None:
+            self._begin()
         self._write(step, summary=self._summary(value=values))
 
     def _write(self, step=0, **what):
