@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 from etils import epath
 
-from train.errors import Busy
+from train.errors import Busy, RunError
 
 try:
     import fcntl
@@ -19,7 +19,7 @@ def write_atomic(path, data: bytes | str) -> None:
     """Write `data` to `path` (a str or epath.Path, local or in a bucket) so that no reader ever sees a part of it.
 
     Folders are made as needed.  Local data go to a file of this process beside it, which then replaces it; an object of
-    a bucket is there once it is whole.
+    a bucket is there once it is whole.  An OSError names the file.
     """
     path, data = epath.Path(path), data if isinstance(data, bytes) else data.encode()
     if is_remote(path):
@@ -30,8 +30,10 @@ def write_atomic(path, data: bytes | str) -> None:
     try:
         partial.write_bytes(data)
         partial.replace(path)
-    except BaseException:
+    except BaseException as error:
         partial.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:  # a full disk says only that it is full
+            error.filename = str(path)
         raise
 
 
@@ -39,7 +41,7 @@ class Growing:
     """A file that grows at its end; it begins as `begin`, whatever was there.
 
     Local files have every piece at once.  Object stores cannot append: there the file is written anew, whole, by
-    `flush` and `close`, so a log is as long as its run and written once a checkpoint, which is much larger.
+    `flush` and `close`: once a checkpoint, which is much larger.  RunError for what cannot be written.
     """
 
     def __init__(self, path, begin: bytes = b""):
@@ -50,8 +52,9 @@ class Growing:
     def write(self, data: bytes):
         """Add to the end."""
         if self._local:
-            self._local.write(data)
-            self._local.flush()
+            with self._written():
+                self._local.write(data)
+                self._local.flush()
         else:
             self._remote += data
             self._unsaved = True
@@ -59,14 +62,26 @@ class Growing:
     def flush(self):
         """Everything so far is in the file."""
         if self._unsaved:
-            write_atomic(self.path, bytes(self._remote))
+            with self._written():
+                write_atomic(self.path, bytes(self._remote))
             self._unsaved = False
 
     def close(self):
         """The last flush."""
         self.flush()
         if self._local:
-            self._local.close()
+            with self._written():
+                self._local.close()
+
+    @contextmanager
+    def _written(self):
+        try:
+            yield
+        except OSError as error:
+            raise RunError(
+                f"{self.path} could not be written ({error.strerror or error}): put that right, and the same command "
+                f"goes on from the last checkpoint"
+            ) from error
 
 
 def is_remote(path) -> bool:

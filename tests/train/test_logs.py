@@ -7,11 +7,13 @@ import types
 
 import numpy as np
 import pytest
+from etils import epath
 from events import crc, records, shown
 from PIL import Image
 from refused import message
 
 from train.errors import RunError
+from train.files import Growing
 from train.logs import Logs
 from train.metrics import read
 
@@ -75,6 +77,14 @@ def test_a_record_cut_by_a_kill_spoils_nothing(tmp_path):
     assert path.read_bytes() == before
     assert [event.step for event in records(other)] == [0, 2, 2]
     assert sorted([path, other]) == [path, other]
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    log = Growing(tmp_path / "full")
+    log.close()
+    log._local = epath.Path("/dev/full").open("ab")
+    with pytest.raises(RunError, match=r"full could not be written \(No space left on device\)"):
+        log.write(b"line")
 
 
 def test_images_per_s_counts_training_alone(tmp_path, monkeypatch):
