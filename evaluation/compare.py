@@ -9,7 +9,7 @@ import numpy as np
 from diffusion import Cond
 from evaluation.comparison import Cell, Comparison
 from evaluation.distances import DISTANCES, Interval, bootstrap
-from evaluation.features import pixels
+from evaluation.features import kind, pixels
 from samplers import GRIDS, Tableau, draw_many, table_at
 from samplers.cost import passes
 from samplers.steps import NoTable
@@ -54,9 +54,8 @@ def compare(
         for _, lever in levers:
             den = lever(den)
         entries = _entries(samplers, budgets, grids, den.process)
-        train, held_out = data[r].train[:count], _held_out(data[r].held_out)
-        cond = Cond(None if train.label is None else np.resize(train.label, count).astype(np.int32))
-        floors[name] = _distances(train.image, held_out)
+        cond, others = conditions(data[r], count), held_out(data[r])
+        floors[name] = _distances(data[r].train[:count].image, others)
         history = max(entry.table.history for entry in entries)
 
         def drawn(table, den=den, run=run, cond=cond, history=history):
@@ -68,7 +67,7 @@ def compare(
             begin = time.perf_counter()
             images = drawn(entry.table)
             spent = 1e3 * (time.perf_counter() - begin) / (-(-count // batch) * min(batch, count))
-            measured = _distances(images, held_out)
+            measured = _distances(images, others)
             cost = passes(den, entry.table)
             cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))
             previews[name, entry.sampler, entry.budget] = _shown(images, cond.label)
@@ -78,6 +77,18 @@ def compare(
         runs=names, samplers=[sampler.name for sampler in samplers], budgets=list(budgets), cells=cells,
         floors=floors, count=count, seed=seed, levers=tuple(text for text, _ in levers), previews=previews, **about,
     )  # fmt: skip
+
+
+def conditions(data, count) -> Cond:
+    """The labels of `count` images to draw: those of the first training images, over again where there are fewer."""
+    label = data.train[:count].label
+    return Cond(None if label is None else np.resize(label, count).astype(np.int32))
+
+
+def held_out(data) -> np.ndarray:
+    """All held-out images, or HELD_OUT of them spread evenly over them."""
+    split = data.held_out
+    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT)).astype(int)].image
 
 
 def _entries(samplers, budgets, grids, process):
@@ -95,17 +106,12 @@ def _entries(samplers, budgets, grids, process):
     return entries
 
 
-def _held_out(split):
-    """All images of the split, or HELD_OUT of them spread evenly over it."""
-    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT)).astype(int)].image
-
-
 def _distances(images, held_out):
     """Every distance with its interval, named after the features; NaN where the images are not finite."""
-    kind, finite = ("pixels" if images.ndim == 4 else "points"), np.isfinite(images).all()
+    finite = np.isfinite(images).all()
     nothing = Interval(np.nan, np.nan, np.nan)
     return {
-        f"{name}-{kind}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
+        f"{name}-{kind(images)}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
         for name, distance in DISTANCES.items()
     }
 

@@ -14,6 +14,13 @@ class Interval(NamedTuple):
     high: float
 
 
+class Gaussian(NamedTuple):
+    """What `frechet` knows of a set: mean (d,) and a root R (r, d) with R^T R the covariance over n - 1."""
+
+    mean: np.ndarray
+    root: np.ndarray
+
+
 def _checked(a, b):
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
     for features in (a, b):
@@ -32,20 +39,24 @@ def frechet(a, b) -> float:
     tr (S_a S_b)^(1/2) is the sum of the singular values of A^T B for any roots S = A A^T; with the centred features
     themselves as roots that is exact for fewer samples than features too.
     """
-    a, b = _checked(a, b)
-    mean = a.mean(0) - b.mean(0)
-    a, b = _root(a), _root(b)
+    return between(*map(gaussian, _checked(a, b)))
+
+
+def gaussian(features) -> Gaussian:
+    """The part of `frechet` that takes one set, for a set that is compared with many."""
+    mean = features.mean(0)
+    centred = (features - mean) / np.sqrt(len(features) - 1)
+    if len(centred) > centred.shape[1]:
+        values, vectors = np.linalg.eigh(centred.T @ centred)
+        centred = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    return Gaussian(mean, centred)
+
+
+def between(a: Gaussian, b: Gaussian) -> float:
+    """The other part."""
+    mean, a, b = a.mean - b.mean, a.root, b.root
     cross = np.linalg.svd(a @ b.T, compute_uv=False).sum()
     return float(max(mean @ mean + (a**2).sum() + (b**2).sum() - 2 * cross, 0.0))
-
-
-def _root(features):
-    """R (min(n, d), d) with R^T R the covariance."""
-    centred = (features - features.mean(0)) / np.sqrt(len(features) - 1)
-    if len(centred) <= centred.shape[1]:
-        return centred
-    values, vectors = np.linalg.eigh(centred.T @ centred)
-    return np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
 
 
 def sliced_wasserstein(a, b, directions=64, seed=0) -> float:

@@ -11,3 +11,8 @@ def pixels(images) -> np.ndarray:
     if images.ndim == 4:
         images = to_uint8(images) / 255
     return images.reshape(len(images), -1).astype(np.float64)
+
+
+def kind(images) -> str:
+    """What metrics on `pixels` of these are named after."""
+    return "pixels" if images.ndim == 4 else "points"

@@ -112,6 +112,14 @@ def compare(
 
 
 @app.command()
+def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs"):
+    """List runs: how far they are, their loss, FD and best sampler."""
+    from scripts.runs import main
+
+    main(folder)
+
+
+@app.command()
 def config(
     config: Annotated[str, typer.Argument(help="A .gin file.")],
     set: Set = [],  # noqa: B006

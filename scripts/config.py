@@ -22,6 +22,7 @@ from samplers import GRIDS, SAMPLERS
 from scripts import parts
 from scripts.errors import UserError, nearest
 from train.experiment import Experiment
+from train.files import absolute
 from train.run import Run, restore
 
 _BOUND = {
@@ -166,7 +167,7 @@ def _pieces(path, trust, within):
     """(name, text) of a config and of what it includes, in the order of binding; an include is looked for beside the
     file that names it.  Nothing is bound or run; a text begins with as many empty lines as came before it in its file.
     """
-    path = path.resolve()
+    path = absolute(path)
     if path in within:
         raise UserError(f"{path} includes itself")
     with translated(path):

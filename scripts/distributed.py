@@ -73,8 +73,8 @@ def explained(error) -> str:
 def _lost(whom):
     state = sys.modules["jax"]._src.distributed.global_state  # jax.process_index() may wait for the one that is lost
     return (
-        f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} lost {whom}, whose last line may "
-        f"say why: start all of them again with the same command, and training goes on from its last checkpoint"
+        f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} lost {whom}, whose last line "
+        f"may say why: start all of them again with the same command, and training goes on from its last checkpoint"
     )
 
 

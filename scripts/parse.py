@@ -1,11 +1,13 @@
 """Reading what is typed on the command line: numbers, paths, levers."""
 
 import ast
+from contextlib import contextmanager
 from importlib.util import find_spec
 
 from etils import epath
 
 from scripts.errors import UserError, lookup
+from train.files import is_remote
 
 MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
 
@@ -31,20 +33,33 @@ def within(number, option, least, most) -> int:
 
 
 def path(text, option) -> epath.Path:
-    """A local path, or one in a bucket where its library is installed."""
-    if "://" in str(text) and find_spec("gcsfs") is None:
+    """A local path, or gs://BUCKET/... where gcsfs is installed."""
+    if is_remote(text) and not str(text).startswith("gs://"):
+        raise UserError(f"{option} {text}: a bucket is written gs://BUCKET/FOLDER; other stores are not supported")
+    if is_remote(text) and find_spec("gcsfs") is None:
         raise UserError(f"{option} {text}: buckets are read and written by gcsfs: pip install gcsfs")
     return epath.Path(text)
 
 
 def writable(folder, option) -> epath.Path:
-    """A folder that results can be written to, which it makes; UserError where that fails."""
+    """A folder that results can be written to, made if need be (buckets have none); UserError where that fails."""
     folder = path(folder, option)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"{option}: cannot make the folder {folder}: {error.strerror}") from None
+    if not is_remote(folder):
+        with writing(folder, option):
+            folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+@contextmanager
+def writing(folder, option):
+    """A UserError where writing to the folder fails; the libraries of buckets have errors of their own."""
+    try:
+        yield
+    except Exception as error:
+        if not is_remote(folder) and not isinstance(error, OSError):
+            raise
+        reason = getattr(error, "strerror", None) or (str(error).splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{option}: cannot make the folder {folder}: {reason}") from None
 
 
 def lever(text, levers):

@@ -2,14 +2,17 @@
 
 from contextlib import contextmanager, nullcontext
 
+from evaluation.watch import watch
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.signals import stopping
 from train.files import alone, write_atomic
+from train.logs.wandb import require
 from train.loop import prepare, train
 from train.processes import first, meet, same
 from train.progress import say
 from train.run import describe, write_description
+from train.sharding import batched
 
 
 def main(config_path, folder, overrides, trust, step=None):
@@ -18,11 +21,14 @@ def main(config_path, folder, overrides, trust, step=None):
         training, told = resolved(config_path, overrides, trust)
         if not same(told):
             raise UserError("the processes were given different configs: give all of them the same command")
+        if training.experiment.wandb:
+            require()
         folder = parse.path(folder, "--run")
         if step is not None and not (folder / "config.gin").is_file():
             raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
         with _opened(folder, training, told):
-            reached, steps = train(training, folder, stop, step), training.experiment.steps
+            score = watch(training.data, batched(training.mesh))
+            reached, steps = train(training, folder, stop, step, score), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
@@ -54,18 +60,17 @@ def resolved(config_path, overrides, trust):
 
 def _made(folder):
     """Make the folder if need be; a UserError where it cannot be, before anything is trained."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
+    parse.writable(folder, "--run")
+    probe = folder / ".writable"
+    with parse.writing(folder, "--run"):
         probe.touch()
         probe.unlink()
-    except OSError as error:
-        raise UserError(f"cannot make the run folder {folder}: {error.strerror}") from None
 
 
 def _refuse_strangers(folder):
     """A folder that is no run and not empty belongs to somebody else."""
-    others = {p.name for p in folder.iterdir() if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
+    found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
+    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
     if others and "config.gin" not in others:
         raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
 

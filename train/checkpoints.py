@@ -8,12 +8,12 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-from etils import epath
-from jax.experimental import multihost_utils
 
 from train import digests
 from train.echoes import Echoes
 from train.errors import CheckpointError
+from train.files import absolute, is_remote
+from train.processes import anywhere, first, meet
 from train.progress import say
 from train.state import State
 
@@ -30,7 +30,7 @@ class Checkpoints:
     """
 
     def __init__(self, folder, keep=3, create=True):
-        self.folder = epath.Path(folder).resolve()
+        self.folder = absolute(folder)
         if self.folder.is_file():
             raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go into a folder of that name")
         self._saving = None
@@ -50,6 +50,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind, error, trace):
+        if error is not None and jax.process_count() > 1:
+            return  # the others may have ended, and closing waits for them
         try:
             with self._written():
                 self._manager.close()
@@ -89,13 +91,10 @@ class Checkpoints:
             ) from error
 
     def _refuse_full(self, state):
-        """A full disk is noticed before Orbax's threads run into it; all processes do as the first one finds."""
+        """A full disk is noticed before Orbax's threads run into it."""
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-        free = needed if "://" in str(self.folder) else shutil.disk_usage(self.folder).free
-        full = free < needed
-        if jax.process_count() > 1:
-            full = bool(multihost_utils.broadcast_one_to_all(np.bool_(full)))
-        if full:
+        free = needed if is_remote(self.folder) else shutil.disk_usage(self.folder).free
+        if anywhere(free < needed):
             raise CheckpointError(
                 f"no room for a checkpoint in {self.folder}: {needed / 2**20:.1f} MB are needed and "
                 f"{free / 2**20:.1f} are free. Those before it are whole: make room, and the same command goes on"
@@ -113,11 +112,10 @@ class Checkpoints:
     def set_aside(self, step: int):
         """Rename the steps after this one to STEP.aside, which no one here lists, reads or removes, and say so."""
         later = [other for other in self._manager.all_steps() if other > step]
-        if later and jax.process_index() == 0:
+        if later and first():
             names = [_renamed(self.folder / str(other)).name for other in later]
             say(f"going on from step {step}: the later checkpoints in {self.folder} are now {', '.join(names)}")
-        if later and jax.process_count() > 1:
-            multihost_utils.sync_global_devices("later checkpoints are set aside")
+        meet("later checkpoints are set aside")
         self._manager.reload()
 
     def restore(self, step: int, like: State) -> State:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 
 from etils import epath
 
@@ -47,9 +48,14 @@ def _fault(folder, name, digest):
 
 
 def _files(folder):
-    """The files of the items, relative to the folder."""
-    paths = (where / name for where, _, names in folder.walk() for name in names if where != folder)
-    return {str(path.relative_to(folder)) for path in paths}
+    """The files of the items, relative to the folder; in a bucket `walk` leaves the scheme out."""
+    root = _bare(folder)
+    inner = ((os.path.relpath(_bare(where), root), names) for where, _, names in folder.walk())
+    return {os.path.join(where, name) for where, names in inner for name in names if where != "."}
+
+
+def _bare(path):
+    return str(path).rpartition("://")[2]
 
 
 def _digest(path):

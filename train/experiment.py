@@ -39,6 +39,7 @@ class Experiment:
     log_every: int = 10
     save_every: int = 500
     preview_every: int = 500
+    wandb: str | None = None  # a project
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "preview_every"):
@@ -53,6 +54,8 @@ class Experiment:
             or not all(isinstance(decay, float) and 0 <= decay < 1 for decay in self.ema)
         ):
             raise ValueError(f"train.ema is a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
+        if self.wandb is not None and (not isinstance(self.wandb, str) or not self.wandb):
+            raise ValueError(f"train.wandb is the name of a project, or None: got {self.wandb!r}")
         for name, kind in (("process", Process), ("prediction", Prediction)):
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}")

@@ -1,6 +1,7 @@
 """The training loop: one for every objective, resumable at any step."""
 
 from collections.abc import Callable
+from contextlib import closing
 from threading import Event
 from typing import Any, NamedTuple
 
@@ -14,12 +15,11 @@ from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset
 from train.errors import Diverged
 from train.experiment import Experiment
-from train.files import write_atomic
-from train.metrics import Metrics
-from train.pictures import png, preview
-from train.processes import anywhere, first
+from train.logs import Logs
+from train.pictures import preview
+from train.processes import anywhere
 from train.progress import progress
-from train.sharding import assembled, batched, make_mesh
+from train.sharding import assembled, batched, make_mesh, own_rows
 from train.state import initial
 from train.step import PATIENCE, make_step
 
@@ -43,7 +43,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
     _refuse_unequal_parts(experiment, mesh)
-    batches = Batches(data.train, experiment.batch_size, experiment.seed)
+    batches = Batches(data.train, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
     optimizer = experiment.optimizer(experiment.steps)
 
@@ -70,41 +70,53 @@ def _refuse_unequal_parts(experiment, mesh):
         )
 
 
-def train(training: Training, folder, stop: Event | None = None, step: int | None = None) -> int:
+def train(
+    training: Training,
+    folder,
+    stop: Event | None = None,
+    step: int | None = None,
+    score: Callable | None = None,
+) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    With `step` it goes on from that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).
-    Once `stop` is set, it saves and returns early.  No other process may train there meanwhile (`files.alone`).  Raises
-    CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row;
-    what is on disk stays.
+    With `step` it goes on from that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is
+    set, it saves and returns early.  What score(den) says, {name: number}, is logged at every preview.  No other run
+    may train there meanwhile (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written,
+    and Diverged after PATIENCE bad steps in a row; what is on disk stays.
     """
-    folder, experiment, model = epath.Path(folder), training.experiment, training.model
-    stop, rows = stop or Event(), sharding.own_rows(training.mesh, experiment.batch_size)
+    folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
+    stop, rows = stop or Event(), own_rows(training.mesh, size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints, step)
         now, stopped = int(state.step), False
-        with Metrics(folder / "metrics.jsonl", now) as log, progress(experiment.steps, now) as show:
+        with (
+            Logs(folder, now, size, experiment.wandb) as logs,
+            progress(experiment.steps, now) as show,
+            closing(training.batches.stream(now, experiment.steps, rows)) as batches,
+        ):
             while now < experiment.steps and not stopped:
-                batch = jax.tree.map(lambda a: a[rows], training.batches.batch(now))
-                state, metrics = training.step(state, assembled(training.mesh, batch, experiment.batch_size))
+                state, metrics = training.step(state, assembled(training.mesh, next(batches), size))
                 now += 1
+                values = {}
                 if now % AHEAD == 0:
                     metrics["loss"].block_until_ready()
                 if now % AHEAD == 0 or jax.process_count() == 1:
                     stopped = anywhere(stop.is_set())
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}
-                    log.log(step=now, **values)
                     show(now, f"loss {values['loss']:.4f}")
+                if now % experiment.preview_every == 0:
+                    metrics["loss"].block_until_ready()
+                    with logs.aside():
+                        values |= _preview(training, state, now, logs, score)
+                if values:
+                    logs.log(now, **values)
                     _check(state, now)
                 if now % experiment.save_every == 0:
                     _check(state, now)
-                    checkpoints.save(now, state)
-                if now % experiment.preview_every == 0:
-                    den = model.denoiser(_shortest(state.ema)["net"])
-                    seen = preview(den, training.data.shape, batched(training.mesh))
-                    if first() and seen is not None:
-                        write_atomic(folder / "samples" / f"{now:08d}.png", png(seen))
+                    with logs.aside():
+                        logs.flush()
+                        checkpoints.save(now, state)
         _check(state, now)
         checkpoints.save(now, state)
     return now
@@ -120,6 +132,15 @@ def _begin(training, checkpoints, step):
     state = checkpoints.restore(step, like)
     checkpoints.set_aside(step)
     return jax.device_put(state, training.placed)
+
+
+def _preview(training, state, now, logs, score):
+    """Write the picture; the scores."""
+    den = training.model.denoiser(_shortest(state.ema)["net"])
+    if (seen := preview(den, training.data.shape, batched(training.mesh))) is not None:
+        logs.picture(now, seen)
+    kept = training.model.denoiser(state.ema[str(training.experiment.ema[0])]["net"])  # the one that a run opens with
+    return score(kept) if score else {}
 
 
 def _check(state, now):

@@ -1,45 +1,24 @@
 """metrics.jsonl: one JSON object a logged step."""
 
 import json
-from contextlib import contextmanager
 
 from etils import epath
 
 from train.errors import RunError
-from train.files import dumps, write_atomic
+from train.files import Growing, dumps
 
 
 class Metrics:
-    """Appends to `path`; opened at step k, it first drops what an interrupted run logged after k."""
+    """Writes `path`; opened at step k, it first drops what an interrupted run logged after k."""
 
     def __init__(self, path, step: int):
-        self.path = epath.Path(path)
-        kept = [line for line in read(self.path) if line["step"] <= step]
-        write_atomic(self.path, "".join(dumps(line) + "\n" for line in kept))
-        self._file = self.path.open("a")
+        kept = [line for line in read(path) if line["step"] <= step]
+        self._file = Growing(path, "".join(dumps(line) + "\n" for line in kept).encode())
+        self.flush, self.close = self._file.flush, self._file.close
 
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        with self._written():
-            self._file.close()
-
-    def log(self, **values):
-        """One line, on disk at once; null for what is not finite.  RunError where it cannot be written."""
-        with self._written():
-            self._file.write(dumps(values) + "\n")
-            self._file.flush()
-
-    @contextmanager
-    def _written(self):
-        try:
-            yield
-        except OSError as error:
-            raise RunError(
-                f"{self.path} could not be written ({error.strerror}): put that right, and the same command goes on "
-                f"from the last checkpoint"
-            ) from error
+    def log(self, step: int, values: dict):
+        """One line; null for what is not finite."""
+        self._file.write((dumps({"step": step, **values}) + "\n").encode())
 
 
 def read(path) -> list[dict]:

@@ -52,7 +52,7 @@ def png(picture) -> bytes:
 
 
 def preview(den, shape, sharding) -> np.ndarray | None:
-    """The picture of the same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls."""
+    """The same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls; as `picture`."""
     count = IMAGES if len(shape) == 3 else POINTS
     label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
     table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)

@@ -18,7 +18,7 @@ from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
 from train.errors import CheckpointError, RunError
-from train.files import write_atomic
+from train.files import absolute, write_atomic
 from train.sharding import batched, make_mesh, parameters
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -142,7 +142,7 @@ def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1,
 
     Raises RunError where there is no run, or no checkpoint that can be read.
     """
-    folder = epath.Path(folder).resolve()
+    folder = absolute(folder)
     known = read_description(folder)
     told = known["shape"], known["classes"]
     model, shapes = experiment.abstract(*told)

@@ -1,5 +1,7 @@
 """Mistakes in configs and overrides: nothing is bound, run or written that was not meant."""
 
+import sys
+
 import pytest
 from one_line import refused
 
@@ -47,11 +49,20 @@ UNet.base = 8
         ("denoising.label_drop = 2.0", ["label_drop", "0 to 1"]),
         ("train.process = @Shifted()\nShifted.shift = 0.0", ["shift > 0"]),
         ("train.steps = (1", ["not closed"]),
+        ("train.wandb = 3", ["train.wandb is a text in quotes or None", "line 8"]),
+        ("train.wandb = ''", ["train.wandb", "project"]),
     ],
 )
 def test_bad_configs(fewstep, tmp_path, line, parts):
     (tmp_path / "c.gin").write_text(CONFIG + line + "\n")
     refused(fewstep("train", tmp_path / "c.gin", "--run", tmp_path / "run"), *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_wandb_that_is_not_installed_is_said_before_anything_is_written(fewstep, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    (tmp_path / "c.gin").write_text(CONFIG + "train.wandb = 'project'\n")
+    refused(fewstep("train", tmp_path / "c.gin", "--run", tmp_path / "run"), "pip install 'fewstep[wandb]'")
     assert not (tmp_path / "run").exists()
 
 

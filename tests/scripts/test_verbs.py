@@ -11,7 +11,7 @@ from PIL import Image
 
 def test_train_leaves_a_run(digits_run):
     names = {p.name for p in digits_run.iterdir()}
-    assert {"config.gin", "run.json", "metrics.jsonl", "checkpoints", "samples"} <= names
+    assert {"config.gin", "run.json", "metrics.jsonl", "checkpoints", "samples", "tensorboard"} <= names
     described = json.loads((digits_run / "run.json").read_text())
     assert described["shape"] == [8, 8, 1]
     assert described["classes"] == 10

@@ -1,0 +1,111 @@
+"""fewstep runs."""
+
+import json
+import math
+import re
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from evaluation.comparison import Comparison
+from evaluation.report.table import number
+from scripts import parse
+from scripts.errors import UserError
+from train.errors import RunError
+from train.files import absolute, held, told
+from train.metrics import read
+
+COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
+
+
+def main(folder):
+    """Print a row a run; in full where the output is no terminal."""
+    folder = parse.path(folder, "the folder")
+    runs = list(_found(folder))
+    if not runs:
+        raise UserError(f"no runs in {folder}: a run is a folder with a config.gin, which `fewstep train` makes")
+    rows = [_row(run, folder) for run in runs]
+    table = Table(box=box.SIMPLE_HEAD)
+    columns = [i for i, name in enumerate(COLUMNS) if name != "wrong" or any(row[i] for row in rows)]
+    for i in columns:
+        right = COLUMNS[i] in ("step", "loss", "FD", "parameters")
+        table.add_column(COLUMNS[i], no_wrap=COLUMNS[i] != "wrong", justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(row[i] for i in columns))
+    console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False)
+    console.print(table)
+    console.print(
+        "FD: of the last preview while training.  best: of the samplers in the run's compare, @ network calls."
+    )
+
+
+def _found(folder):
+    """The folder itself if it is a run, else those up to three levels below it, by name."""
+    if (folder / "config.gin").exists():
+        return [folder]
+    depths = ("*/config.gin", "*/*/config.gin", "*/*/*/config.gin")
+    return sorted((path.parent for depth in depths for path in folder.glob(depth)), key=str)
+
+
+def _row(run, folder):
+    """The texts of COLUMNS; what cannot be read is blank and said in the last."""
+    values, wrong = dict.fromkeys(COLUMNS, ""), []
+    values["run"] = run.name if run == folder else str(run)[len(str(folder)) :].strip("/")
+    for part in (_training, _comparison, _parameters):
+        try:
+            values |= part(run)
+        except RunError as error:
+            wrong.append(str(error).split(":")[0])
+        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
+            wrong.append(f"{part.__name__[1:]}: {error!r}"[:80])
+    return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
+
+
+def _training(run):
+    steps, lines = int(told(run)["train.steps"]), read(run / "metrics.jsonl")
+    scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return {
+        "state": _state(run, steps),
+        "step": f"{lines[-1]['step'] if lines else 0} of {steps}",
+        "loss": _number(losses[-1]) if losses else "",
+        "FD": _number(scores[-1][1]) if scores else "",
+    }
+
+
+def _state(run, steps):
+    """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
+    folder, busy = run / "checkpoints", held(run)
+    if busy:
+        return "running"
+    saved = [int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)] if folder.exists() else []
+    if max(saved, default=0) >= steps:
+        return "finished"
+    return "unfinished" if busy is None else "stopped"
+
+
+def _comparison(run):
+    """The smallest FD to three digits, by the fewest network calls."""
+    path = run / "compare" / "table.json"
+    if not path.exists():
+        return {}
+    found = Comparison.from_json(path.read_text())
+    metric = next(name for name in found.metrics if name.startswith("FD-"))
+    ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(absolute(run)))]
+    scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.sampler) for cell in ours]
+    scores = [score for score in scores if math.isfinite(score[0])]
+    if not scores:
+        return {}
+    value, nfe, sampler = min(scores)
+    return {"best": f"{number(value)} {sampler} @{nfe}"}
+
+
+def _parameters(run):
+    path = run / "run.json"
+    return {"parameters": f"{json.loads(path.read_text())['parameters']:,}" if path.exists() else ""}
+
+
+def _number(value):
+    return "NaN" if value is None else number(value)

@@ -1,0 +1,123 @@
+"""The list of runs, whole and damaged ones, and what training says of itself in it."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from one_line import refused
+
+from train.files import alone
+
+
+@pytest.fixture
+def made(tmp_path):
+    """made("name", steps, ...) -> the folder of a run without a network."""
+
+    def make(name, steps=100, lines=(), saved=(), cells=(), **files):
+        folder = tmp_path / name
+        folder.mkdir(parents=True)
+        text = {
+            "config.gin": f"train.seed = 0\ntrain.steps = {steps}\n",
+            "run.json": json.dumps({"parameters": 1234567}),
+            "metrics.jsonl": "".join(json.dumps(line) + "\n" for line in lines),
+        } | {name.replace("_", "."): text for name, text in files.items()}
+        for file, content in text.items():
+            (folder / file).write_text(content)
+        for step in saved:
+            (folder / "checkpoints" / str(step)).mkdir(parents=True)
+        if cells:
+            (folder / "compare").mkdir()
+            (folder / "compare" / "table.json").write_text(json.dumps(compared(folder.name, cells)))
+        return folder
+
+    return make
+
+
+def compared(run, cells):
+    floor = {run: {"FD-pixels": [0.1, 0.1, 0.1]}}
+    common = {"run": run, "grid": "uniform", "passes": 1.0, "ms_per_image": 1.0}
+    return {
+        "command": "", "runs": [run], "samplers": ["ddim", "heun"], "budgets": [4, 16], "floors": floor, "count": 500,
+        "seed": 0, "levers": [], "environment": {},
+        "cells": [
+            common | {"sampler": sampler, "budget": nfe, "nfe": nfe, "metrics": {"FD-pixels": [value] * 3}}
+            for sampler, nfe, value in cells
+        ],
+    }  # fmt: skip
+
+
+def listed(fewstep, folder):
+    """{run: the cells of its row}."""
+    status, out, err = fewstep("runs", folder)
+    assert status == 0, err
+    rows = [re.split(r" {2,}", line.strip()) for line in out.splitlines() if line.strip()]
+    return {row[0]: row[1:] for row in rows}
+
+
+def test_a_row_says_how_far_how_good_and_with_what(fewstep, made, tmp_path):
+    lines = [{"step": 50, "loss": 0.5, "FD-pixels": 0.25}, {"step": 100, "loss": 0.3333}]
+    scores = [("ddim", 4, None), ("heun", 16, 0.15004), ("ddim", 16, 0.15001), ("heun", 4, 0.3)]
+    made("digits", lines=lines, saved=[50, 100], cells=scores)
+    made("deep/er/cut", lines=lines[:1], saved=[50])
+    made("deep/new")
+    (tmp_path / "notes").mkdir()
+    rows = listed(fewstep, tmp_path)
+    assert rows["digits"] == ["finished", "100 of 100", "0.333", "0.250", "0.150 ddim @16", "1,234,567"]
+    assert rows["deep/er/cut"] == ["stopped", "50 of 100", "0.500", "0.250", "1,234,567"]
+    assert rows["deep/new"] == ["stopped", "0 of 100", "1,234,567"]
+    assert {"digits", "deep/er/cut", "deep/new"} == {row for row, cells in rows.items() if len(cells) > 2} - {"run"}
+    assert listed(fewstep, tmp_path / "digits")["digits"] == rows["digits"]
+
+
+def test_the_lock_tells_who_runs_and_is_left_alone(fewstep, made, tmp_path):
+    folder = made("digits")
+    before = sorted(folder.iterdir())
+    assert listed(fewstep, tmp_path)["digits"][0] == "stopped"
+    assert sorted(folder.iterdir()) == before
+    with alone(folder):
+        assert listed(fewstep, tmp_path)["digits"][0] == "running"
+    with alone(folder):  # nothing of the listing holds it
+        pass
+
+
+def test_what_is_damaged_is_said_in_its_row(fewstep, made, tmp_path):
+    made("a", metrics_jsonl="{]\n{}\n")
+    made("b", run_json="{", lines=[{"step": 3, "loss": None}])
+    made("c", config_gin="")
+    made("d", cells=[("ddim", 4, 0.5)])
+    (tmp_path / "d/compare/table.json").write_text("{}")
+    rows = listed(fewstep, tmp_path)
+    assert "metrics.jsonl, line 1 is damaged" in rows["a"][-1]
+    assert rows["b"][:3] == ["stopped", "3 of 100", "NaN"]
+    assert "JSONDecodeError" in rows["b"][-1]
+    assert "train.steps" in rows["c"][-1]
+    assert rows["d"][:1] == ["stopped"]
+    assert "comparison: KeyError" in rows["d"][-1]
+
+
+def test_where_there_are_no_runs(fewstep, tmp_path):
+    refused(fewstep("runs", tmp_path), "no runs in", "config.gin")
+    refused(fewstep("runs", tmp_path / "nowhere"), "no runs in", "nowhere")
+
+
+def test_the_list_needs_no_jax(made, tmp_path):
+    made("digits", cells=[("ddim", 4, 0.5)])
+    code = "import sys; from scripts.runs import main; main(sys.argv[1]); print({'jax', 'gin'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
+    assert "0.500 ddim @4" in done.stdout
+    assert done.stdout.splitlines()[-1] == "set()"
+
+
+def test_the_last_distance_of_training_is_that_of_compare(digits_run):
+    from evaluation.compare import compare
+    from samplers import SAMPLERS
+    from scripts.config import open_run
+
+    last = json.loads((digits_run / "metrics.jsonl").read_text().splitlines()[-1])
+    about = {"command": "", "environment": {}}
+    result = compare([open_run(digits_run)], [SAMPLERS["ddim"], SAMPLERS["dpmpp_2m"]], [16], **about)
+    assert last["FD-pixels"] == pytest.approx(
+        result.cell("digits", "dpmpp_2m", 16).metrics["FD-pixels"].value, rel=1e-6
+    )
