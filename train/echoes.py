@@ -8,7 +8,7 @@ class Echoes:
     """Holds back what Orbax's and TensorStore's threads print of a failure that is raised as well, until `close`.
 
     When one file of a checkpoint fails, Orbax raises that failure and leaves its event loop.  The other files that fail
-    are then logged by asyncio ("Task exception was never retrieved"), and TensorStore's threads, which find no loop to
+    are then logged by asyncio ("Task exception was never retrieved", "Future exception ..."), and TensorStore's threads, which find no loop to
     report to, each print a traceback by sys.unraisablehook ("Event loop is closed").
     """
 
@@ -44,7 +44,7 @@ class Echoes:
 
     def _log(self, record):
         text = record.getMessage()
-        echo = text.startswith("Task exception was never retrieved") and "orbax" in text
+        echo = "exception was never retrieved" in text and ("orbax" in text or "OCDBT" in text)
         if echo:
             self._hold(self._logger.handle, record)
         return not echo

@@ -19,7 +19,7 @@ from train.logs import Logs
 from train.pictures import preview
 from train.processes import anywhere
 from train.progress import progress
-from train.sharding import assembled, batched, make_mesh, own_rows
+from train.sharding import assembled, batched, collected, make_mesh, own_rows
 from train.state import initial
 from train.step import PATIENCE, make_step
 
@@ -135,12 +135,13 @@ def _begin(training, checkpoints, step):
 
 
 def _preview(training, state, now, logs, score):
-    """Write the picture; the scores."""
-    den = training.model.denoiser(_shortest(state.ema)["net"])
+    """Write the picture of the averages that a run opens with; their scores."""
+    params = state.ema[str(training.experiment.ema[0])]["net"]
+    params = jax.device_put(params, jax.tree.map(collected, training.placed.params["net"]))
+    den = training.model.denoiser(params)
     if (seen := preview(den, training.data.shape, batched(training.mesh))) is not None:
         logs.picture(now, seen)
-    kept = training.model.denoiser(state.ema[str(training.experiment.ema[0])]["net"])  # the one that a run opens with
-    return score(kept) if score else {}
+    return score(den) if score else {}
 
 
 def _check(state, now):
@@ -149,7 +150,3 @@ def _check(state, now):
             f"the loss was NaN or infinite for {int(state.bad)} steps in a row, up to step {now}: look at the data, or "
             f"start anew in another --run folder with a lower learning rate. The checkpoints from before are whole"
         )
-
-
-def _shortest(ema):
-    return ema[min(ema, key=float)]

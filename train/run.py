@@ -19,7 +19,7 @@ from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
-from train.sharding import batched, make_mesh, parameters
+from train.sharding import batched, collected, make_mesh, parameters
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -147,7 +147,7 @@ def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1,
     told = known["shape"], known["classes"]
     model, shapes = experiment.abstract(*told)
     mesh = make_mesh(mesh)
-    placed = parameters(shapes, experiment.axes(*told), mesh)
+    placed = jax.tree.map(collected, parameters(shapes, experiment.axes(*told), mesh))
     shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest() if step is None else step

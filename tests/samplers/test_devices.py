@@ -26,7 +26,9 @@ def main():
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
     from diffusion import VP, oracles
-    from samplers import SAMPLERS, draw, table_at
+    from diffusion.denoiser import Denoiser
+    from diffusion.prediction import X0
+    from samplers import SAMPLERS, draw, draw_many, table_at
 
     den = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     seeds = np.arange(16, dtype=np.uint32)
@@ -38,6 +40,15 @@ def main():
         assert len(one.sharding.device_set) == 1
         assert len(eight.sharding.device_set) == 8
         np.testing.assert_allclose(eight, one, rtol=1e-5, atol=1e-5, err_msg=sampler.name)
+    table = table_at(SAMPLERS["ddpm"], VP(), 4)
+    noise = [draw(den, table, s, (4, 4, 1), trajectory=True)[1].x[0] for s in (seeds, sharded)]
+    np.testing.assert_array_equal(*noise)
+    quiet = Denoiser.from_function(lambda params, x, *_: 0 * x, {}, VP(), X0)  # nothing is left but noise
+    table = table._replace(x=0 * table.x, eps=0 * table.eps)
+    np.testing.assert_array_equal(*(draw(quiet, table, s, (4, 4, 1)) for s in (seeds, sharded)))
+    assert np.std(draw(quiet, table, seeds, (4, 4, 1))) > 0
+    many = draw_many(den, table, range(11), (4, 4, 1), batch=4, sharding=sharded.sharding)
+    np.testing.assert_allclose(many, draw(den, table, range(11), (4, 4, 1)), atol=1e-5)
     print(jax.device_count(), "devices")
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from train.echoes import Echoes
 
+FUTURE = "Future exception was never retrieved\nfuture: <Future exception=ValueError('Error writing \"a\" in OCDBT database')>"
 TASK = "Task exception was never retrieved\nfuture: <Task coro=<write() done, defined at orbax/checkpoint/a.py>>"
 
 
@@ -29,6 +30,7 @@ def everything():
     unraisable("Event loop is closed")
     unraisable("something else")
     logging.getLogger("asyncio").error(TASK)
+    logging.getLogger("asyncio").error(FUTURE)
     logging.getLogger("asyncio").error("another thing")
 
 
@@ -37,7 +39,7 @@ def test_without_a_failure_all_is_told_in_the_end(heard):
     everything()
     assert heard == ["something else", "another thing"]
     echoes.close()
-    assert heard == ["something else", "another thing", "Event loop is closed", TASK]
+    assert heard == ["something else", "another thing", "Event loop is closed", TASK, FUTURE]
     unraisable("Event loop is closed")
     assert heard[-1] == "Event loop is closed"
 

@@ -94,13 +94,13 @@ def test_a_step_that_cannot_be_sealed_does_not_become_final(tmp_path, monkeypatc
 
 def test_metrics_that_cannot_be_written_are_one_line(tmp_path):
     log = Metrics(tmp_path / "metrics.jsonl", 0)
-    log._file.close()
+    log._file._local.close()
     message = r"metrics.jsonl could not be written \(No space left on device\)"
-    with open("/dev/full", "w") as log._file:
+    with open("/dev/full", "wb") as log._file._local:
         with pytest.raises(RunError, match=message):
-            log.log(step=1, loss=0.5)
+            log.log(1, {"loss": 0.5})
         with pytest.raises(RunError, match=message):  # what is still in the buffer
-            log.__exit__()
+            log.close()
 
 
 def test_a_small_file_that_cannot_be_written_is_named(tmp_path):

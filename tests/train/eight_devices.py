@@ -1,0 +1,135 @@
+"""The process with eight devices that test_meshes.py starts: python eight_devices.py NETWORK FOLDER."""
+
+import sys
+from functools import partial
+from pathlib import Path
+
+import jax
+
+jax.config.update("jax_num_cpu_devices", 8)
+
+import numpy as np  # noqa: E402
+import optax  # noqa: E402
+
+from diffusion.networks import MLP, DiT, UNet  # noqa: E402
+from train.checkpoints import Checkpoints  # noqa: E402
+from train.data import digits, points  # noqa: E402
+from train.experiment import Experiment  # noqa: E402
+from train.loop import prepare  # noqa: E402
+from train.objectives import Denoising  # noqa: E402
+from train.run import Run  # noqa: E402
+from train.sharding import collected  # noqa: E402
+
+MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
+NETWORKS = {
+    "UNet": (digits, partial(UNet, base=16, mult=(1, 2), blocks=1, dropout=0.1)),
+    "DiT": (digits, partial(DiT, width=32, depth=2, heads=8)),
+    "MLP": (partial(points, count=1000, held_out=100), partial(MLP, width=32, depth=2)),
+}
+STEPS, BATCH = 3, 16
+
+
+def training_of(name, mesh, **options):
+    data, network = NETWORKS[name]
+    # sgd: adam would divide the rounding of gradients that are nearly zero by themselves
+    settings = {"batch_size": BATCH, "steps": STEPS, "ema": (0.9,), "mesh": mesh} | options
+    return prepare(Experiment(data, network, Denoising(), lambda steps: optax.sgd(0.1, 0.9), **settings), data())
+
+
+def stepped(training, state):
+    """The state after STEPS steps and the losses on the way."""
+    losses = []
+    for k in range(STEPS):
+        state, metrics = training.step(state, training.batches.batch(k))
+        losses.append([float(metrics["loss"]), float(metrics["grad_norm"])])
+    return state, losses
+
+
+def assert_close(a, b, what):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-6, err_msg=what), a, b)
+
+
+def assert_equal(a, b, what):
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, err_msg=what), a, b)
+
+
+def shares(tree):
+    """The part of all numbers of a tree that lies on one device."""
+    leaves = jax.tree.leaves(tree)
+    return sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
+
+
+def same_steps(name):
+    """Every mesh trains as one device does, and divides what it should.  The state of each mesh."""
+    one = training_of(name, (1, 1, 1))
+    expected, losses = stepped(one, one.fresh())
+    states = {one.mesh: (one, expected)}
+    for mesh in MESHES:
+        training = training_of(name, mesh)
+        fresh = training.fresh()
+        assert_equal(fresh.params, one.fresh().params, f"initialised on {mesh}")
+        parts = 1 / (mesh[1] * mesh[2])
+        for tree in (fresh.params, fresh.ema, fresh.opt_state):
+            assert parts <= shares(tree) < parts + (0.4 if parts < 1 else 1e-6), (mesh, shares(tree))
+        state, found = stepped(training, fresh)
+        np.testing.assert_allclose(found, losses, rtol=2e-5, err_msg=str(mesh))
+        assert_close(state.params, expected.params, f"parameters on {mesh}")
+        assert_close(state.ema, expected.ema, f"averages on {mesh}")
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(training.placed), strict=True):
+            assert a.sharding.is_equivalent_to(b, a.ndim)
+        states[training.mesh] = training, state
+    return states
+
+
+def same_checkpoints(states, folder):
+    """What is written on one mesh opens on every other, bit for bit."""
+    for writer, (_, state) in states.items():
+        where = folder / "x".join(map(str, writer.shape.values()))
+        with Checkpoints(where) as checkpoints:
+            checkpoints.save(STEPS, state)
+        for reader, (training, _) in states.items():
+            shapes = jax.eval_shape(lambda s: s, state)
+            like = jax.tree.map(
+                lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed
+            )
+            with Checkpoints(where, create=False) as checkpoints:
+                read = checkpoints.restore(STEPS, like)
+            assert_equal(read, state, f"written on {writer}, read on {reader}")
+            for a, b in zip(jax.tree.leaves(read.params), jax.tree.leaves(training.placed.params), strict=True):
+                assert a.sharding.is_equivalent_to(b, a.ndim)
+
+
+def same_images(states):
+    """Images of a seed are those of one device, and seven images are drawn where eight devices are."""
+    drawn = []
+    for mesh, (training, state) in states.items():
+        params = jax.device_put(state.ema["0.9"]["net"], jax.tree.map(collected, training.placed.params["net"]))
+        run = Run(Path("run"), training.model, params, STEPS, training.data.shape, None, mesh)
+        drawn.append(run.draw("ddpm", 5, range(7), batch=4))
+    assert drawn[0].shape == (7, *next(iter(states.values()))[0].data.shape)
+    assert drawn[0].std() > 0.1
+    for images in drawn[1:]:
+        np.testing.assert_allclose(images, drawn[0], atol=1e-5)
+
+
+def same_parts(name):
+    """A batch worked off in parts has the gradients of the whole, on one device and on eight."""
+    one = training_of(name, (1, 1, 1))
+    expected, losses = stepped(one, one.fresh())
+    for mesh, parts in (((1, 1, 1), 4), ((2, 2, 2), 2)):
+        training = training_of(name, mesh, accumulate=parts)
+        state, found = stepped(training, training.fresh())
+        np.testing.assert_allclose(found, losses, rtol=2e-5)
+        assert_close(state.params, expected.params, f"{parts} parts on {mesh}")
+
+
+def main(name, folder):
+    states = same_steps(name)
+    same_checkpoints(states, Path(folder))
+    same_images(states)
+    same_parts(name)
+    print(name, "on", jax.device_count(), "devices")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

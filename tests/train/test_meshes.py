@@ -1,0 +1,49 @@
+"""Training, checkpoints and images on eight devices are those on one; meshes that cannot be."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+from refused import message
+
+from train.sharding import make_mesh, own_rows
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize("network", [pytest.param("UNet", marks=pytest.mark.slow), "DiT", "MLP"])
+def test_eight_devices_do_what_one_does(network, tmp_path):
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
+    script = Path(__file__).with_name("eight_devices.py")
+    done = subprocess.run(
+        [sys.executable, script, network, tmp_path],
+        env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.split() == [network, "on", "8", "devices"]
+    assert "rematerialization" not in done.stderr  # XLA's word for a copy that it could not divide
+
+
+def test_what_is_left_of_the_devices():
+    assert dict(make_mesh((-1, 1, 1)).shape) == {"data": jax.device_count(), "fsdp": 1, "tensor": 1}
+    assert dict(make_mesh((1, 1, 1)).shape) == {"data": 1, "fsdp": 1, "tensor": 1}
+    assert own_rows(make_mesh((1, 1, 1)), 6).tolist() == list(range(6))
+
+
+@pytest.mark.parametrize(
+    ("shape", "words"),
+    [
+        ((1, 1), "give three whole numbers"),
+        ((-1, -1, 1), "one may be -1"),
+        ((0, 1, 1), "give three whole numbers"),
+        ((1.5, 1, 1), "give three whole numbers"),
+        ((True, 1, 1), "give three whole numbers"),
+        ((64, 1, 1), "needs a multiple of 64 devices, and there are 1"),
+        ((-1, 3, 1), "needs a multiple of 3 devices, and there are 1"),
+    ],
+)
+def test_meshes_that_cannot_be(shape, words):
+    assert words in message(lambda: make_mesh(shape))
