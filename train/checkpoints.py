@@ -83,6 +83,9 @@ class Checkpoints:
         """Orbax's errors of writing as one line; it has no common base class of them."""
         try:
             yield
+        except jax.errors.JaxRuntimeError:  # another process has ended
+            self._echoes.drop()
+            raise
         except Exception as error:
             self._echoes.drop()
             raise CheckpointError(

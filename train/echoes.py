@@ -2,13 +2,14 @@
 
 import logging
 import sys
+import warnings
 
 
 class Echoes:
     """Holds back what Orbax's and TensorStore's threads print of a failure that is raised as well, until `close`.
 
     When one file of a checkpoint fails, Orbax raises that failure and leaves its event loop.  The other files that fail
-    are then logged by asyncio ("Task exception was never retrieved", "Future exception ..."), and TensorStore's threads, which find no loop to
+    are then logged by asyncio ("... exception was never retrieved"), and TensorStore's threads, which find no loop to
     report to, each print a traceback by sys.unraisablehook ("Event loop is closed").
     """
 
@@ -23,6 +24,7 @@ class Echoes:
         """They echo an error that is raised now: nothing held is printed, nor what comes until the process ends."""
         self._failed = True
         self._held.clear()
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
     def close(self):
         """Print what is held, unless `drop` was called."""

@@ -8,7 +8,7 @@ import pytest
 
 from train.echoes import Echoes
 
-FUTURE = "Future exception was never retrieved\nfuture: <Future exception=ValueError('Error writing \"a\" in OCDBT database')>"
+FUTURE = "Future exception was never retrieved\nfuture: <Future exception=ValueError('a in OCDBT database')>"
 TASK = "Task exception was never retrieved\nfuture: <Task coro=<write() done, defined at orbax/checkpoint/a.py>>"
 
 
