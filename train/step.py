@@ -40,14 +40,16 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         (loss, metrics), grads = _mean(partial(gradient, params), examples, accumulate, mesh)
         grads = jax.lax.with_sharding_constraint(grads, placed.params)
         norm = optax.tree.norm(grads)
-        updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-        averages = ema.update(state.ema, params, state.step)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
+
+        def advance(params, averages, opt_state):
+            updates, opt_state = optimizer.update(grads, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            return params, ema.update(averages, params, state.step), opt_state
+
+        # Not a where for every array: XLA on CPU fuses those with the update, 1.6 times the step of configs/digits/dit.
         old = (state.params, state.ema, state.opt_state)
-        params, averages, opt_state = jax.tree.map(
-            lambda new, old: jnp.where(good, new, old), (params, averages, opt_state), old
-        )
+        params, averages, opt_state = jax.lax.cond(good, advance, lambda *old: old, *old)
         bad = jnp.where(good & (state.bad < PATIENCE), 0, state.bad + 1)
         rate = optax.tree.get(opt_state, "hyperparams", {}).get("learning_rate")
         state = State(state.step + 1, bad, params, averages, state.frozen, opt_state)
