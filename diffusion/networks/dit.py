@@ -23,7 +23,7 @@ class Block(nnx.Module):
     """Attention and a wide layer, each added to the tokens through a gate that is zero at the start (adaLN-zero)."""
 
     def __init__(self, width, heads, ratio, *, dtype, rngs):
-        self.modulation = Modulation(width, width, 6, kernel_init=ZEROS, rngs=rngs)
+        self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs)
         self.wide = Linear(width, ratio * width, dtype=dtype, rngs=rngs)
         self.out = Linear(ratio * width, width, (HIDDEN, EMBED), dtype=dtype, rngs=rngs)
@@ -84,7 +84,7 @@ class DiT(nnx.Module):
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
         block = partial(Block, width, heads, ratio, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
-        self.modulation = Modulation(width, width, 2, kernel_init=ZEROS, rngs=rngs)
+        self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.head = Linear(width, patch * patch * channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
     def _grid(self, height, width):

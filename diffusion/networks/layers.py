@@ -79,9 +79,9 @@ class GroupNorm(nnx.Module):
 class Modulation(nnx.Module):
     """`count` vectors (B, channels) from an embedding (B, embedding), such as a scale and a shift."""
 
-    def __init__(self, embedding, channels, count, *, kernel_init=fan_in, rngs):
+    def __init__(self, embedding, channels, count, axes=(EMBED, HIDDEN), *, kernel_init=fan_in, rngs):
         self.count = count
-        self.dense = Linear(embedding, count * channels, kernel_init=kernel_init, rngs=rngs)
+        self.dense = Linear(embedding, count * channels, axes, kernel_init=kernel_init, rngs=rngs)
 
     def __call__(self, embedding):
         # Channels are the outer axis, so that a device which has a part of them has all of their vectors.
