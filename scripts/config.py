@@ -135,11 +135,15 @@ def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:
     return restore(folder, told, load_data, step, mesh)
 
 
-def difference(told, asked) -> str:
-    """What two canonical config texts disagree on, a line each."""
+FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when a run goes on: its losses do not
+
+
+def difference(told, asked) -> list[str]:
+    """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE."""
     lines = ([line for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
-    return "\n".join(line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+    kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+    return [line for line in kept if line[1:].split(" = ")[0] not in FREE]
 
 
 class translated:

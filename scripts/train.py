@@ -80,7 +80,7 @@ def _begin(folder, training, told):
     path = folder / "config.gin"
     if path.exists() and (changed := config.difference(path.read_text(), told)):
         raise UserError(
-            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed.splitlines())}. "
+            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed)}. "
             f"Give another --run folder, or the run's own config: {path}"
         )
     if not path.exists() or not (folder / "run.json").exists():

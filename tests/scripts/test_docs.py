@@ -1,0 +1,35 @@
+"""Every command that the docs show is one that fewstep understands, whatever hardware it is for."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer
+
+from scripts import config
+from scripts.cli import app
+
+DOCS = Path(__file__).parents[2] / "docs"
+LINES = [line for path in DOCS.glob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
+SHOWN = [re.search(r"\bfewstep ((?:train|sample|compare|data) .*)", line)[1] for line in LINES if "pip " not in line]
+COMMANDS = sorted({text if text.count('"') % 2 == 0 else text.removesuffix('"') for text in SHOWN})
+
+
+def test_there_are_commands():
+    assert {command.split()[0] for command in COMMANDS} == {"train", "sample", "compare", "data"}
+    assert len(COMMANDS) >= 10
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_is_understood(command):
+    group = typer.main.get_command(app)
+    words = shlex.split(command)
+    with group.make_context("fewstep", list(words), resilient_parsing=True) as context:
+        name, verb, rest = group.resolve_command(context, words)
+    if name == "data":
+        name, verb, rest = verb.resolve_command(verb.make_context("data", list(rest), resilient_parsing=True), rest)
+    parsed = verb.make_context(name, rest)  # refuses options that there are not
+    if name == "train":
+        config.load(config.find(parsed.params["config"]), parsed.params["set"])
+        config.experiment()
