@@ -12,6 +12,7 @@ from evaluation.distances import DISTANCES, Interval, bootstrap
 from evaluation.features import kind, pixels
 from samplers import GRIDS, Tableau, draw_many, table_at
 from samplers.cost import passes
+from samplers.loop import batch_of
 from samplers.steps import NoTable
 from samplers.tableau import pad
 from train.pictures import to_uint8
@@ -66,7 +67,8 @@ def compare(
         for entry in entries:
             begin = time.perf_counter()
             images = drawn(entry.table)
-            spent = 1e3 * (time.perf_counter() - begin) / (-(-count // batch) * min(batch, count))
+            at_once = batch_of(count, batch, batched(run.mesh))
+            spent = 1e3 * (time.perf_counter() - begin) / (-(-count // at_once) * at_once)
             measured = _distances(images, others)
             cost = passes(den, entry.table)
             cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))

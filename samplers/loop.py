@@ -83,9 +83,7 @@ def draw_many(
     """
     seeds = as_seeds(seeds)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
-    batch = min(batch, len(seeds))
-    if sharding is not None:
-        batch = -(-batch // sharding.num_devices) * sharding.num_devices
+    batch = batch_of(len(seeds), batch, sharding)
     images = []
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
@@ -95,6 +93,15 @@ def draw_many(
             placed = jax.make_array_from_callback(placed.shape, sharding, lambda at, seeds=placed: seeds[at])
         images.append(_fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise)))
     return np.concatenate(images)[: len(seeds)]
+
+
+def batch_of(count, batch, sharding=None) -> int:
+    """How many images `draw_many` draws at once: at most `batch` of `count`, up to what divides into equal parts."""
+    batch = min(batch, count)
+    if sharding is None:
+        return batch
+    parts = sharding.num_devices // sharding.shard_shape((sharding.num_devices,))[0]
+    return -(-batch // parts) * parts
 
 
 def _fetched(array) -> np.ndarray:

@@ -184,6 +184,11 @@ def _line(error) -> str | None:
 
     if distributed.broken(error):
         return distributed.explained(error)
+    if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
+        return (
+            f"out of memory on the device ({str(error).splitlines()[0][:150]}): train with a larger train.accumulate, "
+            f"a smaller train.batch_size, or the other means of docs/scale.md"
+        )
     return str(error) if isinstance(error, RunError | ValueError | OSError) else None
 
 

@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import re
 import signal
 import socket
 import sys
@@ -19,33 +20,57 @@ def start(distributed, coordinator, processes, process):
         if given := [name for name, value in told.items() if value is not None]:
             raise UserError(f"{given[0]} is for several processes: add --distributed")
         return
-    if coordinator is None and processes is None and process is None:
-        pass
-    elif missing := [name for name, value in told.items() if value is None]:
-        raise UserError(f"--distributed needs {missing[0]} as well, or none of {', '.join(told)} on a cluster")
-    elif not 0 <= process < processes:
-        raise UserError(f"--process {process}: the {processes} processes are numbered from 0 to {processes - 1}")
+    _refuse_misfits(told)
     import jax
 
     from train import progress
+    from train.processes import same
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from scripts.signals
     _answer_abort()
+    if coordinator and process:
+        progress.say(f"process {process} of {processes}: waiting for the others at {coordinator}")
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would not see it while JAX waits
     try:
         jax.distributed.initialize(
             coordinator, processes, process, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"--distributed: {str(error).splitlines()[0]}") from error
+        raise UserError(f"--distributed: {_first(error)}{'' if coordinator else f': give {_words(told)}'}") from error
+    signal.signal(signal.SIGINT, before)
     if jax.process_index():
         progress.silence()
+    words = " ".join(sys.argv[1:])
+    if not same(re.sub(r"--process[ =]\d+", "", words)):
+        raise UserError(f"the processes were given different commands, this one: fewstep {words}")
+
+
+def _refuse_misfits(told):
+    coordinator, processes, process = told.values()
+    if set(told.values()) == {None}:
+        return
+    if missing := [name for name, value in told.items() if value is None]:
+        raise UserError(f"--distributed needs {missing[0]} as well, or none of {_words(told)} on a cluster")
+    host, _, port = coordinator.rpartition(":")
+    if not host or not port.isdigit() or not 0 < int(port) < 2**16:
+        raise UserError(f"--coordinator {coordinator}: write the host of process 0 and a port, such as 10.0.0.1:1234")
+    if processes < 1:
+        raise UserError(f"--processes {processes}: give the number of processes, at least 1")
+    if not 0 <= process < processes:
+        raise UserError(f"--process {process}: the {processes} processes are numbered from 0 to {processes - 1}")
+
+
+def _words(told):
+    return ", ".join(told)
 
 
 def _answer_abort():
     """JAX aborts a process whose coordinator is gone, by SIGABRT from a thread of its own: say what it means."""
 
     def answer(number):
-        print(f"fewstep: {_lost('the coordinator')}", file=sys.stderr, flush=True)
+        print(
+            f"fewstep: {_told_of('was ended by JAX, mostly as the coordinator is gone')}", file=sys.stderr, flush=True
+        )
         os._exit(2)
 
     global _answer  # as long as the process lives, or its memory would be used again
@@ -60,21 +85,30 @@ def several() -> bool:
 
 
 def broken(error) -> bool:
-    """Whether the error is one of working together, such as that another process has ended."""
-    return several() and isinstance(error, sys.modules["jax"].errors.JaxRuntimeError)
+    """Whether the error is that another process can no longer be reached."""
+    if not several():
+        return False
+    from train.processes import lost
+
+    return lost(error)
 
 
 def explained(error) -> str:
     """What to tell the user of it."""
-    reason = str(error).splitlines()[0].replace("Error dispatching computation: ", "")
-    return _lost(f"another one ({reason[:200]})")
+    return _told_of(f"lost another one ({_first(error)[:200]})")
 
 
-def _lost(whom):
+def _first(error):
+    """The first line of an error of JAX."""
+    lines = str(error).splitlines() or [type(error).__name__]
+    return lines[0].replace("Error dispatching computation: ", "")
+
+
+def _told_of(what):
     state = sys.modules["jax"]._src.distributed.global_state  # jax.process_index() may wait for the one that is lost
     return (
-        f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} lost {whom}, whose last line "
-        f"may say why: start all of them again with the same command, and training goes on from its last checkpoint"
+        f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} {what}; the last lines of the "
+        f"others may say why. Start all again with the same command, and training goes on from its last checkpoint"
     )
 
 

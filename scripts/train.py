@@ -1,6 +1,9 @@
 """fewstep train."""
 
+import secrets
 from contextlib import contextmanager, nullcontext
+
+import jax
 
 from evaluation.watch import watch
 from scripts import config, parse
@@ -17,18 +20,19 @@ from train.sharding import batched
 
 def main(config_path, folder, overrides, trust, step=None):
     """Check everything that can be checked before anything is written, then train."""
-    with stopping() as stop:
-        training, told = resolved(config_path, overrides, trust)
-        if not same(told):
-            raise UserError("the processes were given different configs: give all of them the same command")
-        if training.experiment.wandb:
-            require()
-        folder = parse.path(folder, "--run")
-        if step is not None and not (folder / "config.gin").is_file():
-            raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
-        with _opened(folder, training, told):
-            score = watch(training.data, batched(training.mesh))
-            reached, steps = train(training, folder, stop, step, score), training.experiment.steps
+    training, told = resolved(config_path, overrides, trust)
+    if not same(told):
+        raise UserError("the processes read different configs: give all of them the same one")
+    if not same(str(describe(training))):
+        raise UserError("the processes see different data or have different versions of fewstep or its libraries")
+    if training.experiment.wandb:
+        require()
+    folder = parse.path(folder, "--run")
+    if step is not None and not (folder / "config.gin").is_file():
+        raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
+    with stopping() as stop, _opened(folder, training, told):
+        score = watch(training.data, batched(training.mesh))
+        reached, steps = train(training, folder, stop, step, score), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
@@ -37,15 +41,32 @@ def main(config_path, folder, overrides, trust, step=None):
 
 @contextmanager
 def _opened(folder, training, told):
-    """The folder of the run, made ready by the first process, which holds its lock."""
+    """The folder of the run, made ready by the first process, which holds its lock; seen by all of them."""
     if first():
         _made(folder)
         _refuse_strangers(folder)
     with alone(folder) if first() else nullcontext():
         if first():
             _begin(folder, training, told)
-        meet("the run's folder is ready")
+        _refuse_unshared(folder)
         yield
+
+
+def _refuse_unshared(folder):
+    """UserError where the processes do not see one folder: what the first one writes there, the others must read."""
+    if jax.process_count() == 1:
+        return
+    path = folder / ".together"
+    if first():
+        write_atomic(path, secrets.token_hex())
+    meet("the folder of the run is ready")
+    shared = same(path.read_text() if path.exists() else "")
+    if first():
+        path.unlink()
+    if not shared:
+        raise UserError(
+            f"{folder} is not one folder for all processes: give one on a disk or in a bucket that they share"
+        )
 
 
 def resolved(config_path, overrides, trust):
@@ -70,7 +91,7 @@ def _made(folder):
 def _refuse_strangers(folder):
     """A folder that is no run and not empty belongs to somebody else."""
     found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
-    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable"}
+    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable", ".together"}
     if others and "config.gin" not in others:
         raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
 

@@ -13,10 +13,11 @@ from train import digests
 from train.echoes import Echoes
 from train.errors import CheckpointError
 from train.files import absolute, is_remote
-from train.processes import anywhere, first, meet
+from train.processes import anywhere, first, lost, meet
 from train.progress import say
 from train.state import State
 
+PATIENCE = 300  # seconds that processes wait for one that has not written its part
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
 
 
@@ -40,7 +41,7 @@ class Checkpoints:
             max_to_keep=keep,
             create=create,
             cleanup_tmp_directories=create,
-            async_options=ocp.AsyncOptions(post_finalization_callback=self._seal),
+            async_options=ocp.AsyncOptions(timeout_secs=PATIENCE, post_finalization_callback=self._seal),
         )
         handlers = {name: ocp.StandardCheckpointHandler() for name in TREES}
         handlers["counters"] = ocp.JsonCheckpointHandler()
@@ -50,8 +51,8 @@ class Checkpoints:
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and jax.process_count() > 1:
-            return  # the others may have ended, and closing waits for them
+        if error is not None and lost(error):
+            return  # closing would wait for the others
         try:
             with self._written():
                 self._manager.close()
@@ -83,11 +84,10 @@ class Checkpoints:
         """Orbax's errors of writing as one line; it has no common base class of them."""
         try:
             yield
-        except jax.errors.JaxRuntimeError:  # another process has ended
-            self._echoes.drop()
-            raise
         except Exception as error:
             self._echoes.drop()
+            if lost(error):
+                raise
             raise CheckpointError(
                 f"checkpoint {self.folder / str(self._saving)} could not be written ({_reason(error)}). Those before "
                 f"it are whole: put that right, and the same command goes on from the last"
@@ -147,6 +147,8 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
         except Exception as error:
             self._echoes.drop()
+            if lost(error):
+                raise
             raise CheckpointError(
                 f"checkpoint {where} cannot be read ({_reason(error)}): {self._remedy(step)}"
             ) from error

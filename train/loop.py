@@ -1,5 +1,6 @@
 """The training loop: one for every objective, resumable at any step."""
 
+from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from threading import Event
@@ -18,12 +19,12 @@ from train.experiment import Experiment
 from train.logs import Logs
 from train.pictures import preview
 from train.processes import anywhere
-from train.progress import progress
+from train.progress import progress, say
 from train.sharding import assembled, batched, collected, make_mesh, own_rows
 from train.state import initial
 from train.step import PATIENCE, make_step
 
-AHEAD = 16  # steps dispatched before the host waits: more would only fill memory
+AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
 
 
 class Training(NamedTuple):
@@ -54,9 +55,13 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     state = jax.eval_shape(fresh)
     placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
     placed = sharding.states(state, {"net": placed}, optimizer, mesh)
+    if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
+        part = sharding.share(state.params, placed.params)
+        say(f"each device keeps {part:.1%} of the parameters (1 of {parts} is {1 / parts:.1%})")
     fresh = jax.jit(fresh, out_shardings=placed)
     step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
-    step.eval_shape(state, batches.batch(0))
+    one = data.train[:1]
+    step.eval_shape(state, jax.tree.map(lambda a: jax.ShapeDtypeStruct((batches.size, *a.shape[1:]), a.dtype), one))
     return Training(experiment, data, mesh, model, batches, fresh, placed, step)
 
 
@@ -94,13 +99,15 @@ def train(
             progress(experiment.steps, now) as show,
             closing(training.batches.stream(now, experiment.steps, rows)) as batches,
         ):
+            ahead = deque()
             while now < experiment.steps and not stopped:
                 state, metrics = training.step(state, assembled(training.mesh, next(batches), size))
                 now += 1
                 values = {}
-                if now % AHEAD == 0:
-                    metrics["loss"].block_until_ready()
-                if now % AHEAD == 0 or jax.process_count() == 1:
+                ahead.append(metrics["loss"])
+                if len(ahead) == AHEAD:
+                    ahead.popleft().block_until_ready()
+                if now % AHEAD == 0 or now % experiment.log_every == 0 or jax.process_count() == 1:
                     stopped = anywhere(stop.is_set())
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}

@@ -1,6 +1,7 @@
 """Several processes that do the same work together (jax.distributed): who writes, and what they agree on."""
 
 import hashlib
+import re
 
 import jax
 import numpy as np
@@ -27,3 +28,9 @@ def same(text) -> bool:
     """Whether every process has the same text; all of them must ask."""
     digest = np.frombuffer(hashlib.sha256(text.encode()).digest(), np.uint8)
     return bool((multihost_utils.process_allgather(digest) == digest).all())
+
+
+def lost(error) -> bool:
+    """Whether the error, of whatever type, is that another process can no longer be reached."""
+    signs = "UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|Gloo|NCCL|heartbeat|Connection reset|Connection closed"
+    return jax.process_count() > 1 and re.search(signs, str(error)) is not None

@@ -12,8 +12,9 @@ from train.state import State
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")  # the axes that divide the batch
-# What divides the parameters.  fsdp: every device keeps a part and borrows the rest for the time of its use (ZeRO,
-# arXiv:1910.02054); tensor: every device computes a part of each block (Megatron, arXiv:1909.08053).
+# What divides the parameters.  fsdp: every device keeps a part, and has all of them for the time of a step (ZeRO,
+# arXiv:1910.02054: moments, averages and gradients stay divided); tensor: every device computes a part of each block
+# (Megatron, arXiv:1909.08053).
 RULES = {EMBED: "fsdp", HIDDEN: "tensor"}
 
 
@@ -28,7 +29,8 @@ def make_mesh(shape=(-1, 1, 1)):
         raise ValueError(f"mesh = {shape}: give three whole numbers of devices, (data, fsdp, tensor); one may be -1")
     devices, known = jax.devices(), math.prod(size for size in shape if size != -1)
     if known > len(devices) or (-1 in shape and len(devices) % known):
-        raise ValueError(f"mesh = {tuple(shape)} needs a multiple of {known} devices, and there are {len(devices)}")
+        needs = f"a multiple of {known}" if -1 in shape else str(known)
+        raise ValueError(f"mesh = {tuple(shape)} needs {needs} devices, and there are {len(devices)}")
     sizes = tuple(len(devices) // known if size == -1 else size for size in shape)
     used = devices[: math.prod(sizes)]
     if len({device.process_index for device in used}) < jax.process_count():
@@ -79,6 +81,12 @@ def states(shapes: State, params, optimizer, mesh) -> State:
     )
     frozen = jax.tree.map(lambda _: whole, shapes.frozen)
     return State(whole, whole, params, dict.fromkeys(shapes.ema, params), frozen, moments)
+
+
+def share(shapes, placed) -> float:
+    """The part of all numbers of a tree of `shapes` that lies on one device."""
+    parts = jax.tree.map(lambda a, s: math.prod(s.shard_shape(a.shape)), shapes, placed)
+    return sum(jax.tree.leaves(parts)) / sum(math.prod(a.shape) for a in jax.tree.leaves(shapes))
 
 
 def own_rows(mesh, size) -> np.ndarray:

@@ -35,10 +35,13 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         def loss_of(params, examples):
             return objective(model, params, state, examples)
 
-        gradient = jax.value_and_grad(loss_of, has_aux=True)
-        params = jax.lax.with_sharding_constraint(state.params, in_use)
-        (loss, metrics), grads = _mean(partial(gradient, params), examples, accumulate, mesh)
-        grads = jax.lax.with_sharding_constraint(grads, placed.params)
+        whole = jax.lax.with_sharding_constraint(state.params, in_use)
+
+        def gradient(examples):
+            value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)
+            return value, jax.lax.with_sharding_constraint(grads, placed.params)
+
+        (loss, metrics), grads = _mean(gradient, examples, accumulate, mesh)
         norm = optax.tree.norm(grads)
         good = jnp.isfinite(loss) & jnp.isfinite(norm)
 
@@ -51,11 +54,17 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         old = (state.params, state.ema, state.opt_state)
         params, averages, opt_state = jax.lax.cond(good, advance, lambda *old: old, *old)
         bad = jnp.where(good & (state.bad < PATIENCE), 0, state.bad + 1)
-        rate = optax.tree.get(opt_state, "hyperparams", {}).get("learning_rate")
         state = State(state.step + 1, bad, params, averages, state.frozen, opt_state)
-        return state, {"loss": loss, "grad_norm": norm, **({} if rate is None else {"lr": rate}), **metrics}
+        return state, {"loss": loss, "grad_norm": norm, **_rate(opt_state), **metrics}
 
     return step
+
+
+def _rate(opt_state):
+    """{"lr": the learning rate}, if the optimiser tells it as optax.inject_hyperparams does."""
+    found = (value for _, value in optax.tree.get_all_with_path(opt_state, "learning_rate"))
+    rates = [rate for rate in found if isinstance(rate, jax.Array)]
+    return {"lr": rates[0]} if rates else {}
 
 
 def _mean(function, examples, parts, mesh):

@@ -107,7 +107,7 @@ class SelfAttention(nnx.Module):
 
     def __call__(self, x, turn=None):
         """x (B, N, channels), the same shape back; turn: a function of queries and keys (B, N, heads, size)."""
-        # Heads are the outer axis of the hidden one, so that a device which has a part of it has whole heads.
+        # Heads are the outer axis, so that a device has whole heads wherever the devices divide them.
         qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
         q, k, v = qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :]
         if turn:

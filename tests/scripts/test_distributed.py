@@ -25,20 +25,22 @@ def command(folder, *options, steps=STEPS):
     return ["train", "configs/points/moons.gin", "--run", folder, *words]
 
 
-def begun(words, count):
-    """The processes that run one command together."""
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+def begun(words, count, homes=None):
+    """The processes that run one command together, or each its own of several, or each at its home."""
     if count == 1:
-        return [_process(words, environment)]
+        return [_process(words)]
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         told = ["--distributed", "--coordinator", f"127.0.0.1:{probe.getsockname()[1]}", "--processes", str(count)]
-    return [_process([*words, *told, "--process", i], environment) for i in range(count)]
+    each = words if isinstance(words[0], list) else [words] * count
+    homes = homes or [None] * count
+    return [_process([*each[i], *told, "--process", i], homes[i]) for i in range(count)]
 
 
-def _process(words, environment):
+def _process(words, home=None):
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
     words = [sys.executable, "-m", "scripts.cli", *map(str, words)]
-    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=home)
 
 
 def ended(processes, timeout=240):
@@ -76,7 +78,8 @@ def test_processes_have_the_losses_of_one(one, tmp_path, count, mesh):
     folder = tmp_path / "run"
     said = together(command(folder, f"train.mesh={mesh}"), count)
     assert "30 steps done" in said[0]
-    assert not any(line for text in said[1:] for line in text.splitlines() if line and not line.startswith("[Gloo]"))
+    for text in said[1:]:
+        assert all(re.match(r"$|\[Gloo\]|process \d of \d: waiting", line) for line in text.splitlines()), text
     np.testing.assert_allclose(losses(folder), losses(one), rtol=1e-5)
     assert sorted(path.name for path in folder.iterdir()) == sorted(path.name for path in one.iterdir())
     assert len(list((folder / "samples").iterdir())) == 1
@@ -149,7 +152,9 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, 
     assert status == 2, said
     assert "Traceback" not in said
     line = said.strip().splitlines()[-1]
-    assert re.match(rf"fewstep: process {1 - victim} of 2 on .* lost .*the same command, and training goes on", line)
+    assert re.match(
+        rf"fewstep: process {1 - victim} of 2 on .* (lost|ended by JAX).*same command, and training goes on", line
+    )
     for count in then:
         saved = max(int(path.name) for path in (folder / "checkpoints").iterdir() if path.name.isdigit())
         assert saved >= 20
@@ -161,14 +166,38 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, 
     np.testing.assert_allclose(found[:30], long[:30], rtol=1e-5)
 
 
-def test_what_processes_must_agree_on(tmp_path):
-    """The config; and an error of the user in all of them is one line in each."""
-    words = command(tmp_path / "run", "train.batch_size=33")
-    for status, said in ended(begun(words, 2)):
+def test_an_error_of_all_is_a_line_in_each(tmp_path):
+    for status, said in ended(begun(command(tmp_path / "run", "train.batch_size=33"), 2)):
         assert status == 2
         assert "train.batch_size = 33 does not divide" in said.strip().splitlines()[-1]
         assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
+
+
+def test_what_processes_must_agree_on(tmp_path):
+    """The command; and that the folder is one, which two hosts with disks of their own would not have."""
+    words = command(tmp_path / "run")
+    for status, said in ended(begun([words, [*words, "--set", "train.seed=1"]], 2)):
+        assert status == 2
+        assert "the processes were given different commands" in said
+    homes = [tmp_path / "a", tmp_path / "b"]
+    for home in homes:
+        home.mkdir()
+    for status, said in ended(begun(command("run"), 2, homes)):
+        assert status == 2
+        assert "run is not one folder for all processes" in said.strip().splitlines()[-1]
+        assert "Traceback" not in said
+
+
+def test_an_error_of_the_first_alone_ends_the_others(tmp_path):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (first, why), (other, lost) = ended(begun(command(folder), 2))
+    assert first == other == 2
+    assert "holds other things (notes.txt)" in why.strip().splitlines()[-1]
+    assert "process 1 of 2" in lost.strip().splitlines()[-1]
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
 @pytest.mark.parametrize(
@@ -176,6 +205,9 @@ def test_what_processes_must_agree_on(tmp_path):
     [
         (["--process", 1], ["--process is for several processes", "--distributed"]),
         (["--distributed", "--processes", 2], ["--coordinator as well"]),
+        (["--distributed", "--coordinator", "a", "--processes", 2, "--process", 0], ["such as 10.0.0.1:1234"]),
+        (["--distributed", "--coordinator", "a:99999", "--processes", 2, "--process", 0], ["such as 10.0.0.1:1234"]),
+        (["--distributed", "--coordinator", "a:1", "--processes", 0, "--process", 0], ["at least 1"]),
         (["--distributed", "--coordinator", "a:1", "--processes", 2, "--process", 2], ["numbered from 0 to 1"]),
     ],
 )

@@ -18,7 +18,7 @@ from train.experiment import Experiment  # noqa: E402
 from train.loop import prepare  # noqa: E402
 from train.objectives import Denoising  # noqa: E402
 from train.run import Run  # noqa: E402
-from train.sharding import collected  # noqa: E402
+from train.sharding import collected, share  # noqa: E402
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
@@ -26,6 +26,14 @@ NETWORKS = {
     "DiT": (digits, partial(DiT, width=32, depth=2, heads=8)),
     "MLP": (partial(points, count=1000, held_out=100), partial(MLP, width=32, depth=2)),
 }
+DIVIDED = {  # a kernel (..., embed, hidden) of a block, and its size
+    "UNet": (("down", 0, 0, "conv", "kernel"), (16, 16)),
+    "DiT": (("blocks", 1, "wide", "kernel"), (32, 128)),
+    "MLP": (("blocks", 1, "first", "kernel"), (32, 32)),
+}
+# The share of the parameters that some axis leaves whole: the embeddings of these small networks, and with tensor alone
+# the modulations of the DiT.
+WHOLE = {"UNet": 0.2, "DiT": 0.4, "MLP": 0.3}
 STEPS, BATCH = 3, 16
 
 
@@ -53,10 +61,21 @@ def assert_equal(a, b, what):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a, b, err_msg=what), a, b)
 
 
-def shares(tree):
-    """The part of all numbers of a tree that lies on one device."""
-    leaves = jax.tree.leaves(tree)
-    return sum(leaf.addressable_shards[0].data.size for leaf in leaves) / sum(leaf.size for leaf in leaves)
+def assert_divided(name, training, state):
+    """Kernels, their averages and moments are divided along both axes, and little is whole."""
+    fsdp, tensor = training.mesh.shape["fsdp"], training.mesh.shape["tensor"]
+    path, (rows, columns) = DIVIDED[name]
+    trees = state.params, state.ema["0.9"], optax.tree.get(state.opt_state, "trace")
+    for tree in trees:
+        leaf = tree["net"]
+        for key in path:
+            leaf = leaf[key]
+        (*others, first, second) = leaf.shape
+        assert (first, second) == (rows, columns)
+        assert leaf.addressable_shards[0].data.shape == (*others, rows // fsdp, columns // tensor)
+        assert len(leaf.addressable_shards) == 8
+    held = share(jax.eval_shape(lambda p: p, state.params), training.placed.params)
+    assert 1 / (fsdp * tensor) <= held <= WHOLE[name] + 1 / (fsdp * tensor), (training.mesh.shape, held)
 
 
 def same_steps(name):
@@ -68,9 +87,7 @@ def same_steps(name):
         training = training_of(name, mesh)
         fresh = training.fresh()
         assert_equal(fresh.params, one.fresh().params, f"initialised on {mesh}")
-        parts = 1 / (mesh[1] * mesh[2])
-        for tree in (fresh.params, fresh.ema, fresh.opt_state):
-            assert parts <= shares(tree) < parts + (0.4 if parts < 1 else 1e-6), (mesh, shares(tree))
+        assert_divided(name, training, fresh)
         state, found = stepped(training, fresh)
         np.testing.assert_allclose(found, losses, rtol=2e-5, err_msg=str(mesh))
         assert_close(state.params, expected.params, f"parameters on {mesh}")

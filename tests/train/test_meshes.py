@@ -41,7 +41,7 @@ def test_what_is_left_of_the_devices():
         ((0, 1, 1), "give three whole numbers"),
         ((1.5, 1, 1), "give three whole numbers"),
         ((True, 1, 1), "give three whole numbers"),
-        ((64, 1, 1), "needs a multiple of 64 devices, and there are 1"),
+        ((64, 1, 1), "needs 64 devices, and there are 1"),
         ((-1, 3, 1), "needs a multiple of 3 devices, and there are 1"),
     ],
 )
