@@ -108,6 +108,11 @@ def test_processes_draw_and_compare_as_one_does(one, tmp_path):
     np.testing.assert_allclose(*scores, rtol=1e-4)
 
 
+def ending(process):
+    """The line of a process of two whose other one has ended; JAX's own threads may speak before and after it."""
+    return re.compile(rf"^fewstep: process {process} of 2 on .* (lost|ended by JAX).*, and training goes on", re.M)
+
+
 def running(words, count, lines):
     """Processes that have just logged so many lines more than there were."""
     path = words[3] / "metrics.jsonl"
@@ -196,7 +201,7 @@ def test_an_error_of_the_first_alone_ends_the_others(tmp_path):
     (first, why), (other, lost) = ended(begun(command(folder), 2))
     assert first == other == 2
     assert "holds other things (notes.txt)" in why.strip().splitlines()[-1]
-    assert "process 1 of 2" in lost.strip().splitlines()[-1]
+    assert ending(1).search(lost), lost
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 
 
