@@ -3,9 +3,9 @@
     .venv/bin/python benchmarks/train_step.py
 
 Trains the networks of configs/digits (U-Net) and configs/digits/dit.gin turn by turn in one process: as the loop does
-(batches read and placed, the step with its guard, averages and metrics, all numbers fetched every ten steps; without what
-log, preview and checkpoint add now and then), and by the fewest lines of JAX and optax that do the same arithmetic.
-Prints the ratio of the medians, minimal over ours.
+(batches read and placed, the step with its guard, averages and metrics, all numbers fetched every ten steps; without
+what log, preview and checkpoint add now and then), and by the fewest lines of JAX and optax that do the same
+arithmetic.  Prints the ratio of the medians, minimal over ours.
 """
 
 from scripts.cpu import tune

@@ -1,6 +1,7 @@
 """The verbs do what their help says."""
 
 import json
+import shutil
 import subprocess
 import sys
 
@@ -223,3 +224,24 @@ except SystemExit:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "compare" in done.stdout
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_run_goes_on_on_another_mesh_and_in_other_parts(fewstep, tiny, digits_run, tmp_path):
+    folder = shutil.copytree(digits_run, tmp_path / "run")
+    words = [word for override in tiny for word in ("--set", override)]
+    shutil.rmtree(folder / "checkpoints" / "6")
+    status, _, err = fewstep(
+        "train", "configs/digits/flow.gin", "--run", folder, *words,
+        "--set", "train.mesh=(1,1,1)", "--set", "train.accumulate=2",
+    )  # fmt: skip
+    assert status == 0, err
+    found, whole = (
+        [json.loads(line)["loss"] for line in (path / "metrics.jsonl").read_text().splitlines()]
+        for path in (folder, digits_run)
+    )
+    assert len(found) == 6
+    assert found == pytest.approx(whole, rel=1e-4)
+    status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", folder, *words, "--set", "train.seed=5")
+    assert status == 2
+    assert "contradicts the run" in err
+    assert "mesh" not in err
