@@ -48,6 +48,6 @@ class _Files:
                 image[:] = decode(file, self.size, self.channels)
             except BadImage as error:
                 raise ValueError(
-                    f"{file}: {error}, though it was an image when the folder was opened: put it back, or start again"
+                    f"{file}: {error}, though it was an image when the folder was opened: put it back and go on"
                 ) from None
         return images, None if self.labels is None else self.labels[indices]
