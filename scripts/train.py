@@ -53,7 +53,7 @@ def resolved(config_path, overrides, trust):
     """The training that a config describes, and all values that went into it as a config of their own."""
     path = config.find(config_path)
     config.load(path, overrides, trust)
-    with config.translated(path):
+    with config.translated(path, overrides):
         experiment = config.experiment()
         training = prepare(experiment, experiment.data())
     return training, config.operative(overrides)

@@ -10,7 +10,7 @@ from train.data.decode import BadImage, decode
 from train.data.scan import scan
 
 
-def folder(path, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
+def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
     """The images in a folder, size x size with 1 or 3 channels, from whatever files Pillow reads (`decode`).
 
     Two or more sub-folders that hold images are classes, in the order of their names; images lie all in those, or all

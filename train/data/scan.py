@@ -5,6 +5,7 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import NamedTuple
 
+from train.data.checks import local
 from train.data.decode import BadImage, check_form, decode
 from train.data.threads import in_threads
 from train.progress import progress, say
@@ -56,7 +57,7 @@ def scan(path, size, channels, strict, use=None) -> Found:
 
 
 def _existing(path):
-    root = Path(path).expanduser()
+    root = local(path)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder (looked in {root.absolute().parent}): check the path")
     if not root.is_dir():
