@@ -87,6 +87,11 @@ def _line(name, value):
     return f"{name} = {value}"
 
 
+def _again(line):
+    name, equals, value = line.partition(" = ")
+    return _line(name, value) if equals else line
+
+
 @dataclass(frozen=True)
 class Settings:
     """Samplers, grids and levers as the command line sets them."""
@@ -150,14 +155,7 @@ FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when
 
 def difference(told, asked) -> list[str]:
     """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE."""
-    lines = (
-        [
-            _line(*line.split(" = ", 1)) if " = " in line else line
-            for line in text.splitlines()
-            if line and line[0] != "#"
-        ]
-        for text in (told, asked)
-    )
+    lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
     kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
     return [line for line in kept if line[1:].split(" = ")[0] not in FREE]

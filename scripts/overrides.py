@@ -8,8 +8,11 @@ from scripts.errors import UserError
 
 
 def quoted(override) -> str:
-    """The override as gin reads it: what is no literal and no reference is a text, as in --set npz.path=a.npz, and so is
-    all that is given to a parameter which takes texts only; 1,2,2 is a tuple."""
+    """The override as gin reads it.
+
+    What is no literal and no reference is a text, as in --set npz.path=a.npz, and so is all that is given to a
+    parameter which takes texts only; 1,2,2 is a tuple.
+    """
     name, equals, value = (part.strip() for part in override.partition("="))
     if not equals or not re.fullmatch(r"\w+(\.\w+)+", name) or "\n" in override:
         raise UserError(f"--set {override}: write name.parameter=value")

@@ -93,3 +93,4 @@ def _begin(folder, training, told):
     else:
         write_description(folder, describe(training))
         write_atomic(path, told)
+    say(f"data: {training.data}")

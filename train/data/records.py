@@ -4,6 +4,7 @@ Pixels are uint8 (H, W, C) in that order, the label int32 little-endian.  A shar
 damage is found when it is read.
 """
 
+import errno
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -133,4 +134,4 @@ class Writer:
         try:
             yield
         except RuntimeError as error:
-            raise OSError(f"cannot write to {self.folder}: {str(error).split(';')[0]}") from None
+            raise OSError(errno.EIO, str(error).split(";")[0], str(self.folder)) from None

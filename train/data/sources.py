@@ -57,7 +57,8 @@ def npz(path: str, held_out: int | float = 0.1, seed=0, classes: int | None = No
         shapes = f"{train.shape} in {names[0]}, {test.shape} in {names[2]}"
         raise ValueError(f"{path} has images of two shapes, {shapes}: save one shape")
     classes = classes or class_count(train.labels, test.labels)
-    return Dataset(path.stem, Split(train), Split(test), classes)
+    order = np.random.default_rng(seed).permutation(len(train))  # the first images then stand for all of them
+    return Dataset(path.stem, Split(train, order), Split(test), classes)
 
 
 def _read_arrays(archive, path, images, labels, classes):
