@@ -37,8 +37,8 @@ def compare(
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images, or NUMBERS numbers in them,
-    so many are used, spread evenly over them.  `levers`: pairs (text, lever), innermost first.
+    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images, or NUMBERS numbers in
+    them, so many are used, spread evenly over them.  `levers`: pairs (text, lever), innermost first.
     `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
