@@ -46,7 +46,8 @@ def decode(file, size, channels) -> np.ndarray:
 
 @functools.cache
 def _formats():
-    """All but EPS, which is a program."""
+    """All but EPS, which is a program; the usual ones first."""
+    Image.preinit()
     Image.init()
     return [name for name in Image.ID if name != "EPS"]
 
