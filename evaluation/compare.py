@@ -1,5 +1,6 @@
 """Samplers against budgets of network calls: the same seeds through every table, distances to held-out images."""
 
+import math
 import time
 from itertools import product
 from typing import NamedTuple
@@ -19,7 +20,8 @@ from train.pictures import to_uint8
 from train.sharding import batched
 
 SHOWN = 10  # seeds shown side by side
-HELD_OUT = 10_000  # held-out images compared with, at most: what is larger may not fit into memory
+COUNT, BATCH = 500, 250  # images of a cell, and at once
+HELD_OUT, NUMBERS = 10_000, 2**28  # of the data images, and numbers in them, at most: more may not fit into memory
 
 
 class _Entry(NamedTuple):
@@ -31,13 +33,13 @@ class _Entry(NamedTuple):
 
 
 def compare(
-    runs, samplers, budgets, grids=GRIDS, *, count=500, seed=0, levers=(), batch=250, progress=None, **about
+    runs, samplers, budgets, grids=GRIDS, *, count=COUNT, seed=0, levers=(), batch=BATCH, progress=None, **about
 ) -> Comparison:
     """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
 
     Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images so many are used, spread
-    evenly over them.  `levers`: pairs (text, lever), innermost first.
+    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images, or NUMBERS numbers in
+    them, so many are used, spread evenly over them.  `levers`: pairs (text, lever), innermost first.
     `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
     Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
     """
@@ -55,8 +57,9 @@ def compare(
         for _, lever in levers:
             den = lever(den)
         entries = _entries(samplers, budgets, grids, den.process)
-        cond, others = conditions(data[r], count), held_out(data[r])
-        floors[name] = _distances(data[r].train[:count].image, others)
+        seen, others = data[r].train[: min(count, _most(data[r]))], held_out(data[r])
+        cond = conditions(seen.label, count)
+        floors[name] = _distances(seen.image, others)
         history = max(entry.table.history for entry in entries)
 
         def drawn(table, den=den, run=run, cond=cond, history=history):
@@ -81,16 +84,20 @@ def compare(
     )  # fmt: skip
 
 
-def conditions(data, count) -> Cond:
-    """The labels of `count` images to draw: those of the first training images, over again where there are fewer."""
-    label = data.train[:count].label
+def conditions(label, count) -> Cond:
+    """The labels of `count` images to draw: those of training images (None: no labels), over again where fewer."""
     return Cond(None if label is None else np.resize(label, count).astype(np.int32))
 
 
 def held_out(data) -> np.ndarray:
-    """All held-out images, or HELD_OUT of them spread evenly over them."""
+    """All held-out images, or as many as HELD_OUT and NUMBERS allow, spread evenly over them."""
     split = data.held_out
-    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT)).astype(int)].image
+    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT, _most(data))).astype(int)].image
+
+
+def _most(data):
+    """Images with NUMBERS numbers, but two, of which a covariance can be told."""
+    return max(2, NUMBERS // math.prod(data.shape))
 
 
 def _entries(samplers, budgets, grids, process):

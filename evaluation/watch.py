@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.compare import conditions, held_out
+from evaluation.compare import BATCH, COUNT, conditions, held_out
 from evaluation.distances import between, gaussian
 from evaluation.features import kind, pixels
 from samplers import SAMPLERS, draw_many, table_at
 
-COUNT, CALLS, BATCH = 500, 16, 250  # images, network calls, images at once: `compare` has the same
+CALLS = 16  # network calls
 
 
 def watch(data, sharding=None) -> Callable:
@@ -17,7 +17,7 @@ def watch(data, sharding=None) -> Callable:
 
     It is NaN where the images are not finite.  `sharding` is that of `draw_many`.
     """
-    cond, real = conditions(data, COUNT), None
+    cond, real = conditions(data.train[:COUNT].label, COUNT), None
 
     def score(den) -> dict[str, float]:
         nonlocal real

@@ -5,10 +5,10 @@ library never depends on a global.  gin's bindings live in the process until the
 settings of samplers) is taken out of them at once.
 """
 
-import ast
 import difflib
 import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
 import io
+import os
 import re
 from dataclasses import dataclass, replace
 from functools import partial, update_wrapper
@@ -21,8 +21,9 @@ from gin import config_parser
 from samplers import GRIDS, SAMPLERS
 from scripts import parts
 from scripts.errors import UserError, nearest
+from scripts.overrides import blamed, quoted, target
 from train.experiment import Experiment
-from train.files import absolute
+from train.files import absolute, is_remote
 from train.run import Run, restore
 
 _BOUND = {
@@ -53,7 +54,7 @@ def load(path, overrides=(), trust=False) -> None:
     for name, text in _pieces(epath.Path(path), trust, ()):
         _bind(name, text, trust)
     for override in overrides:
-        _bind(f"--set {override}", _quoted(override), trust=False)
+        _bind(f"--set {override}", quoted(override), trust=False)
 
 
 def experiment() -> Experiment:
@@ -73,11 +74,22 @@ def operative(overrides=()) -> str:
         values |= parts.defaults(name.split(".")[-1]) if name.split(".")[-1] in parts.ALL else {}
     values |= dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
     for override in overrides:
-        name = ".".join(override.partition("=")[0].strip().split(".")[-2:])  # optimizers.adamw.lr is adamw.lr
-        if name not in values:
-            raise UserError(f"--set {override}: nothing here uses {name}")
+        if target(override) not in values:
+            raise UserError(f"--set {override}: nothing here uses {target(override)}")
     imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
-    return "\n".join([*imports, *(f"{name} = {values[name]}" for name in sorted(values))]) + "\n"
+    return "\n".join([*imports, *(_line(name, values[name]) for name in sorted(values))]) + "\n"
+
+
+def _line(name, value):
+    """A binding; paths of data are absolute, so that a run finds its data from everywhere."""
+    if name in parts.PATHS and value[:1] in ("'", '"') and not is_remote(value):
+        value = repr(os.path.abspath(os.path.expanduser(gin.config.parse_value(value))))
+    return f"{name} = {value}"
+
+
+def _again(line):
+    name, equals, value = line.partition(" = ")
+    return _line(name, value) if equals else line
 
 
 @dataclass(frozen=True)
@@ -101,13 +113,13 @@ def settings(overrides=()) -> Settings:
     gin.clear_config()
     given = {}
     for override in overrides:
-        for statement in _statements(f"--set {override}", _quoted(override)):
+        for statement in _statements(f"--set {override}", quoted(override)):
             name = _target(statement)[0]
             if parts.MODULE.get(name, "samplers") not in parts.SETTINGS:
                 raise UserError(
                     f"--set {override}: only samplers, grids and levers are set here; a run stays as trained"
                 )
-        _bind(f"--set {override}", _quoted(override), trust=False)
+        _bind(f"--set {override}", quoted(override), trust=False)
         given[name] = override
     with translated(f"--set {' --set '.join(overrides)}"):
         samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
@@ -127,7 +139,10 @@ def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:
 
     def load_data():
         load(path, trust=trust)
-        return experiment().data()
+        source = told.data.__name__
+        hint = f"where the data have moved, edit {source}.path in {path}" if f"{source}.path" in parts.PATHS else ""
+        with translated(folder, hint=hint):
+            return experiment().data()
 
     load(path, trust=trust)
     with translated(path):
@@ -140,17 +155,20 @@ FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when
 
 def difference(told, asked) -> list[str]:
     """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE."""
-    lines = ([line for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
+    lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
     kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
     return [line for line in kept if line[1:].split(" = ")[0] not in FREE]
 
 
 class translated:
-    """Turns gin's and Python's errors about a config into one line with the place and, for a name, the nearest one."""
+    """Turns gin's and Python's errors about a config into one line with the place and, for a name, the nearest one.
 
-    def __init__(self, where):
-        self.where = where
+    The place is where gin says, or else the overrides that the error is about, or `where`; `hint` says what else to do.
+    """
+
+    def __init__(self, where, overrides=(), hint=""):
+        self.where, self.overrides, self.hint = where, overrides, hint
 
     def __enter__(self):
         return self
@@ -161,10 +179,13 @@ class translated:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [kind.__name__]
         places = [found[1] for line in lines for found in re.finditer(r'(?:n file |\()("?[^"()]+"?, line \d+)', line)]
         inside = re.findall(r"In call to configurable '(\w+)'", str(error))
-        inside = f" (in {inside[0]})" if inside and inside[0] not in ("train", "macro") else ""
+        part = inside[0] if inside and inside[0] not in ("train", "macro") else ""
         message = _plain(next((line for line in lines if line.startswith("Failed to parse")), lines[0]))
         place = self.where if not places or str(self.where).startswith("--set") else places[0].replace('"', "")
-        raise UserError(f"{place}: {message}{inside}") from error
+        if not places and (typed := blamed(self.overrides, message, part)):
+            place = " ".join(f"--set {override}" for override in typed)
+        ends = f" (in {part})" * bool(part) + f"; {self.hint}" * bool(self.hint)
+        raise UserError(f"{place}: {message}{ends}") from error
 
 
 def _pieces(path, trust, within):
@@ -237,27 +258,15 @@ def _taken(name):
     return update_wrapper(partial(part, **gin.get_bindings(f"{parts.MODULE[name]}.{name}")), part)
 
 
-def _quoted(override):
-    """The override as gin reads it: what is no literal and no reference is a text, as in --set npz.path=a.npz."""
-    name, equals, value = (part.strip() for part in override.partition("="))
-    if not equals or not re.fullmatch(r"\w+(\.\w+)+", name) or "\n" in override:
-        raise UserError(f"--set {override}: write name.parameter=value")
-    try:
-        ast.literal_eval(value)
-    except (ValueError, SyntaxError):
-        if not re.match(r"[@%([{]", value):
-            value = repr(value)
-    return f"{name} = {value}"
-
-
 def _plain(message):
     """gin's or Python's message with what to do about it."""
     message = message.removesuffix(".")
     if found := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message):
-        return f"{message}: {nearest(re.split('[./]', found[1])[-1], _BOUND)}"
+        return f"nothing is called {found[1]!r}: {nearest(re.split('[./]', found[1])[-1], _BOUND)}"
     if found := re.search(r"Configurable '([\w.]+)' doesn't have a parameter named '(\w+)'", message):
         part = found[1].split(".")[-1]
-        return f"{message}: {nearest(found[2], parts.parameters(part))}" if part in parts.ALL else message
+        known = f": {nearest(found[2], parts.parameters(part))}" if part in parts.ALL else ""
+        return f"{part} has no parameter {found[2]!r}{known}"
     if found := re.search(r"Configurable '([\w.]+)' has denylisted kwarg '(\w+)'", message):
         return f"{found[1].split('.')[-1]}.{found[2]} is filled in by the program, not by a config"
     if message.startswith("macro() missing"):

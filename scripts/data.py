@@ -3,15 +3,19 @@
 import shlex
 
 from scripts.errors import UserError
+from scripts.signals import terminating
 from train.data.packing import pack as write
 from train.progress import say
 
 
 def pack(folder, out, size, channels, strict, shard_size):
     """Pack the folder, then say how to train on it."""
+    if not out:
+        raise UserError("OUT is empty: name the folder to write")
     if "://" in out:
         raise UserError(f"{out}: shards are written to a local folder; copy it to the bucket afterwards")
-    packed = write(folder, out, size, channels, strict, shard_size)
+    with terminating():
+        packed = write(folder, out, size, channels, strict, shard_size)
     form = "x".join(map(str, packed.shape))
     classes = f" of {packed.classes} classes" if packed.classes else ""
     shards = f"{packed.shards} shard{'s' * (packed.shards > 1)}"

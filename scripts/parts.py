@@ -40,6 +40,8 @@ PARTS = {
 SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
 ALL = {name: part for parts, _ in PARTS.values() for name, part in parts.items()}
 MODULE = {name: module for module, (parts, _) in PARTS.items() for name in parts}
+PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
+PATHS |= {"npy.labels"}
 
 _WORDS = {
     bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",
@@ -52,6 +54,12 @@ def parameters(name) -> dict[str, inspect.Parameter]:
     part, filled_in = ALL[name], PARTS[MODULE[name]][1]
     found = inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
     return {key: p for key, p in found.items() if key != "self" and key not in filled_in}
+
+
+def only_text(name, parameter) -> bool:
+    """Whether a parameter takes nothing but texts, and maybe None."""
+    known = parameters(name).get(parameter) if name in ALL else None
+    return known is not None and set(_kinds(known)) - {type(None)} == {str}
 
 
 def check(where, name, parameter, value) -> None:

@@ -22,7 +22,7 @@ COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
 def main(folder):
     """Print a row a run; in full where the output is no terminal."""
-    folder = parse.path(folder, "the folder")
+    folder = absolute(parse.path(folder, "the folder"))
     runs = list(_found(folder))
     if not runs:
         raise UserError(f"no runs in {folder}: a run is a folder with a config.gin, which `fewstep train` makes")
@@ -43,45 +43,56 @@ def main(folder):
 
 def _found(folder):
     """The folder itself if it is a run, else those up to three levels below it, by name."""
-    if (folder / "config.gin").exists():
+    if (folder / "config.gin").is_file():
         return [folder]
     depths = ("*/config.gin", "*/*/config.gin", "*/*/*/config.gin")
-    return sorted((path.parent for depth in depths for path in folder.glob(depth)), key=str)
+    return sorted((path.parent for depth in depths for path in folder.glob(depth) if path.is_file()), key=str)
 
 
 def _row(run, folder):
     """The texts of COLUMNS; what cannot be read is blank and said in the last."""
     values, wrong = dict.fromkeys(COLUMNS, ""), []
-    values["run"] = run.name if run == folder else str(run)[len(str(folder)) :].strip("/")
-    for part in (_training, _comparison, _parameters):
+    values["run"] = run.name if run == folder else str(run.relative_to(folder))
+    for part, file in ((_training, "metrics.jsonl"), (_comparison, "compare/table.json"), (_parameters, "run.json")):
         try:
             values |= part(run)
         except RunError as error:
             wrong.append(str(error).split(":")[0])
-        except (ValueError, TypeError, KeyError, AttributeError, OSError) as error:
-            wrong.append(f"{part.__name__[1:]}: {error!r}"[:80])
+        except OSError as error:
+            wrong.append(f"{file} cannot be read ({error.strerror or type(error).__name__})")
+        except Exception:  # whatever a damaged file leads to stays in its row
+            wrong.append(f"{file} is damaged")
     return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
 
 
 def _training(run):
-    steps, lines = int(told(run)["train.steps"]), read(run / "metrics.jsonl")
+    steps = told(run).get("train.steps", "")
+    if not steps.isdigit():
+        raise RunError("config.gin has no train.steps")
+    steps, saved, lines = int(steps), _saved(run), read(run / "metrics.jsonl")
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
     return {
-        "state": _state(run, steps),
-        "step": f"{lines[-1]['step'] if lines else 0} of {steps}",
+        "state": _state(run, saved, steps),
+        "step": f"{max(saved, lines[-1]['step'] if lines else 0)} of {steps}",
         "loss": _number(losses[-1]) if losses else "",
         "FD": _number(scores[-1][1]) if scores else "",
     }
 
 
-def _state(run, steps):
+def _saved(run):
+    """The step of the newest checkpoint, or 0."""
+    folder = run / "checkpoints"
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
+
+
+def _state(run, saved, steps):
     """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
-    folder, busy = run / "checkpoints", held(run)
+    busy = held(run)
     if busy:
         return "running"
-    saved = [int(p.name) for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)] if folder.exists() else []
-    if max(saved, default=0) >= steps:
+    if saved >= steps:
         return "finished"
     return "unfinished" if busy is None else "stopped"
 
@@ -93,7 +104,7 @@ def _comparison(run):
         return {}
     found = Comparison.from_json(path.read_text())
     metric = next(name for name in found.metrics if name.startswith("FD-"))
-    ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(absolute(run)))]
+    ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(run))]
     scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.sampler) for cell in ours]
     scores = [score for score in scores if math.isfinite(score[0])]
     if not scores:

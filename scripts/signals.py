@@ -30,3 +30,16 @@ def stopping():
     finally:
         for number, handler in before.items():
             signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
+
+
+@contextmanager
+def terminating():
+    """SIGTERM ends what is done inside as Ctrl-C does, so that it cleans up."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

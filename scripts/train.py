@@ -9,12 +9,13 @@ from evaluation.watch import watch
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.signals import stopping
+from train.data.fingerprint import change
 from train.files import alone, write_atomic
 from train.logs.wandb import require
 from train.loop import prepare, train
 from train.processes import first, meet, same
 from train.progress import say
-from train.run import describe, write_description
+from train.run import describe, read_description, write_description
 from train.sharding import batched
 
 
@@ -73,7 +74,7 @@ def resolved(config_path, overrides, trust):
     """The training that a config describes, and all values that went into it as a config of their own."""
     path = config.find(config_path)
     config.load(path, overrides, trust)
-    with config.translated(path):
+    with config.translated(path, overrides):
         experiment = config.experiment()
         training = prepare(experiment, experiment.data())
     return training, config.operative(overrides)
@@ -104,6 +105,13 @@ def _begin(folder, training, told):
             f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed)}. "
             f"Give another --run folder, or the run's own config: {path}"
         )
-    if not path.exists() or not (folder / "run.json").exists():
+    if path.exists() and (folder / "run.json").exists():
+        if changed := change(read_description(folder), training.data):
+            raise UserError(
+                f"{training.data.name} has changed since the run {folder} began ({changed}), and images that were held "
+                f"out would be trained on: put it back, or give another --run folder"
+            )
+    else:
         write_description(folder, describe(training))
         write_atomic(path, told)
+    say(f"data: {training.data}")

@@ -18,9 +18,9 @@ class Experiment:
     """The parts of a training run, as constructors where they depend on one another.
 
     data() -> Dataset; network(shape, classes, rngs=...) -> module; optimizer(steps) -> optax transformation.
-    A batch is worked off in `accumulate` parts, with the numbers of one.  flip: training images are mirrored, every
-    other one.  mesh: devices along (data, fsdp, tensor), -1 for all that are left.  Raises ValueError for numbers that
-    make no sense.
+    A batch is worked off in `accumulate` parts, with the numbers of one.  flip: each training image is mirrored with
+    probability 1/2, every time it is seen.  mesh: devices along (data, fsdp, tensor), -1 for all that are left.  Raises
+    ValueError for numbers that make no sense.
     """
 
     data: Callable

@@ -20,6 +20,9 @@ class Metrics:
         """One line; null for what is not finite."""
         self._file.write((dumps({"step": step, **values}) + "\n").encode())
 
+    def picture(self, step: int, pixels):
+        """Nothing: it holds numbers."""
+
 
 def read(path) -> list[dict]:
     """The lines of a metrics file; none where there is no file.  A last line without its end, which a killed run was

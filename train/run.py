@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
 from train.checkpoints import Checkpoints
+from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
 from train.sharding import batched, collected, make_mesh, parameters
@@ -32,6 +33,7 @@ def describe(training) -> dict:
         "classes": training.data.classes,
         "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(shapes)),
         "seed": training.experiment.seed,
+        "data": fingerprint(training.data),
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
@@ -90,8 +92,11 @@ class Run:
 
     @cached_property
     def data(self):
-        """The data set it was trained on, loaded when first asked for."""
-        return self.load_data()
+        """The data set it was trained on, loaded when first asked for; RunError where it is another one by now."""
+        data = self.load_data()
+        if changed := change(read_description(self.folder), data):
+            raise RunError(f"{self.folder}: {data.name} has changed since it was trained on ({changed}): put it back")
+        return data
 
     @property
     def denoiser(self) -> Denoiser:

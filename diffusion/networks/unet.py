@@ -15,8 +15,8 @@ def _check_divisible(height, width, levels):
     step = 2 ** (levels - 1)
     if height % step or width % step:
         raise ValueError(
-            f"a U-Net of {levels} levels halves the image {levels - 1} times: {height}x{width} must be "
-            f"divisible by {step}"
+            f"a U-Net of {levels} levels (entries of mult) halves the image {levels - 1} times: {height}x{width} "
+            f"must be divisible by {step}"
         )
 
 

@@ -12,3 +12,7 @@ def test_all_of_them_or_as_many_as_fit_spread_evenly(monkeypatch):
     np.testing.assert_array_equal(module.held_out(data), images)
     monkeypatch.setattr(module, "HELD_OUT", 11)
     np.testing.assert_array_equal(module.held_out(data), images[::10])
+    monkeypatch.setattr(module, "NUMBERS", 6)
+    np.testing.assert_array_equal(module.held_out(data), images[::20])
+    monkeypatch.setattr(module, "NUMBERS", 0)
+    np.testing.assert_array_equal(module.held_out(data), images[[0, 100]])

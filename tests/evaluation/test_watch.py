@@ -1,13 +1,18 @@
 """The distance that is watched while training is the one that is measured afterwards."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
 from diffusion import Linear, oracles
+from evaluation.compare import compare
 from evaluation.distances import frechet
 from evaluation.watch import watch
 from samplers import SAMPLERS, draw_many, table_at
 from train.data import Arrays, Dataset, Split
+from train.sharding import make_mesh
 
 
 @pytest.fixture(scope="module")
@@ -24,6 +29,14 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
     assert score(den) == {"FD-points": pytest.approx(frechet(images, cloud.held_out[:].image), rel=1e-9)}
     far = oracles.gaussian(process, mean=1.2, std=0.5)
     assert score(far)["FD-points"] == pytest.approx(2.0, rel=0.2)  # the means are 1 apart in both coordinates
+
+
+def test_it_is_the_cell_of_compare(cloud):
+    den, folder = oracles.gaussian(Linear(), mean=0.3, std=0.4), Path("cloud")
+    run = SimpleNamespace(name="cloud", folder=folder, shape=(2,), data=cloud, denoiser=den, mesh=make_mesh((-1, 1, 1)))
+    result = compare([run], [SAMPLERS["dpmpp_2m"]], [16], command="", environment={})
+    value = result.cell("cloud", "dpmpp_2m", 16).metrics["FD-points"].value
+    assert watch(cloud)(den) == {"FD-points": pytest.approx(value, rel=1e-6)}
 
 
 def test_it_is_nan_where_the_network_is(cloud):

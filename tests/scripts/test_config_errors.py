@@ -38,6 +38,7 @@ UNet.base = 8
         ("train.prediction = %VELOCTY", ["VELOCITY"]),
         ("train.objective = @denoising", ["@denoising()"]),
         ("train.data = @npz", ["npz", "path", "set it in the config"]),
+        ("train.data = @npz\nnpz.path = 5", ["npz.path is a text in quotes, not 5", "line 9"]),
         ("UNet.shape = (8, 8)", ["UNet.shape is filled in", "line 8"]),
         ("UNet.mult = 3", ["UNet.mult is a tuple", "line 8"]),
         ("UNet.mult = ()", ["mult = ()"]),

@@ -1,7 +1,11 @@
 """fewstep data pack, and training on what it wrote."""
 
+import os
+import resource
+import signal
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -49,10 +53,43 @@ def test_what_is_refused(fewstep, photos, tmp_path):
     refused(fewstep("data", "pack", photos, out, "--channels", "4"), "channels = 4")
     refused(fewstep("data", "pack", photos, out, "--shard-size", "0"), "shard size 0")
     refused(fewstep("data", "pack", photos, "gs://bucket/packed"), "local folder")
-    (photos / "file").write_text("")
-    refused(fewstep("data", "pack", photos, photos / "file" / "out"), "file")
+    refused(fewstep("data", "pack", photos, ""), "OUT is empty")
+    refused(fewstep("data", "pack", "gs://bucket/photos", out), "gs://bucket/photos", "local disk")
+    refused(fewstep("data", "pack", photos, photos / "packed"), f"{photos / 'packed'} lies in {photos}", "outside")
+    refused(fewstep("data", "pack", tmp_path / "nowhere", tmp_path / "deep/a/packed"), "nowhere: no such folder")
+    (tmp_path / "file").write_text("")
+    under = tmp_path / "file" / "out"
+    refused(fewstep("data", "pack", photos, under), f"{under} cannot be written (Not a directory)", "another place")
     spoil(photos)
-    refused(fewstep("data", "pack", photos, out, "--strict"), "3 cannot be read", "broken.png (truncated)", "notes.txt")
+    result = fewstep("data", "pack", photos, out, "--strict")
+    refused(result, "2 cannot be read", "broken.png (truncated)", "notes.txt", "without --strict")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "photos"]
+
+
+def test_a_full_disk_is_said_of_the_folder_that_was_asked_for(photos, tmp_path):
+    def full():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+
+    words = [sys.executable, "-m", "scripts.cli", "data", "pack", photos, tmp_path / "packed"]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=full)
+    refused((done.returncode, done.stdout, done.stderr), f"{tmp_path / 'packed'} cannot be written", "make room")
+    assert [path.name for path in tmp_path.iterdir()] == ["photos"]
+
+
+def test_sigterm_leaves_nothing(photos, tmp_path):
+    os.mkfifo(photos / "cat" / "5.png.fifo")  # which nobody writes: packing waits there
+    words = [sys.executable, "-m", "scripts.cli", "data", "pack", photos, tmp_path / "deep" / "packed"]
+    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob("deep/*.tmp/*")) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    with open(photos / "cat" / "5.png.fifo", "wb"):  # the thread that reads it goes on
+        pass
+    process.communicate(timeout=60)
+    assert process.returncode != 0
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 

@@ -91,10 +91,45 @@ def test_what_is_damaged_is_said_in_its_row(fewstep, made, tmp_path):
     rows = listed(fewstep, tmp_path)
     assert "metrics.jsonl, line 1 is damaged" in rows["a"][-1]
     assert rows["b"][:3] == ["stopped", "3 of 100", "NaN"]
-    assert "JSONDecodeError" in rows["b"][-1]
-    assert "train.steps" in rows["c"][-1]
+    assert rows["b"][-1] == "run.json is damaged"
+    assert rows["c"][-1] == "config.gin has no train.steps"
     assert rows["d"][:1] == ["stopped"]
-    assert "comparison: KeyError" in rows["d"][-1]
+    assert rows["d"][-1] == "compare/table.json is damaged"
+
+
+@pytest.mark.parametrize("floors", [{}, {"a": {}}, {"a": {"KD": [1, 1, 1]}}, [], None])
+def test_a_comparison_without_metrics_stays_in_its_row(fewstep, made, tmp_path, floors):
+    made("a", cells=[("ddim", 4, 0.5)])
+    made("b", cells=[("ddim", 4, 0.5)])
+    table = json.loads((tmp_path / "a/compare/table.json").read_text())
+    (tmp_path / "a/compare/table.json").write_text(json.dumps(table | {"floors": floors}))
+    rows = listed(fewstep, tmp_path)
+    assert rows["a"][-1] == "compare/table.json is damaged"
+    assert rows["b"][-2:] == ["0.500 ddim @4", "1,234,567"]
+
+
+def test_names_are_whole_wherever_one_stands(fewstep, made, tmp_path, monkeypatch):
+    made("digits", cells=[("ddim", 4, 0.5)])
+    made("deep/er/cut")
+    monkeypatch.chdir(tmp_path)
+    assert {"digits", "deep/er/cut"} <= set(listed(fewstep, "."))
+    assert {"er/cut"} <= set(listed(fewstep, "deep"))
+    monkeypatch.chdir(tmp_path / "digits")
+    assert "0.500 ddim @4" in listed(fewstep, ".")["digits"]
+    assert {"digits"} <= set(listed(fewstep, ".."))
+
+
+def test_the_step_is_the_farthest_that_is_known_of(fewstep, made, tmp_path):
+    made("saved", lines=[{"step": 40, "loss": 1.0}], saved=[20, 60])
+    made("logged", lines=[{"step": 40, "loss": 1.0}], saved=[20])
+    rows = listed(fewstep, tmp_path)
+    assert (rows["saved"][1], rows["logged"][1]) == ("60 of 100", "40 of 100")
+
+
+def test_a_folder_called_config_gin_is_no_run(fewstep, tmp_path):
+    (tmp_path / "odd" / "config.gin").mkdir(parents=True)
+    refused(fewstep("runs", tmp_path), "no runs in")
+    refused(fewstep("runs", tmp_path / "odd"), "no runs in")
 
 
 def test_where_there_are_no_runs(fewstep, tmp_path):

@@ -9,5 +9,7 @@ def message(call, error=ValueError):
         call()
     text = str(caught.value)
     assert "\n" not in text
+    assert "[Errno" not in text
+    assert ".tmp" not in text
     assert caught.value.__context__ is None or caught.value.__suppress_context__
     return text

@@ -45,8 +45,8 @@ def test_a_batch_keeps_labels_beside_images_and_is_a_copy():
 
 
 def test_batches_that_cannot_be():
-    assert "batch size 21 exceeds the 20 images" in message(lambda: Batches(numbered(20), 21))
-    assert "batch size 0" in message(lambda: Batches(numbered(20), 0))
+    assert "train.batch_size = 21 exceeds the 20 training images" in message(lambda: Batches(numbered(20), 21))
+    assert "train.batch_size = 0" in message(lambda: Batches(numbered(20), 0))
 
 
 class Watched(Arrays):
@@ -79,4 +79,6 @@ def test_flips_mirror_about_half_of_the_images_left_to_right():
         mirrored.append(~straight)
     assert 0.45 < np.mean(mirrored) < 0.55  # of 1280: 0.5 +- 0.014
     assert len({bytes(row) for row in mirrored}) == 40
-    assert "(1,) have no left and right" in message(lambda: Batches(numbered(20), 4, flip=True))
+    assert "(1,) have no left and right to flip: leave train.flip out" in message(
+        lambda: Batches(numbered(20), 4, flip=True)
+    )

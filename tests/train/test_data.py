@@ -112,7 +112,10 @@ def test_held_out_is_a_fraction_or_a_count(tmp_path, held_out, count):
 def test_a_file_with_its_own_held_out_part_is_not_split(tmp_path, names):
     arrays = dict(zip(names, (BYTES[:30], LABELS[:30], BYTES[30:], LABELS[30:] + 2), strict=True))
     data = npz(saved(tmp_path, **arrays))
-    np.testing.assert_allclose(data.train[:].image[..., 0], BYTES[:30] / 127.5 - 1, atol=1e-6)
+    order = data.train.index  # shuffled: the first images stand for all of them
+    assert sorted(order) == list(range(30))
+    assert list(order) != sorted(order)
+    np.testing.assert_allclose(data.train[:].image[..., 0], BYTES[order] / 127.5 - 1, atol=1e-6)
     np.testing.assert_array_equal(data.held_out[:].label, LABELS[30:] + 2)
     assert data.classes == 12  # the largest label of both parts
     unlabelled = npz(saved(tmp_path, **{name: arrays[name] for name in names[::2]}))

@@ -1,6 +1,8 @@
 """Images of any mode and size, against pixels worked out by hand."""
 
 import io
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,6 +51,8 @@ def cases():
     yield "grey and alpha", file(Image.merge("LA", [Image.fromarray(GREY), Image.fromarray(ALPHA[..., 0])])), (
         over_white(GREY[..., None], ALPHA)), 1  # fmt: skip
     yield "16-bit grey", file(DEEP), DEEP[..., None] / 257, 0.5
+    yield "16-bit grey with a transparent level", file(DEEP, transparency=int(DEEP[2, 3])), np.where(
+        DEEP[2, 3] == DEEP, 255, DEEP / 257)[..., None], 0.5  # fmt: skip
     yield "16-bit grey in TIFF", file(DEEP, "TIFF"), DEEP[..., None] / 257, 0.5
     yield "16-bit big-endian", io.BytesIO(b"P5 6 6 65535\n" + DEEP.astype(">u2").tobytes()), DEEP[..., None] / 257, 0.5
     yield "32-bit integers", file(DEEP.astype(np.int32), "TIFF"), DEEP[..., None] / 257, 0.5
@@ -119,9 +123,27 @@ def test_files_that_are_no_images(tmp_path):
     for bad, reason in (
         (tmp_path / "notes.txt", "not an image"),
         (io.BytesIO(b""), "not an image"),
+        (file(NOISE, "EPS"), "not an image"),
         (io.BytesIO(bytes(damaged)), "damaged"),
         (tmp_path / "none.png", "no such file or directory"),
         (file(np.full((4, 4), 1 << 20, np.int32), "TIFF"), "more than 16 bits"),
         (file(np.ones((4, 4), np.float32), "TIFF"), "floating point, whose white is unknown"),
     ):
         assert message(lambda bad=bad: decode(bad, 8, 3), BadImage) == reason
+
+
+LOUD = """
+import sys
+from train.data.decode import decode
+from PIL import Image
+Image.MAX_IMAGE_PIXELS = 30
+for name in sys.argv[1:]:
+    decode(name, 6, 3)
+"""
+
+
+def test_what_pillow_warns_of_is_read_without_a_word(tmp_path):
+    (tmp_path / "a.png").write_bytes(file(RGB, exif=b"Exif\0\0II*\0\x08\0\0\0\xff\xff\x12").getvalue())
+    words = [sys.executable, "-W", "always", "-c", LOUD, tmp_path / "a.png"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert done.stderr == ""

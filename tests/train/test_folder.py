@@ -90,9 +90,24 @@ def test_a_class_is_a_folder_whatever_sorts_between(tmp_path):
     assert [found.classes[label] for label in found.labels] == [name.split("/")[0] for name in found.files]
 
 
-def test_progress_is_shown_of_many_files(tmp_path, capsys, monkeypatch):
+@pytest.mark.parametrize("above", ["train", "all/train"])
+@pytest.mark.parametrize("notes", [False, True])
+def test_of_a_single_sub_folder_what_is_in_it_counts(tmp_path, above, notes):
+    image_files.write(tmp_path / "pets" / above)
+    if notes:
+        (tmp_path / "pets" / "README.txt").write_text("pets")
+    data = folder(tmp_path / "pets", size=8)
+    assert (data.name, data.classes) == ("pets", 2)
+    assert str(data) == "pets: 22 images 8x8x3 to train on, 2 held out, 2 classes"
+    for i, label in zip(data.train.index, data.train[:].label, strict=True):
+        assert data.train.source.names[i].startswith(f"{above}/{('cat', 'dog')[label]}/")
+
+
+def test_progress_is_shown_of_what_takes_long(tmp_path, capsys, monkeypatch):
     image_files.write(tmp_path)
-    monkeypatch.setattr(module, "MANY", 20)
+    folder(tmp_path, size=8)
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(module, "QUIET", 0)
     folder(tmp_path, size=8)
     assert capsys.readouterr().err.splitlines()[-1].startswith("24/24 files")
 

@@ -103,8 +103,11 @@ def test_images_per_s_counts_training_alone(tmp_path, monkeypatch):
 
 def test_a_log_that_cannot_begin_closes_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if not installed
+    closed, close = [], Growing.close
+    monkeypatch.setattr(Growing, "close", lambda file: (closed.append(file.path.name), close(file)))
     told = message(lambda: Logs(tmp_path, 0, batch_size=8, wandb="digits"), RunError)
     assert "pip install 'fewstep[wandb]'" in told
+    assert closed == ["metrics.jsonl"]
 
 
 class Server:

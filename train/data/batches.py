@@ -26,11 +26,13 @@ class Batches:
 
     def __post_init__(self):
         if self.size < 1:
-            raise ValueError(f"batch size {self.size}: ask for at least 1")
+            raise ValueError(f"train.batch_size = {self.size}: at least 1 is needed")
         if self.size > len(self.split):
-            raise ValueError(f"batch size {self.size} exceeds the {len(self.split)} images there are: ask for fewer")
+            raise ValueError(
+                f"train.batch_size = {self.size} exceeds the {len(self.split)} training images: ask for fewer"
+            )
         if self.flip and len(self.split.shape) != 3:
-            raise ValueError(f"data of shape {self.split.shape} have no left and right to flip: leave flip out")
+            raise ValueError(f"data of shape {self.split.shape} have no left and right to flip: leave train.flip out")
 
     @property
     def per_epoch(self):

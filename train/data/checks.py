@@ -1,8 +1,19 @@
 """What may be images or labels: each error names the array, the first image at fault, and what to do."""
 
+from pathlib import Path
+
 import numpy as np
 
+from train.files import is_remote
+
 SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
+
+
+def local(path) -> Path:
+    """A path with ~ filled in; ValueError for a bucket."""
+    if is_remote(path):
+        raise ValueError(f"{path}: data are read from a local disk: copy them there, or mount the bucket")
+    return Path(path).expanduser()
 
 
 def as_images(array, where):

@@ -22,6 +22,12 @@ class Dataset:
         """Shape of one image: (H, W, C), or (d,) for vectors."""
         return self.train.shape
 
+    def __str__(self):
+        form = "x".join(map(str, self.shape))
+        kind = "images" if len(self.shape) == 3 else "vectors"
+        classes = f"{self.classes} classes" if self.classes else "no labels"
+        return f"{self.name}: {len(self.train)} {kind} {form} to train on, {len(self.held_out)} held out, {classes}"
+
 
 def partition(name, source: Source, classes, held_out, seed):
     """Dataset whose held-out part is drawn without replacement by a permutation of `seed`.

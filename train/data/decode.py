@@ -1,9 +1,13 @@
 """Image files of any kind as pixels of one shape."""
 
+import functools
 import numbers
+import warnings
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd EXIF blocks, which are read all the same
 
 
 class BadImage(ValueError):
@@ -25,7 +29,7 @@ def decode(file, size, channels) -> np.ndarray:
     evenly.  16-bit levels are divided by 257; colour becomes grey by ITU-R 601 luma; of an animation the first frame.
     """
     try:
-        with Image.open(file) as image:
+        with Image.open(file, formats=_formats()) as image:
             image.load()
             return _fitted(_eight_bits(_upright(image)), size, channels)
     except BadImage:
@@ -38,6 +42,19 @@ def decode(file, size, channels) -> np.ndarray:
         if getattr(error, "errno", None):
             raise BadImage(error.strerror.lower()) from None
         raise BadImage("truncated" if "truncated" in str(error).lower() else "damaged") from None
+
+
+@functools.cache
+def _formats():
+    """All but EPS, which is a program; the usual ones first."""
+    Image.preinit()
+    Image.init()
+    return [name for name in Image.ID if name != "EPS"]
+
+
+def extensions() -> set[str]:
+    """How the names of images end: ".png", ..."""
+    return {end for end, name in Image.registered_extensions().items() if name in _formats()}
 
 
 def _upright(image):
@@ -55,6 +72,8 @@ def _eight_bits(image):
     levels = np.asarray(image).astype(np.int64)
     if levels.min() < 0 or levels.max() > 65535:
         raise BadImage("more than 16 bits")
+    if isinstance(clear := image.info.get("transparency"), int):
+        levels[levels == clear] = 65535
     return Image.fromarray(((levels + 128) // 257).astype(np.uint8))
 
 

@@ -2,12 +2,11 @@
 
 import io
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from train.data.checks import as_labels
+from train.data.checks import as_labels, local
 from train.data.dataset import Dataset, class_count, partition
 from train.data.decode import BadImage, check_form, decode
 from train.data.split import Split
@@ -16,7 +15,7 @@ HELD_OUT = ("test", "validation", "valid", "val")
 
 
 def huggingface(
-    path, size=32, channels=3, split="train", image="image", label: str | None = "label",
+    path: str, size=32, channels=3, split="train", image="image", label: str | None = "label",
     held_out: int | float = 0.1, seed=0,
 ):  # fmt: skip
     """What `dataset.save_to_disk(path)` wrote: columns `image` (of the feature Image) and `label` (class indices; None:
@@ -27,7 +26,7 @@ def huggingface(
     what is missing; a damaged image is found when it is read.
     """
     check_form(size, channels)
-    path = Path(path).expanduser()
+    path = local(path)
     parts = _load(path, split)
     if split not in parts:
         raise ValueError(f"{path} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")

@@ -10,12 +10,13 @@ from train.data.decode import BadImage, decode
 from train.data.scan import scan
 
 
-def folder(path, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
+def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
     """The images in a folder, size x size with 1 or 3 channels, from whatever files Pillow reads (`decode`).
 
-    Two or more sub-folders that hold images are classes, in the order of their names; images lie all in those, or all
-    in the folder itself.  Hidden files are ignored.  Every file is decoded once when the folder is opened: bad ones are
-    named on stderr and skipped, or refused where `strict`.  held_out is a fraction below 1 or a count.
+    Two or more sub-folders that hold images are classes, in the order of their names as texts; images lie all in those,
+    or all in the folder itself.  Of a single sub-folder what is in it counts, as in photos/train/cat.  Hidden files are
+    ignored.  Every file is decoded once when the folder is opened: bad ones are named on stderr and skipped, or refused
+    where `strict`.  held_out is a fraction below 1 or a count.
     FileNotFoundError or ValueError say what is wrong with the folder.
     """
     found = scan(path, size, channels, strict)
@@ -48,6 +49,6 @@ class _Files:
                 image[:] = decode(file, self.size, self.channels)
             except BadImage as error:
                 raise ValueError(
-                    f"{file}: {error}, though it was an image when the folder was opened: put it back, or start again"
+                    f"{file}: {error}, though it was an image when the folder was opened: put it back and go on"
                 ) from None
         return images, None if self.labels is None else self.labels[indices]

@@ -1,23 +1,21 @@
 """Images of a .npy file that is larger than memory: mapped, never read whole."""
 
-from pathlib import Path
-
 import numpy as np
 
-from train.data.checks import as_images, as_labels
+from train.data.checks import as_images, as_labels, local
 from train.data.dataset import class_count, partition
 from train.data.split import Arrays
 
 REMEDY = "write it with np.save(path, images)"
 
 
-def npy(path, labels: str | None = None, held_out: int | float = 0.1, seed=0):
+def npy(path: str, labels: str | None = None, held_out: int | float = 0.1, seed=0):
     """uint8 images (N, H, W) or (N, H, W, C) of a .npy file, read from the disk as they are needed.
 
     labels: another .npy file, (N,) class indices from 0.  held_out is a fraction below 1 or a count.  FileNotFoundError
     or ValueError name the file and the fix.
     """
-    path = Path(path).expanduser()
+    path = local(path)
     images = _load(path, "r")
     if images.dtype != np.uint8:
         raise ValueError(f"{path} has dtype {images.dtype}: save uint8 in 0..255, or use @npz for floats in memory")
@@ -25,7 +23,7 @@ def npy(path, labels: str | None = None, held_out: int | float = 0.1, seed=0):
         raise ValueError(f"{path} has shape {images.shape}: save (N, H, W) or (N, H, W, C)")
     images = as_images(images, path)
     if labels is not None:
-        file = Path(labels).expanduser()
+        file = local(labels)
         labels = as_labels(_load(file, None), file, len(images))
     return partition(path.stem, Arrays(images, labels, in_memory=False), class_count(labels), held_out, seed)
 

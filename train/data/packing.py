@@ -2,11 +2,13 @@
 
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from train.data.records import Writer
 from train.data.scan import scan
+from train.files import is_remote
 
 
 class Packed(NamedTuple):
@@ -30,14 +32,26 @@ def pack(folder, out, size=32, channels=3, strict=False, shard_size=10_000) -> P
         raise ValueError(f"shard size {shard_size}: ask for at least 1 image")
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already: give a new folder, or remove it first")
+    if not is_remote(folder) and out.resolve().is_relative_to(Path(folder).expanduser().resolve()):
+        raise ValueError(f"{out} lies in {folder} itself: give a folder outside of it")
     partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    partial.mkdir(parents=True)
+    above = [parent for parent in partial.parents if not parent.exists()]
     try:
+        partial.mkdir(parents=True)
         writer = Writer(partial, shard_size)
         found = scan(folder, size, channels, strict, writer.write)
         writer.finish(found.classes)
         partial.rename(out)
-    except BaseException:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
+        for parent in above:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, OSError) and error.filename and _concerns(partial, Path(error.filename)):
+            raise OSError(f"{out} cannot be written ({error.strerror}): make room, or give another place") from None
         raise
     return Packed(out, writer.shape, len(found.files), len(found.classes), len(writer.counts))
+
+
+def _concerns(partial, file):
+    return file == partial or file in partial.parents or partial in file.parents

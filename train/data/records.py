@@ -4,13 +4,14 @@ Pixels are uint8 (H, W, C) in that order, the label int32 little-endian.  A shar
 damage is found when it is read.
 """
 
+import errno
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
+from train.data.checks import local
 from train.data.dataset import partition
 from train.files import write_atomic
 
@@ -20,12 +21,12 @@ READING = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 3276
 AGAIN = "write it again with `fewstep data pack`"
 
 
-def array_record(path, held_out: int | float = 0.1, seed=0):
+def array_record(path: str, held_out: int | float = 0.1, seed=0):
     """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards as they are needed.
 
     held_out is a fraction below 1 or a count.  FileNotFoundError or ValueError name what is missing or damaged.
     """
-    folder = Path(path).expanduser()
+    folder = local(path)
     about = _about(folder)
     counts, classes = about["shards"], about["classes"]
     files = [folder / name for name in counts]
@@ -133,4 +134,4 @@ class Writer:
         try:
             yield
         except RuntimeError as error:
-            raise OSError(f"cannot write to {self.folder}: {str(error).split(';')[0]}") from None
+            raise OSError(errno.EIO, str(error).split(";")[0], str(self.folder)) from None

@@ -1,15 +1,17 @@
 """The images of a folder: listed, each decoded once to see that it can be, what cannot named."""
 
 import os
-from contextlib import closing, nullcontext
-from pathlib import Path
+import time
+from contextlib import ExitStack, closing
+from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from train.data.decode import BadImage, check_form, decode
+from train.data.checks import local
+from train.data.decode import BadImage, check_form, decode, extensions
 from train.data.threads import in_threads
 from train.progress import progress, say
 
-MANY = 2000  # files from which on progress is shown
+QUIET = 2.0  # seconds before progress is shown
 NAMED = 5  # bad files named in a message
 IGNORED = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # besides what begins with a dot
 
@@ -26,29 +28,32 @@ class Found(NamedTuple):
 def scan(path, size, channels, strict, use=None) -> Found:
     """Every image under `path`, each given to use(pixels, label) if there is that, in order.
 
-    Images lie all in the folder itself, or all in its sub-folders at any depth: of two or more, each is a class.  Files
-    that are no images are named on stderr and skipped, or refused where `strict`.  FileNotFoundError or ValueError say
-    what the folder is instead.
+    Images lie all in the folder itself, or all in its sub-folders at any depth: of two or more, each is a class; of a
+    single one, what is in it counts.  Files that are no images are named on stderr and skipped, or refused where
+    `strict`.  FileNotFoundError or ValueError say what the folder is instead.
     """
     check_form(size, channels)
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
-    shown = progress(len(names), unit="files") if use or len(names) > MANY else nullcontext()
-    with shown as show, closing(in_threads(lambda name: _tried(root / name, size, channels), names)) as tried:
+    above, show, begin = _above(names), None, time.monotonic()
+    with ExitStack() as stack, closing(in_threads(lambda name: _tried(root / name, size, channels), names)) as tried:
         for done, (name, result) in enumerate(zip(names, tried, strict=True), 1):
             if isinstance(result, BadImage):
                 bad.append(f"{name} ({result})")
             else:
-                _add(found, name)
+                _add(found, name, above)
                 if use:
                     use(result, found.labels[-1])
+            if show is None and (use or time.monotonic() - begin >= QUIET):
+                show = stack.enter_context(progress(len(names), unit="files"))
             if show and (done % 16 == 0 or done == len(names)):
                 show(done)
     if not found.files:
         raise ValueError(f"{root} holds no image: {_counted(bad) if bad else 'there are no files'}")
     if bad and strict:
         raise ValueError(
-            f"{root}: of {len(names)} files {_counted(bad)}: remove them, or leave strict out to skip them"
+            f"{root}: of {len(names)} files {_counted(bad)}: remove them, or skip them by doing without --strict "
+            f"(folder.strict = False)"
         )
     if bad:
         say(f"{root}: skipped {len(bad)} of {len(names)} files: {_some(bad)}")
@@ -56,7 +61,7 @@ def scan(path, size, channels, strict, use=None) -> Found:
 
 
 def _existing(path):
-    root = Path(path).expanduser()
+    root = local(path)
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder (looked in {root.absolute().parent}): check the path")
     if not root.is_dir():
@@ -94,10 +99,18 @@ def _tried(file, size, channels):
         return error
 
 
-def _add(found, name):
-    """A good image: files come a class after a class, so a new first folder is a new class."""
-    top, below, _ = name.partition("/")
-    if found.files and bool(below) != ("/" in found.files[-1]):
+def _above(names):
+    """The folders that all images are in, by the names of the files, such as "train/"; "" where there is none."""
+    known = extensions()
+    images = [name for name in names if PurePosixPath(name).suffix.lower() in known] or names
+    shared = os.path.commonpath([os.path.dirname(name) for name in images]) if images else ""
+    return f"{shared}/" if shared else ""
+
+
+def _add(found, name, above):
+    """A good image: files come a class after a class, so a new first folder (under `above`) is a new class."""
+    top, below, _ = name.removeprefix(above).partition("/")
+    if found.files and bool(below) != ("/" in found.files[-1].removeprefix(above)):
         one, other = sorted((name, found.files[-1]), key=lambda name: "/" in name)
         raise ValueError(
             f"{found.root} has images both at its top ({one}) and in sub-folders ({other}): put every image into the "

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.archive import open_npz, read_array
-from train.data.checks import as_images, as_labels
+from train.data.checks import as_images, as_labels, local
 from train.data.dataset import Dataset, class_count, partition
 from train.data.split import Arrays, Split
 
@@ -25,7 +25,7 @@ def digits(held_out: int | float = 500, seed=0):
     return partition("digits", Arrays(images, labels), 10, held_out, seed)
 
 
-def npz(path, held_out: int | float = 0.1, seed=0, classes: int | None = None):
+def npz(path: str, held_out: int | float = 0.1, seed=0, classes: int | None = None):
     """The images of a .npz file, in memory.
 
     Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (becomes x / 127.5 - 1), or floats in
@@ -37,7 +37,7 @@ def npz(path, held_out: int | float = 0.1, seed=0, classes: int | None = None):
     y_test (Keras) are understood too; other arrays are never read.  held_out is a fraction below 1 or a count;
     classes defaults to the largest label + 1.  FileNotFoundError or ValueError name the file, the array and the fix.
     """
-    path = Path(path).expanduser()
+    path = local(path)
     if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
         raise ValueError(f"classes = {classes}: give the number of classes, a whole number, or leave it out")
     with open_npz(path) as archive:
@@ -57,7 +57,8 @@ def npz(path, held_out: int | float = 0.1, seed=0, classes: int | None = None):
         shapes = f"{train.shape} in {names[0]}, {test.shape} in {names[2]}"
         raise ValueError(f"{path} has images of two shapes, {shapes}: save one shape")
     classes = classes or class_count(train.labels, test.labels)
-    return Dataset(path.stem, Split(train), Split(test), classes)
+    order = np.random.default_rng(seed).permutation(len(train))  # the first images then stand for all of them
+    return Dataset(path.stem, Split(train, order), Split(test), classes)
 
 
 def _read_arrays(archive, path, images, labels, classes):

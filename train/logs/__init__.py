@@ -65,7 +65,7 @@ class Logs:
         """A preview, uint8 (H, W, 1 or 3): samples/STEP.png, and in the logs that show pictures."""
         if first():
             write_atomic(self.folder / "samples" / f"{step:08d}.png", png(pixels))
-        for writer in self._writers[1:]:
+        for writer in self._writers:
             writer.picture(step, pixels)
 
     def flush(self):
