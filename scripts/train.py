@@ -1,5 +1,6 @@
 """fewstep train."""
 
+import json
 import secrets
 from contextlib import contextmanager, nullcontext
 
@@ -13,7 +14,7 @@ from train.data.fingerprint import change
 from train.files import alone, write_atomic
 from train.logs.wandb import require
 from train.loop import prepare, train
-from train.processes import first, meet, same
+from train.processes import anywhere, first, from_first, meet, same
 from train.progress import say
 from train.run import describe, read_description, write_description
 from train.sharding import batched
@@ -24,8 +25,11 @@ def main(config_path, folder, overrides, trust, step=None):
     training, told = resolved(config_path, overrides, trust)
     if not same(told):
         raise UserError("the processes read different configs: give all of them the same one")
-    if not same(str(describe(training))):
-        raise UserError("the processes see different data or have different versions of fewstep or its libraries")
+    other = change(json.loads(from_first(json.dumps(describe(training)))), training.data)
+    if anywhere(other is not None):
+        raise UserError(
+            f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
+        )
     if training.experiment.wandb:
         require()
     folder = parse.path(folder, "--run")

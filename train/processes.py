@@ -30,6 +30,16 @@ def same(text) -> bool:
     return bool((multihost_utils.process_allgather(digest) == digest).all())
 
 
+def from_first(text: str) -> str:
+    """What the first process gave as its text; all of them must ask."""
+    if jax.process_count() == 1:
+        return text
+    mine = np.frombuffer(text.encode(), np.uint8)
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(mine))))
+    theirs = multihost_utils.broadcast_one_to_all(np.resize(mine, size))
+    return bytes(np.asarray(theirs)).decode()
+
+
 def lost(error) -> bool:
     """Whether the error, of whatever type, is that another process can no longer be reached."""
     signs = "UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|Gloo|NCCL|heartbeat|Connection reset|Connection closed"

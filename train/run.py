@@ -67,6 +67,7 @@ def read_description(folder) -> dict:
     try:
         known = json.loads(path.read_text())
         known["shape"], known["classes"] = tuple(map(int, known["shape"])), int(known["classes"])
+        known["data"] = {part: dict(found) for part, found in dict(known.get("data", {})).items()}
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"{path} is damaged ({error!r}): remove it, and the same `fewstep train` writes it again"
