@@ -36,7 +36,8 @@ def start(distributed, coordinator, processes, process):
             coordinator, processes, process, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
         )
     except (RuntimeError, ValueError) as error:
-        raise UserError(f"--distributed: {_first(error)}{'' if coordinator else f': give {_words(told)}'}") from error
+        remedy = "" if coordinator else f"; where no cluster tells them, give {_words(told)}"
+        raise UserError(f"--distributed: {_first(error).removesuffix('.')}{remedy}") from error
     signal.signal(signal.SIGINT, before)
     if jax.process_index():
         progress.silence()
