@@ -62,12 +62,13 @@ def test_any_image_any_column_and_no_labels(tmp_path):
     assert "column name has dtype" in message(lambda: huggingface(path, image="img", label="name"))
 
 
-def test_a_bad_image_is_found_when_it_is_read(tmp_path):
-    images = [{"bytes": b"nothing", "path": None}, *table()["image"][1:]]
+@pytest.mark.parametrize(("cell", "why"), [(b"nothing", "not an image"), (None, "missing")])
+def test_a_bad_image_is_found_when_it_is_read(tmp_path, cell, why):
+    images = [{"bytes": cell, "path": None} if cell else None, *table()["image"][1:]]
     data = huggingface(saved(tmp_path, table(image=images)), size=8, held_out=1)
     whole = [data.train, data.held_out]
     split = next(split for split in whole if 0 in split.index)
-    assert "train: image 0 is bad (not an image)" in message(lambda: split[:])
+    assert f"train: image 0 is bad ({why})" in message(lambda: split[:])
 
 
 def test_folders_that_are_refused(tmp_path, monkeypatch):

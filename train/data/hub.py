@@ -8,7 +8,8 @@ import numpy as np
 
 from train.data.checks import as_labels, local
 from train.data.dataset import Dataset, class_count, partition
-from train.data.decode import BadImage, check_form, decode
+from train.data.decode import check_form
+from train.data.decoded import Decoded
 from train.data.split import Split
 
 HELD_OUT = ("test", "validation", "valid", "val")
@@ -41,36 +42,24 @@ def huggingface(
 
 
 @dataclass(frozen=True, eq=False)
-class _Rows:
+class _Rows(Decoded):
     where: str
     rows: Any  # a datasets.Dataset of the one column, not decoded
     column: str
-    labels: np.ndarray | None
-    size: int
-    channels: int
-    in_memory = False
-
-    @property
-    def shape(self):
-        return (self.size, self.size, self.channels)
 
     def __len__(self):
         return len(self.rows)
 
-    def read(self, indices):
-        images = np.empty((len(indices), *self.shape), np.uint8)
-        cells = self.rows[np.asarray(indices).tolist()][self.column]
-        for image, cell, i in zip(images, cells, indices, strict=True):
-            try:
-                image[:] = decode(_file(cell), self.size, self.channels)
-            except BadImage as error:
-                raise ValueError(f"{self.where}: image {i} is bad ({error}): leave it out and save again") from None
-        return images, None if self.labels is None else self.labels[indices]
+    def files(self, indices):
+        return map(_file, self.rows[np.asarray(indices).tolist()][self.column])
+
+    def refusal(self, i, why):
+        return f"{self.where}: image {i} is bad ({why}): leave it out and save again"
 
 
 def _file(cell):
     if cell is None:
-        raise BadImage("missing")
+        return None
     return cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
 
 
@@ -108,7 +97,7 @@ def _source(where, rows, size, channels, image, label):
     if label is not None:
         values = rows.select_columns([label]).with_format("numpy")[:][label]
         labels = as_labels(np.asarray(values), f"{where}: column {label}", len(rows))
-    return _Rows(where, undecoded, image, labels, size, channels)
+    return _Rows(labels, size, channels, where, undecoded, image)
 
 
 def _classes(rows, label, *sources):

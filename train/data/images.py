@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from train.data.dataset import partition
-from train.data.decode import BadImage, decode
+from train.data.decoded import Decoded
 from train.data.scan import scan
 
 
@@ -21,34 +21,21 @@ def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, 
     """
     found = scan(path, size, channels, strict)
     labels = np.array(found.labels, np.int32) if found.classes else None
-    source = _Files(found.root, found.files, labels, size, channels)
+    source = _Files(labels, size, channels, found.root, found.files)
     return partition(found.root.resolve().name, source, len(found.classes), held_out, seed)
 
 
 @dataclass(frozen=True, eq=False)
-class _Files:
+class _Files(Decoded):
     root: Path
     names: list
-    labels: np.ndarray | None
-    size: int
-    channels: int
-    in_memory = False
-
-    @property
-    def shape(self):
-        return (self.size, self.size, self.channels)
 
     def __len__(self):
         return len(self.names)
 
-    def read(self, indices):
-        images = np.empty((len(indices), *self.shape), np.uint8)
-        for image, i in zip(images, indices, strict=True):
-            file = self.root / self.names[i]
-            try:
-                image[:] = decode(file, self.size, self.channels)
-            except BadImage as error:
-                raise ValueError(
-                    f"{file}: {error}, though it was an image when the folder was opened: put it back and go on"
-                ) from None
-        return images, None if self.labels is None else self.labels[indices]
+    def files(self, indices):
+        return [self.root / self.names[i] for i in indices]
+
+    def refusal(self, i, why):
+        file = self.root / self.names[i]
+        return f"{file}: {why}, though it was an image when the folder was opened: put it back and go on"
