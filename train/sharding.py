@@ -67,8 +67,8 @@ def parameters(shapes, axes, mesh):
 def collected(placed: NamedSharding):
     """How a parameter lies while it is used: brought together over fsdp.
 
-    Said to XLA, because left alone it finds worse ways (for the U-Net of configs/digits on 1x8x1, 77 gathers, 41 sums
-    and 3 exchanges instead of 42 gathers and 1 sum).
+    Said to XLA, because left alone it finds worse ways (a step of configs/digits/flow.gin on 1x8x1: 73 gathers, 41 sums
+    and 7 exchanges instead of 40 gathers and 42 sums).
     """
     return NamedSharding(placed.mesh, PartitionSpec(*(None if part == "fsdp" else part for part in placed.spec)))
 
