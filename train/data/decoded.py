@@ -11,8 +11,8 @@ from train.data.decode import BadImage, decode
 class Decoded:
     """Images of any kind as size x size with 1 or 3 channels; labels (N,) int32 or None.
 
-    Subclasses have a length, `files(indices)` (what `decode` opens, or None, for each index), and `refusal(i, why)`: the message
-    for image i where it cannot be decoded.
+    Subclasses have a length, `files(indices)` (what `decode` opens, or None, for each index), and `refusal(i, why)`:
+    the message for image i where it cannot be decoded.
     """
 
     labels: np.ndarray | None
