@@ -1,4 +1,4 @@
-"""What the samplers share: walking a grid."""
+"""What the samplers share: walking a grid, alone or with what earlier steps remember."""
 
 import numpy as np
 
@@ -17,3 +17,21 @@ def steps(grid):
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
         raise ValueError(f"a grid is two or more strictly decreasing times, all but the last above 0: got {grid}")
     return list(zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True))
+
+
+def multistep(process, grid, points, lower_final: bool | None = None):
+    """The triples (t, s, before) of a method that uses up to `points` predictions a step: those at t and at `before`,
+    the times of the steps before it, newest first.
+
+    There are fewer where the method starts; none where the step begins at alpha = 0 or ends at sigma = 0 (there the
+    half log-SNR is infinite, as a node it is never used); and with `lower_final` one more than there are steps to go
+    (None: on grids of fewer than 15 steps, diffusers' rule).
+    """
+    pairs = steps(grid)
+    lower = len(pairs) < 15 if lower_final is None else lower_final
+    before = ()
+    for i, (t, s) in enumerate(pairs):
+        order = min(points, len(pairs) - i) if lower else points
+        infinite = process.alpha(t) == 0 or process.sigma(s) == 0
+        yield t, s, () if infinite else before[: order - 1]
+        before = () if process.alpha(t) == 0 else (t, *before[: points - 2])

@@ -1,7 +1,8 @@
 """Checkpoints by Orbax: one item a field, so that the averaged weights open without knowing the optimiser."""
 
+import errno
 import logging
-import re
+import os
 import shutil
 from contextlib import contextmanager
 
@@ -173,10 +174,14 @@ def _renamed(path):
 
 
 def _reason(error):
-    """What the system said, else the first line of an error."""
-    if found := re.search(r": ([^:]+) \[os_error_code='\d+'\]", str(error)):
-        return found[1]
-    lines = str(getattr(error, "strerror", None) or error).strip().splitlines()
+    """What the system said, else the first line of an error.
+
+    Orbax hands on TensorStore's messages, in which the system's words stand amid paths and details in no fixed order.
+    """
+    text = str(getattr(error, "strerror", None) or error).strip()
+    if said := next((words for words in map(os.strerror, errno.errorcode) if words in text), None):
+        return said
+    lines = text.splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 

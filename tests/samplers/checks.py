@@ -46,7 +46,7 @@ def table_of(sampler, process, steps, **options):
     return tabulate(sampler(process, grid_of(sampler, process, steps), **options))
 
 
-def common(table, history=2):
+def common(table, history=4):
     """The table at a history that all share, and so one compilation."""
     return pad(table, table.nfe, max(history, table.history))
 
