@@ -103,7 +103,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
     Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order).
     """
-    error = _weak_error if stochastic else _path_error
+    error = _weak_error if stochastic else path_error
     tables = (
         tabulate(sampler(process, np.asarray(process.time(graded(k, claimed))), **options)) for k in (steps, 2 * steps)
     )
@@ -111,7 +111,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     return float(np.log2(coarse / fine))
 
 
-def _path_error(table, process):
+def path_error(table, process):
     den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     times = process.time(np.array(LAM))
     (a0, a1), (s0, s1) = process.alpha(times), process.sigma(times)

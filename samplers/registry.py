@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from samplers.ancestral import ddpm
 from samplers.ddim import ddim
 from samplers.euler import euler, euler_maruyama, heun
-from samplers.exponential import dpmpp_2m
+from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
 from samplers.grids import GRIDS
+from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 from samplers.steps import NoTable
 from samplers.tableau import Tableau, tabulate
+from samplers.unipc import unipc
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ SAMPLERS = {
         Sampler(euler, 1, "uniform", "Liu et al. 2022, arXiv:2209.03003"),
         Sampler(heun, 2, "uniform", "Karras et al. 2022, arXiv:2206.00364", calls=2),
         Sampler(dpmpp_2m, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
+        Sampler(dpmpp_3m, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
+        Sampler(exponential_ab, 3, "log_snr", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(unipc, 3, "log_snr", "Zhao et al. 2023, arXiv:2302.04867"),
+        Sampler(dpm_solver_2, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=2),
+        Sampler(dpm_solver_3, 3, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=3),
+        Sampler(dpm_fast, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927"),
+        Sampler(dpmpp_2s, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=2),
+        Sampler(dpmpp_3s, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=3),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
     )
 }

@@ -13,7 +13,7 @@ from jax.tree_util import register_dataclass
 
 from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
-from samplers import GRIDS, SAMPLERS, draw, exact, tabulate
+from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
@@ -33,6 +33,19 @@ ALL = SAMPLERS | {
     "ddpm large": variant("ddpm", variance="large"),
     "ddim eta 0.5": replace(variant("ddim", eta=0.5), stochastic=True),
     "dpmpp_2m full": variant("dpmpp_2m", lower_final=False),
+    "dpmpp_3m published": replace(variant("dpmpp_3m", kappa=1.0), order=2),
+    "exponential_ab noise": variant("exponential_ab", form="noise"),
+    "exponential_ab 4": replace(variant("exponential_ab", points=4), order=4),
+    "unipc 1 bh1": replace(variant("unipc", order=1, b="bh1"), order=2),
+    "unipc 2 bh1": variant("unipc", b="bh1"),
+    "unipc 2 noise": variant("unipc", form="noise"),
+    "unipc 3": replace(variant("unipc", order=3), order=4),
+    "unip 2 bh1": replace(variant("unipc", corrector=False, b="bh1"), order=2),
+    "unip 3": variant("unipc", order=3, corrector=False),
+    "dpm_solver_2 taylor": variant("dpm_solver_2", taylor=True),
+    "dpm_solver_3 taylor": variant("dpm_solver_3", taylor=True),
+    "dpmpp_2s taylor": variant("dpmpp_2s", taylor=True),
+    "dpmpp_3s taylor": variant("dpmpp_3s", taylor=True),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5
@@ -49,6 +62,17 @@ def table_of(sampler, process, steps, **options):
 def common(table, history=4):
     """The table at a history that all share, and so one compilation."""
     return pad(table, table.nfe, max(history, table.history))
+
+
+INSIDE = {name: GRIDS["uniform"](process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
+
+
+def assert_same(rows, others, process, tolerance=1e-12):
+    """Two tables of one method, however each is written."""
+    one, other = (reduced(tabulate(r), process) for r in (rows, others))
+    for name in ("t", "start", "x0", "noise", "spread"):
+        got, want = getattr(one, name), getattr(other, name)
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=name)
 
 
 def check_coefficients(table, process, end, noise=False):

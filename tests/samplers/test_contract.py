@@ -85,6 +85,8 @@ def test_many_steps_reach_the_exact_law(sampler, process):
 @every
 @each
 def test_order(sampler, process):
+    if sampler.name == "dpm_fast":
+        pytest.skip("its last steps change with the number of calls: test_singlestep.py compares like with like")
     check_order(sampler, process, sampler.order, sampler.stochastic)
 
 
