@@ -13,13 +13,13 @@ def restart(process, grid, intervals=((0, 1, 0.1, 1.0),), s_noise=1.0):
     """Heun's method in sigma/alpha, which at `low` goes back up to `high`, `repeats` times, for each of the intervals
     (steps, repeats, low, high) in sigma/alpha: all noise from low to high is added at once, then Heun's method takes
     `steps` steps of a karras grid down again.  Noise that turns the variance c^2 + low^2 into c^2 + high^2 keeps the
-    marginals, and what errors were made above high are forgotten.
+    marginals, and shrinks what errors were made before.
 
-    low is the grid's nearest time, in the noise added too; an interval whose high is not above that is left out.  steps
-    = 0 is as many as the grid takes from high to low (the published N_r counts points, so is steps + 1).  The default
-    is sized by the grid, once around the size of the data, so that it costs no more than a second passage there, small
-    budgets have it too and more steps make it exact; the paper tunes lists of intervals to a data set.  s_noise as in
-    edm: the published code's default of 0 adds no noise at all.
+    low is taken to be the nearest time inside the grid, in the noise too; an interval whose high is not above that is
+    left out.  steps = 0 is as many as the grid takes from high to low (the published N_r counts points: steps + 1).
+    The default is sized so by the grid: small budgets have it too, many steps make it exact, and it costs a second
+    passage of one interval, about the size of the data, on every process.  The paper tunes lists of intervals to a
+    data set.  s_noise as in edm; the published code has 0, no noise at all, unless told otherwise.
 
     Calls as edm without churn, plus 2 steps for each repeat.
     """
@@ -40,8 +40,7 @@ def _plan(process, grid, interval):
     if not (0 < low < high and top <= process.ends[0]):
         raise ValueError(f"a restart goes from low > 0 to a high above it within the process, not {interval}")
     grid = np.asarray(grid, np.float64)
-    below = grid[1:][process.sigma(grid[1:]) > 0]
-    bottom = min(below.tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)
+    bottom = min(grid[1:-1].tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)
     if bottom >= top:
         return bottom, []
     count = count or 1 + int(((grid > bottom) & (grid < top)).sum())
