@@ -126,7 +126,7 @@ def path_error(table, process):
 
 
 def _weak_error(table, process, var=0.25):
-    times = process.time(np.array(LAM))
+    times = np.array([table.t[0], process.time(np.float64(LAM[1]))])  # churn moves the first call before the grid
     start, end = process.alpha(times) ** 2 * var + process.sigma(times) ** 2
     got = moments(table, process, 0.0, var, start=Moments(np.zeros(1), np.array([start])))
     return abs(float(got.var[0]) - end)

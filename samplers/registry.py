@@ -3,11 +3,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from samplers.ancestral import ddpm
+from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
+from samplers.churn import edm
 from samplers.ddim import ddim
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
 from samplers.grids import GRIDS
+from samplers.restart import restart
+from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 from samplers.steps import NoTable
 from samplers.tableau import Tableau, tabulate
@@ -55,6 +58,16 @@ SAMPLERS = {
         Sampler(dpmpp_2s, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=2),
         Sampler(dpmpp_3s, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=3),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(euler_ancestral, 1, "karras", "Song et al. 2020, arXiv:2010.02502", stochastic=True),
+        Sampler(dpm2, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2),
+        Sampler(dpm2_ancestral, 2, "karras", "k-diffusion", calls=2, stochastic=True),
+        Sampler(dpmpp_2s_ancestral, 2, "karras", "Lu et al. 2022, arXiv:2211.01095", calls=2, stochastic=True),
+        Sampler(sde_dpmpp_1, 1, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_2m_sde, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_3m_sde, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_sde, 2, "karras", "Lu et al. 2022, arXiv:2211.01095", calls=2, stochastic=True),
+        Sampler(edm, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2, stochastic=True),
+        Sampler(restart, 2, "karras", "Xu et al. 2023, arXiv:2306.14878", calls=2, stochastic=True),
     )
 }
 

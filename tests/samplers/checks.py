@@ -46,6 +46,17 @@ ALL = SAMPLERS | {
     "dpm_solver_3 taylor": variant("dpm_solver_3", taylor=True),
     "dpmpp_2s taylor": variant("dpmpp_2s", taylor=True),
     "dpmpp_3s taylor": variant("dpmpp_3s", taylor=True),
+    "dpm2_ancestral eta 0.5": variant("dpm2_ancestral", eta=0.5),
+    "dpmpp_2s_ancestral eta 0.5": variant("dpmpp_2s_ancestral", eta=0.5),
+    "dpmpp_2m_sde heun": variant("dpmpp_2m_sde", solver="heun"),
+    "dpmpp_2m_sde eta 0.25": variant("dpmpp_2m_sde", eta=0.25),
+    "dpmpp_3m_sde published": variant("dpmpp_3m_sde", kappa=1.0),
+    "dpmpp_3m_sde eta 0.25": variant("dpmpp_3m_sde", eta=0.25),
+    "dpmpp_3m_sde ode": replace(variant("dpmpp_3m_sde", eta=0.0), order=3, stochastic=False),
+    "dpmpp_sde eta 0.5": variant("dpmpp_sde", eta=0.5),
+    "edm heun": replace(variant("edm", churn=0.0), stochastic=False),
+    "edm published": variant("edm", churn=40.0, s_min=0.05, s_max=50.0),
+    "restart twice": variant("restart", intervals=((0, 1, 0.5, 2.0), (0, 2, 0.1, 0.5))),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5

@@ -26,6 +26,7 @@ from diffusion import VP, oracles
 from samplers import SAMPLERS, Row, draw, exact, table_at, tabulate
 
 IN_TIME = ("euler", "heun", "euler_maruyama")  # exact for constant predictions only where the path is affine in t
+RESTARTED = 8  # calls of the step that brings a restart and its repeats with it: at most three here
 
 each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 every = pytest.mark.parametrize("sampler", ALL.values(), ids=ALL)
@@ -133,7 +134,7 @@ def test_budgets(sampler, process):
         got, want = table_at(sampler, process, nfe), table_of(sampler, process, max(fitting))
         for a, b in zip(got, want, strict=True):
             np.testing.assert_array_equal(a, b)
-        assert got.nfe > nfe - sampler.calls
+        assert got.nfe > nfe - (RESTARTED if sampler.name == "restart" else sampler.calls)
 
 
 def _all_tables(sampler, process):
