@@ -5,9 +5,13 @@ from dataclasses import dataclass
 
 from samplers.ancestral import ddpm
 from samplers.ddim import ddim
+from samplers.er_sde import er_sde
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m
 from samplers.grids import GRIDS
+from samplers.interpolant import interpolant_sde
+from samplers.langevin import langevin
+from samplers.sa_solver import sa_solver
 from samplers.steps import NoTable
 from samplers.tableau import Tableau, tabulate
 
@@ -45,6 +49,10 @@ SAMPLERS = {
         Sampler(heun, 2, "uniform", "Karras et al. 2022, arXiv:2206.00364", calls=2),
         Sampler(dpmpp_2m, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
+        Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
+        Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
 

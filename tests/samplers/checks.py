@@ -33,6 +33,15 @@ ALL = SAMPLERS | {
     "ddpm large": variant("ddpm", variance="large"),
     "ddim eta 0.5": replace(variant("ddim", eta=0.5), stochastic=True),
     "dpmpp_2m full": variant("dpmpp_2m", lower_final=False),
+    "sa_solver tau 1": variant("sa_solver", tau=1.0, few_steps=False),
+    "sa_solver predictor": variant("sa_solver", corrector=0, tau=0.5),
+    "sa_solver ode": replace(variant("sa_solver", tau=0.0), order=4, stochastic=False),
+    "er_sde 2": replace(variant("er_sde", points=2), order=2),
+    "er_sde sde": replace(variant("er_sde", phi="sde"), order=2),
+    "er_sde ode": replace(variant("er_sde", phi="ode"), stochastic=False),
+    "er_sde published": replace(variant("er_sde", phi="ode", corrected=False), order=2, stochastic=False),
+    "interpolant_sde heun": replace(variant("interpolant_sde", method="heun"), calls=2),
+    "langevin 2": replace(variant("langevin", corrections=2), calls=3),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5

@@ -25,7 +25,13 @@ from checks import (
 from diffusion import VP, oracles
 from samplers import SAMPLERS, Row, draw, exact, table_at, tabulate
 
-IN_TIME = ("euler", "heun", "euler_maruyama")  # exact for constant predictions only where the path is affine in t
+IN_TIME = (
+    "euler",
+    "heun",
+    "euler_maruyama",
+    "interpolant_sde",
+    "interpolant_sde heun",
+)  # exact for constant predictions only where the path is affine in t
 
 each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 every = pytest.mark.parametrize("sampler", ALL.values(), ids=ALL)
