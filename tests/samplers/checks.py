@@ -73,9 +73,10 @@ def check_coefficients(table, process, end, noise=False):
             assert abs(x[1] - process.sigma(s)) <= 1e-12 * process.sigma(table.t[0]), f"row {i}: {x[1]} of the noise"
 
 
-def check_order(sampler, process, claimed, stochastic=False):
+def check_order(sampler, process, claimed, stochastic=False, steps=None):
     """Weak errors are cheap, so they are measured where even steep processes have settled."""
-    measured = exact.order(sampler, process, claimed, steps=640 if stochastic else 80, stochastic=stochastic)
+    steps = steps or (640 if stochastic else 80)
+    measured = exact.order(sampler, process, claimed, steps=steps, stochastic=stochastic)
     assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
 
 
