@@ -52,6 +52,7 @@ SAMPLERS = {
         Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
         Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
+        # of the ODE member and of few steps; weak 2 in the limit, with an error that is tiny as its noise is
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }

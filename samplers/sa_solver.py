@@ -10,7 +10,7 @@ from samplers.tableau import Row
 
 
 def middle(process, t):
-    """tau = 1 for 0.2 <= t <= 0.8, or for 0.05 <= sigma <= 1 where alpha is constant, as published; 0 elsewhere."""
+    """tau = 1 for 0.2 <= t <= 0.8, as published, and 0 elsewhere; where alpha is constant, 1 for 0.05 <= sigma <= 1."""
     if process.dalpha(t) == 0:
         return float(0.05 <= process.sigma(t) <= 1)
     return float(0.2 <= t <= 0.8)

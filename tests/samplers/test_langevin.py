@@ -61,5 +61,5 @@ def test_finer_grids_do_not_remove_the_bias_and_a_smaller_snr_does(process):
 
 
 def test_unknown_predictor():
-    with pytest.raises(ValueError, match="langevin.predictor is 'ddpm' or 'reverse_sde', not 'x'"):
+    with pytest.raises(ValueError, match=r"langevin\.predictor is 'ddpm' or 'reverse_sde', not 'x'"):
         tabulate(langevin(VP(), uniform(VP(), 3), predictor="x"))
