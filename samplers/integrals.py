@@ -18,6 +18,14 @@ def weights(nodes, start, stop, density=np.ones_like, points=32):
     return np.array([mass @ _lagrange(nodes, j, u) for j in range(len(nodes))])
 
 
+def added(a, b):
+    """The sum of two vectors of weights, the shorter one filled up with zeros."""
+    total = np.zeros(max(len(a), len(b)))
+    total[: len(a)] += a
+    total[: len(b)] += b
+    return total
+
+
 _legendre = lru_cache(np.polynomial.legendre.leggauss)
 
 

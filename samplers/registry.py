@@ -6,10 +6,14 @@ from dataclasses import dataclass
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
+from samplers.er_sde import er_sde
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
 from samplers.grids import GRIDS
+from samplers.interpolant import interpolant_sde
+from samplers.langevin import langevin
 from samplers.restart import restart
+from samplers.sa_solver import sa_solver
 from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 from samplers.steps import NoTable
@@ -68,6 +72,11 @@ SAMPLERS = {
         Sampler(dpmpp_sde, 2, "karras", "Lu et al. 2022, arXiv:2211.01095", calls=2, stochastic=True),
         Sampler(edm, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2, stochastic=True),
         Sampler(restart, 2, "karras", "Xu et al. 2023, arXiv:2306.14878", calls=2, stochastic=True),
+        Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
+        Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
+        # of the ODE member and of few steps; weak 2 in the limit, with an error that is tiny as its noise is
+        Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from samplers.exponential import KEEP, integral, nodes
+from samplers.integrals import added
 from samplers.stages import transfer
 from samplers.steps import multistep
 
@@ -28,9 +29,9 @@ def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_fi
             continue
         times = nodes(process, t, (t, *before))
         predicted = _predictor(step, times, b)
-        yield step.row(t, *_sum(predicted, step.carry * correction))
+        yield step.row(t, *added(predicted, step.carry * correction))
         if corrector:
-            correction = _sum(_corrector(step, times, b), [0.0, *-predicted])
+            correction = added(_corrector(step, times, b), [0.0, *-predicted])
 
 
 def _predictor(step, times, b):
@@ -51,11 +52,3 @@ def _corrector(step, times, b):
 def _half(step, b):
     """Half of B(h)."""
     return 0.5 * (step.gain * step.h if b == "bh1" else step.moments(1)[0])
-
-
-def _sum(a, b):
-    """Of two vectors, the shorter one filled up with zeros."""
-    total = np.zeros(max(len(a), len(b)))
-    total[: len(a)] += a
-    total[: len(b)] += b
-    return total

@@ -11,6 +11,8 @@ from diffusion.networks import MLP, DiT, UNet
 from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from samplers import GRIDS, SAMPLERS
 from samplers.euler import SDE_NOISES
+from samplers.interpolant import NOISES
+from samplers.sa_solver import TAUS
 from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES
@@ -33,7 +35,7 @@ PARTS = {
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
     "train": ({"denoising": Denoising, "train": Experiment}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
-    "noises": (SDE_NOISES, ("process", "t")),
+    "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps")),
     "levers": (LEVERS, ()),
 }

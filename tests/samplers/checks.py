@@ -57,6 +57,15 @@ ALL = SAMPLERS | {
     "edm heun": replace(variant("edm", churn=0.0), stochastic=False),
     "edm published": variant("edm", churn=40.0, s_min=0.05, s_max=50.0),
     "restart twice": variant("restart", intervals=((0, 1, 0.5, 2.0), (0, 2, 0.1, 0.5))),
+    "sa_solver tau 1": variant("sa_solver", tau=1.0, few_steps=False),
+    "sa_solver predictor": variant("sa_solver", corrector=0, tau=0.5),
+    "sa_solver ode": replace(variant("sa_solver", tau=0.0), order=4, stochastic=False),
+    "er_sde 2": replace(variant("er_sde", points=2), order=2),
+    "er_sde sde": replace(variant("er_sde", phi="sde"), order=2),
+    "er_sde ode": replace(variant("er_sde", phi="ode"), stochastic=False),
+    "er_sde published": replace(variant("er_sde", phi="ode", corrected=False), order=2, stochastic=False),
+    "interpolant_sde heun": replace(variant("interpolant_sde", method="heun"), calls=2),
+    "langevin 2": replace(variant("langevin", corrections=2), calls=3),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5
@@ -99,9 +108,10 @@ def check_coefficients(table, process, end, noise=False):
             assert abs(x[1] - process.sigma(s)) <= 1e-12 * process.sigma(table.t[0]), f"row {i}: {x[1]} of the noise"
 
 
-def check_order(sampler, process, claimed, stochastic=False):
+def check_order(sampler, process, claimed, stochastic=False, steps=None):
     """Weak errors are cheap, so they are measured where even steep processes have settled."""
-    measured = exact.order(sampler, process, claimed, steps=640 if stochastic else 80, stochastic=stochastic)
+    steps = steps or (640 if stochastic else 80)
+    measured = exact.order(sampler, process, claimed, steps=steps, stochastic=stochastic)
     assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
 
 
