@@ -152,7 +152,8 @@ def ays(process, steps, start: float | None = None, end: float | None = None, ta
         raise ValueError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
 
     def level(high, low, u):
-        knots = np.log([high, *(sigma for sigma in AYS[table][1:] if low < sigma < high), low])
+        inner = [sigma for sigma in AYS[table][1:] if low < sigma * (1 - 1e-9) and sigma < high]  # low: up to rounding
+        knots = np.log([high, *inner, low])
         return np.exp(np.interp(u * (len(knots) - 1), np.arange(len(knots)), knots))
 
     last = float(process.time(-np.log(AYS[table][-1])))

@@ -1,4 +1,4 @@
-"""N trained noise levels as a process: the levels, what lies between them, no signal at the end, the network's index."""
+"""N trained noise levels as a process: the levels, between them, no signal at the end, the network's index."""
 
 import jax
 import jax.numpy as jnp
@@ -39,11 +39,9 @@ def test_betas_of_the_schedules():
     assert SCHEDULES["linear"](100)[99] == pytest.approx(0.2)
 
 
-@every
+@pytest.mark.parametrize("process", [process for process in PROCESSES if not process.zero_snr], ids=str)
 def test_levels(process):
     """alpha_n^2 is the product of 1 - beta, by multiplication; between, the geometric mean."""
-    if process.zero_snr:
-        return
     betas = process.betas if isinstance(process.betas, tuple) else SCHEDULES[process.betas](process.count)
     want, n = np.sqrt(np.cumprod(1 - np.array(betas))), np.arange(1, process.count + 1)
     np.testing.assert_allclose(process.alpha(n / process.count), want, rtol=1e-11)
@@ -70,7 +68,8 @@ def test_derivatives_inside_the_pieces(process, name):
     step = 1e-3 / process.count
     np.testing.assert_allclose(df(t), (f(t + step) - f(t - step)) / (2 * step), rtol=1e-5, atol=1e-8)
     by_grad = jax.vmap(jax.grad(f))(jnp.asarray(t, jnp.float32))
-    np.testing.assert_allclose(by_grad, df(t), rtol=1e-3, atol=1e-5)
+    # JAX differentiates expm1(x) as expm1(x) + 1, which near alpha = 0 leaves 6e-8 of a slope of log alpha of 3454.
+    np.testing.assert_allclose(by_grad, df(t), rtol=1e-3, atol=3e-4)
 
 
 @every

@@ -22,6 +22,13 @@ PROCESSES = {
 }  # fmt: skip
 
 
+# Where alpha and sigma have kinks a method in t is of first order: its order is measured on equal betas, without kinks.
+SMOOTH = {
+    PROCESSES["discrete"]: Discrete((0.005,) * 1000),
+    PROCESSES["discrete_zero_snr"]: Discrete((*[0.005] * 999, 1.0)),
+}
+
+
 def variant(name, **options):
     """A registered sampler with other options."""
     rows = SAMPLERS[name].rows

@@ -8,6 +8,7 @@ from checks import (
     ALL,
     MEAN,
     PROCESSES,
+    SMOOTH,
     STD,
     Count,
     Counting,
@@ -85,6 +86,8 @@ def test_many_steps_reach_the_exact_law(sampler, process):
 @every
 @each
 def test_order(sampler, process):
+    if sampler.name in IN_TIME:
+        process = SMOOTH.get(process, process)
     check_order(sampler, process, sampler.order, sampler.stochastic)
 
 

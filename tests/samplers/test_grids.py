@@ -174,10 +174,8 @@ def test_shifted_is_uniform_on_the_shifted_path():
 def test_flux_shift():
     """t = e^mu / (e^mu + 1/r - 1), with mu on a line through two token counts."""
     assert [flux_mu(256), flux_mu(4096)] == [0.5, 1.15]
-    r = 1 - np.arange(8) / 8
-    np.testing.assert_allclose(
-        shifted(Linear(), 8, mu=1.15)[:-1], np.exp(1.15) / (np.exp(1.15) + 1 / r - 1), rtol=1e-13
-    )
+    r, shift = 1 - np.arange(8) / 8, np.exp(1.15)
+    np.testing.assert_allclose(shifted(Linear(), 8, mu=1.15)[:-1], shift / (shift + 1 / r - 1), rtol=1e-13)
     np.testing.assert_array_equal(shifted(VP(), 8, mu=0.0), shifted(VP(), 8, shift=1.0))
 
 
