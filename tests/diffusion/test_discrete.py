@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import EPS, VP, Denoiser, Discrete, V, indexed
+from diffusion import EPS, VP, Denoiser, Discrete, V, indexed, oracles
 from diffusion.discrete import SCHEDULES
 
 SMALL = Discrete((0.1, 0.2, 0.3, 0.25))
@@ -126,6 +126,15 @@ def test_a_last_beta_of_one_has_no_signal_either():
     process = Discrete((0.1, 0.2, 1.0))
     assert process.alpha(1.0) == 0
     assert process.alpha(2 / 3) == pytest.approx(np.sqrt(0.72))
+
+
+@pytest.mark.parametrize("process", [Discrete(), Discrete(zero_snr=True)], ids=str)
+def test_a_denoiser_of_it_under_another_process(process):
+    """The same posterior at the same log-SNR; where that is beyond the trained range, its end's."""
+    for t in (0.9, 0.7, 0.2, 0.01):
+        got = oracles.gaussian(process, 0.2, 0.5).under(VP())(np.ones((2, 3)), t)
+        want = oracles.gaussian(VP(), 0.2, 0.5)(np.ones((2, 3)), t)
+        np.testing.assert_allclose(got.x0, want.x0, rtol=1e-9)
 
 
 def test_equal_processes_are_one_to_jit():
