@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from diffusion import EPS, VP, Denoiser, Discrete, V, indexed, oracles
+from diffusion.denoiser import Under
 from diffusion.discrete import SCHEDULES
 
 SMALL = Discrete((0.1, 0.2, 0.3, 0.25))
@@ -132,7 +133,7 @@ def test_a_last_beta_of_one_has_no_signal_either():
 def test_a_denoiser_of_it_under_another_process(process):
     """The same posterior at the same log-SNR; where that is beyond the trained range, its end's."""
     for t in (0.9, 0.7, 0.2, 0.01):
-        got = oracles.gaussian(process, 0.2, 0.5).under(VP())(np.ones((2, 3)), t)
+        got = Under(oracles.gaussian(process, 0.2, 0.5), VP())(np.ones((2, 3)), t)
         want = oracles.gaussian(VP(), 0.2, 0.5)(np.ones((2, 3)), t)
         np.testing.assert_allclose(got.x0, want.x0, rtol=1e-9)
 
