@@ -11,15 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
+from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
 from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
-    "shifted": Shifted(),
+    "shifted": Shifted(), "discrete": Discrete(), "discrete_zero_snr": Discrete(zero_snr=True),
 }  # fmt: skip
+
+
+# Where alpha and sigma have kinks a method in t is of first order: its order is measured on equal betas, without kinks.
+SMOOTH = {
+    PROCESSES["discrete"]: Discrete((0.005,) * 1000),
+    PROCESSES["discrete_zero_snr"]: Discrete((*[0.005] * 999, 1.0)),
+}
 
 
 def variant(name, **options):
