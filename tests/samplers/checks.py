@@ -11,14 +11,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
+from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
 from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
-    "shifted": Shifted(),
+    "shifted": Shifted(), "discrete": Discrete(), "discrete_zero_snr": Discrete(zero_snr=True),
 }  # fmt: skip
 
 
