@@ -15,19 +15,17 @@ import numpy as np
 from samplers.integrals import weights
 from samplers.stages import transfer
 from samplers.steps import multistep
-from samplers.tableau import Row
 
 KEEP = {"data": (1.0, 0.0), "noise": (0.0, 1.0)}  # which prediction a form integrates
 
 
 class Integral(NamedTuple):
-    """A step in one of the two forms: x_s = carry x + gain int_0^h e^(rate (h - u)) P(u) du."""
+    """A step in one of the two forms, x_s = carry x + gain int_0^h e^(rate (h - u)) P(u) du, P remembered as `keep`."""
 
     h: float
     carry: float
     gain: float
     rate: float
-    end: tuple  # alpha, sigma at s
     keep: tuple
 
     def weights(self, nodes):
@@ -42,17 +40,6 @@ class Integral(NamedTuple):
             found.append(self.gain * mass / k)  # k! = k
         return found
 
-    def row(self, t, now, *past):
-        """The row with these weights of the prediction at t and of those remembered, newest first.
-
-        In noise form carry x and the weight at t grow with alpha_s / alpha_t and cancel; so x is written as
-        alpha_t x0 + sigma_t eps, which leaves alpha_s of x0 and, as constant noise stays, sigma_s - sum(past) of eps.
-        """
-        if self.keep == KEEP["noise"]:
-            alpha, sigma = self.end
-            return Row(t, x0=alpha, eps=sigma - sum(past), past=past, keep=self.keep)
-        return Row(t, x=self.carry, x0=now, past=past, keep=self.keep)
-
     def _density(self, u):
         return np.exp(self.rate * (self.h - u))
 
@@ -63,10 +50,10 @@ def integral(process, t, s, form="data"):
         raise ValueError(f"form is 'data' or 'noise', not {form!r}")
     if process.alpha(t) == 0 or process.sigma(s) == 0:
         return None
-    h, alpha, sigma = process.lam(s) - process.lam(t), process.alpha(s), process.sigma(s)
+    h = process.lam(s) - process.lam(t)
     if form == "data":
-        return Integral(h, sigma / process.sigma(t), alpha, -1.0, (alpha, sigma), KEEP[form])
-    return Integral(h, alpha / process.alpha(t), -sigma, 1.0, (alpha, sigma), KEEP[form])
+        return Integral(h, process.sigma(s) / process.sigma(t), process.alpha(s), -1.0, KEEP[form])
+    return Integral(h, process.alpha(s) / process.alpha(t), -process.sigma(s), 1.0, KEEP[form])
 
 
 def dpmpp_2m(process, grid, lower_final: bool | None = None):
@@ -76,12 +63,8 @@ def dpmpp_2m(process, grid, lower_final: bool | None = None):
     with `lower_final` on the last step (None: for grids of fewer than 15 steps, diffusers' rule).
     """
     for t, s, before in multistep(process, grid, 2, lower_final):
-        step = integral(process, t, s)
-        yield (
-            step.row(t, *_midpoint(step, *_lengths(process, t, before)))
-            if step
-            else transfer(process, t, s, KEEP["data"])
-        )
+        past = _midpoint(process, t, s, before) if before else ()
+        yield transfer(process, t, s, KEEP["data"], past)
 
 
 def dpmpp_3m(process, grid, kappa=2.0, lower_final: bool | None = None):
@@ -91,18 +74,17 @@ def dpmpp_3m(process, grid, kappa=2.0, lower_final: bool | None = None):
     order 3.  The second step is that of 2M.  `lower_final` as for dpmpp_2m: order 2, then 1 at the end.
     """
     for t, s, before in multistep(process, grid, 3, lower_final):
-        step = integral(process, t, s)
-        if not step:
-            yield transfer(process, t, s, KEEP["data"])
-        elif len(before) < 2:
-            yield step.row(t, *_midpoint(step, *_lengths(process, t, before)))
-        else:
+        if len(before) == 2:
+            step = integral(process, t, s)
             r0, r1 = (length / step.h for length in _lengths(process, t, before))
-            newer, older = np.array([1, -1, 0]) / r0, np.array([0, 1, -1]) / r1
-            first = newer + r0 / (r0 + r1) * (newer - older)
-            second = kappa * (newer - older) / (r0 + r1)
-            m0, m1, m2 = step.moments(3)
-            yield step.row(t, *(m0 * np.array([1, 0, 0]) + m1 * first + m2 * second))
+            newer, older = np.array([-1, 0]) / r0, np.array([1, -1]) / r1  # quotients, as weights of what is remembered
+            slope = newer + r0 / (r0 + r1) * (newer - older)
+            curvature = kappa * (newer - older) / (r0 + r1)
+            _, m1, m2 = step.moments(3)
+            past = m1 * slope + m2 * curvature
+        else:
+            past = _midpoint(process, t, s, before) if before else ()
+        yield transfer(process, t, s, KEEP["data"], past)
 
 
 def exponential_ab(process, grid, points=3, form="data", lower_final: bool | None = None):
@@ -113,9 +95,8 @@ def exponential_ab(process, grid, points=3, form="data", lower_final: bool | Non
     """
     for t, s, before in multistep(process, grid, points, lower_final):
         step = integral(process, t, s, form)
-        yield (
-            step.row(t, *step.weights(nodes(process, t, (t, *before)))) if step else transfer(process, t, s, KEEP[form])
-        )
+        past = step.weights(nodes(process, t, (t, *before)))[1:] if before else ()
+        yield transfer(process, t, s, KEEP[form], past)
 
 
 def nodes(process, t, times):
@@ -123,13 +104,10 @@ def nodes(process, t, times):
     return [process.lam(time) - process.lam(t) for time in times]
 
 
-def _midpoint(step, *before):
-    """Weights of D + (D - D_before) h / (2 h_before), of D alone where nothing is remembered."""
-    (m0,) = step.moments(1)
-    if not before:
-        return (m0,)
-    lean = 0.5 * m0 * step.h / before[0]
-    return m0 + lean, -lean
+def _midpoint(process, t, s, before):
+    """The weight of the prediction before in D + (D - D_before) h / (2 h_before)."""
+    step = integral(process, t, s)
+    return [-0.5 * step.moments(1)[0] * step.h / _lengths(process, t, before)[0]]
 
 
 def _lengths(process, t, before):

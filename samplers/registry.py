@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk3, rho_rk4
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -61,6 +62,14 @@ SAMPLERS = {
         Sampler(dpm_fast, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927"),
         Sampler(dpmpp_2s, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=2),
         Sampler(dpmpp_3s, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=3),
+        Sampler(deis, 3, "uniform", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(ipndm, 2, "karras", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(ipndm_v, 4, "karras", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(lms, 4, "karras", "k-diffusion"),
+        Sampler(plms, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(pndm, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(rho_rk3, 3, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=3),
+        Sampler(rho_rk4, 4, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=4),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
         Sampler(euler_ancestral, 1, "karras", "Song et al. 2020, arXiv:2010.02502", stochastic=True),
         Sampler(dpm2, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2),

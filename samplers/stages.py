@@ -15,12 +15,16 @@ def staged(process, times, states, keep):
     yield transfer(process, *times[:2], keep)
     for k in range(1, len(states)):
         before, state = (np.asarray(states[i], np.float64) for i in (k - 1, k))
-        back = state[0] / before[0]
-        remembered = state[1 : k + 1] - back * before[1:]
-        now = state[k + 1]
-        yield Row(times[k], x=back, x0=now * keep[0], eps=now * keep[1], past=tuple(remembered[::-1]), keep=keep)
+        past = state[1 : k + 1] - state[0] / before[0] * before[1:]
+        yield transfer(process, times[k], times[k + 1], keep, past[::-1])
 
 
-def transfer(process, t, s, keep):
-    """The first-order step, exact for a constant prediction: x_s = alpha_s x0 + sigma_s eps."""
-    return Row(t, x0=process.alpha(s), eps=process.sigma(s), keep=keep)
+def transfer(process, t, s, keep, past=()):
+    """The step t -> s with these weights of remembered predictions, newest first: the weight of the new one, x written
+    as alpha_t x0 + sigma_t eps, follows from constant predictions being kept, x_s = alpha_s x0 + sigma_s eps.
+
+    Without `past` it is DDIM's.  Written so, nothing grows with alpha_s / alpha_t to cancel afterwards.
+    """
+    rest = sum(past)
+    x0, eps = process.alpha(s) - keep[0] * rest, process.sigma(s) - keep[1] * rest
+    return Row(t, x0=x0, eps=eps, past=tuple(past), keep=keep)

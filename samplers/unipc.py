@@ -29,7 +29,7 @@ def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_fi
             continue
         times = nodes(process, t, (t, *before))
         predicted = _predictor(step, times, b)
-        yield step.row(t, *added(predicted, step.carry * correction))
+        yield transfer(process, t, s, step.keep, added(predicted, step.carry * correction)[1:])
         if corrector:
             correction = added(_corrector(step, times, b), [0.0, *-predicted])
 

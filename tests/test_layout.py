@@ -47,9 +47,9 @@ def test_gin_has_one_importer():
 def rows_of(source):
     """Public functions of (process, grid, ...)."""
     for node in ast.parse(source).body:
-        if isinstance(node, ast.FunctionDef) and [a.arg for a in node.args.args[:2]] == ["process", "grid"]:
-            if not node.name.startswith("_"):
-                yield node.name
+        public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
+        if public and [argument.arg for argument in node.args.args[:2]] == ["process", "grid"]:
+            yield node.name
 
 
 def test_every_sampler_is_registered():

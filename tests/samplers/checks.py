@@ -42,6 +42,8 @@ ALL = SAMPLERS | {
     "unipc 3": replace(variant("unipc", order=3), order=4),
     "unip 2 bh1": replace(variant("unipc", corrector=False, b="bh1"), order=2),
     "unip 3": variant("unipc", order=3, corrector=False),
+    "deis rho": variant("deis", basis="rho"),
+    "deis lambda": variant("deis", basis="lambda"),
     "dpm_solver_2 taylor": variant("dpm_solver_2", taylor=True),
     "dpm_solver_3 taylor": variant("dpm_solver_3", taylor=True),
     "dpmpp_2s taylor": variant("dpmpp_2s", taylor=True),
