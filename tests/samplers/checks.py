@@ -67,6 +67,7 @@ ALL = SAMPLERS | {
     "edm published": variant("edm", churn=40.0, s_min=0.05, s_max=50.0),
     "restart twice": variant("restart", intervals=((0, 1, 0.5, 2.0), (0, 2, 0.1, 0.5))),
     "sa_solver tau 1": variant("sa_solver", tau=1.0, few_steps=False),
+    "sa_solver published": variant("sa_solver", predictor=2, corrector=2, tau=1.0, slope="published"),
     "sa_solver predictor": variant("sa_solver", corrector=0, tau=0.5),
     "sa_solver ode": replace(variant("sa_solver", tau=0.0), order=4, stochastic=False),
     "er_sde 2": replace(variant("er_sde", points=2), order=2),
