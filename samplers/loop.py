@@ -75,9 +75,8 @@ def as_seeds(seeds) -> np.ndarray:
 def noised(process, t, seeds, images) -> np.ndarray:
     """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the z that a draw of each seed begins with at t."""
     t, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
-    return np.asarray(
-        process.alpha(t) * x0 + _first(process, t, jax.vmap(jax.random.key)(as_seeds(seeds)), x0.shape[1:])
-    )
+    keys = jax.vmap(jax.random.key)(as_seeds(seeds))
+    return np.asarray(process.alpha(t) * x0 + _first(process, t, keys, x0.shape[1:]))
 
 
 def draw_many(

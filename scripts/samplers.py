@@ -80,7 +80,7 @@ def _columns(table):
 
 
 def _column(name, values):
-    cells = [name, *(f"{value:.6g}" for value in values)]
+    cells = [name, *(f"{value + 0.0:.6g}" for value in values)]
     width = max(map(len, cells))
     return [cell.rjust(width) for cell in cells]
 
@@ -98,8 +98,8 @@ def checked(sampler, process, table) -> str:
             f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
             f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
             f"  order      {order:.2f} measured, {sampler.order} claimed{weak}",
-            f"  stability  a change of the state grows {stable.row:.4g}-fold over one call, {stable.table:.4g}-fold up to",
-            f"             the end, at most; by the exact flow {flow:.4g}-fold up to the end",
+            f"  stability  a change of the state grows at most {stable.row:.4g}-fold over one call and",
+            f"             {stable.table:.4g}-fold up to the end; by the exact flow {flow:.4g}-fold up to the end",
         ]
     )
 

@@ -37,7 +37,8 @@ def test_the_names_on_the_page_are_right(sampler):
     "test",
     [
         contract.test_moments_are_those_of_samples, contract.test_many_steps_reach_the_exact_law, contract.test_order,
-        contract.test_coefficients, contract.test_tables, contract.test_budgets, contract.test_network_calls_are_the_rows,
+        contract.test_coefficients, contract.test_tables, contract.test_budgets,
+        contract.test_network_calls_are_the_rows,
     ],
     ids=lambda test: test.__name__,
 )  # fmt: skip
