@@ -58,6 +58,27 @@ def _affine(table, i, den, d, size):
     return move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * pred.var[0], table.cap[i])
 
 
+def stability(table: Tableau, process, end, var) -> float:
+    """The largest |dx_j / dx_i| sqrt(V_i / V_j) over rows i <= j, with V_i the variance of x before row i and V_j that
+    after row j, on data of variance `var` per element; `end` is the time after the last row.
+
+    How much a perturbation of the state at any row may grow by any later one, in units of the data's own spread at
+    either time: the exact flow map keeps it at 1, so 1 is the least, and what is far above 1 is unstable.  What is
+    remembered at row i is left unperturbed; noise does not depend on the state, and is left out.
+    """
+    var = np.atleast_1d(np.asarray(var, np.float64))
+    den = oracles.gaussian(process, 0.0, np.sqrt(var))
+    d, n, size = len(var), table.nfe, 1 + table.history
+    times = np.append(table.t, end)[:, None]
+    std = np.sqrt((process.alpha(times) ** 2) * var + process.sigma(times) ** 2)  # (n + 1, d)
+    grown, largest = np.zeros((d, size, n)), 1.0  # of the state by the row where the perturbation came in
+    for i in range(n):
+        grown[:, 0, i] = std[i]
+        grown = _affine(table, i, den, d, size)[0] @ grown
+        largest = max(largest, float((np.abs(grown[:, 0]) / std[i + 1][:, None]).max()))
+    return largest
+
+
 def frechet(got: Moments, mean, var) -> float:
     """Squared Frechet distance between the output N(got) and N(mean, var), summed over the elements."""
     return float(np.sum((got.mean - mean) ** 2 + (np.sqrt(got.var) - np.sqrt(var)) ** 2))

@@ -147,11 +147,20 @@ def pack(
 
 
 @app.command()
-def samplers():
-    """List the samplers: calls per step, order, what they need, paper."""
+def samplers(
+    table: Annotated[str | None, typer.Option(metavar="NAME", help="Print this sampler's rows.")] = None,
+    check: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Check this sampler on data whose answer is known.")
+    ] = None,
+    nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
+    process: Annotated[str, typer.Option(help="Linear, VP, Cosine, VE or Shifted.")] = "Linear",
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
+    set: Set = [],  # noqa: B006
+):
+    """List the samplers: calls per step, order, what they need, paper; or show what one of them does."""
     from scripts.samplers import main
 
-    main()
+    main(table, check, nfe, process, grid, set)
 
 
 def main():
