@@ -68,12 +68,13 @@ def _rows(sampler, process, table, grid):
 
 
 def _columns(table):
-    """(name, values) of what is not a row's default."""
+    """(name, values) of what is not a row's default; paths where there is noise."""
     past = {f"past_{j}": table.past[:, j] for j in range(table.history)}
     keep = {"keep_x0": table.keep[:, 0], "keep_eps": table.keep[:, 1]} if table.history else {}
     known = {"s": table.s, "x": table.x, "x0": table.x0, "eps": table.eps} | past
     known |= {name: getattr(table, name) for name in ("noise", "spread", "cap", "stretch")} | keep
-    known |= {"path_from": table.path[:, 0], "path_to": table.path[:, 1]}
+    if table.noise.any() or table.spread.any():
+        known |= {"path_from": table.path[:, 0], "path_to": table.path[:, 1]}
     usual = {"cap": np.inf, "stretch": 1.0, "keep_x0": 1.0, "s": np.nan, "path_from": np.nan, "path_to": np.nan}
     for name, values in known.items():
         if not np.array_equal(values, np.full_like(values, usual.get(name, 0.0)), equal_nan=True):
