@@ -1,9 +1,14 @@
-"""DDPM ancestral sampling (Ho et al. 2020, arXiv:2006.11239)."""
+"""Ancestral sampling: DDPM (Ho et al. 2020, arXiv:2006.11239), and k-diffusion's steps down with noise added after.
+
+The latter go down to less noise than sigma_s and add the rest: in sigma/alpha, up^2 = eta^2 s^2 (1 - s^2 / t^2) and
+down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept noise of ddim(eta).
+"""
 
 import numpy as np
 
 from samplers.ddim import ddim
 from samplers.steps import steps
+from samplers.tableau import Row
 
 
 def ddpm(process, grid, variance="small"):
@@ -24,3 +29,59 @@ def ddpm(process, grid, variance="small"):
             alpha, sigma = process.alpha(t), process.sigma(t)
             moved = process.alpha(s) * -np.expm1(-2 * (process.lam(s) - process.lam(t)))
             yield row._replace(noise=np.hypot(row.noise, moved * sigma / np.hypot(alpha, sigma)))
+
+
+def euler_ancestral(process, grid, eta=1.0):
+    """Euler's method in sigma/alpha down, then noise: ddim(eta) under the name that k-diffusion gives it."""
+    return ddim(process, grid, eta)
+
+
+def dpm2(process, grid):
+    """k-diffusion's "DPM2", without noise: x / alpha moves along the eps halfway down in log sigma/alpha.
+
+    Two calls a step, one on steps from alpha = 0, to sigma = 0 and to t = 0.
+    """
+    return dpm2_ancestral(process, grid, eta=0.0)
+
+
+def dpm2_ancestral(process, grid, eta=1.0):
+    """The step of `dpm2` down, then noise."""
+    for row, t, m, alpha, down in _halfway(process, grid, eta):
+        if m is None:
+            yield row
+            continue
+        a, b, c = down / alpha, _level(process, t), _level(process, m)
+        yield Row(t, x0=process.alpha(m), eps=process.sigma(m), keep=(0.0, 1.0))
+        yield row._replace(t=m, x=alpha / process.alpha(m), x0=0.0, eps=alpha * (a - b), past=(alpha * (b - c),))
+
+
+def dpmpp_2s_ancestral(process, grid, eta=1.0):
+    """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as `dpm2`."""
+    for row, t, m, alpha, down in _halfway(process, grid, eta):
+        if m is None:
+            yield row
+            continue
+        ratio = down / process.sigma(m)
+        yield Row(t, x0=process.alpha(m), eps=process.sigma(m))
+        yield row._replace(
+            t=m,
+            x=ratio,
+            x0=alpha - down * process.alpha(t) / process.sigma(t),
+            eps=0.0,
+            past=(ratio * process.alpha(m) * np.expm1(process.lam(t) - process.lam(m)),),
+        )
+
+
+def _halfway(process, grid, eta):
+    """(ddim's row, t, m, alpha_s, its kept noise) of each step, with m the time halfway down in log sigma/alpha; None
+    where the step is of one call.
+    """
+    for (t, s), row in zip(steps(grid), ddim(process, grid, eta), strict=True):
+        alpha, down, m = process.alpha(s), row.eps, None
+        if process.alpha(t) > 0 and s > 0 and down > 0:
+            m = float(process.time(0.5 * (process.lam(t) + np.log(alpha / down))))
+        yield row, t, m, alpha, down
+
+
+def _level(process, t):
+    return process.sigma(t) / process.alpha(t)

@@ -58,30 +58,33 @@ def _affine(table, i, den, d, size):
     return move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * pred.var[0], table.cap[i])
 
 
-def stability(table: Tableau, process, end, var) -> float:
-    """The largest |dx_j / dx_i| sqrt(V_i / V_j) over rows i <= j, with V_i the variance of x before row i and V_j that
-    after row j, on data of variance `var` per element; `end` is the time after the last row.
-
-    How much a perturbation of the state at any row may grow by any later one, in units of the data's own spread at
-    either time: the exact flow map keeps it at 1, so 1 is the least, and what is far above 1 is unstable.  What is
-    remembered at row i is left unperturbed; noise does not depend on the state, and is left out.
-    """
-    var = np.atleast_1d(np.asarray(var, np.float64))
-    den = oracles.gaussian(process, 0.0, np.sqrt(var))
-    d, n, size = len(var), table.nfe, 1 + table.history
-    times = np.append(table.t, end)[:, None]
-    std = np.sqrt((process.alpha(times) ** 2) * var + process.sigma(times) ** 2)  # (n + 1, d)
-    grown, largest = np.zeros((d, size, n)), 1.0  # of the state by the row where the perturbation came in
-    for i in range(n):
-        grown[:, 0, i] = std[i]
-        grown = _affine(table, i, den, d, size)[0] @ grown
-        largest = max(largest, float((np.abs(grown[:, 0]) / std[i + 1][:, None]).max()))
-    return largest
-
-
 def frechet(got: Moments, mean, var) -> float:
     """Squared Frechet distance between the output N(got) and N(mean, var), summed over the elements."""
     return float(np.sum((got.mean - mean) ** 2 + (np.sqrt(got.var) - np.sqrt(var)) ** 2))
+
+
+class Stability(NamedTuple):
+    """How much a small change of the state grows."""
+
+    row: float  # over one row, at most: max_i |dx_(i+1) / dx_i|
+    table: float  # from before some row up to the output, at most: max_i |dx_N / dx_i|
+
+
+def stability(table: Tableau, process, var) -> Stability:
+    """The largest amplifications of a change of the state on Gaussian data of the variances var (d,), where they are
+    the same for every state.  The state alone is changed, not what was remembered before it.
+
+    The exact flow from t_i to the data has sqrt(var / (alpha^2 var + sigma^2)); a table far above that is unstable.
+    """
+    var = np.atleast_1d(np.asarray(var, np.float64))
+    d, size = len(var), 1 + table.history
+    den = oracles.gaussian(process, np.zeros(d), np.sqrt(var))
+    moves = [_affine(table, i, den, d, size)[0] for i in range(table.nfe)]
+    rest, table_wide = np.repeat(np.eye(1, size), d, axis=0), []  # dx_N / d(x, M) before the rows still to come
+    for move in reversed(moves):
+        rest = np.einsum("di,dij->dj", rest, move)
+        table_wide.append(np.abs(rest[:, 0]).max())
+    return Stability(float(max(np.abs(move[:, 0, 0]).max() for move in moves)), float(max(table_wide)))
 
 
 def follow(table: Tableau, den, x) -> np.ndarray:
@@ -124,7 +127,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
     Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order).
     """
-    error = _weak_error if stochastic else _path_error
+    error = _weak_error if stochastic else path_error
     tables = (
         tabulate(sampler(process, np.asarray(process.time(graded(k, claimed))), **options)) for k in (steps, 2 * steps)
     )
@@ -132,7 +135,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     return float(np.log2(coarse / fine))
 
 
-def _path_error(table, process):
+def path_error(table, process):
     den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     times = process.time(np.array(LAM))
     (a0, a1), (s0, s1) = process.alpha(times), process.sigma(times)
@@ -147,7 +150,7 @@ def _path_error(table, process):
 
 
 def _weak_error(table, process, var=0.25):
-    times = process.time(np.array(LAM))
+    times = np.array([table.t[0], process.time(np.float64(LAM[1]))])  # churn moves the first call before the grid
     start, end = process.alpha(times) ** 2 * var + process.sigma(times) ** 2
     got = moments(table, process, 0.0, var, start=Moments(np.zeros(1), np.array([start])))
     return abs(float(got.var[0]) - end)

@@ -1,19 +1,115 @@
-"""Exponential integrators in the half log-SNR, data form (Lu et al. 2022, arXiv:2211.01095)."""
+"""Exponential multistep integrators in the half log-SNR: one network call a step.
+
+On a step t -> s of length h = lam_s - lam_t the probability-flow ODE is exactly
+
+    data form:   x_s = (sigma_s / sigma_t) x + alpha_s int_0^h e^(u - h) x0(u) du
+    noise form:  x_s = (alpha_s / alpha_t) x - sigma_s int_0^h e^(h - u) eps(u) du
+
+with u = lam - lam_t.  A method is what it puts for x0(u) or eps(u).
+"""
+
+from typing import NamedTuple
 
 import numpy as np
 
+from samplers.integrals import weights
+from samplers.stages import transfer
 from samplers.steps import multistep
-from samplers.tableau import Row
+
+KEEP = {"data": (1.0, 0.0), "noise": (0.0, 1.0)}  # which prediction a form integrates
+
+
+class Integral(NamedTuple):
+    """A step in one of the two forms, x_s = carry x + gain int_0^h e^(rate (h - u)) P(u) du, P remembered as `keep`."""
+
+    h: float
+    carry: float
+    gain: float
+    rate: float
+    keep: tuple
+
+    def weights(self, nodes):
+        """Of predictions at the nodes u, exact for polynomials through them."""
+        return self.gain * weights(nodes, 0.0, self.h, self._density)
+
+    def moments(self, n):
+        """Of the prediction and its derivatives, times h^k: gain int e^(rate (h - u)) (u / h)^k / k! du, k < n <= 3."""
+        found = [self.gain * np.expm1(self.rate * self.h) / self.rate]
+        for k in range(1, n):
+            mass = weights([0.0], 0.0, self.h, lambda u, k=k: self._density(u) * (u / self.h) ** k)[0]
+            found.append(self.gain * mass / k)  # k! = k
+        return found
+
+    def _density(self, u):
+        return np.exp(self.rate * (self.h - u))
+
+
+def integral(process, t, s, form="data"):
+    """The step t -> s in a form; None where h is infinite (from alpha = 0, to sigma = 0)."""
+    if form not in KEEP:
+        raise ValueError(f"form is 'data' or 'noise', not {form!r}")
+    if process.alpha(t) == 0 or process.sigma(s) == 0:
+        return None
+    h = process.lam(s) - process.lam(t)
+    if form == "data":
+        return Integral(h, process.sigma(s) / process.sigma(t), process.alpha(s), -1.0, KEEP[form])
+    return Integral(h, process.alpha(s) / process.alpha(t), -process.sigma(s), 1.0, KEEP[form])
 
 
 def dpmpp_2m(process, grid, lower_final: bool | None = None):
-    """DPM-Solver++(2M): x_s = (sigma_s / sigma_t) x - alpha_s expm1(-h) (D + (D - D_before) / (2 r)), r = h_before / h.
+    """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): x0(u) = D + (D - D_before) / (2 r), r = h_before / h.
 
     First order on the first step, after a first step from alpha = 0 (its h is infinite), on a step to sigma = 0, and
     with `lower_final` on the last step (None: for grids of fewer than 15 steps, diffusers' rule).
     """
     for t, s, before in multistep(process, grid, 2, lower_final):
-        h = process.lam(s) - process.lam(t)
-        gain = process.alpha(s) * -np.expm1(-h)
-        lean = 0.5 * gain * h / (process.lam(t) - process.lam(before[0])) if before else 0.0
-        yield Row(t, x=process.sigma(s) / process.sigma(t), x0=gain + lean, past=(-lean,))
+        past = _midpoint(process, t, s, before) if before else ()
+        yield transfer(process, t, s, KEEP["data"], past)
+
+
+def dpmpp_3m(process, grid, kappa=2.0, lower_final: bool | None = None):
+    """DPM-Solver++(3M) (arXiv:2211.01095): x0(u) = D + D' u + D'' u^2 / 2 by divided differences of three predictions.
+
+    Every published code has half of the second derivative, kappa = 1, and measures order 2; with kappa = 2 it is of
+    order 3.  The second step is that of 2M.  `lower_final` as for dpmpp_2m: order 2, then 1 at the end.
+    """
+    for t, s, before in multistep(process, grid, 3, lower_final):
+        if len(before) == 2:
+            step = integral(process, t, s)
+            r0, r1 = (length / step.h for length in _lengths(process, t, before))
+            newer, older = np.array([-1, 0]) / r0, np.array([1, -1]) / r1  # quotients, as weights of what is remembered
+            slope = newer + r0 / (r0 + r1) * (newer - older)
+            curvature = kappa * (newer - older) / (r0 + r1)
+            _, m1, m2 = step.moments(3)
+            past = m1 * slope + m2 * curvature
+        else:
+            past = _midpoint(process, t, s, before) if before else ()
+        yield transfer(process, t, s, KEEP["data"], past)
+
+
+def exponential_ab(process, grid, points=3, form="data", lower_final: bool | None = None):
+    """Exponential Adams-Bashforth: the polynomial through the last `points` predictions, integrated exactly.
+
+    Its order is `points`.  In data form with 3 points it is dpmpp_3m; in noise form it is DEIS with polynomials in lam
+    (Zhang & Chen 2022, arXiv:2204.13902).  `lower_final` as for dpmpp_2m.
+    """
+    for t, s, before in multistep(process, grid, points, lower_final):
+        step = integral(process, t, s, form)
+        past = step.weights(nodes(process, t, (t, *before)))[1:] if before else ()
+        yield transfer(process, t, s, KEEP[form], past)
+
+
+def nodes(process, t, times):
+    """Times as nodes u = lam - lam_t."""
+    return [process.lam(time) - process.lam(t) for time in times]
+
+
+def _midpoint(process, t, s, before):
+    """The weight of the prediction before in D + (D - D_before) h / (2 h_before)."""
+    step = integral(process, t, s)
+    return [-0.5 * step.moments(1)[0] * step.h / _lengths(process, t, before)[0]]
+
+
+def _lengths(process, t, before):
+    """The lengths in lam of the steps before t, newest first."""
+    return -np.diff(nodes(process, t, (t, *before)))

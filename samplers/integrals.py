@@ -1,5 +1,7 @@
 """Weights of values remembered at nodes: what every Adams and exponential multistep method is made of."""
 
+from functools import lru_cache
+
 import numpy as np
 
 
@@ -10,10 +12,21 @@ def weights(nodes, start, stop, density=np.ones_like, points=32):
     limits relative to the current point (u = lam - lam_t, say), where powers of them do not cancel.
     """
     nodes = np.asarray(nodes, np.float64)
-    at, mass = np.polynomial.legendre.leggauss(points)
+    at, mass = _legendre(points)
     u = start + 0.5 * (stop - start) * (at + 1)
     mass = 0.5 * (stop - start) * mass * density(u)
     return np.array([mass @ _lagrange(nodes, j, u) for j in range(len(nodes))])
+
+
+def added(a, b):
+    """The sum of two vectors of weights, the shorter one filled up with zeros."""
+    total = np.zeros(max(len(a), len(b)))
+    total[: len(a)] += a
+    total[: len(b)] += b
+    return total
+
+
+_legendre = lru_cache(np.polynomial.legendre.leggauss)
 
 
 def _lagrange(nodes, j, u):

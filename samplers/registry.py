@@ -3,13 +3,23 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from samplers.ancestral import ddpm
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk3, rho_rk4
+from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
+from samplers.churn import edm
 from samplers.ddim import ddim
+from samplers.er_sde import er_sde
 from samplers.euler import euler, euler_maruyama, heun
-from samplers.exponential import dpmpp_2m
+from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
 from samplers.grids import GRIDS
+from samplers.interpolant import interpolant_sde
+from samplers.langevin import langevin
+from samplers.restart import restart
+from samplers.sa_solver import sa_solver
+from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
+from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 from samplers.steps import NoTable
 from samplers.tableau import Tableau, tabulate
+from samplers.unipc import unipc
 
 
 @dataclass(frozen=True)
@@ -44,7 +54,38 @@ SAMPLERS = {
         Sampler(euler, 1, "uniform", "Liu et al. 2022, arXiv:2209.03003"),
         Sampler(heun, 2, "uniform", "Karras et al. 2022, arXiv:2206.00364", calls=2),
         Sampler(dpmpp_2m, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
+        Sampler(dpmpp_3m, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095"),
+        Sampler(exponential_ab, 3, "log_snr", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(unipc, 3, "log_snr", "Zhao et al. 2023, arXiv:2302.04867"),
+        Sampler(dpm_solver_2, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=2),
+        Sampler(dpm_solver_3, 3, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=3),
+        Sampler(dpm_fast, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927"),
+        Sampler(dpmpp_2s, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=2),
+        Sampler(dpmpp_3s, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=3),
+        Sampler(deis, 3, "uniform", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(ipndm, 2, "karras", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(ipndm_v, 4, "karras", "Zhang & Chen 2022, arXiv:2204.13902"),
+        Sampler(lms, 4, "karras", "k-diffusion"),
+        Sampler(plms, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(pndm, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(rho_rk3, 3, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=3),
+        Sampler(rho_rk4, 4, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=4),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(euler_ancestral, 1, "karras", "Song et al. 2020, arXiv:2010.02502", stochastic=True),
+        Sampler(dpm2, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2),
+        Sampler(dpm2_ancestral, 2, "karras", "k-diffusion", calls=2, stochastic=True),
+        Sampler(dpmpp_2s_ancestral, 2, "karras", "Lu et al. 2022, arXiv:2211.01095", calls=2, stochastic=True),
+        Sampler(sde_dpmpp_1, 1, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_2m_sde, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_3m_sde, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", stochastic=True),
+        Sampler(dpmpp_sde, 2, "karras", "Lu et al. 2022, arXiv:2211.01095", calls=2, stochastic=True),
+        Sampler(edm, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2, stochastic=True),
+        Sampler(restart, 2, "karras", "Xu et al. 2023, arXiv:2306.14878", calls=2, stochastic=True),
+        Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
+        Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
+        Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
+        # of the ODE member and of few steps; weak 2 in the limit, with an error that is tiny as its noise is
+        Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
 

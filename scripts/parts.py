@@ -11,6 +11,8 @@ from diffusion.networks import MLP, DiT, UNet
 from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from samplers import GRIDS, SAMPLERS
 from samplers.euler import SDE_NOISES
+from samplers.interpolant import NOISES
+from samplers.sa_solver import TAUS
 from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES
@@ -19,7 +21,7 @@ from train.objectives import Denoising
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
-PROCESSES = {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)}
+PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
 NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
@@ -33,7 +35,7 @@ PARTS = {
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
     "train": ({"denoising": Denoising, "train": Experiment}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
-    "noises": (SDE_NOISES, ("process", "t")),
+    "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps")),
     "levers": (LEVERS, ()),
 }

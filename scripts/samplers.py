@@ -15,27 +15,9 @@ WIDTH = 80
 MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
 
 
-def main(table=None, check=None, nfe=8, process="Linear", grid=None, overrides=()):
-    """Print the registry, or the table and the check of a sampler."""
-    settings = config.settings(overrides)
-    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
-    law = lookup("process", process, parts.PROCESSES)()
-    if grid is not None:
-        lookup("grid", grid, settings.grids)
-    wanted = [(name, show) for name, show in ((table, _rows), (check, _check)) if name is not None]
-    chosen = [(lookup("sampler", name, settings.samplers), show) for name, show in wanted]
-    grids = [grid or sampler.grid_for(law) for sampler, _ in chosen]
-    settings.refuse_unused({*(name for name, _ in wanted), *grids})
-    for (sampler, show), grid in zip(chosen, grids, strict=True):
-        made = table_at(sampler, law, nfe, settings.grids[grid])
-        print(f"{sampler.name} on {process}, grid {grid}, {made.nfe} network calls\n")
-        show(sampler, law, made, settings.grids[grid])
-    if not chosen:
-        _list()
-
-
-def _list():
-    """The registry; in full where the output is no terminal."""
+def main(overrides=()):
+    """Print the registry; in full where the output is no terminal."""
+    config.settings(overrides).refuse_unused(())
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("sampler", "calls", "order", "noise", "needs", "grid", "paper"):
         table.add_column(name, no_wrap=name != "paper")
@@ -48,65 +30,80 @@ def _list():
     console.print("calls: network calls a step.  grid: where the process has none of its own.")
 
 
-def _rows(sampler, process, table, grid):
-    """The table as text, several blocks of columns where they do not fit beside each other."""
-    index = [f"{i}" for i in range(table.nfe)]
-    blocks = [[_column("row", index), _column("t", _written(table.t))]]
-    for name, values in _columns(table):
-        column = _column(name, _written(values))
-        if sum(len(c[0]) + 2 for c in [*blocks[-1], column]) > WIDTH:
-            blocks.append(blocks[0][:2])
-        blocks[-1] = [*blocks[-1], column]
-    for block in blocks:
-        print("\n".join("  ".join(line) for line in zip(*block, strict=True)), end="\n\n")
-    print("x <- x X + x0 X0 + eps E + sum_j past_j M_j + noise Z")
-    print("M <- (keep_x0 X0 + keep_eps E, M_0, ...)" if table.history else "Nothing is remembered.")
-    print("with X0 and E the clean image and noise predicted at (X, t), Z fresh noise.")
-    if not np.isnan(table.start):
-        print(f"The state begins with the standard deviation {table.start:.6g}.")
-    print("Left out are columns of defaults: 0; for keep 1 and 0, stretch 1, cap inf.")
+def show(table, check, nfe, process, grid, overrides):
+    """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
+    settings = config.settings(overrides)
+    chosen = {name: lookup("sampler", name, settings.samplers) for name in (table, check) if name is not None}
+    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
+    process = lookup("process", process, parts.PROCESSES)()
+    if grid is not None:
+        lookup("grid", grid, settings.grids)
+    names = {name: grid or sampler.grid_for(process) for name, sampler in chosen.items()}
+    settings.refuse_unused({*names, *names.values()})
+    tables = {name: table_at(chosen[name], process, nfe, settings.grids[names[name]]) for name in chosen}
+    for name in chosen:
+        print(f"{name} in {tables[name].nfe} calls, {type(process).__name__}, grid {names[name]}")
+        if name == table:
+            print(written(tables[name]))
+        if name == check:
+            print(checked(chosen[name], process, tables[name]))
+
+
+def written(table) -> str:
+    """A table as text, six digits a number, without the columns that say nothing; in blocks of 80 columns."""
+    columns = [_column(*named) for named in _columns(table)]
+    number = _column("call", np.arange(table.nfe))
+    blocks, block = [], [number]
+    for column in columns:
+        if len("  ".join(c[0] for c in [*block, column])) > WIDTH:
+            blocks.append(block)
+            block = [number]
+        block.append(column)
+    lines = ["\n".join("  ".join(cells) for cells in zip(*block, strict=True)) for block in [*blocks, block]]
+    start = [] if np.isnan(table.start) else [f"the initial state has standard deviation {table.start:.6g}"]
+    return "\n\n".join([*lines, *start])
+
+
+_IDLE = {"s": np.nan, "path": np.nan, "cap": np.inf, "stretch": 1.0}  # what a column holds that says nothing; else 0
 
 
 def _columns(table):
-    """(name, values) of what is not a row's default; paths where there is noise."""
-    past = {f"past_{j}": table.past[:, j] for j in range(table.history)}
-    keep = {"keep_x0": table.keep[:, 0], "keep_eps": table.keep[:, 1]} if table.history else {}
-    known = {"s": table.s, "x": table.x, "x0": table.x0, "eps": table.eps} | past
-    known |= {name: getattr(table, name) for name in ("noise", "spread", "cap", "stretch")} | keep
-    if table.noise.any() or table.spread.any():
-        known |= {"path_from": table.path[:, 0], "path_to": table.path[:, 1]}
-    usual = {"cap": np.inf, "stretch": 1.0, "keep_x0": 1.0, "s": np.nan, "path_from": np.nan, "path_to": np.nan}
-    for name, values in known.items():
-        if not np.array_equal(values, np.full_like(values, usual.get(name, 0.0)), equal_nan=True):
+    """(name, numbers) of the columns that say something; what is remembered only where it is used."""
+    for name, values in table._asdict().items():
+        idle = np.array_equal(values, np.full_like(values, _IDLE.get(name, 0.0)), equal_nan=True)
+        if name == "start" or idle or (name == "keep" and not table.past.any()):
+            continue
+        if values.ndim == 1:
             yield name, values
-
-
-def _written(values):
-    return ["-" if np.isnan(v) else f"{v + 0.0:.6g}" for v in values]
+        else:
+            yield from ((f"{name}[{j}]", column) for j, column in enumerate(values.T))
 
 
 def _column(name, values):
-    """The lines of a column, all of one width."""
-    width = max(map(len, [name, *values]))
-    return [line.rjust(width) for line in (name, *values)]
+    cells = [name, *(f"{value + 0.0:.6g}" for value in values)]
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]
 
 
-def _check(sampler, process, table, grid):
-    """Exact moments, order and stability, all computed without a network."""
+def checked(sampler, process, table) -> str:
+    """What is exactly known of a table on data N(MEAN, STD^2), and the order of its sampler."""
     got = exact.moments(table, process, MEAN, STD**2)
-    distance = exact.frechet(got, MEAN, STD**2)
-    noisy = bool(table.noise.any() or table.spread.any())
-    steps = 640 if noisy else 80  # weak errors are cheap, and settle later
-    order = exact.order(sampler, process, sampler.order, steps=steps, stochastic=noisy)
-    end = grid(process, table.nfe)[-1]
-    grown = exact.stability(table, process, end, STD**2)
-    print(f"On data N({MEAN}, {STD}^2), from pure noise:\n")
-    print(f"{'':20}{'got':>12}{'exact':>12}")
-    print(f"{'mean':20}{got.mean[0]:12.6g}{MEAN:12.6g}")
-    print(f"{'std':20}{np.sqrt(got.var[0]):12.6g}{STD:12.6g}")
-    print(f"{'Frechet distance':20}{distance:12.6g}{0:12}\n")
-    kind = "weak order" if noisy else "order"
-    print(f"{kind:20}{order:12.2f}{sampler.order:12}  claimed ({steps}, {2 * steps} steps)")
-    print(f"{'stability':20}{grown:12.6g}{1:12}  the exact flow")
-    print("\nStability is the largest growth of a perturbation of the state from one row to")
-    print("any later one, in units of the data's own spread at either time.")
+    stable, flow = exact.stability(table, process, STD**2), _flow(table, process)
+    stochastic = bool(table.noise.any() or table.spread.any())
+    order = exact.order(sampler, process, sampler.order, steps=640 if stochastic else 80, stochastic=stochastic)
+    weak = ", weak: of the final variance" if stochastic else ""
+    return "\n".join(
+        [
+            f"  mean       {got.mean[0]:.6g}, of the data {MEAN:g}",
+            f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
+            f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
+            f"  order      {order:.2f} measured, {sampler.order} claimed{weak}",
+            f"  stability  a change of the state grows at most {stable.row:.4g}-fold over one call and",
+            f"             {stable.table:.4g}-fold up to the end; by the exact flow {flow:.4g}-fold up to the end",
+        ]
+    )
+
+
+def _flow(table, process):
+    """The largest growth of a change by the exact flow, from any of the table's times to the data."""
+    return float(np.max(STD / np.hypot(process.alpha(table.t) * STD, process.sigma(table.t))))

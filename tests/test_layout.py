@@ -44,16 +44,18 @@ def test_gin_has_one_importer():
     assert users == [Path("scripts/config.py")]
 
 
-def generators(source):
-    """Public functions of a module that yield."""
+def rows_of(source):
+    """Public functions of (process, grid, ...)."""
     for node in ast.parse(source).body:
         public = isinstance(node, ast.FunctionDef) and not node.name.startswith("_")
-        if public and any(isinstance(inner, ast.Yield | ast.YieldFrom) for inner in ast.walk(node)):
+        if public and [argument.arg for argument in node.args.args[:2]] == ["process", "grid"]:
             yield node.name
 
 
 def test_every_sampler_is_registered():
-    found = {name for file in FILES if file.parts[0] == "samplers" for name in generators((ROOT / file).read_text())}
+    """steps.py walks a grid for all of them."""
+    files = [ROOT / file for file in FILES if file.parts[0] == "samplers" and file.name != "steps.py"]
+    found = {name for file in files for name in rows_of(file.read_text())}
     assert found == set(SAMPLERS)
     assert {name: sampler.name for name, sampler in SAMPLERS.items()} == {name: name for name in SAMPLERS}
 

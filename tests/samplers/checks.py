@@ -11,15 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
+from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
-from samplers import GRIDS, SAMPLERS, draw, exact, tabulate
+from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
-    "shifted": Shifted(),
+    "shifted": Shifted(), "discrete": Discrete(), "discrete_zero_snr": Discrete(zero_snr=True),
 }  # fmt: skip
+
+
+# Where alpha and sigma have kinks a method in t is of first order: its order is measured on equal betas, without kinks.
+SMOOTH = {
+    PROCESSES["discrete"]: Discrete((0.005,) * 1000),
+    PROCESSES["discrete_zero_snr"]: Discrete((*[0.005] * 999, 1.0)),
+}
 
 
 def variant(name, **options):
@@ -33,6 +40,42 @@ ALL = SAMPLERS | {
     "ddpm large": variant("ddpm", variance="large"),
     "ddim eta 0.5": replace(variant("ddim", eta=0.5), stochastic=True),
     "dpmpp_2m full": variant("dpmpp_2m", lower_final=False),
+    "dpmpp_3m published": replace(variant("dpmpp_3m", kappa=1.0), order=2),
+    "exponential_ab noise": variant("exponential_ab", form="noise"),
+    "exponential_ab 4": replace(variant("exponential_ab", points=4), order=4),
+    "unipc 1 bh1": replace(variant("unipc", order=1, b="bh1"), order=2),
+    "unipc 2 bh1": variant("unipc", b="bh1"),
+    "unipc 2 noise": variant("unipc", form="noise"),
+    "unipc 3": replace(variant("unipc", order=3), order=4),
+    "unip 2 bh1": replace(variant("unipc", corrector=False, b="bh1"), order=2),
+    "unip 3": variant("unipc", order=3, corrector=False),
+    "deis rho": variant("deis", basis="rho"),
+    "deis lambda": variant("deis", basis="lambda"),
+    "dpm_solver_2 taylor": variant("dpm_solver_2", taylor=True),
+    "dpm_solver_3 taylor": variant("dpm_solver_3", taylor=True),
+    "dpmpp_2s taylor": variant("dpmpp_2s", taylor=True),
+    "dpmpp_3s taylor": variant("dpmpp_3s", taylor=True),
+    "dpm2_ancestral eta 0.5": variant("dpm2_ancestral", eta=0.5),
+    "dpmpp_2s_ancestral eta 0.5": variant("dpmpp_2s_ancestral", eta=0.5),
+    "dpmpp_2m_sde heun": variant("dpmpp_2m_sde", solver="heun"),
+    "dpmpp_2m_sde eta 0.25": variant("dpmpp_2m_sde", eta=0.25),
+    "dpmpp_3m_sde published": variant("dpmpp_3m_sde", kappa=1.0),
+    "dpmpp_3m_sde eta 0.25": variant("dpmpp_3m_sde", eta=0.25),
+    "dpmpp_3m_sde ode": replace(variant("dpmpp_3m_sde", eta=0.0), order=3, stochastic=False),
+    "dpmpp_sde eta 0.5": variant("dpmpp_sde", eta=0.5),
+    "edm heun": replace(variant("edm", churn=0.0), stochastic=False),
+    "edm published": variant("edm", churn=40.0, s_min=0.05, s_max=50.0),
+    "restart twice": variant("restart", intervals=((0, 1, 0.5, 2.0), (0, 2, 0.1, 0.5))),
+    "sa_solver tau 1": variant("sa_solver", tau=1.0, few_steps=False),
+    "sa_solver published": variant("sa_solver", predictor=2, corrector=2, tau=1.0, slope="published"),
+    "sa_solver predictor": variant("sa_solver", corrector=0, tau=0.5),
+    "sa_solver ode": replace(variant("sa_solver", tau=0.0), order=4, stochastic=False),
+    "er_sde 2": replace(variant("er_sde", points=2), order=2),
+    "er_sde sde": replace(variant("er_sde", phi="sde"), order=2),
+    "er_sde ode": replace(variant("er_sde", phi="ode"), stochastic=False),
+    "er_sde published": replace(variant("er_sde", phi="ode", corrected=False), order=2, stochastic=False),
+    "interpolant_sde heun": replace(variant("interpolant_sde", method="heun"), calls=2),
+    "langevin 2": replace(variant("langevin", corrections=2), calls=3),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5
@@ -51,6 +94,17 @@ def common(table, history=4):
     return pad(table, table.nfe, max(history, table.history))
 
 
+INSIDE = {name: GRIDS["uniform"](process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
+
+
+def assert_same(rows, others, process, tolerance=1e-12):
+    """Two tables of one method, however each is written."""
+    one, other = (reduced(tabulate(r), process) for r in (rows, others))
+    for name in ("t", "start", "x0", "noise", "spread"):
+        got, want = getattr(one, name), getattr(other, name)
+        np.testing.assert_allclose(got, want, rtol=tolerance, atol=tolerance, err_msg=name)
+
+
 def check_coefficients(table, process, end, noise=False):
     """A state alpha c + sigma e whose prediction is (c, e) stays one at every row's time; of e only where `noise`."""
     times = [*table.t[1:], end]
@@ -64,9 +118,10 @@ def check_coefficients(table, process, end, noise=False):
             assert abs(x[1] - process.sigma(s)) <= 1e-12 * process.sigma(table.t[0]), f"row {i}: {x[1]} of the noise"
 
 
-def check_order(sampler, process, claimed, stochastic=False):
+def check_order(sampler, process, claimed, stochastic=False, steps=None):
     """Weak errors are cheap, so they are measured where even steep processes have settled."""
-    measured = exact.order(sampler, process, claimed, steps=640 if stochastic else 80, stochastic=stochastic)
+    steps = steps or (640 if stochastic else 80)
+    measured = exact.order(sampler, process, claimed, steps=steps, stochastic=stochastic)
     assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
 
 

@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import PROCESSES, check_marginal, with_optimal_variance
+from checks import INSIDE, PROCESSES, assert_same, check_marginal, with_optimal_variance
 from scipy.linalg import sqrtm
 
 from diffusion import VE, VP, Cosine, Linear, oracles
@@ -26,16 +26,8 @@ from samplers.euler import classical
 from samplers.exact import Moments, follow, frechet, moments
 from samplers.steps import steps
 
-INSIDE = {name: uniform(process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
 each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 MIXTURE = ([-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
-
-
-def assert_same(rows, others, process):
-    one, other = (reduced(tabulate(r), process) for r in (rows, others))
-    for name in ("t", "start", "x0", "noise", "spread"):
-        got, want = getattr(one, name), getattr(other, name)
-        np.testing.assert_allclose(got, want, rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 @each

@@ -1,0 +1,152 @@
+"""Adams-Bashforth methods in noise form: x / alpha moves along the predicted noise, by eps d(sigma / alpha).
+
+All write a step as x_s = alpha_s x0 + sigma_s eps + sum_j w_j (eps_j - eps), so that constant noise stays, and differ
+in the weights w_j of the predictions remembered.  A step from alpha = 0 or to sigma = 0 is that of DDIM.
+"""
+
+import numpy as np
+
+from samplers.integrals import weights
+from samplers.stages import staged, transfer
+from samplers.steps import multistep, steps
+
+NOISE = (0.0, 1.0)  # what is remembered: eps
+
+
+def deis(process, grid, points=3, basis="t", lower_final: bool | None = None):
+    """DEIS (Zhang & Chen 2022, arXiv:2204.13902): the polynomial through the last `points` predictions in a variable of
+    time, integrated exactly; one call a step, order `points` (published code counts from 0 in places).
+
+    basis: "t" (tAB), "rho" (rhoAB: polynomials in sigma / alpha), "lambda" (exponential_ab in noise form).
+    `lower_final` as for dpmpp_2m.
+    """
+    if basis not in BASES:
+        raise ValueError(f"deis.basis is {', '.join(map(repr, BASES))}, not {basis!r}")
+    coordinate, slope = BASES[basis]
+    for t, s, before in multistep(process, grid, points, lower_final):
+        past = ()
+        if before:
+            at, *nodes = (coordinate(process, time) for time in (t, *before))
+            nodes = np.array([0.0, *(node - at for node in nodes)])
+
+            def density(u, at=at):
+                return slope(process, at + u)
+
+            past = process.alpha(s) * weights(nodes, 0.0, coordinate(process, s) - at, density)[1:]
+        yield transfer(process, t, s, NOISE, past)
+
+
+def lms(process, grid, points=4):
+    """k-diffusion's LMS: Adams-Bashforth with the true steps in sigma / alpha, which is rhoAB; order `points`."""
+    return deis(process, grid, points, "rho", lower_final=False)
+
+
+def ipndm_v(process, grid, points=4):
+    """iPNDM with variable steps, which is rhoAB.  (Published closed forms for 3 points and more misplace a bracket, and
+    fall to order 2 where the steps change.)"""
+    return deis(process, grid, points, "rho", lower_final=False)
+
+
+def ipndm(process, grid, points=4):
+    """iPNDM (Liu et al. 2022, arXiv:2202.09778; Zhang & Chen 2022): the weights of equal steps on whatever grid.
+
+    Of order `points` where steps in sigma / alpha are equal, of order 2 on other grids.  One call a step.
+    """
+    for t, s, before in multistep(process, grid, points, lower_final=False):
+        yield transfer(process, t, s, NOISE, _move(process, t, s) * _equal(1 + len(before))[1:])
+
+
+def plms(process, grid):
+    """PLMS, which is PNDM without Runge-Kutta steps: the first step by improved Euler (2 calls), then two, three and
+    four points with the weights of equal steps.  Order 2 but on equal steps in sigma / alpha.
+    """
+    return _pseudo(process, grid, 1, _improved_euler)
+
+
+def pndm(process, grid):
+    """PNDM (Liu et al. 2022, arXiv:2202.09778): three steps by pseudo Runge-Kutta (4 calls each), then four points with
+    the weights of equal steps.  Order 2, as the half of a step is in t.
+    """
+    return _pseudo(process, grid, 3, _pseudo_runge_kutta)
+
+
+def rho_rk3(process, grid):
+    """Kutta's third-order method in sigma / alpha (DEIS's rhoRK): 3 calls a step, order 3."""
+    return _runge_kutta(process, grid, (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6)))
+
+
+def rho_rk4(process, grid):
+    """The classical fourth-order Runge-Kutta method in sigma / alpha: 4 calls a step, order 4."""
+    return _runge_kutta(process, grid, (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6)))
+
+
+def _level(process, t):
+    return process.sigma(t) / process.alpha(t)
+
+
+# By basis: the variable of time, and d(sigma / alpha) by it at a value of it.
+BASES = {
+    "t": (lambda process, t: t, lambda process, t: -process.dlam(t) * _level(process, t)),
+    "rho": (_level, lambda process, level: np.ones_like(level)),
+    "lambda": (lambda process, t: process.lam(t), lambda process, lam: -np.exp(-lam)),
+}
+
+
+def _equal(points):
+    """Adams-Bashforth weights of equal steps, newest first."""
+    return weights(-np.arange(points), 0.0, 1.0)
+
+
+def _move(process, t, s):
+    """alpha_s (sigma_s / alpha_s - sigma_t / alpha_t): how far x_s moves per unit of eps."""
+    return -process.sigma(s) * np.expm1(process.lam(s) - process.lam(t))
+
+
+def _pseudo(process, grid, count, start):
+    """`count` steps by `start`, then Adams-Bashforth on the predictions at the beginnings of steps."""
+    rows, begins = 0, []  # rows so far, and the rows that begin the last steps, newest first
+    for t, s in steps(grid):
+        finite = process.alpha(t) > 0 and process.sigma(s) > 0
+        if finite and s > 0 and len(begins) < count:
+            new = list(start(process, t, s))
+        else:
+            now = [rows, *begins] if finite else [rows]
+            past = np.zeros(now[0] - now[-1])
+            past[[rows - row - 1 for row in now[1:]]] = _move(process, t, s) * _equal(len(now))[1:] if finite else 0.0
+            new = [transfer(process, t, s, NOISE, past)]
+        begins = [*([rows] if finite else []), *begins][:3]
+        rows += len(new)
+        yield from new
+
+
+def _improved_euler(process, t, s):
+    a, g = process.alpha(s) / process.alpha(t), _move(process, t, s)
+    return staged(process, (t, s, s), [[a, g], [a, 0.5 * g, 0.5 * g]], NOISE)
+
+
+def _pseudo_runge_kutta(process, t, s):
+    m = 0.5 * (t + s)
+    half, whole = ((process.alpha(u) / process.alpha(t), _move(process, t, u)) for u in (m, s))
+    states = [
+        [half[0], half[1]],
+        [half[0], 0.0, half[1]],
+        [whole[0], 0.0, 0.0, whole[1]],
+        [whole[0], *whole[1] * np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6])],
+    ]
+    return staged(process, (t, m, m, s, s), states, NOISE)
+
+
+def _runge_kutta(process, grid, fractions, table):
+    """An explicit Runge-Kutta method, by where in the step its calls are and what leads there."""
+    for t, s in steps(grid):
+        if process.alpha(t) == 0 or process.sigma(s) == 0 or s <= 0:
+            yield transfer(process, t, s, NOISE)
+            continue
+        length = _level(process, s) - _level(process, t)
+        levels = (_level(process, t) + fraction * length for fraction in fractions)
+        inner = [s if level == _level(process, s) else float(process.time(-np.log(level))) for level in levels]
+        states = [
+            [process.alpha(u) / process.alpha(t), *(process.alpha(u) * length * a for a in along)]
+            for u, along in zip((*inner, s), table, strict=True)
+        ]
+        yield from staged(process, (t, *inner, s), states, NOISE)

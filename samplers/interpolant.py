@@ -1,0 +1,90 @@
+"""The SDEs of stochastic interpolants: any noise along any path (Ma et al. 2024, SiT, arXiv:2401.08740)."""
+
+import numpy as np
+
+from samplers.euler import euler, euler_maruyama
+from samplers.steps import steps
+from samplers.tableau import Row
+
+
+def constant(process, t):
+    """w = 1."""
+    return 1.0
+
+
+def proportional(process, t):
+    """w = sigma."""
+    return process.sigma(t)
+
+
+def linear(process, t):
+    """w = t."""
+    return t
+
+
+def decreasing(process, t):
+    """w = (1 - cos(pi t))^2 / 4: falls towards the data."""
+    return 0.25 * (1 - np.cos(np.pi * t)) ** 2
+
+
+def increasing_decreasing(process, t):
+    """w = sin(pi t)^2."""
+    return np.sin(np.pi * t) ** 2
+
+
+NOISES = {w.__name__: w for w in (constant, proportional, linear, decreasing, increasing_decreasing)}
+
+
+def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", last="tweedie"):
+    """dx = (u - scale w score) dt + sqrt(2 scale w) dW for any w(process, t) >= 0 (the paper's w is twice this one).
+
+    method: 'euler' is euler_maruyama; 'heun' adds the noise of a step first and takes Heun's step of the drift from
+    there, 2 calls (of weak order 1 all the same: w and the network's t are those before the noise).  last, a step to
+    the end of the process, has no noise: 'tweedie' is the predicted clean image, 'euler' the ODE's step, 'mean' the
+    drift's, SiT's default, which from w > 0 to sigma = 0 takes away more noise than there is.  With euler.classical
+    start the grid where alpha > 0.
+    """
+    if method not in METHODS:
+        raise ValueError(f"interpolant_sde.method is {' or '.join(map(repr, METHODS))}, not {method!r}")
+    if last not in ("tweedie", "euler", "mean"):
+        raise ValueError(f"interpolant_sde.last is 'tweedie', 'euler' or 'mean', not {last!r}")
+    t, s = steps(grid)[-1]
+
+    def strength(process, t):
+        return scale * w(process, t)
+
+    if s > process.ends[1]:
+        yield from METHODS[method](process, grid, strength)
+        return
+    if len(grid) > 2:
+        yield from METHODS[method](process, grid[:-1], strength)
+    if last == "tweedie":
+        yield Row(t, x0=process.alpha(s))
+    elif last == "euler":
+        yield from euler(process, grid[-2:])
+    else:
+        a, b = _drift(process, t, strength)
+        yield Row(t, x=1.0, x0=(s - t) * a, eps=(s - t) * b)
+
+
+def _heun(process, grid, w):
+    """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it ends the step before;
+    the first step has none (there is no row before it)."""
+    pairs = steps(grid)
+    for (t, s), after in zip(pairs, [*grid[2:], None], strict=True):
+        first, second, half = _drift(process, t, w if t < grid[0] else _none), _drift(process, s, w), 0.5 * (s - t)
+        noise = 0.0 if after is None else np.sqrt(2 * w(process, s) * (s - after))
+        yield Row(t, x=1.0, x0=2 * half * first[0], eps=2 * half * first[1], keep=first)
+        yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,), noise=noise)
+
+
+def _none(process, t):
+    return 0.0
+
+
+def _drift(process, t, w):
+    """The coefficients of (x0, eps) in u - w score."""
+    return float(process.dalpha(t)), float(process.dsigma(t) + w(process, t) / process.sigma(t))
+
+
+METHODS = {"euler": euler_maruyama, "heun": _heun}

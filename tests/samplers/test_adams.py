@@ -1,0 +1,163 @@
+"""Adams-Bashforth and Runge-Kutta methods in noise form: against the papers' own loops, and what holds of all."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from checks import INSIDE, PROCESSES, assert_same
+
+from diffusion import VE, VP, oracles
+from samplers import SAMPLERS, ddim, exact, heun, karras, tabulate
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk4
+from samplers.exponential import exponential_ab
+from samplers.first_step import analytical_first_step
+
+each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
+GRID = INSIDE["vp"]
+
+
+def at_levels(process, levels):
+    return np.asarray(process.time(-np.log(np.asarray(levels))))
+
+
+@each
+def test_one_point_is_ddim(process, grid):
+    for rows in (deis(process, grid, 1), deis(process, grid, 1, "rho"), ipndm(process, grid, 1), lms(process, grid, 1)):
+        assert_same(rows, ddim(process, grid), process)
+
+
+@each
+def test_one_method_under_several_names(process, grid):
+    off = {"lower_final": False}
+    assert_same(deis(process, grid, 3, "lambda", **off), exponential_ab(process, grid, 3, "noise", **off), process)
+    assert_same(lms(process, grid), ipndm_v(process, grid), process)
+    assert_same(lms(process, grid), deis(process, grid, 4, "rho", **off), process)
+
+
+def test_on_equal_steps_in_sigma_both_ipndm_are_one():
+    grid = at_levels(VE(), np.linspace(8.0, 1.0, 12))
+    assert_same(ipndm(VE(), grid), ipndm_v(VE(), grid), VE())
+
+
+@pytest.mark.parametrize("points", [1, 2, 3, 4])
+def test_equal_weights_have_full_order_on_equal_steps_alone(points):
+    """History at the start: the exact solution's, as a first-order start hides what follows."""
+    process = VP()
+    den = oracles.gaussian(process, 0.0, 0.5)
+    errors = []
+    for steps in (40, 80):
+        levels = np.linspace(4.0, 0.5, steps + 1)
+        times = at_levels(process, levels)
+        scale = np.sqrt(0.25 * process.alpha(times) ** 2 + process.sigma(times) ** 2)  # the flow keeps x / std
+        exacts = [den(np.array([[a]]), t).eps[0, 0] for a, t in zip(scale, times, strict=True)]
+        x, memory = scale[points - 1], exacts[: points - 1][::-1]
+        rows = list(ipndm(process, times, points))[points - 1 :]
+        for row in rows:
+            pred = den(np.array([[x]]), row.t)
+            x = row.x0 * pred.x0[0, 0] + row.eps * pred.eps[0, 0] + np.dot(row.past, memory[: len(row.past)])
+            memory = [pred.eps[0, 0], *memory]
+        errors.append(abs(x - scale[-1]))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(points, abs=0.3)
+
+
+@pytest.mark.parametrize("basis", ["t", "rho", "lambda"])
+@pytest.mark.parametrize("points", [1, 2, 3, 4])
+def test_deis_orders(points, basis):
+    found = exact.order(SAMPLERS["deis"], VP(), points, steps=320, points=points, basis=basis)
+    assert found == pytest.approx(points, abs=0.3)
+
+
+def test_golden_rho_ab_weights():
+    """algorithms.md G5: three points, the step from lam = -0.3 to 0.2 after -0.7 and -1.0, as shares of the step."""
+    process = VP()
+    times = np.asarray(process.time(np.array([-1.0, -0.7, -0.3, 0.2])))
+    row = list(deis(process, times, 3, "rho", lower_final=False))[2]
+    level = np.exp(-process.lam(times[2:]))
+    move = process.alpha(times[3]) * (level[1] - level[0])
+    shares = np.array(row.past) / move
+    assert [f"{w:.10g}" for w in (1 - shares.sum(), *shares)] == ["1.697579731", "-0.9779867367", "0.2804070054"]
+
+
+def transfer(process, x, e, t, s):
+    level = {u: process.sigma(u) / process.alpha(u) for u in (t, s)}
+    return process.alpha(s) * (x / process.alpha(t) + (level[s] - level[t]) * e)
+
+
+def pseudo(process, grid, den, x, start):
+    """PNDM in its own letters: e of the steps' beginnings, newest first."""
+    history = []
+    for i, (t, s) in enumerate(pairwise(grid.tolist())):
+        e = den(x, t).eps
+        if start == "improved Euler" and i == 0:
+            combined = 0.5 * (e + den(transfer(process, x, e, t, s), s).eps)
+        elif start == "Runge-Kutta" and i < 3:
+            m = 0.5 * (t + s)
+            two = den(transfer(process, x, e, t, m), m).eps
+            three = den(transfer(process, x, two, t, m), m).eps
+            four = den(transfer(process, x, three, t, s), s).eps
+            combined = (e + 2 * two + 2 * three + four) / 6
+        else:
+            known = [e, *history][:4]
+            weights = {2: [3, -1], 3: [23, -16, 5], 4: [55, -59, 37, -9]}[len(known)]
+            combined = sum(w * k for w, k in zip(weights, known, strict=True)) / {2: 2, 3: 12, 4: 24}[len(known)]
+        history = [e, *history]
+        x = transfer(process, x, combined, t, s)
+    return x
+
+
+@pytest.mark.parametrize(("sampler", "start"), [(plms, "improved Euler"), (pndm, "Runge-Kutta")])
+def test_the_published_loop(sampler, start):
+    process = VP()
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    x = np.linspace(-2, 2, 7)[:, None]
+    got = exact.follow(tabulate(sampler(process, GRID)), den, x)
+    np.testing.assert_allclose(got, pseudo(process, GRID, den, x, start), rtol=1e-10, atol=1e-10)
+
+
+def test_runge_kutta_in_its_own_letters():
+    process = VE()
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    x = start = np.linspace(-2, 2, 7)[:, None]
+    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
+    for a, b in pairwise(80.0 * grid):
+        h = b - a
+
+        def slope(x, level):
+            return den(x, level / 80.0).eps
+
+        one = slope(x, a)
+        two = slope(x + 0.5 * h * one, a + 0.5 * h)
+        three = slope(x + 0.5 * h * two, a + 0.5 * h)
+        four = slope(x + h * three, b)
+        x = x + h * (one + 2 * two + 2 * three + four) / 6
+    got = exact.follow(tabulate(rho_rk4(process, grid)), den, start)
+    np.testing.assert_allclose(got, x, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "rows", [ddim, heun, lambda process, grid: ipndm(process, grid, 2)], ids=["ddim", "heun", "ipndm"]
+)
+def test_an_analytical_first_step_saves_a_call(rows):
+    """On data of unit variance it differs from the network's as (alpha / sigma)^2 / 2, at both ends the same rows."""
+    process = VE()
+    table = tabulate(rows(process, karras(process, 9)))
+    short = analytical_first_step(table, process)
+    assert short.nfe == table.nfe - 1
+    whole, saved = (exact.moments(t, process, 0.0, 1.0) for t in (table, short))
+    assert saved.var[0] == pytest.approx(whole.var[0], rel=1e-3)
+    den = oracles.gaussian(process, 0.0, 1.0)
+    x = np.array([[80.0]])
+    begin = np.full((1, 1), short.start * 1.0)
+    np.testing.assert_allclose(exact.follow(short, den, begin), exact.follow(table, den, x), rtol=1e-3)
+
+
+def test_an_analytical_first_step_refuses_what_it_cannot_say():
+    process = VE()
+    for rows in (ipndm(process, karras(process, 9)), ddim(process, karras(process, 1))):
+        with pytest.raises(ValueError, match="an analytical first step"):
+            analytical_first_step(tabulate(rows), process)
+
+
+def test_an_unknown_basis():
+    with pytest.raises(ValueError, match=r"deis.basis is 't', 'rho', 'lambda', not 'x'"):
+        list(deis(VP(), GRID, basis="x"))
