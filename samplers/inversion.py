@@ -15,6 +15,6 @@ def ddim_inversion(process, times):
 def lowest(process) -> float:
     """Where the way up begins: the network is never called at t = 0.
 
-    An image x0 is taken there as alpha x0, which is off by the square of sigma / (spread of the data).
+    An image x0 is taken there as alpha x0: off by the square of sigma / (spread of the data) where the data are smooth.
     """
     return process.snr_ends[1] or 1e-3

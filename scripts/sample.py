@@ -51,10 +51,10 @@ def main(
             begin = starts.begin(run, given, seeds, table)
     parse.writable(out.parent, "--out")
     images = run.follow(table, seeds, wanted, wrap, begin)
-    seen = None
+    predicted = None
     if trajectory:
         few = slice(STRIPS)
-        seen = run.predictions(table, seeds[few], wanted, wrap, None if begin is None else begin[few])
+        predicted = run.predictions(table, seeds[few], wanted, wrap, None if begin is None else begin[few])
     if not first():
         return
     label = run.labels(wanted, count).label
@@ -66,9 +66,9 @@ def main(
     if (seen := picture(images, _columns(wanted, count))) is not None:
         write_atomic(out, png(seen))
         written.insert(0, str(out))
-    if seen is not None:
+    if predicted is not None:
         written.append(str(out.with_name(f"{out.stem}-trajectory.png")))
-        write_atomic(written[-1], png(_strips(seen)))
+        write_atomic(written[-1], png(_strips(predicted)))
     calls = f"{table.nfe} calls" + f" after {nfe} of inversion" * invert
     print(f"{count} images by {', '.join([sampler, *levers])} in {calls}: {', '.join(written)}", file=sys.stderr)
 

@@ -12,7 +12,9 @@ from scripts.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
 LINES = [line for path in DOCS.glob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
-SHOWN = [re.search(r"\bfewstep ((?:train|samplers?|compare|data) .*)", line)[1] for line in LINES if "pip " not in line]
+SHOWN = [
+    re.search(r"\bfewstep ((?:train|sample|samplers|compare|data) .*)", line)[1] for line in LINES if "pip " not in line
+]
 COMMANDS = sorted({text if text.count('"') % 2 == 0 else text.removesuffix('"') for text in SHOWN})
 
 

@@ -67,17 +67,19 @@ def test_it_begins_where_it_says_with_the_whole_budget(sampled, image, digits_ru
 
 
 def test_inversion_comes_back_to_the_image(sampled, tmp_path):
-    """The more calls the nearer, for every image of an .npz in turn."""
+    """For every image of an .npz in turn, and nearer with more calls.  That this goes on as one over the calls is proved
+    on an exact denoiser (test_inversion.py); the hardly trained network here is left with about sigma of the lowest time.
+    """
     given, _ = sampled("--nfe", 16, "--sampler", "ddim", "--seed", 5)
     np.savez(tmp_path / "given.npz", images=given)
     words = ("--from", tmp_path / "given.npz", "--invert", "--sampler", "ddim")
     errors = []
-    for nfe in (8, 64):
+    for nfe in (2, 64):
         back, said = sampled(*words, "--nfe", nfe)
         errors.append(np.abs(back - given).mean())
         assert f"{nfe} calls after {nfe} of inversion" in said
-    assert errors[1] < 0.5 * errors[0]
-    assert errors[1] < 0.05
+    assert errors[1] < 0.8 * errors[0]
+    assert errors[1] < 2e-3
 
 
 def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tmp_path):
