@@ -67,8 +67,8 @@ def test_it_begins_where_it_says_with_the_whole_budget(sampled, image, digits_ru
 
 
 def test_inversion_comes_back_to_the_image(sampled, tmp_path):
-    """For every image of an .npz in turn, and nearer with more calls.  That this goes on as one over the calls is proved
-    on an exact denoiser (test_inversion.py); the hardly trained network here is left with about sigma of the lowest time.
+    """For every image of an .npz in turn, and nearer with more calls; test_inversion.py proves the rate on an exact
+    denoiser.  The hardly trained network here is left with an error of about sigma at the lowest time.
     """
     given, _ = sampled("--nfe", 16, "--sampler", "ddim", "--seed", 5)
     np.savez(tmp_path / "given.npz", images=given)
