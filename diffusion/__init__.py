@@ -2,8 +2,9 @@
 
 from diffusion import oracles
 from diffusion.denoiser import Cond, Denoiser, Model, Pred
+from diffusion.discrete import Discrete
 from diffusion.levers import LEVERS, cfg, clip_x0
-from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm, indexed
 from diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "Cond",
     "Cosine",
     "Denoiser",
+    "Discrete",
     "Linear",
     "Model",
     "Pred",
@@ -26,5 +28,6 @@ __all__ = [
     "cfg",
     "clip_x0",
     "edm",
+    "indexed",
     "oracles",
 ]

@@ -119,3 +119,30 @@ class EDM(Prediction):
 def edm(sigma_data=0.5):
     """EDM preconditioning."""
     return EDM(sigma_data)
+
+
+@dataclass(frozen=True)
+class Indexed(Prediction):
+    """Another prediction, by a network that is told the index of its noise level in place of the time."""
+
+    prediction: Prediction = EPS
+    rounded: bool = False
+
+    def target(self, process, t):
+        return self.prediction.target(process, t)
+
+    def input_scale(self, process, t):
+        return self.prediction.input_scale(process, t)
+
+    def clock(self, process, t):
+        index = process.index(t)
+        return namespace(index).round(index) if self.rounded else index
+
+
+def indexed(prediction=EPS, rounded=False):
+    """For a network of another library that was trained on a `Discrete` process: it is told N t - 1, from 0 to N - 1.
+
+    `rounded` for a network that knows whole numbers only (a table of embeddings), at the price of a wrong noise level
+    between them.
+    """
+    return Indexed(prediction, rounded)

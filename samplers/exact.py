@@ -63,6 +63,30 @@ def frechet(got: Moments, mean, var) -> float:
     return float(np.sum((got.mean - mean) ** 2 + (np.sqrt(got.var) - np.sqrt(var)) ** 2))
 
 
+class Stability(NamedTuple):
+    """How much a small change of the state grows."""
+
+    row: float  # over one row, at most: max_i |dx_(i+1) / dx_i|
+    table: float  # from before some row up to the output, at most: max_i |dx_N / dx_i|
+
+
+def stability(table: Tableau, process, var) -> Stability:
+    """The largest amplifications of a change of the state on Gaussian data of the variances var (d,), where they are
+    the same for every state.  The state alone is changed, not what was remembered before it.
+
+    The exact flow from t_i to the data has sqrt(var / (alpha^2 var + sigma^2)); a table far above that is unstable.
+    """
+    var = np.atleast_1d(np.asarray(var, np.float64))
+    d, size = len(var), 1 + table.history
+    den = oracles.gaussian(process, np.zeros(d), np.sqrt(var))
+    moves = [_affine(table, i, den, d, size)[0] for i in range(table.nfe)]
+    rest, table_wide = np.repeat(np.eye(1, size), d, axis=0), []  # dx_N / d(x, M) before the rows still to come
+    for move in reversed(moves):
+        rest = np.einsum("di,dij->dj", rest, move)
+        table_wide.append(np.abs(rest[:, 0]).max())
+    return Stability(float(max(np.abs(move[:, 0, 0]).max() for move in moves)), float(max(table_wide)))
+
+
 def follow(table: Tableau, den, x) -> np.ndarray:
     """The end of a table without noise, run in float64 on the host from the state x (B, ...).
 

@@ -5,6 +5,9 @@ Without `start` and `end` a grid runs between the process's own ends.  Grids lai
 """
 
 import numpy as np
+from scipy.stats import beta as beta_law
+
+from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 
 
 def _checked(steps):
@@ -18,23 +21,30 @@ def _in_time(process, steps, start, end):
     return _checked(steps), first if start is None else start, last if end is None else end
 
 
-def _through(process, steps, start, end, forward, backward):
-    """Times at which `forward` of the noise level sigma/alpha is equally spaced; the ends are kept exactly."""
+def _through(process, steps, start, end, level, last=None):
+    """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly.
+
+    `last`: where the points end unless `end` says so, by default the process's finite end.
+    """
     steps = _checked(steps)
-    first, last = process.snr_ends
-    start = first if start is None else start
+    first, finite = process.snr_ends
+    start, last = first if start is None else start, finite if last is None else last
     tail = [process.ends[1]] if end is None and process.ends[1] < last else []
     end = last if end is None else end
     points = steps + 1 - len(tail)
-    level = np.exp(-np.asarray(process.lam(np.array([start, end]))))
-    if not (np.isfinite(level) & (level > 0)).all():
+    ends = np.exp(-np.asarray(process.lam(np.array([start, end]))))
+    if not (np.isfinite(ends) & (ends > 0)).all():
         raise ValueError(f"a grid in log-SNR or sigma/alpha needs finite ends: alpha or sigma is 0 at {start} or {end}")
-    inner = backward(np.linspace(*forward(level), points))
+    inner = level(*ends, np.linspace(0, 1, points))
     times = np.asarray(process.time(-np.log(inner)), np.float64)
     times[0] = start
     if points > 1:
         times[-1] = end
     return np.concatenate([times, tail])
+
+
+def _between(high, low, u):
+    return high + u * (low - high)
 
 
 def uniform(process, steps, start: float | None = None, end: float | None = None):
@@ -49,14 +59,111 @@ def quadratic(process, steps, start: float | None = None, end: float | None = No
     return np.linspace(np.sqrt(start), np.sqrt(end), steps + 1) ** 2
 
 
+def shifted(process, steps, start: float | None = None, end: float | None = None, shift=3.0, mu: float | None = None):
+    """Equal steps in r with t = shift r / (1 + (shift - 1) r): finer towards the noise for shift > 1 (Esser et al.
+    2024, arXiv:2403.03206).  `mu` is Flux's way to say shift = e^mu, and goes before shift; see `flux_mu`.
+    """
+    steps, start, end = _in_time(process, steps, start, end)
+    shift = shift if mu is None else np.exp(mu)
+    if not shift > 0:
+        raise ValueError(f"shifted.shift is above 0, not {shift}")
+    r = np.linspace(*(t / (shift - (shift - 1) * t) for t in (start, end)), steps + 1)
+    times = shift * r / (1 + (shift - 1) * r)
+    times[0], times[-1] = start, end
+    return times
+
+
+def flux_mu(tokens):
+    """The mu of `shifted` that Flux takes for so many image tokens: on the line through (256, 0.5) and (4096, 1.15)."""
+    return 0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)
+
+
 def log_snr(process, steps, start: float | None = None, end: float | None = None):
     """Equal steps in the half log-SNR (DPM-Solver, arXiv:2206.00927)."""
-    return _through(process, steps, start, end, np.log, np.exp)
+    return polyexponential(process, steps, start, end)
+
+
+def polyexponential(process, steps, start: float | None = None, end: float | None = None, rho=1.0):
+    """log(sigma/alpha) = low + (high - low)(1 - u)^rho for u in equal steps (k-diffusion); rho = 1 is log_snr."""
+    return _through(process, steps, start, end, lambda high, low, u: low * (high / low) ** ((1 - u) ** rho))
 
 
 def karras(process, steps, start: float | None = None, end: float | None = None, rho=7.0):
     """Equal steps in (sigma/alpha)^(1/rho) (Karras et al. 2022, arXiv:2206.00364 eq. 5)."""
-    return _through(process, steps, start, end, lambda level: level ** (1 / rho), lambda level: level**rho)
+    return _through(
+        process, steps, start, end, lambda high, low, u: _between(high ** (1 / rho), low ** (1 / rho), u) ** rho
+    )
 
 
-GRIDS = {"uniform": uniform, "quadratic": quadratic, "log_snr": log_snr, "karras": karras}
+def arctan(process, steps, start: float | None = None, end: float | None = None, std=1.0):
+    """Equal steps in arctan(sigma / (alpha std)): DDIM's best grid for N(mean, std^2) data, algorithms.md B1 ("KL
+    optimal"; Sabour et al. 2024, arXiv:2404.14507).
+    """
+    if not std > 0:
+        raise ValueError(f"arctan.std is the standard deviation of the data, above 0: got {std}")
+    return _through(
+        process,
+        steps,
+        start,
+        end,
+        lambda high, low, u: std * np.tan(_between(np.arctan(high / std), np.arctan(low / std), u)),
+    )
+
+
+def beta(process, steps, start: float | None = None, end: float | None = None, alpha=0.6, beta=0.6, domain="time"):
+    """Quantiles of Beta(alpha, beta): finer at both ends for numbers below 1 (Lee et al. 2024, arXiv:2407.12173).
+
+    "time" takes quantiles of t, the published grid before indices are rounded: its K points lie above the last trained
+    level and the last step goes to the end.  "sigma" takes them of sigma/alpha as some libraries do: another grid.
+    """
+    if domain not in ("time", "sigma"):
+        raise ValueError(f"beta.domain is 'time' or 'sigma', not {domain!r}")
+    if not (alpha > 0 and beta > 0):
+        raise ValueError(f"beta.alpha and beta.beta are above 0: got {alpha} and {beta}")
+    if domain == "sigma":
+        return _through(
+            process,
+            steps,
+            start,
+            end,
+            lambda high, low, u: _between(low, high, beta_law.ppf(1 - u, alpha, beta)),
+        )
+    low = process.snr_ends[1] if end is None else end
+    steps, start, end = _in_time(process, steps, start, end)
+    times = _between(low, start, beta_law.ppf(1 - np.arange(steps + 1) / steps, alpha, beta))
+    times[-1] = end
+    return times
+
+
+AYS = {
+    "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034),
+}
+
+
+def ays(process, steps, start: float | None = None, end: float | None = None, table="sd15"):
+    """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): ten published sigma/alpha for Stable Diffusion 1.5,
+    XL or Stable Video Diffusion and then the end; log sigma/alpha is interpolated for other step counts.
+
+    The first entry is the start of the process, whatever its own; entries outside start and end are left out.
+    """
+    if table not in AYS:
+        raise ValueError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
+
+    def level(high, low, u):
+        inner = [sigma for sigma in AYS[table][1:] if low < sigma * (1 - 1e-9) and sigma < high]  # low: up to rounding
+        knots = np.log([high, *inner, low])
+        return np.exp(np.interp(u * (len(knots) - 1), np.arange(len(knots)), knots))
+
+    last = float(process.time(-np.log(AYS[table][-1])))
+    return _through(process, steps, start, end, level, last)
+
+
+GRIDS = {
+    grid.__name__: grid
+    for grid in (
+        *(uniform, quadratic, shifted, log_snr, polyexponential, karras, arctan, beta, ays),
+        *(leading, trailing, linspace, quadratic_ddim),
+    )
+}

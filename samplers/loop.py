@@ -72,6 +72,13 @@ def as_seeds(seeds) -> np.ndarray:
     return seeds.astype(np.uint32)
 
 
+def noised(process, t, seeds, images) -> np.ndarray:
+    """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the z that a draw of each seed begins with at t."""
+    t, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
+    keys = jax.vmap(jax.random.key)(as_seeds(seeds))
+    return np.asarray(process.alpha(t) * x0 + _first(process, t, keys, x0.shape[1:]))
+
+
 def draw_many(
     den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None
 ) -> np.ndarray:
@@ -91,7 +98,7 @@ def draw_many(
         placed = seeds[rows]
         if sharding is not None:
             placed = jax.make_array_from_callback(placed.shape, sharding, lambda at, seeds=placed: seeds[at])
-        images.append(_fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise)))
+        images.append(fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise)))
     return np.concatenate(images)[: len(seeds)]
 
 
@@ -104,7 +111,12 @@ def batch_of(count, batch, sharding=None) -> int:
     return -(-batch // parts) * parts
 
 
-def _fetched(array) -> np.ndarray:
+def _first(process, t, keys, shape):
+    """The initial state of each image at time t."""
+    return jax.vmap(lambda key: process.prior(jax.random.fold_in(key, 0), t, shape))(keys)
+
+
+def fetched(array) -> np.ndarray:
     """On the host, also what is spread over the devices of several processes."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
@@ -116,8 +128,7 @@ def _run(static, den, table, rows, scale, seeds, cond, start):
     table = jax.tree.map(lambda a: jnp.asarray(a, dtype), table)
     x = start
     if start is None:
-        first = jax.vmap(lambda key: den.process.prior(jax.random.fold_in(key, 0), table.t[0], static.shape))
-        x = scale * first(keys)
+        x = scale * _first(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
     expected = predict_shape(den, x, table.t[0], None, cond)
     _refuse_unknown_variance(static, expected)

@@ -26,6 +26,7 @@ def sa_solver(
     corrector=4,
     tau: float | Callable = middle,
     few_steps=True,
+    slope="exact",
     lower_final: bool | None = None,
 ):
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x + sum_j w_j D_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z, with exact moments
@@ -37,11 +38,16 @@ def sa_solver(
     number or tau(process, t), constant over a step, 0 the ODE and 1 the reverse SDE; with `few_steps` it is 0 on the
     last step.  First order where the method starts, on a step from alpha = 0 or to sigma = 0, and with `lower_final`
     lower towards the end (None: on grids of fewer than 15 steps).
+
+    slope = "published" takes h^2 / 2 for int e^((1 + tau^2)(u - h)) u du wherever two times are used, as the published
+    codes do: of the same order, and not exact for a prediction on a line.
     """
     if predictor < 1 or corrector < 0:
         raise ValueError(
             f"sa_solver.predictor is 1 or more and sa_solver.corrector 0 or more: got {predictor} and {corrector}"
         )
+    if slope not in ("exact", "published"):
+        raise ValueError(f"sa_solver.slope is 'exact' or 'published', not {slope!r}")
     owed = np.zeros(1)  # what the corrector changes in the weights of (D at t, D before, ...), due at the next row
     for t, s, before in multistep(process, grid, max(predictor, corrector - 1), lower_final):
         power = 0.0 if few_steps and s == grid[-1] else (tau(process, t) if callable(tau) else tau) ** 2
@@ -49,18 +55,23 @@ def sa_solver(
         faded = power * h if power else 0.0  # h may be infinite
         times = (t, *before)
         x = process.sigma(s) / process.sigma(t) * np.exp(-faded)
-        predicted = _moments(process, t, s, h, 1 + power, times[:predictor])
+        predicted = _moments(process, t, s, h, 1 + power, times[:predictor], slope)
         now = added(predicted, x * owed)
         noise = process.sigma(s) * np.sqrt(-np.expm1(-2 * faded))
         yield Row(t, x=x, x0=now[0], past=tuple(now[1:]), noise=noise, path=(t, s))
         owed = np.zeros(1)
         if corrector and np.isfinite(h):
-            owed = added(_moments(process, t, s, h, 1 + power, (s, *times)[:corrector]), np.append(0.0, -predicted))
+            corrected = _moments(process, t, s, h, 1 + power, (s, *times)[:corrector], slope)
+            owed = added(corrected, np.append(0.0, -predicted))
 
 
-def _moments(process, t, s, h, rate, times):
+def _moments(process, t, s, h, rate, times, slope):
     """The weights of predictions at these times in a step of length h, rate = 1 + tau^2."""
     if len(times) == 1:
         return np.array([process.alpha(s) * -np.expm1(-rate * h)])
     nodes = process.lam(np.array(times)) - process.lam(t)
-    return rate * process.alpha(s) * weights(nodes, 0.0, h, lambda u: np.exp(rate * (u - h)))
+    found = rate * process.alpha(s) * weights(nodes, 0.0, h, lambda u: np.exp(rate * (u - h)))
+    if slope == "published" and len(nodes) == 2:
+        missing = 0.5 * rate * process.alpha(s) * h**2 - found @ nodes
+        found = found + missing / (nodes[0] - nodes[1]) * np.array([1.0, -1.0])
+    return found

@@ -16,6 +16,19 @@ def steps(grid):
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
         raise ValueError(f"a grid is two or more strictly decreasing times, all but the last above 0: got {grid}")
+    return _pairs(grid)
+
+
+def ascending(grid):
+    """The pairs (t, s), t < s, of consecutive times of a walk from data to noise; ValueError unless they rise from
+    above 0."""
+    grid = np.asarray(grid, np.float64)
+    if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all() or not grid[0] > 0:
+        raise ValueError(f"a way up is two or more strictly increasing times above 0: got {grid}")
+    return _pairs(grid)
+
+
+def _pairs(grid):
     return list(zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True))
 
 

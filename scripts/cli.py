@@ -69,6 +69,18 @@ def sample(
     step: Step = None,
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
+    image: Annotated[
+        str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or a sample's .npz.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How far up to noise the image goes, above 0 to 1: 0.5, or 1 with --invert.")
+    ] = None,
+    invert: Annotated[
+        bool, typer.Option("--invert", help="Up by DDIM inversion, in as many calls again, not by noise.")
+    ] = False,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also OUT-trajectory.png: what is predicted at the calls.")
+    ] = False,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
     mesh: Mesh = "-1,1,1",
@@ -82,7 +94,8 @@ def sample(
     from scripts.sample import main
 
     start(distributed, coordinator, processes, process)
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust, step, mesh)
+    begin = (image, strength, invert, trajectory)
+    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust, step, mesh, *begin)
 
 
 @app.command()
@@ -147,11 +160,23 @@ def pack(
 
 
 @app.command()
-def samplers():
-    """List the samplers: calls per step, order, what they need, paper."""
-    from scripts.samplers import main
+def samplers(
+    table: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Print this sampler's table.")] = None,
+    check: Annotated[
+        str | None, typer.Option(metavar="SAMPLER", help="Print its exact effect on Gaussian data, order, stability.")
+    ] = None,
+    nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
+    process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE or Shifted.")] = "Linear",
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
+    set: Set = [],  # noqa: B006
+):
+    """List the samplers: calls per step, order, what they need, paper; or show one of them as numbers."""
+    from scripts.samplers import main, show
 
-    main()
+    if table is None and check is None:
+        main(set)
+    else:
+        show(table, check, nfe, process, grid, set)
 
 
 def main():

@@ -21,7 +21,7 @@ from train.objectives import Denoising
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
-PROCESSES = {p.__name__: p for p in (diffusion.Linear, diffusion.VP, diffusion.Cosine, diffusion.VE, diffusion.Shifted)}
+PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
 NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 

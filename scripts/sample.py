@@ -6,15 +6,20 @@ import sys
 
 import numpy as np
 
-from scripts import config, parse
+from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
 from train.files import write_atomic
-from train.pictures import picture, png
+from train.pictures import picture, png, sheet
 from train.processes import first
 
+STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most
 
-def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust, step=None, mesh="-1,1,1"):
-    """Draw `count` images and write OUT.png and OUT.npz."""
+
+def main(
+    folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust, step=None, mesh="-1,1,1",
+    image=None, strength=None, invert=False, trajectory=False,
+):  # fmt: skip
+    """Draw `count` images, from noise or from an image, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
     parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
@@ -26,12 +31,30 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides,
     wanted = None if label is None else parse.whole_numbers(label, "--label")
     if grid is not None:
         lookup("grid", grid, settings.grids)
+    strength = starts.strength_of(strength, image, invert)
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
+    if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
+        raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
     grid = grid or chosen.grid_for(run.model.process)
     settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
+    seeds, wrap, grids = np.arange(seed, seed + count), [lever for _, lever in wrap], settings.grids
+    if image is None:
+        grid, begin = grids[grid], None
+        table = run.table(chosen, nfe, grid)
+    else:
+        given = starts.read(image, run.shape)
+        grid = starts.shortened(grid, grids, run.model.process, strength, invert)
+        table = run.table(chosen, nfe, grid)
+        if invert:
+            begin = starts.invert(run, given, seeds, nfe, grid, wanted, wrap)
+        else:
+            begin = starts.begin(run, given, seeds, table)
     parse.writable(out.parent, "--out")
-    seeds, grid = np.arange(seed, seed + count), settings.grids[grid]
-    images = run.draw(chosen, nfe, seeds, label=wanted, levers=[lever for _, lever in wrap], grid=grid)
+    images = run.follow(table, seeds, wanted, wrap, begin)
+    predicted = None
+    if trajectory:
+        few = slice(STRIPS)
+        predicted = run.predictions(table, seeds[few], wanted, wrap, None if begin is None else begin[few])
     if not first():
         return
     label = run.labels(wanted, count).label
@@ -43,8 +66,17 @@ def main(folder, sampler, nfe, count, seed, label, levers, grid, out, overrides,
     if (seen := picture(images, _columns(wanted, count))) is not None:
         write_atomic(out, png(seen))
         written.insert(0, str(out))
-    calls = run.table(chosen, nfe, grid).nfe
-    print(f"{count} images by {', '.join([sampler, *levers])} in {calls} calls: {', '.join(written)}", file=sys.stderr)
+    if predicted is not None:
+        written.append(str(out.with_name(f"{out.stem}-trajectory.png")))
+        write_atomic(written[-1], png(_strips(predicted)))
+    calls = f"{table.nfe} calls" + f" after {nfe} of inversion" * invert
+    print(f"{count} images by {', '.join([sampler, *levers])} in {calls}: {', '.join(written)}", file=sys.stderr)
+
+
+def _strips(x0):
+    """Predictions (N, B, H, W, C) as a picture: a row an image, a column a call, the first and the last among them."""
+    calls = np.unique(np.linspace(0, len(x0) - 1, min(len(x0), COLUMNS)).round().astype(int))
+    return sheet(x0[calls].swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(calls))
 
 
 def _columns(wanted, count):

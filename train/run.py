@@ -15,7 +15,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from diffusion.denoiser import Cond, Denoiser, Model
-from samplers import GRIDS, SAMPLERS, Tableau, draw_many, table_at
+from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
+from samplers.loop import fetched
 from train.checkpoints import Checkpoints
 from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
@@ -136,11 +137,24 @@ class Run:
 
         levers: applied in the given order, innermost first, such as (cfg(1.5),).
         """
-        den, table = self.denoiser, self.table(sampler, nfe, grid)
+        return self.follow(self.table(sampler, nfe, grid), seeds, label, levers, batch=batch)
+
+    def follow(self, table, seeds, label=None, levers=(), start=None, batch=256) -> np.ndarray:
+        """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise."""
+        den, cond = self._under(levers), self.labels(label, len(seeds))
+        options = {"batch": batch, "sharding": batched(self.mesh)}
+        return draw_many(den, table, seeds, self.shape, cond=cond, start=start, **options)
+
+    def predictions(self, table, seeds, label=None, levers=(), start=None) -> np.ndarray:
+        """The clean images predicted at the calls of a table, (N, B, *shape)."""
+        den, cond = self._under(levers), self.labels(label, len(seeds))
+        return fetched(draw(den, table, seeds, self.shape, cond=cond, start=start, trajectory=True)[1].x0)
+
+    def _under(self, levers):
+        den = self.denoiser
         for lever in levers:
             den = lever(den)
-        cond, sharding = self.labels(label, len(seeds)), batched(self.mesh)
-        return draw_many(den, table, seeds, self.shape, cond=cond, batch=batch, sharding=sharding)
+        return den
 
 
 def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:

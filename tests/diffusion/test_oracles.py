@@ -7,10 +7,10 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from diffusion import VE, VP, Cond, Cosine, Linear, Shifted
+from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Shifted
 from diffusion.oracles import dataset, gaussian, mixture
 
-PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted()]
+PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Discrete(zero_snr=True)]
 TIMES = [0.1, 0.5, 0.9]
 RNG = np.random.default_rng(0)
 MEAN, STD = np.array([0.3, -1.0, 2.0]), np.array([0.5, 1.3, 0.01])

@@ -11,15 +11,22 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Linear, Pred, Shifted, oracles
+from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
 from diffusion.denoiser import INSTANT
 from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),
-    "shifted": Shifted(),
+    "shifted": Shifted(), "discrete": Discrete(), "discrete_zero_snr": Discrete(zero_snr=True),
 }  # fmt: skip
+
+
+# Where alpha and sigma have kinks a method in t is of first order: its order is measured on equal betas, without kinks.
+SMOOTH = {
+    PROCESSES["discrete"]: Discrete((0.005,) * 1000),
+    PROCESSES["discrete_zero_snr"]: Discrete((*[0.005] * 999, 1.0)),
+}
 
 
 def variant(name, **options):
@@ -61,6 +68,7 @@ ALL = SAMPLERS | {
     "edm published": variant("edm", churn=40.0, s_min=0.05, s_max=50.0),
     "restart twice": variant("restart", intervals=((0, 1, 0.5, 2.0), (0, 2, 0.1, 0.5))),
     "sa_solver tau 1": variant("sa_solver", tau=1.0, few_steps=False),
+    "sa_solver published": variant("sa_solver", predictor=2, corrector=2, tau=1.0, slope="published"),
     "sa_solver predictor": variant("sa_solver", corrector=0, tau=0.5),
     "sa_solver ode": replace(variant("sa_solver", tau=0.0), order=4, stochastic=False),
     "er_sde 2": replace(variant("er_sde", points=2), order=2),

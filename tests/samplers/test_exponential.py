@@ -26,7 +26,7 @@ def after(rows, at=2):
     row = list(rows)[at]
     eps = (STATE - VP().alpha(row.t) * REMEMBERED[0]) / VP().sigma(row.t)
     past = np.array(row.past) @ REMEMBERED[1 : 1 + len(row.past)]
-    return digits(row.x * STATE + row.x0 * REMEMBERED[0] + row.eps * eps + past)
+    return digits(row.x0 * REMEMBERED[0] + row.eps * eps + past)
 
 
 @pytest.mark.parametrize(("rows", "value"), [
@@ -52,11 +52,12 @@ def test_golden_correctors(order, value):
     there = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])(np.array([[state]]), GRID[3]).x0[0, 0]
     memory = np.array([there, *REMEMBERED])
 
-    def weights(row):
-        return np.array([row.x0, *row.past, *np.zeros(3 - len(row.past))])
+    def onwards(row):
+        eps = (state - VP().alpha(row.t) * there) / VP().sigma(row.t)
+        return row.x0 * there + row.eps * eps + np.dot(row.past, memory[1 : 1 + len(row.past)])
 
-    # The plain row is taken at the uncorrected state, with the same memory; it differs in the correction alone.
-    correction = (weights(rows[3]) - weights(plain[3])) @ memory / rows[3].x
+    # From the same state with the same memory: what differs is the correction, carried on.
+    correction = (onwards(rows[3]) - onwards(plain[3])) * VP().sigma(GRID[3]) / VP().sigma(GRID[4])
     assert state + correction == pytest.approx(float(value), abs=2e-10)
 
 

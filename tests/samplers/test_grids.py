@@ -1,17 +1,23 @@
 """Step grids: ends, monotony, spacing by the published formulas, refusals."""
 
-from functools import partial
+from functools import partial, wraps
 
 import numpy as np
 import pytest
 from checks import PROCESSES
 
-from diffusion import VE, VP, Cosine, Linear
-from samplers import GRIDS, karras, log_snr, quadratic, uniform
+from diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
+from samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
+from samplers.exact import Moments, moments
+from samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
 
 each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+INDEX = ("leading", "trailing", "linspace", "quadratic_ddim")  # test_index_grids.py
+GRIDS = {name: grid for name, grid in GRIDS.items() if name not in INDEX} | {
+    "beta sigma": wraps(beta)(partial(beta, domain="sigma")),
+    "ays svd": wraps(ays)(partial(ays, table="svd")),
+}
 every = pytest.mark.parametrize("grid", GRIDS.values(), ids=GRIDS)
-IN_TIME = ("uniform", "quadratic")
 
 
 @every
@@ -23,7 +29,7 @@ def test_ends_and_monotony(grid, process, steps):
     assert times.dtype == np.float64
     assert times.shape == (steps + 1,)
     assert (np.diff(times) < 0).all()
-    in_time = grid.__name__ in IN_TIME
+    in_time = grid in [GRIDS[name] for name in ("uniform", "quadratic", "shifted", "beta")]
     assert times[0] == pytest.approx((process.ends if in_time else process.snr_ends)[0], abs=1e-15)
     assert times[-1] == pytest.approx(process.ends[1], abs=1e-15)
     assert (times[:-1] > 0).all()
@@ -101,7 +107,129 @@ def test_steps_are_whole_and_positive(grid, steps):
 
 
 @pytest.mark.parametrize(("start", "end"), [(1.0, None), (None, 0.0)])
-@pytest.mark.parametrize("name", ["log_snr", "karras"])
+@pytest.mark.parametrize("name", ["log_snr", "polyexponential", "karras", "arctan", "ays", "beta sigma"])
 def test_infinite_ends_are_refused(name, start, end):
     with pytest.raises(ValueError, match="finite ends"):
         GRIDS[name](Linear(), 4, start=start, end=end)
+
+
+def levels(process, times):
+    return process.sigma(times) / process.alpha(times)
+
+
+def digits(value):
+    return f"{float(value):.10g}"
+
+
+def test_golden_arctan():
+    sigma = VE().sigma(arctan(VE(), 10))
+    assert [digits(sigma[i]) for i in (1, 5)] == ["5.331176319", "0.8315544833"]
+    assert sigma[10] == 0
+
+
+@each
+@pytest.mark.parametrize("std", [0.3, 2.0])
+def test_arctan(process, std):
+    theta = np.arctan(levels(process, arctan(process, 8, 0.9, 0.1, std=std)) / std)
+    np.testing.assert_allclose(np.diff(theta), (theta[-1] - theta[0]) / 8, rtol=1e-9)
+
+
+@pytest.mark.parametrize("std", [0.3, 2.0])
+def test_arctan_is_the_best_grid_of_ddim_on_a_gaussian(std):
+    """The std of the samples over the exact one is cos((theta_0 - theta_K) / K)^K, and less on every other grid."""
+    process, start, end = VP(), 0.99, 0.02
+
+    def ratio(times):
+        first, last = (std**2 * process.alpha(t) ** 2 + process.sigma(t) ** 2 for t in (start, end))
+        begin = Moments(np.zeros(1), np.array([first]))
+        return np.sqrt(moments(tabulate(ddim(process, times)), process, 0.0, std**2, begin).var[0] / last)
+
+    theta = np.arctan(levels(process, np.array([start, end])) / std)
+    best = np.cos((theta[0] - theta[1]) / 8) ** 8
+    assert ratio(arctan(process, 8, start, end, std=std)) == pytest.approx(best, rel=1e-11)
+    others = [grid(process, 8, start, end) for name, grid in GRIDS.items()]
+    others += [arctan(process, 8, start, end, std=1.3 * std)]
+    rng = np.random.default_rng(0)
+    inner = arctan(process, 8, start, end, std=std)
+    others += [[start, *(inner[1:-1] * rng.uniform(0.99, 1.01, 7)), end] for _ in range(20)]
+    assert all(ratio(times) < best for times in others)
+
+
+@each
+@pytest.mark.parametrize("rho", [1.0, 2.0])
+def test_polyexponential(process, rho):
+    lam = process.lam(polyexponential(process, 8, 0.9, 0.1, rho=rho))
+    want = [lam[-1] + (lam[0] - lam[-1]) * (1 - i / 8) ** rho for i in range(9)]
+    np.testing.assert_allclose(lam, want, rtol=1e-9, atol=1e-9)
+    if rho == 1:
+        np.testing.assert_array_equal(process.lam(log_snr(process, 8, 0.9, 0.1)), lam)
+
+
+def test_shifted_is_uniform_on_the_shifted_path():
+    plain, warped = Linear(), Shifted(Linear(), 3.0)
+    np.testing.assert_allclose(plain.sigma(shifted(plain, 9)), warped.sigma(uniform(warped, 9)), rtol=1e-13)
+    np.testing.assert_allclose(shifted(VP(), 9, shift=1.0), uniform(VP(), 9), rtol=1e-13)
+
+
+def test_flux_shift():
+    """t = e^mu / (e^mu + 1/r - 1), with mu on a line through two token counts."""
+    assert [flux_mu(256), flux_mu(4096)] == [0.5, 1.15]
+    r, shift = 1 - np.arange(8) / 8, np.exp(1.15)
+    np.testing.assert_allclose(shifted(Linear(), 8, mu=1.15)[:-1], shift / (shift + 1 / r - 1), rtol=1e-13)
+    np.testing.assert_array_equal(shifted(VP(), 8, mu=0.0), shifted(VP(), 8, shift=1.0))
+
+
+@pytest.mark.parametrize("steps", [8, 20])
+def test_beta_is_the_published_one_before_rounding(steps):
+    """Index rint(F^-1(1 - i/K) (N - 1)); F by integrating the density, with u = sin^2(a) against its ends."""
+    indices = 1000 * beta(Discrete(), steps)[:-1] - 1
+    angle = np.linspace(0, np.pi / 2, 200001)
+    density = (np.sin(angle) * np.cos(angle)) ** 0.2
+    mass = np.concatenate([[0], np.cumsum((density[1:] + density[:-1]) / 2)])
+    quantiles = np.sin(np.interp(1 - np.arange(steps) / steps, mass / mass[-1], angle)) ** 2
+    np.testing.assert_allclose(indices, 999 * quantiles, atol=1e-2)
+    assert len(set(np.rint(indices))) == steps
+
+
+def test_beta_in_sigma_is_another_grid():
+    one, other = (VE().sigma(beta(VE(), 9, domain=domain)) for domain in ("time", "sigma"))
+    assert other[8] == pytest.approx(0.002, rel=1e-12)
+    assert one[4] == pytest.approx(0.002 + 79.998 * 0.5765, rel=0.01)
+    assert other[4] == pytest.approx(40.001, rel=1e-9)  # the median is the middle
+    assert other[9] == one[9] == 0
+
+
+@pytest.mark.parametrize("name", ["sd15", "sdxl"])
+def test_ays_at_ten_steps_is_the_table(name):
+    """Within the roundings of the printed indices: 999, 850, ... of Stable Diffusion."""
+    process = Discrete("scaled_linear")
+    times = ays(process, 10, table=name)
+    np.testing.assert_allclose(levels(process, times[:-1]), AYS[name], rtol=1e-4)
+    assert times[-1] == 0
+    printed = {
+        "sd15": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
+        "sdxl": [999, 845, 730, 587, 443, 310, 193, 116, 53, 13],
+    }
+    assert np.abs(process.index(times[:-1]) - printed[name]).max() < 0.6
+
+
+def test_ays_of_other_counts_is_log_linear():
+    process = VE(0.002, 700.0)
+    sigma = process.sigma(ays(process, 19, table="svd"))
+    np.testing.assert_allclose(sigma[:-1:2], AYS["svd"], rtol=1e-9)
+    np.testing.assert_allclose(sigma[1:-1:2] ** 2, sigma[:-2:2] * sigma[2:-1:2], rtol=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("build", "what"),
+    [
+        (lambda: ays(VP(), 5, table="sd3"), "ays.table is one of sd15, sdxl, svd, not 'sd3'"),
+        (lambda: beta(VP(), 5, domain="lam"), "beta.domain is 'time' or 'sigma', not 'lam'"),
+        (lambda: beta(VP(), 5, alpha=0.0), "beta.alpha"),
+        (lambda: arctan(VP(), 5, std=-1.0), "arctan.std"),
+        (lambda: shifted(VP(), 5, shift=0.0), "shifted.shift"),
+    ],
+)
+def test_refused_options(build, what):
+    with pytest.raises(ValueError, match=what):
+        build()

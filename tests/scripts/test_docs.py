@@ -12,12 +12,14 @@ from scripts.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
 LINES = [line for path in DOCS.glob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
-SHOWN = [re.search(r"\bfewstep ((?:train|sample|compare|data) .*)", line)[1] for line in LINES if "pip " not in line]
+SHOWN = [
+    re.search(r"\bfewstep ((?:train|sample|samplers|compare|data) .*)", line)[1] for line in LINES if "pip " not in line
+]
 COMMANDS = sorted({text if text.count('"') % 2 == 0 else text.removesuffix('"') for text in SHOWN})
 
 
 def test_there_are_commands():
-    assert {command.split()[0] for command in COMMANDS} == {"train", "sample", "compare", "data"}
+    assert {command.split()[0] for command in COMMANDS} == {"train", "sample", "samplers", "compare", "data"}
     assert len(COMMANDS) >= 10
 
 

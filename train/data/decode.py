@@ -23,7 +23,8 @@ def check_form(size, channels):
 
 
 def decode(file, size, channels) -> np.ndarray:
-    """An image file (path or binary file) as uint8 (size, size, channels); BadImage where it holds none.
+    """An image file (path or binary file) as uint8 (size, size, channels); BadImage where it holds none.  A size may be
+    (height, width).
 
     Turned upright as its EXIF says, transparency over white, scaled by Lanczos to cover the square, the rest cut off
     evenly.  16-bit levels are divided by 257; colour becomes grey by ITU-R 601 luma; of an animation the first frame.
@@ -84,4 +85,5 @@ def _fitted(image, size, channels):
     if image.mode not in ("1", "L"):
         image = image.convert("RGB")  # no mode but these three becomes grey the right way
     image = image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(ImageOps.fit(image, (size, size), Image.Resampling.LANCZOS)).reshape(size, size, channels)
+    height, width = np.broadcast_to(size, 2).tolist()
+    return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)).reshape(height, width, channels)

@@ -1,0 +1,66 @@
+"""Step grids of whole indices, for a process of N trained noise levels (algorithms.md B2).
+
+Index n of 0..N-1, as libraries count, is the time (n + 1) / N.  A grid has `steps` of them and then the time `end`: 0,
+or with end = 1/N the cleanest trained level (the alpha that libraries keep where `set_alpha_to_one` is off).  Whole
+numbers are computed from fractions, ties to even, never from sums of floats.
+"""
+
+from fractions import Fraction
+
+import numpy as np
+
+from diffusion import Discrete
+
+
+def _times(name, process, steps, end, indices):
+    """indices(N, K) in falling order as times; ValueError where they are not K of the process's own."""
+    if not isinstance(process, Discrete):
+        raise ValueError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
+    if steps != int(steps) or steps < 1:
+        raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
+    n = np.array(indices(process.count, int(steps)))
+    if not (n[0] < process.count and (np.diff(n) < 0).all()):
+        raise ValueError(
+            f"the grid {name} has no {steps} different indices among {process.count}: take fewer steps or another grid"
+        )
+    return np.append((n + 1) / process.count, 0.0 if end is None else end)
+
+
+def leading(process, steps, end: float | None = None, offset=0):
+    """n_i = i floor(N / K) + offset (arXiv:2010.02502; offset 1 for Stable Diffusion).
+
+    Index N - 1 is left out: the first step takes pure noise for something cleaner (arXiv:2305.08891).
+    """
+    return _times("leading", process, steps, end, lambda n, k: [i * (n // k) + offset for i in reversed(range(k))])
+
+
+def trailing(process, steps, end: float | None = None):
+    """n_i = round(N - i N / K) - 1: begins at index N - 1, as a process without signal at t = 1 demands (Lin et al.
+    2023, arXiv:2305.08891).
+    """
+    return _times("trailing", process, steps, end, lambda n, k: [round(Fraction(n * (k - i), k)) - 1 for i in range(k)])
+
+
+def linspace(process, steps, end: float | None = None):
+    """n_i = round(i (N - 1) / (K - 1)): both ends (arXiv:2102.09672, 2201.06503).  One step begins at index N - 1."""
+    return _times(
+        "linspace",
+        process,
+        steps,
+        end,
+        lambda n, k: [round(Fraction(i * (n - 1), k - 1)) for i in reversed(range(k))] if k > 1 else [n - 1],
+    )
+
+
+def quadratic_ddim(process, steps, end: float | None = None):
+    """n_i = floor(0.8 N (i / (K - 1))^2): DDIM's finer steps towards the data, from 0.8 N on (arXiv:2010.02502).
+
+    The first step takes pure noise for something far cleaner.  From K = 1 + sqrt(0.8 N) on indices would repeat.
+    """
+    return _times(
+        "quadratic_ddim",
+        process,
+        steps,
+        end,
+        lambda n, k: [4 * n * i**2 // (5 * (k - 1) ** 2) for i in reversed(range(k))] if k > 1 else [4 * n // 5],
+    )

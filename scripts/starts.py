@@ -1,0 +1,95 @@
+"""Where `fewstep sample` begins when not with noise alone: with images, noised or inverted."""
+
+import inspect
+import zipfile
+from functools import partial
+
+import numpy as np
+
+from samplers import tabulate
+from samplers.inversion import ddim_inversion, lowest
+from samplers.loop import noised
+from scripts import parse
+from scripts.errors import UserError
+from train.data.decode import BadImage, decode
+
+
+def strength_of(strength, image, invert) -> float:
+    """The strength, by default 0.5, and 1 where the image is inverted; UserError for options that do not fit."""
+    for given, option in ((strength is not None, "--strength"), (invert, "--invert")):
+        if given and image is None:
+            raise UserError(f"{option} is for an image to start from: add --from image.png")
+    strength = (1.0 if invert else 0.5) if strength is None else strength
+    if not 0 < strength <= 1:
+        raise UserError(f"--strength {strength:g}: it is above 0 (the image stays) and at most 1 (little of it stays)")
+    return strength
+
+
+def read(text, shape) -> np.ndarray:
+    """Images (N, *shape) in [-1, 1]: the one of an image file, fitted to the shape as a folder's are, or all of an .npz
+    that `sample` wrote."""
+    path = parse.path(text, "--from")
+    if not path.is_file():
+        raise UserError(f"--from {text}: there is no such file")
+    if path.suffix == ".npz":
+        return _saved(path, shape)
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        form = "x".join(map(str, shape))
+        raise UserError(f"--from {text}: this run has data of shape {form}, not grey or colour images: give an .npz")
+    try:
+        with path.open("rb") as file:
+            pixels = decode(file, shape[:2], shape[-1])
+    except BadImage as error:
+        raise UserError(f"--from {text}: {error}") from None
+    return pixels[None] / np.float32(127.5) - 1
+
+
+def _saved(path, shape):
+    try:
+        with np.load(path) as saved:
+            images = saved["images"]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"--from {path}: not an .npz with an array `images`, as `fewstep sample` writes") from None
+    if images.shape[1:] != shape or not len(images) or images.dtype.kind != "f" or not np.isfinite(images).all():
+        raise UserError(
+            f"--from {path}: images are {images.dtype} {images.shape}; this run needs finite floats (N, "
+            f"{', '.join(map(str, shape))})"
+        )
+    return images
+
+
+def shortened(name, grids, process, strength, invert):
+    """The grid of this name from the time t = end + strength (start - end) of the process; itself at strength 1.
+
+    UserError for a grid that begins where it must, and a strength that leaves no way.
+    """
+    grid = grids[name]
+    needs = {option for option, needed in (("start", strength < 1), ("end", invert)) if needed}
+    if not needs <= set(inspect.signature(grid).parameters):
+        able = [n for n, other in grids.items() if needs <= set(inspect.signature(other).parameters)]
+        raise UserError(f"the grid {name} cannot begin at an image: choose --grid {' or '.join(able)}")
+    if strength == 1:
+        return grid
+    first, last = process.ends
+    start = last + strength * (first - last)
+    if start <= lowest(process):
+        raise UserError(f"--strength {strength:g}: so little noise leaves nothing to do; give more")
+    return partial(grid, start=start)
+
+
+def begin(run, images, seeds, table) -> np.ndarray:
+    """The images in turn, with the noise of the seeds at the table's first time."""
+    return noised(run.model.process, table.t[0], seeds, _in_turn(images, seeds))
+
+
+def invert(run, images, seeds, nfe, grid, label, levers) -> np.ndarray:
+    """The noise of the images in turn, in nfe calls of ddim_inversion up to where the grid begins."""
+    process = run.model.process
+    low = lowest(process)
+    table = tabulate(ddim_inversion(process, grid(process, nfe, end=low)[::-1]))
+    start = (process.alpha(low) * _in_turn(images, seeds)).astype(np.float32)
+    return run.follow(table, seeds, label, levers, start)
+
+
+def _in_turn(images, seeds):
+    return images[np.arange(len(seeds)) % len(images)]
