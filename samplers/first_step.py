@@ -10,10 +10,10 @@ def start(rows, process, first):
     """The rows of a sampler by its option `first`: "network", or "analytic" without the first call."""
     if first not in ("network", "analytic"):
         raise ValueError(f"first is 'network' or 'analytic', not {first!r}")
-    return rows if first == "network" else analytic_first_step(rows, process)
+    return rows if first == "network" else analytical_first_step(rows, process)
 
 
-def analytic_first_step(rows, process):
+def analytical_first_step(rows, process):
     """The rows without their first call, in which eps is taken to be x / sqrt(alpha^2 + sigma^2): one call fewer.
 
     That is the limit of what is predicted for data of mean 0 and unit variance as sigma/alpha grows, known as AFS (in

@@ -10,7 +10,7 @@ from diffusion import VE, VP, Linear, Pred, oracles
 from samplers import Row, ddim, ddpm, dpmpp_2m, exact, heun, log_snr, table_at, tabulate, uniform
 from samplers.adams import deis, ipndm, ipndm_v, plms, pndm, rho_rk2, rho_rk4
 from samplers.exponential import dpmpp_3m
-from samplers.first_step import analytic_first_step
+from samplers.first_step import analytical_first_step
 
 each = pytest.mark.parametrize("name", PROCESSES)
 METHODS = {
@@ -34,7 +34,7 @@ def answering(den, process, first):
 
 
 def check(rows, process, grid, rtol=1e-9):
-    table, short = tabulate(rows(process, grid)), tabulate(analytic_first_step(rows(process, grid), process))
+    table, short = tabulate(rows(process, grid)), tabulate(analytical_first_step(rows(process, grid), process))
     assert short.nfe == table.nfe - 1
     den, x = oracles.mixture(process, *MIXTURE), process.sigma(grid[0]) * np.linspace(-2, 2, 7)[:, None]
     begin = short.start * np.linspace(-2, 2, 7)[:, None]
@@ -64,7 +64,7 @@ def test_it_becomes_exact_as_the_noise_grows(rows):
         table = tabulate(rows(process, grid))
         whole, short = (
             exact.moments(t, process, 0.0, 1.0).var[0]
-            for t in (table, tabulate(analytic_first_step(rows(process, grid), process)))
+            for t in (table, tabulate(analytical_first_step(rows(process, grid), process)))
         )
         gaps.append(abs(short / whole - 1))
     assert gaps[0] > 5 * gaps[1] > 25 * gaps[2]
@@ -86,10 +86,10 @@ def test_what_it_refuses():
     with pytest.raises(ValueError, match="no call of one"):
         tabulate(deis(process, uniform(process, 1), first="analytic"))
     with pytest.raises(ValueError, match="rows without noise"):
-        tabulate(analytic_first_step(ddpm(process, uniform(process, 3)), process))
+        tabulate(analytical_first_step(ddpm(process, uniform(process, 3)), process))
     noisy = [Row(1.0, x=1.0), Row(0.8, x=1.0, noise=0.1), Row(0.6, x=1.0, past=(0.1, 0.1))]
     with pytest.raises(ValueError, match="rows without noise"):
-        tabulate(analytic_first_step(noisy, process))
+        tabulate(analytical_first_step(noisy, process))
 
 
 def test_the_start_of_the_first_row_is_the_table_s():

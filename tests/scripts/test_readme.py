@@ -30,7 +30,16 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         pixels = np.random.default_rng(i).integers(0, 256, (20, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
     small = {"train": [word for override in tiny for word in ("--set", override)], "compare": ["--count", "20"]}
-    assert [command[0] for command in COMMANDS] == ["train", "sample", "compare", "train", "data", "train", *2 * ["samplers"], *2 * ["sample"]]
+    assert [command[0] for command in COMMANDS] == [
+        "train",
+        "sample",
+        "compare",
+        "train",
+        "data",
+        "train",
+        *2 * ["samplers"],
+        *2 * ["sample"],
+    ]
     for command in COMMANDS:
         status, _, err = fewstep(*command, *small.get(command[0], []))
         assert status == 0, err
