@@ -44,7 +44,7 @@ def main(
     else:
         given = starts.read(image, run.shape)
         grid = starts.shortened(grid, grids, run.model.process, strength, invert)
-        table = run.table(chosen, nfe, grid)
+        table = starts.open_to_images(run.table(chosen, nfe, grid), sampler)
         if invert:
             begin = starts.invert(run, given, seeds, nfe, grid, wanted, wrap)
         else:

@@ -77,6 +77,13 @@ def shortened(name, grids, process, strength, invert):
     return partial(grid, start=start)
 
 
+def open_to_images(table, sampler):
+    """The table; UserError where its first step is taken for granted, as pure noise alone allows."""
+    if not np.isnan(table.start):
+        raise UserError(f"--from begins with an image, {sampler}.first='analytic' with noise alone: leave out one")
+    return table
+
+
 def begin(run, images, seeds, table) -> np.ndarray:
     """The images in turn, with the noise of the seeds at the table's first time."""
     return noised(run.model.process, table.t[0], seeds, _in_turn(images, seeds))

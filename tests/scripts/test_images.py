@@ -106,6 +106,7 @@ def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tm
         (["--from", "image.png", "--strength", "1.5"], ["--strength 1.5", "at most 1"]),
         (["--from", "image.png", "--strength", "nan"], ["--strength nan"]),
         (["--from", "image.png", "--strength", "0.0001"], ["--strength 0.0001", "give more"]),
+        (["--from", "image.png", "--sampler", "deis", "--set", "deis.first=analytic"], ["--from", "deis.first"]),
         (["--strength", "0.5"], ["--strength", "--from"]),
         (["--invert"], ["--invert", "--from"]),
     ],
