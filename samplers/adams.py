@@ -6,6 +6,7 @@ in the weights w_j of the predictions remembered.  A step from alpha = 0 or to s
 
 import numpy as np
 
+from samplers import first_step
 from samplers.integrals import weights
 from samplers.stages import staged, transfer
 from samplers.steps import multistep, steps
@@ -13,15 +14,19 @@ from samplers.steps import multistep, steps
 NOISE = (0.0, 1.0)  # what is remembered: eps
 
 
-def deis(process, grid, points=3, basis="t", lower_final: bool | None = None):
+def deis(process, grid, points=3, basis="t", lower_final: bool | None = None, first="network"):
     """DEIS (Zhang & Chen 2022, arXiv:2204.13902): the polynomial through the last `points` predictions in a variable of
     time, integrated exactly; one call a step, order `points` (published code counts from 0 in places).
 
     basis: "t" (tAB), "rho" (rhoAB: polynomials in sigma / alpha), "lambda" (exponential_ab in noise form).
-    `lower_final` as for dpmpp_2m.
+    `lower_final` as for dpmpp_2m.  first: "network", or "analytic" for no call in the first step (first_step.py).
     """
     if basis not in BASES:
         raise ValueError(f"deis.basis is {', '.join(map(repr, BASES))}, not {basis!r}")
+    return first_step.start(_deis(process, grid, points, basis, lower_final), process, first)
+
+
+def _deis(process, grid, points, basis, lower_final):
     coordinate, slope = BASES[basis]
     for t, s, before in multistep(process, grid, points, lower_final):
         past = ()
@@ -41,19 +46,23 @@ def lms(process, grid, points=4):
     return deis(process, grid, points, "rho", lower_final=False)
 
 
-def ipndm_v(process, grid, points=4):
+def ipndm_v(process, grid, points=4, first="network"):
     """iPNDM with variable steps, which is rhoAB.  (Published closed forms for 3 points and more misplace a bracket, and
-    fall to order 2 where the steps change.)"""
-    return deis(process, grid, points, "rho", lower_final=False)
+    fall to order 2 where the steps change.)  `first` as for deis."""
+    return deis(process, grid, points, "rho", lower_final=False, first=first)
 
 
-def ipndm(process, grid, points=4):
+def ipndm(process, grid, points=4, first="network"):
     """iPNDM (Liu et al. 2022, arXiv:2202.09778; Zhang & Chen 2022): the weights of equal steps on whatever grid.
 
-    Of order `points` where steps in sigma / alpha are equal, of order 2 on other grids.  One call a step.
+    Of order `points` where steps in sigma / alpha are equal, of order 2 on other grids.  One call a step.  `first` as
+    for deis.
     """
-    for t, s, before in multistep(process, grid, points, lower_final=False):
-        yield transfer(process, t, s, NOISE, _move(process, t, s) * _equal(1 + len(before))[1:])
+    rows = (
+        transfer(process, t, s, NOISE, _move(process, t, s) * _equal(1 + len(before))[1:] if before else ())
+        for t, s, before in multistep(process, grid, points, lower_final=False)
+    )
+    return first_step.start(rows, process, first)
 
 
 def plms(process, grid):
@@ -68,6 +77,16 @@ def pndm(process, grid):
     the weights of equal steps.  Order 2, as the half of a step is in t.
     """
     return _pseudo(process, grid, 3, _pseudo_runge_kutta)
+
+
+def rho_rk2(process, grid, node=1.0, first="network"):
+    """Second-order Runge-Kutta methods in sigma / alpha, by where in the step the second call is: 1 is Heun's (on VE
+    `heun`), 1/2 the midpoint (Karras et al. 2022, arXiv:2206.00364).  2 calls a step, order 2.  `first` as for deis.
+    """
+    if not 0 < node <= 1:
+        raise ValueError(f"rho_rk2.node is in (0, 1], not {node}")
+    last = 1 / (2 * node)
+    return first_step.start(_runge_kutta(process, grid, (node,), ((node,), (1 - last, last))), process, first)
 
 
 def rho_rk3(process, grid):
@@ -143,10 +162,16 @@ def _runge_kutta(process, grid, fractions, table):
             yield transfer(process, t, s, NOISE)
             continue
         length = _level(process, s) - _level(process, t)
-        levels = (_level(process, t) + fraction * length for fraction in fractions)
-        inner = [s if level == _level(process, s) else float(process.time(-np.log(level))) for level in levels]
+        inner = [_between(process, t, s, fraction) for fraction in fractions]
         states = [
             [process.alpha(u) / process.alpha(t), *(process.alpha(u) * length * a for a in along)]
             for u, along in zip((*inner, s), table, strict=True)
         ]
         yield from staged(process, (t, *inner, s), states, NOISE)
+
+
+def _between(process, t, s, fraction):
+    """The time at which sigma / alpha is this part of the way from t to s."""
+    if fraction == 1:
+        return s
+    return float(process.time(-np.log((1 - fraction) * _level(process, t) + fraction * _level(process, s))))

@@ -2,31 +2,65 @@
 
 import numpy as np
 
-from samplers.tableau import Tableau
+from samplers.steps import NoTable
+from samplers.tableau import Row
 
 
-def analytical_first_step(table: Tableau, process) -> Tableau:
-    """The table without its first call, in which eps is taken to be x / sqrt(alpha^2 + sigma^2) (Zhou et al. 2023,
-    arXiv:2312.00094), what a network answers to data of unit variance as sigma / alpha grows; x0 follows from it, and
-    is 0 from alpha = 0.
+def start(rows, process, first):
+    """The rows of a sampler by its option `first`: "network", or "analytic" without the first call."""
+    if first not in ("network", "analytic"):
+        raise ValueError(f"first is 'network' or 'analytic', not {first!r}")
+    return rows if first == "network" else analytic_first_step(rows, process)
 
-    The first state is then a multiple of the initial noise: it becomes the start of the table.  A row after it that
-    remembers the first call finds that in its own state, the next ones cannot: ValueError for methods of three points
-    and more, for tables of one row, and for a first row with noise.
+
+def analytic_first_step(rows, process):
+    """The rows without their first call, in which eps is taken to be x / sqrt(alpha^2 + sigma^2): one call fewer.
+
+    That is the limit of what is predicted for data of mean 0 and unit variance as sigma/alpha grows, known as AFS (in
+    the code of Zhou et al. 2023, arXiv:2312.00094); x0 follows from it, and is 0 from alpha = 0.
+
+    The state after that row is a multiple of the initial noise, so it becomes Row.start, and what the row remembered is
+    a multiple of that state.  Rows that look back to it find that state in their own, as all is linear: the predictions
+    since are undone.
+
+    Raises NoTable for a single row, ValueError where there is noise in between.
     """
-    if table.nfe < 2 or table.noise[0] or table.spread[0]:
-        raise ValueError("an analytical first step replaces the first of several rows, one without noise")
-    if np.any([table.past[i, i - 1] for i in range(2, min(table.nfe, table.history + 1))]):
-        raise ValueError("an analytical first step is for methods that remember one call: here rows after the next do")
-    t = float(table.t[0])
+    first, *rest = rows
+    if not rest:
+        raise NoTable("an analytic first step leaves no call of one")
+    _refuse_noise(first)
+    guess = _guess(process, first.t)  # (x0, eps) per unit of x
+    gain = first.x + guess @ [first.x0, first.eps]
+    kept = guess @ first.keep / gain  # what is remembered, per unit of the state after the row
+    std = process.sigma(first.t) if first.start is None else first.start
+    share, since = 1.0, np.zeros(0)  # the state now, in terms of the state after the first row and of predictions since
+    for i, row in enumerate(rest):
+        if len(row.past) > i:  # past[i] is of the first call, what comes after it of none
+            undone = row.past[i] * kept / share
+            row = row._replace(x=row.x + undone, past=tuple(row.past[:i] - undone * since))
+        yield row._replace(start=gain * std) if i == 0 else row
+        if any(len(later.past) > k for k, later in enumerate(rest) if k > i):
+            _refuse_noise(row)
+            share, since = _advanced(process, row, share, since)
+
+
+def _guess(process, t):
+    """(x0, eps) per unit of x; x0 = (1 - sigma eps) / alpha, without its cancellation."""
     alpha, sigma = process.alpha(t), process.sigma(t)
-    eps = 1 / np.hypot(alpha, sigma)
-    x0 = (1 - sigma * eps) / alpha if alpha > 0 else 0.0
-    scale = table.x[0] + table.x0[0] * x0 + table.eps[0] * eps
-    start = scale * (sigma if np.isnan(table.start) else table.start)
-    rest = table._replace(**{name: getattr(table, name)[1:] for name in Tableau._fields if name != "start"})
-    x, past = rest.x.copy(), rest.past.copy()
-    if table.history:
-        x[0] += past[0, 0] * (table.keep[0] @ [x0, eps]) / scale
-        past[0, 0] = 0.0
-    return rest._replace(x=x, past=past, start=np.float64(start))
+    size = np.hypot(alpha, sigma)
+    return np.array([alpha / (size * (size + sigma)), 1 / size])
+
+
+def _advanced(process, row: Row, share, since):
+    """The state after a row, x_new = a share x_1 + (b, a since + past) . (kept, since ...), by x = alpha x0 + sigma eps
+    and what is kept of both."""
+    relations = np.array([[process.alpha(row.t), process.sigma(row.t)], row.keep])
+    a, b = np.linalg.solve(relations.T, [row.x0, row.eps])
+    a += row.x
+    past = np.pad(row.past, (0, len(since) - len(row.past)))
+    return a * share, np.array([b, *(a * since + past)])
+
+
+def _refuse_noise(row):
+    if row.noise or row.spread:
+        raise ValueError("an analytic first step is for rows without noise")

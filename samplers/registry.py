@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk3, rho_rk4
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_rk3, rho_rk4
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -68,6 +68,7 @@ SAMPLERS = {
         Sampler(lms, 4, "karras", "k-diffusion"),
         Sampler(plms, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
         Sampler(pndm, 2, "uniform", "Liu et al. 2022, arXiv:2202.09778"),
+        Sampler(rho_rk2, 2, "karras", "Karras et al. 2022, arXiv:2206.00364", calls=2),
         Sampler(rho_rk3, 3, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=3),
         Sampler(rho_rk4, 4, "karras", "Zhang & Chen 2022, arXiv:2204.13902", calls=4),
         Sampler(euler_maruyama, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
@@ -101,7 +102,7 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
     reason = "every table of this sampler has more rows"
-    for steps in range(int(nfe), 0, -1):
+    for steps in range(int(nfe) + 1, 0, -1):  # an analytic first step takes no call
         try:
             table = tabulate(sampler(process, grid(process, steps)))
         except NoTable as error:

@@ -14,7 +14,7 @@ class Row(NamedTuple):
         M   <- (keep[0] x0 + keep[1] eps, M[0], M[1], ...)                 (pushed after x is updated)
 
     so M[0] is what the row before kept.  Noise that precedes a call (churn, restart) belongs to the row before;
-    before row 0 it belongs to Tableau.start.
+    before row 0 it belongs to `start`.
     """
 
     t: float  # where the network is called
@@ -29,6 +29,7 @@ class Row(NamedTuple):
     stretch: float = 1.0  # sigma_t / sigma_s where the variance is a learned range, else 1
     keep: tuple = (1.0, 0.0)  # what is remembered from this call
     path: tuple = ()  # (from, to): Z is that increment of the image's Brownian path; () = fresh
+    start: float | None = None  # of the first row: standard deviation of the initial state; None = the prior's at t
 
 
 class Tableau(NamedTuple):
@@ -64,7 +65,7 @@ class Tableau(NamedTuple):
 
 
 def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
-    """The rows of a sampler as a table.
+    """The rows of a sampler as a table; `start` in place of the first row's own.
 
     Raises ValueError for no rows at all and for coefficients that are not finite (a grid that begins where the sampler
     is infinite, or that repeats a time).
@@ -73,6 +74,7 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
     if not rows:
         raise ValueError("a table needs at least one row")
     history = max(len(row.past) for row in rows)
+    start = rows[0].start if start is None else start
 
     def column(name):
         return np.array([getattr(row, name) for row in rows], np.float64)

@@ -43,6 +43,7 @@ ALL = SAMPLERS | {
     "unip 2 bh1": replace(variant("unipc", corrector=False, b="bh1"), order=2),
     "unip 3": variant("unipc", order=3, corrector=False),
     "deis rho": variant("deis", basis="rho"),
+    "rho_rk2 midpoint": variant("rho_rk2", node=0.5),
     "deis lambda": variant("deis", basis="lambda"),
     "dpm_solver_2 taylor": variant("dpm_solver_2", taylor=True),
     "dpm_solver_3 taylor": variant("dpm_solver_3", taylor=True),

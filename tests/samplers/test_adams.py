@@ -7,10 +7,10 @@ import pytest
 from checks import INSIDE, PROCESSES, assert_same
 
 from diffusion import VE, VP, oracles
-from samplers import SAMPLERS, ddim, exact, heun, karras, tabulate
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk4
+from samplers import SAMPLERS, ddim, exact, heun, tabulate
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_rk3, rho_rk4
 from samplers.exponential import exponential_ab
-from samplers.first_step import analytical_first_step
+from samplers.integrals import weights
 
 each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 GRID = INSIDE["vp"]
@@ -134,28 +134,65 @@ def test_runge_kutta_in_its_own_letters():
     np.testing.assert_allclose(got, x, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize(
-    "rows", [ddim, heun, lambda process, grid: ipndm(process, grid, 2)], ids=["ddim", "heun", "ipndm"]
-)
-def test_an_analytical_first_step_saves_a_call(rows):
-    """On data of unit variance it differs from the network's as (alpha / sigma)^2 / 2, at both ends the same rows."""
+def test_second_order_runge_kutta_by_its_node():
+    """Heun's method at 1; EDM's algorithm 3 at another, in sigma."""
     process = VE()
-    table = tabulate(rows(process, karras(process, 9)))
-    short = analytical_first_step(table, process)
-    assert short.nfe == table.nfe - 1
-    whole, saved = (exact.moments(t, process, 0.0, 1.0) for t in (table, short))
-    assert saved.var[0] == pytest.approx(whole.var[0], rel=1e-3)
-    den = oracles.gaussian(process, 0.0, 1.0)
-    x = np.array([[80.0]])
-    begin = np.full((1, 1), short.start * 1.0)
-    np.testing.assert_allclose(exact.follow(short, den, begin), exact.follow(table, den, x), rtol=1e-3)
+    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
+    assert_same(rho_rk2(process, grid), heun(process, grid), process)
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    for node in (0.5, 2 / 3, 0.9):
+        x = start = np.linspace(-2, 2, 7)[:, None]
+        for now, then in pairwise(80.0 * grid):
+            h, middle = then - now, now + node * (then - now)
+            d = (x - den(x, now / 80).x0) / now
+            inner = x + node * h * d
+            slope = (inner - den(inner, middle / 80).x0) / middle
+            x = x + h * ((1 - 1 / (2 * node)) * d + 1 / (2 * node) * slope)
+        got = exact.follow(tabulate(rho_rk2(process, grid, node)), den, start)
+        np.testing.assert_allclose(got, x, rtol=1e-10, atol=1e-11)
+    with pytest.raises(ValueError, match="node is in"):
+        rho_rk2(process, grid, 0.0)
 
 
-def test_an_analytical_first_step_refuses_what_it_cannot_say():
+def test_kutta_in_its_own_letters():
     process = VE()
-    for rows in (ipndm(process, karras(process, 9)), ddim(process, karras(process, 1))):
-        with pytest.raises(ValueError, match="an analytical first step"):
-            analytical_first_step(tabulate(rows), process)
+    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    x = start = np.linspace(-2, 2, 7)[:, None]
+    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
+    for a, b in pairwise(80.0 * grid):
+        h = b - a
+        one = den(x, a / 80).eps
+        two = den(x + 0.5 * h * one, (a + 0.5 * h) / 80).eps
+        three = den(x + h * (2 * two - one), b / 80).eps
+        x = x + h * (one + 4 * two + three) / 6
+    got = exact.follow(tabulate(rho_rk3(process, grid)), den, start)
+    np.testing.assert_allclose(got, x, rtol=1e-10, atol=1e-11)
+
+
+def published_three_points(h, h1, h2):
+    """Weights of the closed form in circulation for iPNDM_v with three points, its bracket misplaced."""
+    lean = (1 - h / (3 * (h + h1)) * (h * (h + h1)) / (h1 * (h1 + h2))) / 2
+    return np.array([1 + h / (2 * h1) + lean, -h / (2 * h1) - (1 + h1 / h2) * lean, lean * h1 / h2])
+
+
+@pytest.mark.parametrize("published", [False, True], ids=["exact", "published"])
+def test_the_published_variable_steps_lose_an_order_where_lengths_alternate(published):
+    """On a Gaussian, whose flow keeps x / std, with exact history; both agree on equal steps."""
+    errors, var = [], 0.25
+    assert published_three_points(1, 1, 1) == pytest.approx(weights([0.0, -1.0, -2.0], 0.0, 1.0))
+    for count in (100, 200):
+        levels = 4.0 - np.cumsum([0.0, *np.tile([1.3, 0.7], count // 2)]) * 3.5 / count
+        std = np.sqrt(var + levels**2)
+        slope = levels / std**2  # of x by sigma, per unit of x
+        x, past = std[2], [slope[1] * std[1], slope[0] * std[0]]
+        for i in range(2, count):
+            h, h1, h2 = (levels[i + 1 - k] - levels[i - k] for k in range(3))
+            known = [slope[i] * x, *past]
+            found = weights([0.0, -h1, -h1 - h2], 0.0, h) / h
+            x = x + h * np.dot(published_three_points(h, h1, h2) if published else found, known)
+            past = known[:2]
+        errors.append(abs(x - std[-1]))
+    assert np.log2(errors[0] / errors[1]) == pytest.approx(2 if published else 3, abs=0.3)
 
 
 def test_an_unknown_basis():

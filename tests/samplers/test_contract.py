@@ -142,7 +142,7 @@ def test_budgets(sampler, process):
 
 
 def _all_tables(sampler, process):
-    return {len(grid) - 1: table for table, grid in tables(sampler, process, range(1, 21))}
+    return {len(grid) - 1: table for table, grid in tables(sampler, process, range(1, 22))}
 
 
 @each
