@@ -40,6 +40,23 @@ class Tape:
         return torch.from_numpy(z)
 
 
+class Nested(Tape):
+    """The noise of DPM++ SDE: that of a step's first call is a part of the whole step's, as the rows of our
+    `dpmpp_sde` have it.  (Its authors take both from one Brownian motion in sigma.)
+    """
+
+    def __init__(self, table):
+        super().__init__()
+        self.table = table
+
+    def draw(self, *_, **__):
+        fresh, i = super().draw(), self.calls - 1
+        part, rest = self.table.x[i] * self.table.noise[i - 1], self.table.noise[i]
+        if i % 2 == 0 or rest == 0:
+            return fresh
+        return (part * torch.from_numpy(self.rows[i - 1]) + rest * fresh) / np.hypot(part, rest)
+
+
 class _Library:
     """A library with some names replaced."""
 
@@ -92,10 +109,10 @@ def run(table, den, x, noises):
 
 
 class Scheduler:
-    """A scheduler of diffusers with its timesteps set."""
+    """A scheduler of diffusers, by name or as a class, with its timesteps set."""
 
     def __init__(self, name, steps, **config):
-        cls = getattr(diffusers, f"{name}Scheduler")
+        cls = getattr(diffusers, f"{name}Scheduler") if isinstance(name, str) else name
         self.tape, self.module = Tape(), sys.modules[cls.__module__]
         with doubled(self.module, self.tape):
             self.scheduler = cls(**config)

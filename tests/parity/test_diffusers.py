@@ -1,11 +1,15 @@
 """The samplers of diffusers: from the same states, noise and times the same numbers, to 1e-9 in float64."""
 
+import sys
+from importlib import import_module
+from types import ModuleType
+
 import numpy as np
 import pytest
-from peers import EXACT, STABLE, Scheduler, difference
+from peers import EXACT, STABLE, Nested, Scheduler, difference
 
-from diffusion import VE, Discrete, Linear
-from samplers import SAMPLERS
+from diffusion import VE, VP, Discrete, Linear
+from samplers import SAMPLERS, tabulate
 
 PROCESS, ZERO_SNR, SIGMAS = Discrete("scaled_linear"), Discrete("scaled_linear", zero_snr=True), VE()
 UNCLIPPED = {"clip_sample": False}
@@ -51,6 +55,7 @@ INDICES = [
                   form="noise", lower_final=True),
             *case("DEISMultistep", {"solver_order": order}, "exponential_ab", END, (10, 20), points=order,
                   form="noise"),
+            *case("DEISMultistep", {"solver_order": order}, "deis", END, (10, 20), points=order, basis="lambda"),
         )
     ),
     *case("UniPCMultistep", {"solver_order": 3, "disable_corrector": list(range(10))}, "unipc", order=3,
@@ -98,32 +103,6 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::F
 ARGUMENTS = "peer, config, ours, end, steps, step, options"
 
 
-@pytest.mark.parametrize(ARGUMENTS, INDICES)
-def test_on_whole_timesteps(peer, config, ours, end, steps, step, options):
-    peer = Scheduler(peer, steps, **STABLE, **config)
-    assert difference(peer, SAMPLERS[ours], PROCESS, peer.indices(PROCESS, end), step=step, **options) < EXACT
-
-
-@pytest.mark.parametrize(ARGUMENTS, LEVELS)
-def test_on_noise_levels(peer, config, ours, end, steps, step, options):
-    """Schedulers whose state is x0 + sigma eps."""
-    peer = Scheduler(peer, steps, **STABLE, **config)
-    assert difference(peer, SAMPLERS[ours], SIGMAS, peer.levels / SIGMAS.sigma_max, step=step, **options) < EXACT
-
-
-@pytest.mark.parametrize(ARGUMENTS, EDM)
-def test_of_edm(peer, config, ours, end, steps, step, options):
-    peer = Scheduler(peer, steps, sigma_max=14.0, **config)
-    times = peer.levels / SIGMAS.sigma_max
-    assert difference(peer, SAMPLERS[ours], SIGMAS, times, edm_output, step, **options) < EXACT
-
-
-@pytest.mark.parametrize(ARGUMENTS, FLOW)
-def test_of_flow_matching(peer, config, ours, end, steps, step, options):
-    peer = Scheduler(peer, steps, **config)
-    assert difference(peer, SAMPLERS[ours], Linear(), peer.levels, velocity, step, **options) < EXACT
-
-
 def velocity(den):
     def answer(x, t):
         pred = den(x, t)
@@ -149,6 +128,69 @@ def v(den):
         return den.process.alpha(t) * pred.eps - den.process.sigma(t) * pred.x0
 
     return answer
+
+
+@pytest.mark.parametrize(ARGUMENTS, INDICES)
+def test_on_whole_timesteps(peer, config, ours, end, steps, step, options):
+    peer = Scheduler(peer, steps, **STABLE, **config)
+    assert difference(peer, SAMPLERS[ours], PROCESS, peer.indices(PROCESS, end), step=step, **options) < EXACT
+
+
+@pytest.mark.parametrize(ARGUMENTS, LEVELS)
+def test_on_noise_levels(peer, config, ours, end, steps, step, options):
+    """Schedulers whose state is x0 + sigma eps."""
+    peer = Scheduler(peer, steps, **STABLE, **config)
+    assert difference(peer, SAMPLERS[ours], SIGMAS, peer.levels / SIGMAS.sigma_max, step=step, **options) < EXACT
+
+
+@pytest.mark.parametrize(("skip", "ours"), [(True, "plms"), (False, "pndm")])
+@pytest.mark.parametrize("steps", [10, 20])
+def test_pndm(skip, ours, steps):
+    """Each of our steps begins at one of its timesteps, whatever it calls in between."""
+    peer = Scheduler("PNDM", steps, **STABLE, skip_prk_steps=skip, steps_offset=1)
+    n = 1 + np.arange(0, 1000, 1000 // steps)[::-1]
+    assert difference(peer, SAMPLERS[ours], PROCESS, np.append((n + 1) / PROCESS.count, END)) < EXACT
+
+
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_lms(order):
+    """All steps but the last one, to sigma = 0: test_differences.py."""
+    peer = Scheduler("LMSDiscrete", 10, **STABLE, use_karras_sigmas=True)
+    peer.scheduler.timesteps = peer.scheduler.timesteps[:-1]
+    times = peer.levels[:-1] / SIGMAS.sigma_max
+    assert difference(peer, SAMPLERS["lms"], SIGMAS, times, step={"order": order}, points=order) < EXACT
+
+
+@pytest.mark.parametrize("steps", [3, 10])
+def test_ipndm(steps):
+    """By a network of v, on levels of our own that stay above sigma = 0."""
+    times = np.linspace(1, 1e-3, steps + 1)
+    peer = Scheduler("IPNDM", steps, trained_betas=VP().sigma(times).tolist())
+    assert difference(peer, SAMPLERS["ipndm"], VP(), times, v) < EXACT
+
+
+@pytest.mark.parametrize(ARGUMENTS, EDM)
+def test_of_edm(peer, config, ours, end, steps, step, options):
+    peer = Scheduler(peer, steps, sigma_max=14.0, **config)
+    times = peer.levels / SIGMAS.sigma_max
+    assert difference(peer, SAMPLERS[ours], SIGMAS, times, edm_output, step, **options) < EXACT
+
+
+@pytest.mark.parametrize(ARGUMENTS, FLOW)
+def test_of_flow_matching(peer, config, ours, end, steps, step, options):
+    peer = Scheduler(peer, steps, **config)
+    assert difference(peer, SAMPLERS[ours], Linear(), peer.levels, velocity, step, **options) < EXACT
+
+
+def test_dpm_solver_sde(monkeypatch):
+    """k-diffusion's DPM++ SDE."""
+    monkeypatch.setitem(sys.modules, "torchsde", ModuleType("torchsde"))  # it would draw the noise
+    module = import_module("diffusers.schedulers.scheduling_dpmsolver_sde")
+    peer = Scheduler(module.DPMSolverSDEScheduler, 10, **STABLE, use_karras_sigmas=True)
+    times = peer.levels / SIGMAS.sigma_max
+    peer.tape = Nested(tabulate(SAMPLERS["dpmpp_sde"](SIGMAS, times)))
+    peer.scheduler.noise_sampler = peer.tape.draw
+    assert difference(peer, SAMPLERS["dpmpp_sde"], SIGMAS, times) < EXACT
 
 
 def test_zero_terminal_snr():

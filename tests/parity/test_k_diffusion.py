@@ -12,7 +12,7 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from peers import EXACT, REASON, Tape, beginning, doubled, mixture, run, torch
+from peers import EXACT, REASON, Nested, Tape, beginning, doubled, mixture, run, torch
 
 from diffusion import VE, VP
 from samplers import GRIDS, SAMPLERS, tabulate
@@ -45,27 +45,17 @@ def load():
 K = load()
 
 
-class Nested(Tape):
-    """The noise of DPM++ SDE: that of a step's first call is a part of the whole step's, as our rows have it."""
-
-    def draw(self, *_, **__):
-        fresh, i = super().draw(), self.calls - 1
-        part, rest = self.table.x[i] * self.table.noise[i - 1], self.table.noise[i]
-        if i % 2 == 0 or rest == 0:
-            return fresh
-        return (part * torch.from_numpy(self.rows[i - 1]) + rest * fresh) / np.hypot(part, rest)
-
-
-def difference(peer, ours, given=(), tape=None, steps=10, **options):
-    """The largest difference between both ends; `given` are the peer's options, `options` ours.  A peer that takes a
-    noise sampler is given the tape.
+def difference(peer, ours, given=(), tape=None, sampled=False, steps=10, above_zero=False, **options):
+    """The largest difference between both ends; `given` are the peer's options, `options` ours.  `sampled`: the peer
+    is given its noise.
     """
     sigmas = HIGH * GRIDS["karras"](VE(LOW, HIGH), steps)
+    sigmas = sigmas[:-1] if above_zero else sigmas
     table = tabulate(SAMPLERS[ours](PROCESS, sigmas / PROCESS.sigma_max, **options))
     den, x, given = mixture(PROCESS), beginning(PROCESS, sigmas[0] / PROCESS.sigma_max), dict(given)
-    if tape is not None:
-        tape.table, given["noise_sampler"] = table, tape.draw
-    tape = tape or Tape()
+    tape = (tape or (lambda table: Tape()))(table)
+    if sampled:
+        given["noise_sampler"] = tape.draw
 
     def model(x, sigma):
         assert abs(sigma[0].item() - PROCESS.sigma(table.t[tape.calls])) < 1e-12, "called at another level"
@@ -93,6 +83,12 @@ def test_dpmpp_2m(lower_final):
     assert difference("dpmpp_2m", "dpmpp_2m", steps=20 if lower_final is None else 10, lower_final=lower_final) < EXACT
 
 
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+def test_lms(order):
+    """All steps but the last one, to sigma = 0: test_differences.py."""
+    assert difference("lms", "lms", {"order": order}, above_zero=True, points=order) < EXACT
+
+
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 @pytest.mark.parametrize(
     ("peer", "given", "ours", "options"),
@@ -106,13 +102,13 @@ def test_dpmpp_2m(lower_final):
     ],
 )
 def test_stochastic(peer, given, ours, options, eta):
-    assert difference(peer, ours, {**given, "eta": eta}, Tape(), eta=eta, **options) < EXACT
+    assert difference(peer, ours, {**given, "eta": eta}, sampled=True, eta=eta, **options) < EXACT
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_dpmpp_sde(eta):
     """Its two noises of a step come from one Brownian motion; ours do from one path of the SDE."""
-    assert difference("dpmpp_sde", "dpmpp_sde", {"eta": eta}, Nested(), eta=eta) < EXACT
+    assert difference("dpmpp_sde", "dpmpp_sde", {"eta": eta}, Nested, sampled=True, eta=eta) < EXACT
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (0.05, 10.0)])
