@@ -26,9 +26,9 @@ def deis(process, grid, points=3, basis="t", lower_final: bool | None = None, fi
     return first_step.start(_deis(process, grid, points, basis, lower_final), process, first)
 
 
-def _deis(process, grid, points, basis, lower_final):
+def _deis(process, grid, points, basis, lower_final, denoise=True):
     coordinate, slope = BASES[basis]
-    for t, s, before in multistep(process, grid, points, lower_final):
+    for t, s, before in multistep(process, grid, points, lower_final, denoise):
         past = ()
         if before:
             at, *nodes = (coordinate(process, time) for time in (t, *before))
@@ -41,9 +41,13 @@ def _deis(process, grid, points, basis, lower_final):
         yield transfer(process, t, s, NOISE, past)
 
 
-def lms(process, grid, points=4):
-    """k-diffusion's LMS: Adams-Bashforth with the true steps in sigma / alpha, which is rhoAB; order `points`."""
-    return deis(process, grid, points, "rho", lower_final=False)
+def lms(process, grid, points=4, denoise=True):
+    """k-diffusion's LMS: Adams-Bashforth with the true steps in sigma / alpha, which is rhoAB; order `points`.
+
+    `denoise`: a step to sigma = 0 is the predicted clean image; off, as published, it is a step like the others, which
+    is closer to the exact flow where steps are many.
+    """
+    return _deis(process, grid, points, "rho", False, denoise)
 
 
 def ipndm_v(process, grid, points=4, first="network"):

@@ -32,19 +32,20 @@ def _pairs(grid):
     return list(zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True))
 
 
-def multistep(process, grid, points, lower_final: bool | None = None):
+def multistep(process, grid, points, lower_final: bool | None = None, denoise=True):
     """The triples (t, s, before) of a method that uses up to `points` predictions a step: those at t and at `before`,
     the times of the steps before it, newest first.
 
     There are fewer where the method starts; none where the step begins at alpha = 0 or ends at sigma = 0 (there the
-    half log-SNR is infinite, as a node it is never used); and with `lower_final` one more than there are steps to go
-    (None: on grids of fewer than 15 steps, diffusers' rule).
+    half log-SNR is infinite, as a node it is never used), the latter unless `denoise` is off, for methods in sigma /
+    alpha; and with `lower_final` one more than there are steps to go (None: on grids of fewer than 15 steps, diffusers'
+    rule).
     """
     pairs = steps(grid)
     lower = len(pairs) < 15 if lower_final is None else lower_final
     before = ()
     for i, (t, s) in enumerate(pairs):
         order = min(points, len(pairs) - i) if lower else points
-        infinite = process.alpha(t) == 0 or process.sigma(s) == 0
+        infinite = process.alpha(t) == 0 or (denoise and process.sigma(s) == 0)
         yield t, s, () if infinite else before[: order - 1]
         before = () if process.alpha(t) == 0 else (t, *before[: points - 2])

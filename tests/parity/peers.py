@@ -5,8 +5,11 @@ samplers is loaded alone.  Both round to float32 on their way; here the module t
 float32 is float64 and normal noise comes from a Tape.
 """
 
+import importlib.util
 import sys
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import ModuleType
 from unittest import mock
 
 import numpy as np
@@ -31,12 +34,12 @@ class Tape:
     call that of the start.
     """
 
-    def __init__(self, dtype=np.float64):
-        self.random, self.dtype, self.calls, self.rows = np.random.default_rng(7), dtype, 0, {}
+    def __init__(self, shape=SHAPE):
+        self.random, self.shape, self.calls, self.rows = np.random.default_rng(7), shape, 0, {}
 
     def draw(self, *_, **__):
         assert self.calls - 1 not in self.rows, "a row has one noise"
-        self.rows[self.calls - 1] = z = self.random.standard_normal(SHAPE).astype(self.dtype)
+        self.rows[self.calls - 1] = z = self.random.standard_normal(self.shape)
         return torch.from_numpy(z)
 
 
@@ -45,8 +48,8 @@ class Nested(Tape):
     `dpmpp_sde` have it.  (Its authors take both from one Brownian motion in sigma.)
     """
 
-    def __init__(self, table):
-        super().__init__()
+    def __init__(self, table, shape=SHAPE):
+        super().__init__(shape)
         self.table = table
 
     def draw(self, *_, **__):
@@ -153,3 +156,37 @@ def difference(peer, sampler, process, times, output=epsilon, step=None, **optio
     x = beginning(process, table.t[0])
     theirs = peer.run(table, output(den), x, **(step or {}))
     return np.abs(run(table, den, x, peer.tape.rows) - theirs).max()
+
+
+def load_k_diffusion():
+    """k-diffusion's one file of samplers, without what it imports for other uses."""
+    found = importlib.util.find_spec("k_diffusion")
+    if found is None:
+        pytest.skip(REASON, allow_module_level=True)
+    path = Path(found.submodule_search_locations[0]) / "sampling.py"
+    spec = importlib.util.spec_from_file_location("k_diffusion.sampling", path)
+    module = importlib.util.module_from_spec(spec)
+    package, utils, odes = (ModuleType(name) for name in ("k_diffusion", "k_diffusion.utils", "torchdiffeq"))
+    package.utils, odes.odeint = utils, None
+    utils.append_dims = lambda x, dims: x[(...,) + (None,) * (dims - x.ndim)]
+    needs = {"k_diffusion": package, "k_diffusion.utils": utils, "torchdiffeq": odes}
+    with mock.patch.dict(sys.modules, needs | {"torchsde": ModuleType("torchsde")}):
+        spec.loader.exec_module(module)
+    return module
+
+
+def sampled(module, name, table, den, x, sigmas, tape, **options):
+    """The end of a sampler of k-diffusion from x, which must call den at the times of our rows (den.process is VE)."""
+    process = den.process
+
+    def model(x, sigma):
+        t = sigma[0].item() / process.sigma_max
+        assert abs(t - table.t[tape.calls]) < 1e-14, "called at another level"
+        tape.calls += 1
+        return torch.from_numpy(den(x.numpy(), t).x0)
+
+    with doubled(module, tape):
+        sampler = getattr(module, f"sample_{name}")
+        end = sampler(model, torch.from_numpy(x), torch.from_numpy(sigmas), disable=True, **options)
+    assert tape.calls == table.nfe
+    return end.numpy()

@@ -5,10 +5,11 @@ from unittest import mock
 
 import numpy as np
 import pytest
-from peers import EXACT, STABLE, Scheduler, difference
+from peers import EXACT, STABLE, Scheduler, beginning, difference, mixture, run
+from scipy.integrate import solve_ivp
 
-from diffusion import VP, Discrete
-from samplers import SAMPLERS, exact, singlestep
+from diffusion import VE, VP, Discrete
+from samplers import SAMPLERS, exact, singlestep, tabulate
 
 PROCESS = Discrete("scaled_linear")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
@@ -81,6 +82,27 @@ def test_two_point_sa_solver():
 
 
 def test_unipc_bh1_of_diffusers_is_not_finite_at_sigma_zero():
-    """Its B(h) = h is infinite there; ours ends in D."""
+    """Its B(h) = h is infinite there; ours takes the predicted clean image."""
     config = {"solver_type": "bh1"}
     assert np.isnan(apart("UniPCMultistep", 10, SAMPLERS["unipc"], config, order=2, b="bh1", lower_final=True))
+
+
+@pytest.mark.parametrize(("steps", "better"), [(10, True), (50, False)])
+def test_last_step_of_lms(steps, better):
+    """To sigma = 0 it is extrapolated like the others (denoise=False), ours is the predicted clean image: closer to the
+    exact flow in ten steps here, further in fifty.
+    """
+    process = VE()
+    times = Scheduler("LMSDiscrete", steps, **STABLE, use_karras_sigmas=True).levels / process.sigma_max
+    den, x = mixture(process), beginning(process, times[0])
+    span = np.array([times[0], 1e-8]) * process.sigma_max
+
+    def slope(sigma, x):
+        return den(x[:, None], sigma / process.sigma_max).eps[:, 0]
+
+    end = solve_ivp(slope, span, x[:, 0], method="DOP853", rtol=1e-10, atol=1e-10).y[:, -1:]
+    published, ours = (
+        np.abs(run(tabulate(SAMPLERS["lms"](process, times, denoise=denoise)), den, x, {}) - end).max()
+        for denoise in (False, True)
+    )
+    assert (ours < published) == better

@@ -4,15 +4,9 @@ Of the package only its one file of samplers is loaded, without what it imports 
 pip install --no-deps k-diffusion.
 """
 
-import importlib.util
-import sys
-from pathlib import Path
-from types import ModuleType
-from unittest import mock
-
 import numpy as np
 import pytest
-from peers import EXACT, REASON, Nested, Tape, beginning, doubled, mixture, run, torch
+from peers import EXACT, Nested, Tape, beginning, doubled, load_k_diffusion, mixture, run, sampled, torch
 
 from diffusion import VE, VP
 from samplers import GRIDS, SAMPLERS, tabulate
@@ -21,51 +15,20 @@ PROCESS = VE()
 HIGH, LOW = 14.6, 0.03
 
 
-def load():
-    found = importlib.util.find_spec("k_diffusion")
-    if found is None:
-        pytest.skip(REASON, allow_module_level=True)
-    path = Path(found.submodule_search_locations[0]) / "sampling.py"
-    spec = importlib.util.spec_from_file_location("k_diffusion.sampling", path)
-    module = importlib.util.module_from_spec(spec)
-    package, utils, odes = (ModuleType(name) for name in ("k_diffusion", "k_diffusion.utils", "torchdiffeq"))
-    package.utils, odes.odeint = utils, None
-    utils.append_dims = lambda x, dims: x[(...,) + (None,) * (dims - x.ndim)]
-    needs = {
-        "k_diffusion": package,
-        "k_diffusion.utils": utils,
-        "torchdiffeq": odes,
-        "torchsde": ModuleType("torchsde"),
-    }
-    with mock.patch.dict(sys.modules, needs):
-        spec.loader.exec_module(module)
-    return module
+K = load_k_diffusion()
 
 
-K = load()
-
-
-def difference(peer, ours, given=(), tape=None, sampled=False, steps=10, above_zero=False, **options):
-    """The largest difference between both ends; `given` are the peer's options, `options` ours.  `sampled`: the peer
+def difference(peer, ours, given=(), tape=None, noise=False, steps=10, **options):
+    """The largest difference between both ends; `given` are the peer's options, `options` ours.  `noise`: the peer
     is given its noise.
     """
     sigmas = HIGH * GRIDS["karras"](VE(LOW, HIGH), steps)
-    sigmas = sigmas[:-1] if above_zero else sigmas
     table = tabulate(SAMPLERS[ours](PROCESS, sigmas / PROCESS.sigma_max, **options))
     den, x, given = mixture(PROCESS), beginning(PROCESS, sigmas[0] / PROCESS.sigma_max), dict(given)
     tape = (tape or (lambda table: Tape()))(table)
-    if sampled:
+    if noise:
         given["noise_sampler"] = tape.draw
-
-    def model(x, sigma):
-        assert abs(sigma[0].item() - PROCESS.sigma(table.t[tape.calls])) < 1e-12, "called at another level"
-        tape.calls += 1
-        return torch.from_numpy(den(x.numpy(), sigma[0].item() / PROCESS.sigma_max).x0)
-
-    with doubled(K, tape):
-        sampler = getattr(K, f"sample_{peer}")
-        theirs = sampler(model, torch.from_numpy(x), torch.from_numpy(sigmas), disable=True, **given).numpy()
-    assert tape.calls == table.nfe
+    theirs = sampled(K, peer, table, den, x, sigmas, tape, **given)
     if "churn" in options:  # its noise before the first call; our state begins after that
         raised = PROCESS.sigma(table.t[0]) ** 2 - sigmas[0] ** 2
         x = x + options["s_noise"] * np.sqrt(max(raised, 0.0)) * tape.rows[-1]
@@ -85,8 +48,7 @@ def test_dpmpp_2m(lower_final):
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_lms(order):
-    """All steps but the last one, to sigma = 0: test_differences.py."""
-    assert difference("lms", "lms", {"order": order}, above_zero=True, points=order) < EXACT
+    assert difference("lms", "lms", {"order": order}, points=order, denoise=False) < EXACT
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
@@ -102,13 +64,13 @@ def test_lms(order):
     ],
 )
 def test_stochastic(peer, given, ours, options, eta):
-    assert difference(peer, ours, {**given, "eta": eta}, sampled=True, eta=eta, **options) < EXACT
+    assert difference(peer, ours, {**given, "eta": eta}, noise=True, eta=eta, **options) < EXACT
 
 
 @pytest.mark.parametrize("eta", [0.0, 0.5, 1.0])
 def test_dpmpp_sde(eta):
     """Its two noises of a step come from one Brownian motion; ours do from one path of the SDE."""
-    assert difference("dpmpp_sde", "dpmpp_sde", {"eta": eta}, Nested, sampled=True, eta=eta) < EXACT
+    assert difference("dpmpp_sde", "dpmpp_sde", {"eta": eta}, Nested, noise=True, eta=eta) < EXACT
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (0.05, 10.0)])
