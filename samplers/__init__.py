@@ -1,6 +1,6 @@
 """Samplers as tables of numbers, and the one loop that runs them."""
 
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk3, rho_rk4
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_rk3, rho_rk4
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -71,6 +71,7 @@ __all__ = [
     "quadratic_ddim",
     "reduced",
     "restart",
+    "rho_rk2",
     "rho_rk3",
     "rho_rk4",
     "sa_solver",

@@ -134,7 +134,7 @@ def test_a_grid_that_cannot_begin_at_an_image_is_named(fewstep, digits_run, imag
 
     monkeypatch.setitem(config.GRIDS, "uniform", whole)
     monkeypatch.setitem(config.parts.ALL, "uniform", whole)
-    refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot begin", "log_snr or karras")
+    refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot begin", "log_snr", "karras")
 
 
 @pytest.mark.parametrize("process", ["Linear", "VP", "VE", "Cosine", "Shifted"])
@@ -163,6 +163,28 @@ def test_a_check_says_what_the_sampler_does(fewstep):
         assert part in out
     out = fewstep("samplers", "--check", "ddim", "--set", "ddim.eta=1.0")[1]
     assert "weak" in out  # what is measured follows from the table
+
+
+@pytest.mark.parametrize(
+    ("name", "process", "part"),
+    [
+        ("heun", "Discrete", "not smooth in t"),
+        ("restart", "Shifted", "weak"),  # whose 8 rows have no noise yet
+        ("er_sde", "Linear", "at 640 steps; 3 claimed, weak"),
+    ],
+)
+def test_checks_fit_the_screen(fewstep, name, process, part):
+    status, out, err = fewstep("samplers", "--check", name, "--process", process)
+    assert status == 0, err
+    assert max(map(len, out.splitlines())) <= 80
+    assert part in out
+
+
+def test_what_a_row_does_not_have_is_a_dash(fewstep):
+    """Langevin's corrector steps have noise of their own, on no path."""
+    out = fewstep("samplers", "--table", "langevin", "--nfe", 5)[1]
+    assert "nan" not in out
+    assert out.splitlines()[3].split()[-2:] == ["-", "-"]
 
 
 @pytest.mark.parametrize(
