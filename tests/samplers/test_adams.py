@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import INSIDE, PROCESSES, assert_same
+from checks import INSIDE, MIXTURE, assert_same, inside
 
 from diffusion import VE, VP, oracles
 from samplers import SAMPLERS, ddim, exact, heun, tabulate
@@ -12,7 +12,6 @@ from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_r
 from samplers.exponential import exponential_ab
 from samplers.integrals import weights
 
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 GRID = INSIDE["vp"]
 
 
@@ -20,13 +19,13 @@ def at_levels(process, levels):
     return np.asarray(process.time(-np.log(np.asarray(levels))))
 
 
-@each
+@inside
 def test_one_point_is_ddim(process, grid):
     for rows in (deis(process, grid, 1), deis(process, grid, 1, "rho"), ipndm(process, grid, 1), lms(process, grid, 1)):
         assert_same(rows, ddim(process, grid), process)
 
 
-@each
+@inside
 def test_one_method_under_several_names(process, grid):
     off = {"lower_final": False}
     assert_same(deis(process, grid, 3, "lambda", **off), exponential_ab(process, grid, 3, "noise", **off), process)
@@ -108,38 +107,47 @@ def pseudo(process, grid, den, x, start):
 @pytest.mark.parametrize(("sampler", "start"), [(plms, "improved Euler"), (pndm, "Runge-Kutta")])
 def test_the_published_loop(sampler, start):
     process = VP()
-    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    den = oracles.mixture(process, *MIXTURE)
     x = np.linspace(-2, 2, 7)[:, None]
     got = exact.follow(tabulate(sampler(process, GRID)), den, x)
     np.testing.assert_allclose(got, pseudo(process, GRID, den, x, start), rtol=1e-10, atol=1e-10)
 
 
-def test_runge_kutta_in_its_own_letters():
+LEVELS = np.geomspace(5.0, 0.1, 6)  # of a grid on VE
+
+
+def kutta(slope, x, a, b):
+    h, one = b - a, slope(x, a)
+    two = slope(x + 0.5 * h * one, a + 0.5 * h)
+    three = slope(x + h * (2 * two - one), b)
+    return x + h * (one + 4 * two + three) / 6
+
+
+def classical(slope, x, a, b):
+    h, one = b - a, slope(x, a)
+    two = slope(x + 0.5 * h * one, a + 0.5 * h)
+    three = slope(x + 0.5 * h * two, a + 0.5 * h)
+    return x + h * (one + 2 * two + 2 * three + slope(x + h * three, b)) / 6
+
+
+@pytest.mark.parametrize(("sampler", "step"), [(rho_rk3, kutta), (rho_rk4, classical)])
+def test_runge_kutta_in_its_own_letters(sampler, step):
+    """d x / d sigma = eps on VE."""
     process = VE()
-    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    den = oracles.mixture(process, *MIXTURE)
     x = start = np.linspace(-2, 2, 7)[:, None]
-    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
-    for a, b in pairwise(80.0 * grid):
-        h = b - a
-
-        def slope(x, level):
-            return den(x, level / 80.0).eps
-
-        one = slope(x, a)
-        two = slope(x + 0.5 * h * one, a + 0.5 * h)
-        three = slope(x + 0.5 * h * two, a + 0.5 * h)
-        four = slope(x + h * three, b)
-        x = x + h * (one + 2 * two + 2 * three + four) / 6
-    got = exact.follow(tabulate(rho_rk4(process, grid)), den, start)
-    np.testing.assert_allclose(got, x, rtol=1e-9, atol=1e-9)
+    for a, b in pairwise(LEVELS):
+        x = step(lambda x, sigma: den(x, sigma / 80.0).eps, x, a, b)
+    got = exact.follow(tabulate(sampler(process, at_levels(process, LEVELS))), den, start)
+    np.testing.assert_allclose(got, x, rtol=1e-9, atol=1e-11)
 
 
 def test_second_order_runge_kutta_by_its_node():
     """Heun's method at 1; EDM's algorithm 3 at another, in sigma."""
     process = VE()
-    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
+    grid = at_levels(process, LEVELS)
     assert_same(rho_rk2(process, grid), heun(process, grid), process)
-    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    den = oracles.mixture(process, *MIXTURE)
     for node in (0.5, 2 / 3, 0.9):
         x = start = np.linspace(-2, 2, 7)[:, None]
         for now, then in pairwise(80.0 * grid):
@@ -152,21 +160,6 @@ def test_second_order_runge_kutta_by_its_node():
         np.testing.assert_allclose(got, x, rtol=1e-10, atol=1e-11)
     with pytest.raises(ValueError, match="node is in"):
         rho_rk2(process, grid, 0.0)
-
-
-def test_kutta_in_its_own_letters():
-    process = VE()
-    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
-    x = start = np.linspace(-2, 2, 7)[:, None]
-    grid = at_levels(process, np.geomspace(5.0, 0.1, 6))
-    for a, b in pairwise(80.0 * grid):
-        h = b - a
-        one = den(x, a / 80).eps
-        two = den(x + 0.5 * h * one, (a + 0.5 * h) / 80).eps
-        three = den(x + h * (2 * two - one), b / 80).eps
-        x = x + h * (one + 4 * two + three) / 6
-    got = exact.follow(tabulate(rho_rk3(process, grid)), den, start)
-    np.testing.assert_allclose(got, x, rtol=1e-10, atol=1e-11)
 
 
 def published_three_points(h, h1, h2):

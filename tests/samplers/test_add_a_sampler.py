@@ -5,15 +5,13 @@ from pathlib import Path
 
 import pytest
 import test_contract as contract
-from checks import ALL, PROCESSES
+from checks import ALL, PROCESSES, each
 
 from samplers import SAMPLERS, reduced, registry
 from scripts.samplers import checked, written
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add_a_sampler.md").read_text()
 FILE, LINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
 
 @pytest.fixture

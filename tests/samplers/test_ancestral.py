@@ -4,15 +4,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import PROCESSES, check_marginal
-from test_identities import MIXTURE, assert_same
+from checks import MIXTURE, PROCESSES, assert_same, check_marginal, each
 
 from diffusion import VE, VP, oracles
 from samplers import Row, ddim, karras, log_snr, reduced, tabulate, uniform
 from samplers.ancestral import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.exact import follow
-
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
 
 def up_and_down(t, s, eta):

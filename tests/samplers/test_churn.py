@@ -2,15 +2,12 @@
 
 import numpy as np
 import pytest
-from checks import MEAN, PROCESSES, STD
-from test_identities import assert_same
+from checks import MEAN, STD, assert_same, each
 
 from diffusion import VE, VP
 from samplers import heun, karras, log_snr, tabulate, uniform
 from samplers.churn import edm
 from samplers.exact import moments
-
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
 
 @pytest.mark.parametrize("grid", [karras(VE(), 9), log_snr(VE(), 5), uniform(VE(), 6, 0.9, 0.1)])

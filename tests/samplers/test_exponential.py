@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from checks import INSIDE, PROCESSES, assert_same
+from checks import MIXTURE, assert_same, inside
 from checks import variant as with_options
+from golden import GRID, PREDICTED, after, digits, row_of
 
 from diffusion import VP, oracles
 from samplers import SAMPLERS, ddim, dpmpp_2m, exact
@@ -11,22 +12,7 @@ from samplers.exponential import dpmpp_3m, exponential_ab
 from samplers.tableau import tabulate
 from samplers.unipc import unipc
 
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
-
-# Golden values, at the ten digits that algorithms.md G5 prints: the step from lam = -0.3 to 0.2 with three predictions.
-GRID = np.asarray(VP().time(np.array([-1.0, -0.7, -0.3, 0.2, 0.6])))
-STATE, REMEMBERED = 0.5, np.array([0.3, 0.1, -0.2])
-
-
-def digits(value):
-    return f"{float(value):.10g}"
-
-
-def after(rows, at=2):
-    row = list(rows)[at]
-    eps = (STATE - VP().alpha(row.t) * REMEMBERED[0]) / VP().sigma(row.t)
-    past = np.array(row.past) @ REMEMBERED[1 : 1 + len(row.past)]
-    return digits(row.x0 * REMEMBERED[0] + row.eps * eps + past)
+LONGER = np.append(GRID, VP().time(np.float64(0.6)))  # the step after it too
 
 
 @pytest.mark.parametrize(("rows", "value"), [
@@ -41,34 +27,34 @@ def after(rows, at=2):
     (unipc(VP(), GRID, 3, "bh2", corrector=False, lower_final=False), "0.4827764155"),
 ])  # fmt: skip
 def test_golden_predictors(rows, value):
-    assert after(rows) == value
+    assert digits(after(row_of(rows))) == value
 
 
 @pytest.mark.parametrize(("order", "value"), [(1, "0.5300964511"), (2, "0.5361802806"), (3, "0.5267127876")])
 def test_golden_correctors(order, value):
     """The row at the step's end corrects before it goes on: what it adds to the plain prediction, carried back."""
-    plain, rows = (list(unipc(VP(), GRID, order, corrector=c, lower_final=False)) for c in (False, True))
-    state = float(after(plain))
-    there = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])(np.array([[state]]), GRID[3]).x0[0, 0]
-    memory = np.array([there, *REMEMBERED])
+    plain, rows = (list(unipc(VP(), LONGER, order, corrector=c, lower_final=False)) for c in (False, True))
+    state = after(plain[2])
+    there = oracles.mixture(VP(), *MIXTURE)(np.array([[state]]), GRID[3]).x0[0, 0]
+    memory = np.array([there, *PREDICTED])
 
     def onwards(row):
         eps = (state - VP().alpha(row.t) * there) / VP().sigma(row.t)
         return row.x0 * there + row.eps * eps + np.dot(row.past, memory[1 : 1 + len(row.past)])
 
     # From the same state with the same memory: what differs is the correction, carried on.
-    correction = (onwards(rows[3]) - onwards(plain[3])) * VP().sigma(GRID[3]) / VP().sigma(GRID[4])
+    correction = (onwards(rows[3]) - onwards(plain[3])) * VP().sigma(LONGER[3]) / VP().sigma(LONGER[4])
     assert state + correction == pytest.approx(float(value), abs=2e-10)
 
 
-@each
+@inside
 def test_one_point_is_ddim(process, grid):
     for form in ("data", "noise"):
         assert_same(exponential_ab(process, grid, 1, form), ddim(process, grid), process)
     assert_same(unipc(process, grid, 1, corrector=False), ddim(process, grid), process)
 
 
-@each
+@inside
 def test_unip_2_is_2m_and_unip_3_is_3m_is_adams_bashforth(process, grid):
     off = {"lower_final": False}
     assert_same(unipc(process, grid, 2, corrector=False, **off), dpmpp_2m(process, grid, **off), process)
@@ -104,7 +90,7 @@ def test_adams_bashforth_orders(points, form):
 def test_the_memory_of_both_correctors_is_linear_in_what_it_saw():
     """A network call a step, and the corrector costs memory alone."""
     tables = [
-        tabulate(with_options("unipc", order=3, corrector=c, lower_final=False)(VP(), GRID)) for c in (False, True)
+        tabulate(with_options("unipc", order=3, corrector=c, lower_final=False)(VP(), LONGER)) for c in (False, True)
     ]
     assert [table.nfe for table in tables] == [4, 4]
     assert [table.history for table in tables] == [2, 3]

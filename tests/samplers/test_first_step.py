@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from checks import INSIDE, PROCESSES, SAMPLERS
+from checks import INSIDE, MIXTURE, PROCESSES, SAMPLERS
 
 from diffusion import VE, VP, Linear, Pred, oracles
 from samplers import Row, ddim, ddpm, dpmpp_2m, exact, heun, log_snr, table_at, tabulate, uniform
@@ -17,7 +17,6 @@ METHODS = {
     "ddim": ddim, "heun": heun, "rho_rk2": rho_rk2, "rho_rk4": rho_rk4, "ipndm": ipndm, "ipndm_v": ipndm_v,
     "deis": deis, "plms": plms, "pndm": pndm, "dpmpp_2m": dpmpp_2m, "dpmpp_3m": dpmpp_3m,
 }  # fmt: skip
-MIXTURE = ([-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
 
 
 def answering(den, process, first):

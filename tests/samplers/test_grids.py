@@ -4,14 +4,13 @@ from functools import partial, wraps
 
 import numpy as np
 import pytest
-from checks import PROCESSES
+from checks import each
 
 from diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
 from samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
 from samplers.exact import Moments, moments
 from samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
 
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 INDEX = ("leading", "trailing", "linspace", "quadratic_ddim")  # test_index_grids.py
 GRIDS = {name: grid for name, grid in GRIDS.items() if name not in INDEX} | {
     "beta sigma": wraps(beta)(partial(beta, domain="sigma")),

@@ -4,7 +4,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import INSIDE, PROCESSES, assert_same, check_marginal, with_optimal_variance
+from checks import MIXTURE, assert_same, check_marginal, inside, with_optimal_variance
+from golden import ALPHA, GRID, SIGMA, after, digits, row_of
 from scipy.linalg import sqrtm
 
 from diffusion import VE, VP, Cosine, Linear, oracles
@@ -26,11 +27,8 @@ from samplers.euler import classical
 from samplers.exact import Moments, follow, frechet, moments
 from samplers.steps import steps
 
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
-MIXTURE = ([-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
 
-
-@each
+@inside
 def test_ddim_is_euler_in_sigma_over_alpha(process, grid):
     """d(x / alpha) = eps d(sigma / alpha)."""
     rows = []
@@ -40,7 +38,7 @@ def test_ddim_is_euler_in_sigma_over_alpha(process, grid):
     assert_same(ddim(process, grid), rows, process)
 
 
-@each
+@inside
 def test_ddim_is_the_first_exponential_integrator(process, grid):
     """DPM-Solver++-1, written with x and x0: `reduced` sees through the writing."""
     rows = []
@@ -61,7 +59,7 @@ def test_euler_is_ddim_where_the_path_is_affine(process):
         assert_same(euler(process, grid), ddim(process, grid), process)
 
 
-@each
+@inside
 def test_small_ddpm_is_ddim_with_eta_one_and_the_posterior(process, grid):
     """q(x_s | x_t, x_0) of 0.2, by conditioning a pair of Gaussians: x_t = r x_s + N(0, added)."""
     rows = []
@@ -102,7 +100,7 @@ def test_large_variance_on_variance_preserving_processes(process):
     assert table.noise[-1] == small.noise[-1]
 
 
-@each
+@inside
 def test_large_variance_is_exact_for_unit_gaussians(process, grid):
     table = tabulate(list(ddpm(process, grid, "large"))[:-1])
     start, end = (process.alpha(t) ** 2 + process.sigma(t) ** 2 for t in (grid[0], grid[-2]))
@@ -115,7 +113,7 @@ def test_unknown_variance():
         tabulate(ddpm(VP(), uniform(VP(), 3), "medium"))
 
 
-@each
+@inside
 def test_euler_maruyama_with_the_classical_noise_is_the_reverse_sde(process, grid):
     """dx = [f x - g^2 score] dt + g dW with f = alpha'/alpha and g^2 = (sigma^2)' - 2 f sigma^2, one step at a time."""
     rows = []
@@ -126,7 +124,7 @@ def test_euler_maruyama_with_the_classical_noise_is_the_reverse_sde(process, gri
     assert_same(euler_maruyama(process, grid, w=classical), rows, process)
 
 
-@each
+@inside
 def test_euler_maruyama_keeps_the_marginals_whatever_its_noise(process, grid):
     grid = uniform(process, 4000, grid[0], grid[-1])
     for w in (classical, lambda process, t: 0.3, lambda process, t: t):
@@ -139,7 +137,7 @@ def test_the_default_noise_is_classical_on_ve_and_sigma_on_the_linear_path():
         assert_same(euler_maruyama(process, grid), euler_maruyama(process, grid, w=w), process)
 
 
-@each
+@inside
 def test_euler_maruyama_without_noise_is_euler(process, grid):
     assert_same(euler_maruyama(process, grid, w=lambda process, t: 0.0), euler(process, grid), process)
 
@@ -182,32 +180,13 @@ def test_dpmpp_2m_is_the_published_update(process, count, lower_final):
 
 
 @pytest.mark.parametrize("c", [0.3, 2.0])
-@each
+@inside
 def test_ddim_on_a_gaussian_is_a_product_of_cosines(process, grid, c):
     """Algorithms.md B1, with sigma/alpha = c tan(theta)."""
     start, end = (c**2 * process.alpha(t) ** 2 + process.sigma(t) ** 2 for t in (grid[0], grid[-1]))
     got = moments(tabulate(ddim(process, grid)), process, 0.0, c**2, Moments(np.zeros(1), np.array([start])))
     theta = np.arctan(process.sigma(grid) / process.alpha(grid) / c)
     np.testing.assert_allclose(np.sqrt(got.var / end), np.prod(np.cos(-np.diff(theta))), rtol=1e-11)
-
-
-# Golden values, compared at the ten digits that algorithms.md G5 prints.
-GRID = np.asarray(VP().time(np.array([-1.0, -0.7, -0.3, 0.2])))
-ALPHA, SIGMA = VP().alpha(GRID[2]), VP().sigma(GRID[2])
-STATE, BEFORE, NOW = 0.5, 0.1, 0.3
-
-
-def digits(value):
-    return f"{float(value):.10g}"
-
-
-def after(row):
-    return row.x * STATE + row.x0 * NOW + row.eps * (STATE - ALPHA * NOW) / SIGMA + sum(c * BEFORE for c in row.past)
-
-
-def row_of(rows):
-    (row,) = [row for row in rows if row.t == GRID[2]]
-    return row
 
 
 def test_golden_process():

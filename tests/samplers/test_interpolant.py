@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import PROCESSES, check_marginal
+from checks import assert_same, check_marginal, inside
 
 from diffusion import VE, VP, Linear
 from samplers import ddim, euler, euler_maruyama, exact, heun, reduced, tabulate, uniform
@@ -11,23 +11,14 @@ from samplers.interpolant import NOISES, interpolant_sde, proportional
 from samplers.steps import steps
 from samplers.tableau import Row
 
-INSIDE = {name: uniform(process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 
-
-def assert_same(rows, others, process):
-    one, other = (reduced(tabulate(r), process) for r in (rows, others))
-    for name in ("t", "start", "x0", "noise"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-12, err_msg=name)
-
-
-@each
+@inside
 def test_without_noise_it_is_euler_and_heun(process, grid):
     assert_same(interpolant_sde(process, grid, scale=0.0), euler(process, grid), process)
     assert_same(interpolant_sde(process, grid, scale=0.0, method="heun"), heun(process, grid), process)
 
 
-@each
+@inside
 def test_euler_is_euler_maruyama(process, grid):
     def doubled(process, t):
         return 2 * proportional(process, t)
@@ -35,7 +26,7 @@ def test_euler_is_euler_maruyama(process, grid):
     assert_same(interpolant_sde(process, grid, scale=2.0), euler_maruyama(process, grid, doubled), process)
 
 
-@each
+@inside
 def test_heun_adds_its_noise_first(process, grid):
     """SiT: x <- x + sqrt(2 w dt) z; k1 = drift(x, t); k2 = drift(x + dt k1, s); x <- x + dt (k1 + k2) / 2."""
     got = reduced(tabulate(interpolant_sde(process, grid, method="heun")), process)

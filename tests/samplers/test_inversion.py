@@ -2,14 +2,12 @@
 
 import numpy as np
 import pytest
-from checks import MEAN, PROCESSES, STD, common
+from checks import MEAN, MIXTURE, STD, common, each
 
 from diffusion import VP, Linear, oracles
 from samplers import Row, ddim, draw, exact, tabulate
 from samplers.inversion import ddim_inversion, lowest
 from samplers.loop import noised
-
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
 
 def between(process, steps, low=-2.0, high=3.0):
@@ -47,7 +45,7 @@ def test_order_one_against_the_flow_map_of_a_gaussian(process):
 
 @each
 def test_a_round_trip_comes_back_as_one_over_the_steps(process):
-    den, errors = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6]), []
+    den, errors = oracles.mixture(process, *MIXTURE), []
     for steps in (100, 200):
         grid = between(process, steps)
         x = process.alpha(grid[-1]) * np.linspace(-1.2, 1.2, 7)[:, None]

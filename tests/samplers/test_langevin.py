@@ -2,18 +2,15 @@
 
 import numpy as np
 import pytest
-from checks import PROCESSES
+from checks import inside
 
 from diffusion import VP, Linear
 from samplers import ddpm, euler_maruyama, exact, log_snr, reduced, tabulate, uniform
 from samplers.euler import classical
 from samplers.langevin import langevin
 
-INSIDE = {name: uniform(process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 
-
-@each
+@inside
 def test_without_corrections_it_is_the_predictor(process, grid):
     for predictor, rows in (("ddpm", ddpm(process, grid)), ("reverse_sde", euler_maruyama(process, grid, classical))):
         got = reduced(tabulate(langevin(process, grid, corrections=0, predictor=predictor)), process)
@@ -22,7 +19,7 @@ def test_without_corrections_it_is_the_predictor(process, grid):
             np.testing.assert_array_equal(getattr(got, name), getattr(want, name))
 
 
-@each
+@inside
 def test_a_correction_is_a_langevin_step(process, grid):
     """x + delta score + sqrt(2 delta) z with score = -eps / sigma and delta = 2 (snr |z| / |score|)^2, |eps| = |z|."""
     rows = list(langevin(process, grid, snr=0.2))

@@ -2,16 +2,13 @@
 
 import numpy as np
 import pytest
-from checks import PROCESSES
-from test_identities import assert_same
+from checks import assert_same, each
 
 from diffusion import VE, VP
 from samplers import SAMPLERS, heun, karras, table_at, tabulate, uniform
 from samplers.churn import edm
 from samplers.exact import Moments, moments
 from samplers.restart import restart
-
-each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
 
 
 def head(table, rows):

@@ -4,21 +4,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import PROCESSES
+from checks import MIXTURE, assert_same, inside
+from golden import GRID, after, digits, row_of
 
 from diffusion import VE, VP, Linear, oracles
 from samplers import ddim, ddpm, exact, log_snr, reduced, tabulate, uniform
 from samplers.sa_solver import middle, sa_solver
 from samplers.tableau import Row
-
-INSIDE = {name: uniform(process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
-each = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
-
-
-def assert_same(rows, others, process):
-    one, other = (reduced(tabulate(r), process) for r in (rows, others))
-    for name in ("t", "start", "x0", "noise"):
-        np.testing.assert_allclose(getattr(one, name), getattr(other, name), rtol=1e-12, atol=1e-12, err_msg=name)
 
 
 def adams(process, times, t, s, rate):
@@ -33,7 +25,7 @@ def adams(process, times, t, s, rate):
 
 
 @pytest.mark.parametrize("points", [1, 2, 3])
-@each
+@inside
 def test_tau_zero_is_exponential_adams_bashforth(process, grid, points):
     rows = []
     for i, (t, s) in enumerate(pairwise(grid)):
@@ -46,7 +38,7 @@ def test_tau_zero_is_exponential_adams_bashforth(process, grid, points):
         np.testing.assert_allclose(getattr(got, name), getattr(want, name), rtol=1e-8, atol=1e-9, err_msg=name)
 
 
-@each
+@inside
 def test_one_point_is_ddim_and_ddpm(process, grid):
     assert_same(sa_solver(process, grid, 1, 0, tau=0.0), ddim(process, grid), process)
     assert_same(sa_solver(process, grid, 1, 0, tau=1.0, few_steps=False), ddpm(process, grid), process)
@@ -56,7 +48,7 @@ def test_one_point_is_ddim_and_ddpm(process, grid):
 @pytest.mark.parametrize("process", [VP(), Linear(), VE()], ids=str)
 def test_predict_evaluate_correct(process, tau):
     """The loop of the paper, which keeps the state at t and its noise; ours folds the correction into the next row."""
-    rng, den = np.random.default_rng(0), oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    rng, den = np.random.default_rng(0), oracles.mixture(process, *MIXTURE)
     grid = log_snr(process, 9, process.time(-2.0), process.time(3.0))
     table = tabulate(sa_solver(process, grid, tau=tau, few_steps=False, lower_final=False))
     z, x = rng.standard_normal((9, 5, 1)), rng.standard_normal((5, 1)) * process.sigma(grid[0])
@@ -102,10 +94,8 @@ def test_weak_orders(tau):
 
 @pytest.mark.parametrize(("points", "want"), [(1, 0.3858218642), (2, 0.4569834603), (3, 0.379809633)])
 def test_golden_predictors(points, want):
-    grid = np.asarray(VP().time(np.array([-1.0, -0.7, -0.3, 0.2])))
-    row = list(sa_solver(VP(), grid, points, 0, tau=1.0, few_steps=False, lower_final=False))[2]
-    got = row.x * 0.5 + row.x0 * 0.3 + sum(c * d for c, d in zip(row.past, (0.1, -0.2), strict=False))
-    assert f"{got:.10g}" == f"{want:.10g}"
+    row = row_of(sa_solver(VP(), GRID, points, 0, tau=1.0, few_steps=False, lower_final=False))
+    assert digits(after(row)) == digits(want)
 
 
 def test_noise_only_in_the_middle_and_never_at_the_end():

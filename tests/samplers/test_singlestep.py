@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import INSIDE, PROCESSES, assert_same
+from checks import INSIDE, MIXTURE, PROCESSES, assert_same
 
 from diffusion import VP, Linear, oracles
 from samplers import SAMPLERS, ddim, exact, log_snr, tabulate
@@ -59,7 +59,7 @@ def published(process, t, s, x, den, order, form, taylor):
 ])  # fmt: skip
 def test_the_published_step(sampler, order, form, taylor):
     process = VP()
-    den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
+    den = oracles.mixture(process, *MIXTURE)
     x = np.linspace(-2, 2, 7)[:, None]
     want = x
     for t, s in pairwise(GRID):
