@@ -83,8 +83,8 @@ def test_moments_are_those_of_samples(sampler, process):
 @every
 @each
 def test_many_steps_reach_the_exact_law(sampler, process):
-    table = table_of(sampler, process, 2000)
-    check_marginal(table, process, grid_of(sampler, process, 2000)[-1])
+    steps = 400 if sampler.order > 1 else 2000
+    check_marginal(table_of(sampler, process, steps), process, grid_of(sampler, process, steps)[-1])
 
 
 @every
@@ -174,8 +174,9 @@ def test_network_calls_are_the_rows(sampler, process):
 @every
 def test_network_calls_of_the_compiled_loop(sampler):
     """The rows that pad the table are never run."""
+    count = Count()
     for nfe in (5, 8):
-        table, count = common(table_at(sampler, VP(), nfe)), Count()
+        table, before = common(table_at(sampler, VP(), nfe)), count.calls
         draw(Counting(Zero(VP()), count, True), table, [0], (1,)).block_until_ready()
         jax.effects_barrier()
-        assert count.calls == table.nfe
+        assert count.calls - before == table.nfe
