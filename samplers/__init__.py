@@ -1,6 +1,6 @@
 """Samplers as tables of numbers, and the one loop that runs them."""
 
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_rk3, rho_rk4
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -15,6 +15,7 @@ from samplers.langevin import langevin
 from samplers.loop import draw, draw_many
 from samplers.registry import SAMPLERS, table_at
 from samplers.restart import restart
+from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from samplers.sa_solver import sa_solver
 from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s

@@ -8,10 +8,9 @@ import numpy as np
 
 from samplers import first_step
 from samplers.integrals import weights
+from samplers.runge_kutta import NOISE, level
 from samplers.stages import staged, transfer
 from samplers.steps import multistep, steps
-
-NOISE = (0.0, 1.0)  # what is remembered: eps
 
 
 def deis(process, grid, points=3, basis="t", lower_final: bool | None = None, first="network"):
@@ -83,34 +82,10 @@ def pndm(process, grid):
     return _pseudo(process, grid, 3, _pseudo_runge_kutta)
 
 
-def rho_rk2(process, grid, node=1.0, first="network"):
-    """Second-order Runge-Kutta methods in sigma / alpha, by where in the step the second call is: 1 is Heun's (on VE
-    `heun`), 1/2 the midpoint (Karras et al. 2022, arXiv:2206.00364).  2 calls a step, order 2.  `first` as for deis.
-    """
-    if not 0 < node <= 1:
-        raise ValueError(f"rho_rk2.node is in (0, 1], not {node}")
-    last = 1 / (2 * node)
-    return first_step.start(_runge_kutta(process, grid, (node,), ((node,), (1 - last, last))), process, first)
-
-
-def rho_rk3(process, grid):
-    """Kutta's third-order method in sigma / alpha (DEIS's rhoRK): 3 calls a step, order 3."""
-    return _runge_kutta(process, grid, (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6)))
-
-
-def rho_rk4(process, grid):
-    """The classical fourth-order Runge-Kutta method in sigma / alpha: 4 calls a step, order 4."""
-    return _runge_kutta(process, grid, (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6)))
-
-
-def _level(process, t):
-    return process.sigma(t) / process.alpha(t)
-
-
 # By basis: the variable of time, and d(sigma / alpha) by it at a value of it.
 BASES = {
-    "t": (lambda process, t: t, lambda process, t: -process.dlam(t) * _level(process, t)),
-    "rho": (_level, lambda process, level: np.ones_like(level)),
+    "t": (lambda process, t: t, lambda process, t: -process.dlam(t) * level(process, t)),
+    "rho": (level, lambda process, at: np.ones_like(at)),
     "lambda": (lambda process, t: process.lam(t), lambda process, lam: -np.exp(-lam)),
 }
 
@@ -157,25 +132,3 @@ def _pseudo_runge_kutta(process, t, s):
         [whole[0], *whole[1] * np.array([1 / 6, 1 / 3, 1 / 3, 1 / 6])],
     ]
     return staged(process, (t, m, m, s, s), states, NOISE)
-
-
-def _runge_kutta(process, grid, fractions, table):
-    """An explicit Runge-Kutta method, by where in the step its calls are and what leads there."""
-    for t, s in steps(grid):
-        if process.alpha(t) == 0 or process.sigma(s) == 0 or s <= 0:
-            yield transfer(process, t, s, NOISE)
-            continue
-        length = _level(process, s) - _level(process, t)
-        inner = [_between(process, t, s, fraction) for fraction in fractions]
-        states = [
-            [process.alpha(u) / process.alpha(t), *(process.alpha(u) * length * a for a in along)]
-            for u, along in zip((*inner, s), table, strict=True)
-        ]
-        yield from staged(process, (t, *inner, s), states, NOISE)
-
-
-def _between(process, t, s, fraction):
-    """The time at which sigma / alpha is this part of the way from t to s."""
-    if fraction == 1:
-        return s
-    return float(process.time(-np.log((1 - fraction) * _level(process, t) + fraction * _level(process, s))))

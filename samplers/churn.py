@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from samplers import runge_kutta
 from samplers.steps import steps
-from samplers.tableau import Row
 
 
 def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_noise=1.0):
@@ -33,19 +33,10 @@ def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_nois
 def zigzag(process, pairs, s_noise):
     """Heun's steps t -> s in sigma/alpha, with the noise that leads from each s up to the next t."""
     for i, (t, s) in enumerate(pairs):
-        *first, last = _heun(process, t, s)
+        *first, last = runge_kutta.step(process, t, s, runge_kutta.HEUN)
         yield from first
         up = pairs[i + 1][0] if i + 1 < len(pairs) else s
         yield last if up == s else _raised(process, last, s, up, s_noise)
-
-
-def _heun(process, t, s):
-    """d(x / alpha) = eps d(sigma / alpha); the second row adds half of what the slope changed by."""
-    row = Row(t, x0=process.alpha(s), eps=process.sigma(s), keep=(0.0, 1.0))
-    if process.alpha(t) == 0 or process.sigma(s) == 0 or s <= 0:
-        return [row]
-    half = 0.5 * (process.sigma(s) - process.alpha(s) * process.sigma(t) / process.alpha(t))
-    return [row, Row(s, x=1.0, eps=half, past=(-half,))]
 
 
 def _raised(process, row, s, t, s_noise):

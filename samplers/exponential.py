@@ -44,15 +44,19 @@ class Integral(NamedTuple):
         return np.exp(self.rate * (self.h - u))
 
 
-def integral(process, t, s, form="data"):
-    """The step t -> s in a form; None where h is infinite (from alpha = 0, to sigma = 0)."""
+def integral(process, t, s, form="data", power=0.0):
+    """The step t -> s in a form; None where h is infinite (from alpha = 0, to sigma = 0).
+
+    In data form also that of the reverse SDE with noise of strength tau, power = tau^2 (sde.py).
+    """
     if form not in KEEP:
         raise ValueError(f"form is 'data' or 'noise', not {form!r}")
     if process.alpha(t) == 0 or process.sigma(s) == 0:
         return None
     h = process.lam(s) - process.lam(t)
     if form == "data":
-        return Integral(h, process.sigma(s) / process.sigma(t), process.alpha(s), -1.0, KEEP[form])
+        carry = process.sigma(s) / process.sigma(t) * np.exp(-power * h)
+        return Integral(h, carry, (1 + power) * process.alpha(s), -1.0 - power, KEEP[form])
     return Integral(h, process.alpha(s) / process.alpha(t), -process.sigma(s), 1.0, KEEP[form])
 
 

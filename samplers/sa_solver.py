@@ -4,9 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from samplers.integrals import added, weights
+from samplers.exponential import integral, nodes
+from samplers.integrals import added
+from samplers.sde import constant
 from samplers.steps import multistep
-from samplers.tableau import Row
 
 
 def middle(process, t):
@@ -51,27 +52,22 @@ def sa_solver(
     owed = np.zeros(1)  # what the corrector changes in the weights of (D at t, D before, ...), due at the next row
     for t, s, before in multistep(process, grid, max(predictor, corrector - 1), lower_final):
         power = 0.0 if few_steps and s == grid[-1] else (tau(process, t) if callable(tau) else tau) ** 2
-        h = process.lam(s) - process.lam(t)
-        faded = power * h if power else 0.0  # h may be infinite
-        times = (t, *before)
-        x = process.sigma(s) / process.sigma(t) * np.exp(-faded)
-        predicted = _moments(process, t, s, h, 1 + power, times[:predictor], slope)
-        now = added(predicted, x * owed)
-        noise = process.sigma(s) * np.sqrt(-np.expm1(-2 * faded))
-        yield Row(t, x=x, x0=now[0], past=tuple(now[1:]), noise=noise, path=(t, s))
+        row, step, times = constant(process, t, s, power), integral(process, t, s, power=power), (t, *before)
+        predicted = np.array([row.x0])
+        if before:
+            predicted = _weights(step, nodes(process, t, times[:predictor]), slope)
+        now = added(predicted, row.x * owed)
+        yield row._replace(x0=now[0], past=tuple(now[1:]))
         owed = np.zeros(1)
-        if corrector and np.isfinite(h):
-            corrected = _moments(process, t, s, h, 1 + power, (s, *times)[:corrector], slope)
-            owed = added(corrected, np.append(0.0, -predicted))
+        if corrector and step:
+            corrected = _weights(step, nodes(process, t, (s, *times)[:corrector]), slope)
+            owed = added(corrected, [0.0, *-predicted])
 
 
-def _moments(process, t, s, h, rate, times, slope):
-    """The weights of predictions at these times in a step of length h, rate = 1 + tau^2."""
-    if len(times) == 1:
-        return np.array([process.alpha(s) * -np.expm1(-rate * h)])
-    nodes = process.lam(np.array(times)) - process.lam(t)
-    found = rate * process.alpha(s) * weights(nodes, 0.0, h, lambda u: np.exp(rate * (u - h)))
-    if slope == "published" and len(nodes) == 2:
-        missing = 0.5 * rate * process.alpha(s) * h**2 - found @ nodes
-        found = found + missing / (nodes[0] - nodes[1]) * np.array([1.0, -1.0])
+def _weights(step, at, slope):
+    """The weights of predictions at these nodes."""
+    found = step.weights(at)
+    if slope == "published" and len(at) == 2:
+        missing = 0.5 * step.gain * step.h**2 - found @ at
+        found = found + missing / (at[0] - at[1]) * np.array([1.0, -1.0])
     return found

@@ -9,7 +9,7 @@ step is exact for constant predictions, D the predicted clean image:
 import numpy as np
 
 from samplers.ddim import ddim
-from samplers.integrals import weights
+from samplers.exponential import integral, nodes
 from samplers.steps import multistep, steps
 from samplers.tableau import Row
 
@@ -20,7 +20,7 @@ def sde_dpmpp_1(process, grid, eta=1.0):
     Not k-diffusion's "DPM++ SDE", which is `dpmpp_sde` here.
     """
     for t, s in steps(grid):
-        yield _constant(process, t, s, eta)
+        yield constant(process, t, s, eta)
 
 
 def dpmpp_2m_sde(process, grid, eta=1.0, solver="midpoint", lower_final: bool | None = None):
@@ -32,13 +32,13 @@ def dpmpp_2m_sde(process, grid, eta=1.0, solver="midpoint", lower_final: bool | 
     if solver not in ("midpoint", "heun"):
         raise ValueError(f"dpmpp_2m_sde.solver is 'midpoint' or 'heun', not {solver!r}")
     for t, s, before in multistep(process, grid, 2, lower_final):
-        row = _constant(process, t, s, eta)
+        row = constant(process, t, s, eta)
         if before:
-            nodes = process.lam(np.array([t, *before])) - process.lam(t)
+            at = nodes(process, t, (t, *before))
             if solver == "heun":
-                share = _integrated(process, t, s, eta, nodes)
+                share = integral(process, t, s, power=eta).weights(at)
             else:
-                lean = 0.5 * (process.lam(s) - process.lam(t)) / nodes[1]
+                lean = 0.5 * (process.lam(s) - process.lam(t)) / at[1]
                 share = row.x0 * np.array([1 - lean, lean])
             row = row._replace(x0=share[0], past=(share[1],))
         yield row
@@ -51,12 +51,12 @@ def dpmpp_3m_sde(process, grid, eta=1.0, kappa=2.0, lower_final: bool | None = N
     has half of the second derivative and where eta = 0 order 2 instead of 3.  Fewer points where dpmpp_2m has one.
     """
     for t, s, before in multistep(process, grid, 3, lower_final):
-        row = _constant(process, t, s, eta)
+        row = constant(process, t, s, eta)
         if before:
-            nodes = process.lam(np.array([t, *before])) - process.lam(t)
-            share = _integrated(process, t, s, eta, nodes)
-            if len(nodes) == 3:
-                share = share - (1 - kappa / 2) * (share @ nodes**2) * _second_difference(nodes)
+            at = nodes(process, t, (t, *before))
+            share = integral(process, t, s, power=eta).weights(at)
+            if len(at) == 3:
+                share = share - (1 - kappa / 2) * (share @ np.square(at)) * _second_difference(at)
             row = row._replace(x0=share[0], past=tuple(share[1:]))
         yield row
 
@@ -85,8 +85,8 @@ def dpmpp_sde(process, grid, eta=1.0, r=0.5):
         yield Row(m, x=ratio, x0=gain * half, past=(gain * (1 - half) - undone,), noise=rest, path=(m, s))
 
 
-def _constant(process, t, s, eta):
-    """The step with a constant D; h is infinite from alpha = 0 and to sigma = 0."""
+def constant(process, t, s, eta):
+    """The step with a constant D, eta = tau^2; h is infinite from alpha = 0 and to sigma = 0."""
     h = process.lam(s) - process.lam(t)
     decay = eta * h if eta else 0.0
     return Row(
@@ -98,13 +98,7 @@ def _constant(process, t, s, eta):
     )
 
 
-def _integrated(process, t, s, eta, nodes):
-    """The weights of predictions at lam_t + nodes in (1 + eta) alpha_s int_0^h e^((1 + eta)(u - h)) D(u) du."""
-    h, k = process.lam(s) - process.lam(t), 1 + eta
-    return process.alpha(s) * weights(nodes, 0.0, h, lambda u: k * np.exp(k * (u - h)))
-
-
-def _second_difference(nodes):
+def _second_difference(at):
     """The coefficients of the second divided difference."""
-    a, b, c = nodes
+    a, b, c = at
     return 1 / np.array([(a - b) * (a - c), (b - a) * (b - c), (c - a) * (c - b)])

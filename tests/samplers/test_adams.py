@@ -8,9 +8,10 @@ from checks import INSIDE, MIXTURE, assert_same, inside
 
 from diffusion import VE, VP, oracles
 from samplers import SAMPLERS, ddim, exact, heun, tabulate
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm, rho_rk2, rho_rk3, rho_rk4
+from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from samplers.exponential import exponential_ab
 from samplers.integrals import weights
+from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 
 GRID = INSIDE["vp"]
 

@@ -1,0 +1,70 @@
+"""Runge-Kutta methods in sigma / alpha: x / alpha moves along the predicted noise, by eps d(sigma / alpha).
+
+A step from alpha = 0, to sigma = 0 or to t = 0 is that of DDIM, one call.
+"""
+
+import numpy as np
+
+from samplers import first_step
+from samplers.stages import staged, transfer
+from samplers.steps import steps
+
+NOISE = (0.0, 1.0)  # what is remembered: eps
+
+# Where in the step the calls after the first are, and the weights of the calls so far that lead there, last to the end.
+HEUN = (1.0,), ((1.0,), (0.5, 0.5))
+KUTTA = (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6))
+CLASSICAL = (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
+
+
+def rho_rk2(process, grid, node=1.0, first="network"):
+    """Second-order Runge-Kutta methods, by where in the step the second call is: 1 is Heun's (on VE `heun`), 1/2 the
+    midpoint (Karras et al. 2022, arXiv:2206.00364).  2 calls a step, order 2.
+
+    first: "network", or "analytic" for no call in the first step (first_step.py).
+    """
+    if not 0 < node <= 1:
+        raise ValueError(f"rho_rk2.node is in (0, 1], not {node}")
+    last = 1 / (2 * node)
+    return first_step.start(_every(process, grid, ((node,), ((node,), (1 - last, last)))), process, first)
+
+
+def rho_rk3(process, grid):
+    """Kutta's third-order method (DEIS's rhoRK, arXiv:2204.13902): 3 calls a step, order 3."""
+    return _every(process, grid, KUTTA)
+
+
+def rho_rk4(process, grid):
+    """The classical fourth-order method: 4 calls a step, order 4."""
+    return _every(process, grid, CLASSICAL)
+
+
+def step(process, t, s, method):
+    """The rows of one step of an explicit Runge-Kutta method."""
+    if process.alpha(t) == 0 or process.sigma(s) == 0 or s <= 0:
+        return [transfer(process, t, s, NOISE)]
+    fractions, weights = method
+    length = level(process, s) - level(process, t)
+    inner = [_between(process, t, s, fraction) for fraction in fractions]
+    states = [
+        [process.alpha(u) / process.alpha(t), *(process.alpha(u) * length * w for w in along)]
+        for u, along in zip((*inner, s), weights, strict=True)
+    ]
+    return list(staged(process, (t, *inner, s), states, NOISE))
+
+
+def level(process, t):
+    """sigma / alpha."""
+    return process.sigma(t) / process.alpha(t)
+
+
+def _every(process, grid, method):
+    for t, s in steps(grid):
+        yield from step(process, t, s, method)
+
+
+def _between(process, t, s, fraction):
+    """The time at which sigma / alpha is this part of the way from t to s."""
+    if fraction == 1:
+        return s
+    return float(process.time(-np.log((1 - fraction) * level(process, t) + fraction * level(process, s))))
