@@ -7,8 +7,9 @@ down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept nois
 import numpy as np
 
 from samplers.ddim import ddim
+from samplers.runge_kutta import NOISE, level
+from samplers.stages import transfer
 from samplers.steps import steps
-from samplers.tableau import Row
 
 
 def ddpm(process, grid, variance="small"):
@@ -46,42 +47,29 @@ def dpm2(process, grid):
 
 def dpm2_ancestral(process, grid, eta=1.0):
     """The step of `dpm2` down, then noise."""
-    for row, t, m, alpha, down in _halfway(process, grid, eta):
-        if m is None:
-            yield row
-            continue
-        a, b, c = down / alpha, _level(process, t), _level(process, m)
-        yield Row(t, x0=process.alpha(m), eps=process.sigma(m), keep=(0.0, 1.0))
-        yield row._replace(t=m, x=alpha / process.alpha(m), x0=0.0, eps=alpha * (a - b), past=(alpha * (b - c),))
+    for row, t, m in _halfway(process, grid, eta):
+        if m is not None:
+            yield transfer(process, t, m, NOISE)
+            back = row.x0 * (level(process, t) - level(process, m))  # undoes the way to m along the first eps
+            row = row._replace(t=m, eps=row.eps - back, past=(back,))
+        yield row
 
 
 def dpmpp_2s_ancestral(process, grid, eta=1.0):
     """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as `dpm2`."""
-    for row, t, m, alpha, down in _halfway(process, grid, eta):
-        if m is None:
-            yield row
-            continue
-        ratio = down / process.sigma(m)
-        yield Row(t, x0=process.alpha(m), eps=process.sigma(m))
-        yield row._replace(
-            t=m,
-            x=ratio,
-            x0=alpha - down * process.alpha(t) / process.sigma(t),
-            eps=0.0,
-            past=(ratio * process.alpha(m) * np.expm1(process.lam(t) - process.lam(m)),),
-        )
+    for row, t, m in _halfway(process, grid, eta):
+        if m is not None:
+            yield transfer(process, t, m, (1.0, 0.0))
+            way = process.lam(m) - process.lam(t)
+            back = row.eps * process.alpha(m) / process.sigma(m) * np.expm1(-way)
+            row = row._replace(t=m, x0=row.x0 - back, past=(back,))
+        yield row
 
 
 def _halfway(process, grid, eta):
-    """(ddim's row, t, m, alpha_s, its kept noise) of each step, with m the time halfway down in log sigma/alpha; None
-    where the step is of one call.
-    """
+    """(ddim's row, t, m) of each step, with m the time halfway down in log sigma/alpha; None where it is one call."""
     for (t, s), row in zip(steps(grid), ddim(process, grid, eta), strict=True):
-        alpha, down, m = process.alpha(s), row.eps, None
-        if process.alpha(t) > 0 and s > 0 and down > 0:
-            m = float(process.time(0.5 * (process.lam(t) + np.log(alpha / down))))
-        yield row, t, m, alpha, down
-
-
-def _level(process, t):
-    return process.sigma(t) / process.alpha(t)
+        m = None
+        if process.alpha(t) > 0 and s > 0 and row.eps > 0:
+            m = float(process.time(0.5 * (process.lam(t) + np.log(row.x0 / row.eps))))
+        yield row, t, m
