@@ -12,9 +12,9 @@ def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_nois
 
     churn = 0 is Heun's method in sigma/alpha: on VE `heun`.  EDM's code has 0; 40 within [0.05, 50] and s_noise = 1.003
     are its constants for ImageNet-64.  s_noise scales the deviation of the noise added, which is the process's only
-    where it is 1.  Noise is never raised beyond the start of the process, where no network was trained: on a whole
-    grid the first step is without churn.  On a grid that starts later the first row is at the churned time, and its
-    state the prior there.
+    where it is 1.  Noise is never raised beyond the (finite) start of the process, where no network was trained: on a
+    whole grid the first step is without churn.  On a grid that starts later the first row is at the churned time, and
+    its state the prior there.
 
     Two calls a step; one on steps from alpha = 0 (which is exact for a constant prediction), to sigma = 0 and to t = 0.
     """
@@ -25,7 +25,7 @@ def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_nois
     def churned(t):
         if gamma == 0 or process.alpha(t) == 0 or not s_min <= process.sigma(t) / process.alpha(t) <= highest:
             return t
-        return min(float(process.time(process.lam(t) - np.log1p(gamma))), process.ends[0])
+        return min(float(process.time(process.lam(t) - np.log1p(gamma))), max(t, process.snr_ends[0]))
 
     return zigzag(process, [(churned(t), s) for t, s in pairs], s_noise)
 

@@ -9,7 +9,7 @@ from samplers.tableau import Row
 def euler(process, grid):
     """x_s = x + (s - t) u with u = alpha' x0 + sigma' eps.  DDIM exactly where alpha and sigma are affine in t."""
     for t, s in steps(grid):
-        yield _to_data(process, t, s) or _euler(process, t, s)
+        yield _to_data(process, t, s) or drift_step(process, t, s)
 
 
 def heun(process, grid):
@@ -24,11 +24,9 @@ def heun(process, grid):
         raise NoTable("heun takes two calls a step and one for a step to the data, so 3 are the fewest here")
     for t, s in pairs:
         if not _has_slope(process, s):
-            yield _to_data(process, t, s) or _euler(process, t, s)
+            yield _to_data(process, t, s) or drift_step(process, t, s)
             continue
-        first, second, half = _slope(process, t), _slope(process, s), 0.5 * (s - t)
-        yield _euler(process, t, s)._replace(keep=first)
-        yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,))
+        yield from heun_step(process, t, s)
 
 
 def noise_growth(process, t):
@@ -56,10 +54,8 @@ def euler_maruyama(process, grid, w=noise_growth):
         row = _to_data(process, t, s)
         if row is None:
             weight = w(process, t)
-            row = _euler(process, t, s)
-            drift = (s - t) * weight / process.sigma(t)
             noise = np.sqrt(2 * weight * (t - s)) if s > process.ends[1] else 0.0
-            row = row._replace(eps=row.eps + drift, noise=noise, path=(t, s))
+            row = drift_step(process, t, s, weight)._replace(noise=noise, path=(t, s))
         yield row
 
 
@@ -67,14 +63,22 @@ def _has_slope(process, s):
     return s > 0 and process.sigma(s) > 0
 
 
-def _slope(process, t):
-    """The coefficients of (x0, eps) in the velocity."""
-    return float(process.dalpha(t)), float(process.dsigma(t))
+def _drift(process, t, w=0.0):
+    """The coefficients of (x0, eps) in u - w score."""
+    return float(process.dalpha(t)), float(process.dsigma(t) + w / process.sigma(t))
 
 
-def _euler(process, t, s):
-    a, b = _slope(process, t)
+def drift_step(process, t, s, w=0.0):
+    """Euler's step along u - w score."""
+    a, b = _drift(process, t, w)
     return Row(t, x=1.0, x0=(s - t) * a, eps=(s - t) * b)
+
+
+def heun_step(process, t, s, before=0.0, after=0.0):
+    """The rows of Heun's step along u - w score, with w at t and at s."""
+    first, second, half = _drift(process, t, before), _drift(process, s, after), 0.5 * (s - t)
+    yield drift_step(process, t, s, before)._replace(keep=first)
+    yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,))
 
 
 def _to_data(process, t, s):

@@ -32,13 +32,10 @@ class Integral(NamedTuple):
         """Of predictions at the nodes u, exact for polynomials through them."""
         return self.gain * weights(nodes, 0.0, self.h, self._density)
 
-    def moments(self, n):
-        """Of the prediction and its derivatives, times h^k: gain int e^(rate (h - u)) (u / h)^k / k! du, k < n <= 3."""
-        found = [self.gain * np.expm1(self.rate * self.h) / self.rate]
-        for k in range(1, n):
-            mass = weights([0.0], 0.0, self.h, lambda u, k=k: self._density(u) * (u / self.h) ** k)[0]
-            found.append(self.gain * mass / k)  # k! = k
-        return found
+    @property
+    def mass(self):
+        """Of a constant prediction."""
+        return self.gain * np.expm1(self.rate * self.h) / self.rate
 
     def _density(self, u):
         return np.exp(self.rate * (self.h - u))
@@ -72,20 +69,14 @@ def dpmpp_2m(process, grid, lower_final: bool | None = None):
 
 
 def dpmpp_3m(process, grid, kappa=2.0, lower_final: bool | None = None):
-    """DPM-Solver++(3M) (arXiv:2211.01095): x0(u) = D + D' u + D'' u^2 / 2 by divided differences of three predictions.
+    """DPM-Solver++(3M) (arXiv:2211.01095): x0(u) = the parabola through three predictions.
 
-    Every published code has half of the second derivative, kappa = 1, and measures order 2; with kappa = 2 it is of
-    order 3.  The second step is that of 2M.  `lower_final` as for dpmpp_2m: order 2, then 1 at the end.
+    Every published code has half of its curvature, kappa = 1, and measures order 2; with kappa = 2 it is of order 3.
+    The second step is that of 2M.  `lower_final` as for dpmpp_2m: order 2, then 1 at the end.
     """
     for t, s, before in multistep(process, grid, 3, lower_final):
         if len(before) == 2:
-            step = integral(process, t, s)
-            r0, r1 = (length / step.h for length in _lengths(process, t, before))
-            newer, older = np.array([-1, 0]) / r0, np.array([1, -1]) / r1  # quotients, as weights of what is remembered
-            slope = newer + r0 / (r0 + r1) * (newer - older)
-            curvature = kappa * (newer - older) / (r0 + r1)
-            _, m1, m2 = step.moments(3)
-            past = m1 * slope + m2 * curvature
+            past = curved(integral(process, t, s), nodes(process, t, (t, *before)), kappa)[1:]
         else:
             past = _midpoint(process, t, s, before) if before else ()
         yield transfer(process, t, s, KEEP["data"], past)
@@ -108,12 +99,15 @@ def nodes(process, t, times):
     return [process.lam(time) - process.lam(t) for time in times]
 
 
+def curved(step, at, kappa):
+    """Weights of the parabola through three nodes, with kappa / 2 of its curvature."""
+    a, b, c = at
+    second = 1 / np.array([(a - b) * (a - c), (b - a) * (b - c), (c - a) * (c - b)])  # the divided difference
+    whole = step.weights(at)
+    return whole - (1 - kappa / 2) * (whole @ np.square(at)) * second
+
+
 def _midpoint(process, t, s, before):
     """The weight of the prediction before in D + (D - D_before) h / (2 h_before)."""
     step = integral(process, t, s)
-    return [-0.5 * step.moments(1)[0] * step.h / _lengths(process, t, before)[0]]
-
-
-def _lengths(process, t, before):
-    """The lengths in lam of the steps before t, newest first."""
-    return -np.diff(nodes(process, t, (t, *before)))
+    return [-0.5 * step.mass * step.h / (process.lam(t) - process.lam(before[0]))]

@@ -24,11 +24,12 @@ def _in_time(process, steps, start, end):
 def _through(process, steps, start, end, level, last=None):
     """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly.
 
-    `last`: where the points end unless `end` says so, by default the process's finite end.
+    `last`: where the points end unless `end` says so; the process's finite end by default, and where that is no way.
     """
     steps = _checked(steps)
     first, finite = process.snr_ends
-    start, last = first if start is None else start, finite if last is None else last
+    start = first if start is None else start
+    last = finite if last is None or last >= start else last
     tail = [process.ends[1]] if end is None and process.ends[1] < last else []
     end = last if end is None else end
     points = steps + 1 - len(tail)

@@ -1,7 +1,8 @@
 """Step grids of whole indices, for a process of N trained noise levels (algorithms.md B2).
 
 Index n of 0..N-1, as libraries count, is the time (n + 1) / N.  A grid has `steps` of them and then the time `end`: 0,
-or with end = 1/N the cleanest trained level (the alpha that libraries keep where `set_alpha_to_one` is off).  Whole
+or with end = 1/N the cleanest trained level (the alpha that libraries keep where `set_alpha_to_one` is off; index 0
+itself must not be among them then, as with leading's offset = 1).  Whole
 numbers are computed from fractions, ties to even, never from sums of floats.
 """
 
@@ -23,7 +24,10 @@ def _times(name, process, steps, end, indices):
         raise ValueError(
             f"the grid {name} has no {steps} different indices among {process.count}: take fewer steps or another grid"
         )
-    return np.append((n + 1) / process.count, 0.0 if end is None else end)
+    times = (n + 1) / process.count
+    if end is not None and not 0 <= end < times[-1]:
+        raise ValueError(f"the grid {name} cannot end at {end:g}: its last index is at {times[-1]:g}, take an offset")
+    return np.append(times, 0.0 if end is None else end)
 
 
 def leading(process, steps, end: float | None = None, offset=0):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from samplers.euler import euler, euler_maruyama
+from samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from samplers.steps import steps
 from samplers.tableau import Row
 
@@ -63,28 +63,17 @@ def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", la
     elif last == "euler":
         yield from euler(process, grid[-2:])
     else:
-        a, b = _drift(process, t, strength)
-        yield Row(t, x=1.0, x0=(s - t) * a, eps=(s - t) * b)
+        yield drift_step(process, t, s, strength(process, t))
 
 
 def _heun(process, grid, w):
     """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it ends the step before;
-    the first step has none (there is no row before it)."""
-    pairs = steps(grid)
-    for (t, s), after in zip(pairs, [*grid[2:], None], strict=True):
-        first, second, half = _drift(process, t, w if t < grid[0] else _none), _drift(process, s, w), 0.5 * (s - t)
-        noise = 0.0 if after is None else np.sqrt(2 * w(process, s) * (s - after))
-        yield Row(t, x=1.0, x0=2 * half * first[0], eps=2 * half * first[1], keep=first)
-        yield Row(s, x=1.0, x0=half * second[0], eps=half * second[1], past=(-half,), noise=noise)
-
-
-def _none(process, t):
-    return 0.0
-
-
-def _drift(process, t, w):
-    """The coefficients of (x0, eps) in u - w score."""
-    return float(process.dalpha(t)), float(process.dsigma(t) + w(process, t) / process.sigma(t))
+    the first step has none (there is no row before it), and no w either."""
+    for (t, s), after in zip(steps(grid), [*grid[2:], None], strict=True):
+        weights = (w(process, t), w(process, s)) if t < grid[0] else (0.0, 0.0)
+        first, second = heun_step(process, t, s, *weights)
+        yield first
+        yield second._replace(noise=0.0 if after is None else np.sqrt(2 * w(process, s) * (s - after)))
 
 
 METHODS = {"euler": euler_maruyama, "heun": _heun}

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
+
 from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
@@ -86,7 +88,7 @@ SAMPLERS = {
         Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
         Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
-        # of the ODE member and of few steps; weak 2 in the limit, with an error that is tiny as its noise is
+        # Weak 3 down to errors of about 1e-8 on Gaussian data, where those of its little noise, of order 2, take over.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
@@ -102,13 +104,27 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
         raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
-    reason = "every table of this sampler has more rows"
-    for steps in range(int(nfe) + 1, 0, -1):  # an analytic first step takes no call
+    tables, reason = {}, "every table of this sampler has more rows"
+
+    def rows(steps):
+        """Of the table with so many steps: none where the method needs more, endless where the grid has no more."""
+        nonlocal reason
         try:
-            table = tabulate(sampler(process, grid(process, steps)))
+            times = grid(process, steps)
+        except ValueError as error:
+            reason = error
+            return np.inf
+        try:
+            tables[steps] = tabulate(sampler(process, times))
         except NoTable as error:
             reason = error
-            break
-        if table.nfe <= nfe:
-            return table
+            return 0
+        return tables[steps].nfe
+
+    fewest, most = 1, int(nfe) + 1  # an analytic first step takes no call
+    while fewest < most:
+        middle = (fewest + most + 1) // 2
+        fewest, most = (middle, most) if rows(middle) <= nfe else (fewest, middle - 1)
+    if 0 < rows(fewest) <= nfe:
+        return tables[fewest]
     raise NoTable(f"no table of {nfe} network calls: {reason}")

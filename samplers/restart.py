@@ -15,11 +15,12 @@ def restart(process, grid, intervals=((0, 1, 0.1, 1.0),), s_noise=1.0):
     `steps` steps of a karras grid down again.  Noise that turns the variance c^2 + low^2 into c^2 + high^2 keeps the
     marginals, and shrinks what errors were made before.
 
-    low is taken to be the nearest time inside the grid, in the noise too; an interval whose high is not above that is
-    left out.  steps = 0 is as many as the grid takes from high to low (the published N_r counts points: steps + 1).
-    The default is sized so by the grid: small budgets have it too, many steps make it exact, and it costs a second
-    passage of one interval, about the size of the data, on every process.  The paper tunes lists of intervals to a
-    data set.  s_noise as in edm; the published code has 0, no noise at all, unless told otherwise.
+    low is taken to be the nearest time inside the grid, in the noise too; an interval whose high is not above that, or
+    is above the start of the grid, is left out.  steps = 0 is as many as the grid takes from high to low (the published
+    N_r counts points: steps + 1).  The default is sized so by the grid: small budgets have it too, many steps make it
+    exact, and it costs a second passage of one interval, about the size of the data, on every process.  The paper tunes
+    lists of intervals to a data set.  s_noise as in edm; the published code has 0, no noise at all, unless told
+    otherwise.
 
     Calls as edm without churn, plus 2 steps for each repeat.
     """
@@ -41,7 +42,7 @@ def _plan(process, grid, interval):
         raise ValueError(f"a restart goes from low > 0 to a high above it within the process, not {interval}")
     grid = np.asarray(grid, np.float64)
     bottom = min(grid[1:-1].tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)
-    if bottom >= top:
+    if not bottom < top <= grid[0]:
         return bottom, []
     count = count or 1 + int(((grid > bottom) & (grid < top)).sum())
     return bottom, repeats * list(pairwise(karras(process, count, top, bottom).tolist()))

@@ -9,7 +9,7 @@ step is exact for constant predictions, D the predicted clean image:
 import numpy as np
 
 from samplers.ddim import ddim
-from samplers.exponential import integral, nodes
+from samplers.exponential import curved, integral, nodes
 from samplers.steps import multistep, steps
 from samplers.tableau import Row
 
@@ -54,9 +54,8 @@ def dpmpp_3m_sde(process, grid, eta=1.0, kappa=2.0, lower_final: bool | None = N
         row = constant(process, t, s, eta)
         if before:
             at = nodes(process, t, (t, *before))
-            share = integral(process, t, s, power=eta).weights(at)
-            if len(at) == 3:
-                share = share - (1 - kappa / 2) * (share @ np.square(at)) * _second_difference(at)
+            step = integral(process, t, s, power=eta)
+            share = curved(step, at, kappa) if len(at) == 3 else step.weights(at)
             row = row._replace(x0=share[0], past=tuple(share[1:]))
         yield row
 
@@ -96,9 +95,3 @@ def constant(process, t, s, eta):
         noise=process.sigma(s) * np.sqrt(-np.expm1(-2 * decay)),
         path=(t, s),
     )
-
-
-def _second_difference(at):
-    """The coefficients of the second divided difference."""
-    a, b, c = at
-    return 1 / np.array([(a - b) * (a - c), (b - a) * (b - c), (c - a) * (c - b)])

@@ -76,43 +76,26 @@ def _step(process, times, form, taylor):
         yield transfer(process, t, s, KEEP[form])
         return
     ways = [integral(process, t, u, form) for u in inner]  # from the step's beginning to each inner time
-    states = [_first(way) if k == 0 else _second(way, ways[0].h) for k, way in enumerate(ways)]
-    if not ways:
-        states.append(_first(step))
-    elif len(ways) == 1:
-        states.append(_second(step, ways[0].h) if taylor else _midpoint(step, ways[0].h))
+    states = [_through(way, ways[:k]) for k, way in enumerate(ways)]
+    if taylor or not ways:
+        last = _through(step, ways)
     else:
-        states.append((_parabola if taylor else _chord)(step, *(way.h / step.h for way in ways)))
-    yield from staged(process, times, states, step.keep)
+        last = _midpoint(step, *ways) if len(ways) == 1 else _chord(step, *ways)
+    yield from staged(process, times, [*states, last], step.keep)
 
 
-def _first(step):
-    return [step.carry, *step.moments(1)]
+def _through(step, ways):
+    """The polynomial through the calls so far, at the step's beginning and at the ends of the ways."""
+    return [step.carry, *step.weights([0.0, *(way.h for way in ways)])]
 
 
-def _second(step, h):
-    """With the slope from here to the call at h."""
-    m0, m1 = step.moments(2)
-    return [step.carry, m0 - m1 * step.h / h, m1 * step.h / h]
+def _midpoint(step, way):
+    """The line through both calls, at half the step."""
+    mass, part = step.mass, 0.5 * step.h / way.h
+    return [step.carry, mass * (1 - part), mass * part]
 
 
-def _midpoint(step, h):
-    """The same but for m1, for which half of m0 is taken (equal in the limit)."""
-    (m0,) = step.moments(1)
-    lean = 0.5 * m0 * step.h / h
-    return [step.carry, m0 - lean, lean]
-
-
-def _chord(step, r1, r2):
-    """With the slope from here to the second inner call, which at 1/3 and 2/3 makes up for the curvature."""
-    m0, m1 = step.moments(2)
-    return [step.carry, m0 - m1 / r2, 0.0, m1 / r2]
-
-
-def _parabola(step, r1, r2):
-    """With slope and curvature of the parabola through the three calls."""
-    m0, m1, m2 = step.moments(3)
-    to_first, to_second = np.array([-1, 1, 0]) / r1, np.array([-1, 0, 1]) / r2
-    slope = (r2 * to_first - r1 * to_second) / (r2 - r1)
-    curvature = 2 * (to_second - to_first) / (r2 - r1)
-    return [step.carry, *(m0 * np.array([1, 0, 0]) + m1 * slope + m2 * curvature)]
+def _chord(step, _, way):
+    """The line through the first and the last call: at 2/3 of the step that makes up for the curvature."""
+    now, later = step.weights([0.0, way.h])
+    return [step.carry, now, 0.0, later]

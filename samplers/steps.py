@@ -41,6 +41,8 @@ def multistep(process, grid, points, lower_final: bool | None = None, denoise=Tr
     alpha; and with `lower_final` one more than there are steps to go (None: on grids of fewer than 15 steps, diffusers'
     rule).
     """
+    if points != int(points) or points < 1:
+        raise ValueError(f"points is a whole number, at least 1: got {points}")
     pairs = steps(grid)
     lower = len(pairs) < 15 if lower_final is None else lower_final
     before = ()

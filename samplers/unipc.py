@@ -38,17 +38,17 @@ def _predictor(step, times, b):
     """Weights of the predictions at the times, that of the step's beginning first."""
     if len(times) == 2:
         lean = _half(step, b) / (times[1] / step.h)
-        return np.array([step.moments(1)[0] - lean, lean])
+        return np.array([step.mass - lean, lean])
     return step.weights(times)
 
 
 def _corrector(step, times, b):
     """The same with the prediction at the step's end before them."""
     if len(times) == 1:
-        return np.array([_half(step, b), step.moments(1)[0] - _half(step, b)])
+        return np.array([_half(step, b), step.mass - _half(step, b)])
     return step.weights([step.h, *times])
 
 
 def _half(step, b):
     """Half of B(h)."""
-    return 0.5 * (step.gain * step.h if b == "bh1" else step.moments(1)[0])
+    return 0.5 * (step.gain * step.h if b == "bh1" else step.mass)

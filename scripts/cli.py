@@ -62,7 +62,7 @@ def sample(
     run: Annotated[str, typer.Argument(help="The folder of a run.")],
     sampler: Annotated[str, typer.Option(help="One of `fewstep samplers`.")] = "dpmpp_2m",
     nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 16,
-    count: Annotated[int, typer.Option(help="How many images.")] = 64,
+    count: Annotated[int | None, typer.Option(help="How many images: 64, and with --invert those given.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
     lever: Lever = [],  # noqa: B006
@@ -166,7 +166,7 @@ def samplers(
         str | None, typer.Option(metavar="SAMPLER", help="Print its exact effect on Gaussian data, order, stability.")
     ] = None,
     nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
-    process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE or Shifted.")] = "Linear",
+    process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     set: Set = [],  # noqa: B006
 ):

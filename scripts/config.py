@@ -94,37 +94,41 @@ def _again(line):
 
 @dataclass(frozen=True)
 class Settings:
-    """Samplers, grids and levers as the command line sets them."""
+    """Samplers, grids, levers and processes as the command line sets them."""
 
     samplers: dict
     grids: dict
     levers: dict
+    processes: dict
     given: dict  # name: the override that set something of it
 
     def refuse_unused(self, used):
-        """UserError for an override of a sampler, grid or lever that is not among the names."""
+        """UserError for an override of something that is not among the names."""
         for name, override in self.given.items():
             if name not in used:
                 raise UserError(f"--set {override}: {name} is not used here")
 
 
-def settings(overrides=()) -> Settings:
-    """The registries with the overrides bound; UserError for an override of anything else."""
+def settings(overrides=(), run=True) -> Settings:
+    """The registries with the overrides bound; UserError for an override of anything else: where there is a run, of its
+    process too.
+    """
+    settable = parts.SETTINGS if run else (*parts.SETTINGS, "diffusion")
     gin.clear_config()
     given = {}
     for override in overrides:
         for statement in _statements(f"--set {override}", quoted(override)):
             name = _target(statement)[0]
-            if parts.MODULE.get(name, "samplers") not in parts.SETTINGS:
-                raise UserError(
-                    f"--set {override}: only samplers, grids and levers are set here; a run stays as trained"
-                )
+            if parts.MODULE.get(name, "samplers") not in settable:
+                what = "samplers, grids and levers are set here; a run stays as trained"
+                what = what if run else "samplers, grids, levers and processes are set here"
+                raise UserError(f"--set {override}: only {what}")
         _bind(f"--set {override}", quoted(override), trust=False)
         given[name] = override
     with translated(f"--set {' --set '.join(overrides)}"):
         samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
-        grids, levers = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS))
-    return Settings(samplers, grids, levers, given)
+        others = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS, parts.PROCESSES))
+    return Settings(samplers, *others, given)
 
 
 def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:

@@ -12,6 +12,7 @@ from train.files import write_atomic
 from train.pictures import picture, png, sheet
 from train.processes import first
 
+IMAGES = 64  # that are drawn unless told otherwise
 STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most
 
 
@@ -23,7 +24,7 @@ def main(
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
     parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
-    parse.within(count, "--count", 1, parse.MOST_IMAGES)
+    parse.within(1 if count is None else count, "--count", 1, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers) for text in levers]
     out = parse.path(out, "--out")
     if out.suffix != ".png" or out.is_dir():
@@ -32,24 +33,27 @@ def main(
     if grid is not None:
         lookup("grid", grid, settings.grids)
     strength = starts.strength_of(strength, image, invert)
+    parse.writable(out.parent, "--out")
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
         raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
     grid = grid or chosen.grid_for(run.model.process)
     settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
-    seeds, wrap, grids = np.arange(seed, seed + count), [lever for _, lever in wrap], settings.grids
-    if image is None:
+    wrap, grids = [lever for _, lever in wrap], settings.grids
+    given = None if image is None else starts.read(image, run.shape)
+    if count is None:
+        count = len(given) if invert else IMAGES
+    seeds = np.arange(seed, seed + count)
+    if given is None:
         grid, begin = grids[grid], None
         table = run.table(chosen, nfe, grid)
     else:
-        given = starts.read(image, run.shape)
         grid = starts.shortened(grid, grids, run.model.process, strength, invert)
         table = starts.open_to_images(run.table(chosen, nfe, grid), sampler)
         if invert:
-            begin = starts.invert(run, given, seeds, nfe, grid, wanted, wrap)
+            begin = starts.invert(run, given, seeds, nfe, grid, float(table.t[0]), wanted, wrap)
         else:
             begin = starts.begin(run, given, seeds, table)
-    parse.writable(out.parent, "--out")
     images = run.follow(table, seeds, wanted, wrap, begin)
     predicted = None
     if trajectory:

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from diffusion import Discrete
 from samplers import SAMPLERS, exact, table_at
-from scripts import config, parse, parts
+from scripts import config, parse
 from scripts.errors import lookup
 
 WIDTH = 80
@@ -33,21 +33,21 @@ def main(overrides=()):
 
 def show(table, check, nfe, process, grid, overrides):
     """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
-    settings = config.settings(overrides)
+    settings = config.settings(overrides, run=False)
     chosen = {name: lookup("sampler", name, settings.samplers) for name in (table, check) if name is not None}
     parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
-    process = lookup("process", process, parts.PROCESSES)()
+    made = lookup("process", process, settings.processes)()
     if grid is not None:
         lookup("grid", grid, settings.grids)
-    names = {name: grid or sampler.grid_for(process) for name, sampler in chosen.items()}
-    settings.refuse_unused({*names, *names.values()})
-    tables = {name: table_at(chosen[name], process, nfe, settings.grids[names[name]]) for name in chosen}
+    names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
+    settings.refuse_unused({process, *names, *names.values()})
+    tables = {name: table_at(chosen[name], made, nfe, settings.grids[names[name]]) for name in chosen}
     for name in chosen:
-        print(f"{name} in {tables[name].nfe} calls, {type(process).__name__}, grid {names[name]}")
+        print(f"{name} in {tables[name].nfe} calls, {process}, grid {names[name]}")
         if name == table:
             print(written(tables[name]))
         if name == check:
-            print(checked(chosen[name], process, tables[name]))
+            print(checked(chosen[name], made, tables[name]))
 
 
 def written(table) -> str:
@@ -92,11 +92,13 @@ def checked(sampler, process, table) -> str:
     stable, flow = exact.stability(table, process, STD**2), _flow(table, process)
     stochastic = bool(sampler.stochastic or table.noise.any() or table.spread.any())  # few rows may have no noise yet
     # Weak errors are cheap and settle late; little noise hides a higher order until there are many steps.
-    measured = [
-        f"{exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic):.2f} at {k} steps"
-        for k in ((80, 640) if stochastic else (80,))
-    ]
-    weak = ", weak: the variance" if stochastic else ""
+    measured = ["after an analytic first step not measured"]
+    if np.isnan(table.start):
+        measured = [
+            f"{exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic):.2f} at {k} steps"
+            for k in ((80, 640) if stochastic else (80,))
+        ]
+    weak = " (weak)" if stochastic else ""
     kinked = "             (it is not smooth in t: methods in t lose their order)"
     kinks = [kinked] if isinstance(process, Discrete) else []
     return "\n".join(
@@ -104,7 +106,7 @@ def checked(sampler, process, table) -> str:
             f"  mean       {got.mean[0]:.6g}, of the data {MEAN:g}",
             f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
             f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
-            f"  order      {', '.join(measured)}; {sampler.order} claimed{weak}",
+            f"  order      {', '.join(measured)}; by default {sampler.order}{weak}",
             *kinks,
             "  stability  the most that a change of the state grows:",
             f"             {stable.row:.4g}-fold over one call, {stable.table:.4g}-fold up to the end;",

@@ -46,9 +46,9 @@ def read(text, shape) -> np.ndarray:
 
 def _saved(path, shape):
     try:
-        with np.load(path) as saved:
+        with path.open("rb") as file, np.load(file) as saved:
             images = saved["images"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
         raise UserError(f"--from {path}: not an .npz with an array `images`, as `fewstep sample` writes") from None
     if images.shape[1:] != shape or not len(images) or images.dtype.kind != "f" or not np.isfinite(images).all():
         raise UserError(
@@ -64,7 +64,7 @@ def shortened(name, grids, process, strength, invert):
     UserError for a grid that begins where it must, and a strength that leaves no way.
     """
     grid = grids[name]
-    needs = {option for option, needed in (("start", strength < 1), ("end", invert)) if needed}
+    needs = {option for option, needed in (("start", strength < 1 or invert), ("end", invert)) if needed}
     if not needs <= set(inspect.signature(grid).parameters):
         able = [n for n, other in grids.items() if needs <= set(inspect.signature(other).parameters)]
         raise UserError(f"the grid {name} cannot begin at an image: choose --grid {' or '.join(able)}")
@@ -89,11 +89,11 @@ def begin(run, images, seeds, table) -> np.ndarray:
     return noised(run.model.process, table.t[0], seeds, _in_turn(images, seeds))
 
 
-def invert(run, images, seeds, nfe, grid, label, levers) -> np.ndarray:
-    """The noise of the images in turn, in nfe calls of ddim_inversion up to where the grid begins."""
+def invert(run, images, seeds, nfe, grid, top, label, levers) -> np.ndarray:
+    """The noise of the images in turn, in nfe calls of ddim_inversion on the grid up to the time `top`."""
     process = run.model.process
     low = lowest(process)
-    table = tabulate(ddim_inversion(process, grid(process, nfe, end=low)[::-1]))
+    table = tabulate(ddim_inversion(process, grid(process, nfe, start=top, end=low)[::-1]))
     start = (process.alpha(low) * _in_turn(images, seeds)).astype(np.float32)
     return run.follow(table, seeds, label, levers, start)
 

@@ -51,7 +51,7 @@ def test_it_is_shown_and_checked(sampler, process):
     assert max(map(len, text.splitlines())) <= 80
     assert "past[0]" in text
     assert "noise" not in text
-    assert re.search(r"order +(1\.[7-9]|2\.[0-2])\d at 80 steps; 2 claimed", checked(sampler, process, table))
+    assert re.search(r"order +(1\.[7-9]|2\.[0-2])\d at 80 steps; by default 2", checked(sampler, process, table))
 
 
 def test_its_second_row_takes_the_first_away(sampler):

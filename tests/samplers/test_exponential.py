@@ -8,6 +8,7 @@ from golden import GRID, PREDICTED, after, digits, row_of
 
 from diffusion import VP, oracles
 from samplers import SAMPLERS, ddim, dpmpp_2m, exact
+from samplers.adams import deis, ipndm
 from samplers.exponential import dpmpp_3m, exponential_ab
 from samplers.tableau import tabulate
 from samplers.unipc import unipc
@@ -102,3 +103,15 @@ def test_the_memory_of_both_correctors_is_linear_in_what_it_saw():
 def test_unknown_options(sampler, option):
     with pytest.raises(ValueError, match=f"{next(iter(option))} is "):
         list(sampler(VP(), GRID, **option))
+
+
+@pytest.mark.parametrize("rows", [exponential_ab, deis, ipndm])
+@pytest.mark.parametrize("points", [0, -1, 1.5])
+def test_points_are_whole_and_positive(rows, points):
+    with pytest.raises(ValueError, match="points is a whole number"):
+        list(rows(VP(), GRID, points))
+
+
+def test_the_order_after_an_analytic_first_step_is_not_measured():
+    with pytest.raises(ValueError, match="measure it without"):
+        exact.order(deis, VP(), 3, first="analytic")

@@ -232,3 +232,10 @@ def test_ays_of_other_counts_is_log_linear():
 def test_refused_options(build, what):
     with pytest.raises(ValueError, match=what):
         build()
+
+
+def test_ays_below_its_last_level_goes_on_to_the_end():
+    times = ays(Linear(), 6, start=0.1)
+    assert times[0] == 0.1
+    assert (np.diff(times) < 0).all()
+    assert times[-1] == 0

@@ -100,3 +100,17 @@ def test_every_sampler_has_a_table_on_it(grid, process):
     for name, sampler in SAMPLERS.items():
         first = table_at(sampler, process, 10, grid).t[0]
         assert min(starts) <= first <= process.ends[0] if name == "edm" else first in starts
+
+
+@pytest.mark.parametrize("grid", [leading, trailing, linspace])
+def test_all_levels_are_a_budget_and_no_more_can_be(grid):
+    """A budget beyond the indices is spent as far as they go."""
+    assert table_at(SAMPLERS["ddim"], Discrete(), 1000, grid).nfe == 1000
+    assert table_at(SAMPLERS["ddim"], Discrete(), 1200, grid).nfe == 1000
+    assert table_at(SAMPLERS["heun"], Discrete(steps=100), 150, grid).nfe in (149, 150)
+
+
+def test_an_end_among_the_indices_is_refused():
+    with pytest.raises(ValueError, match="leading cannot end"):
+        leading(Discrete(), 10, end=0.001)
+    assert leading(Discrete(), 10, end=0.001, offset=1)[-1] == 0.001

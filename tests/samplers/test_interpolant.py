@@ -37,7 +37,7 @@ def test_heun_adds_its_noise_first(process, grid):
     def drift(x, t, call):
         d = unit[1 + call]
         eps = (x - process.alpha(t) * d) / process.sigma(t)
-        weight = process.sigma(t) if call else 0.0  # no noise before the first call
+        weight = process.sigma(t) if call > 1 else 0.0  # the first step has no noise before it
         return process.dalpha(t) * d + process.dsigma(t) * eps + weight * eps / process.sigma(t)
 
     for i, (t, s) in enumerate(steps(grid)):

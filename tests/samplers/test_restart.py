@@ -85,3 +85,9 @@ def test_the_published_default_adds_no_noise():
 def test_impossible_intervals(interval):
     with pytest.raises(ValueError, match="restart goes from"):
         tabulate(restart(VP(), karras(VP(), 6), (interval,)))
+
+
+def test_no_interval_goes_above_the_start_of_the_grid():
+    """As where an image is noised to an inner time."""
+    process, grid = VE(), karras(VE(), 12, start=0.005)  # sigma 0.4, below the default high
+    assert_same(restart(process, grid), edm(process, grid, churn=0.0), process)

@@ -7,11 +7,12 @@ from pathlib import Path
 import pytest
 import typer
 
+from samplers import GRIDS, SAMPLERS
 from scripts import config
 from scripts.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
-LINES = [line for path in DOCS.glob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
+LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 SHOWN = [
     re.search(r"\bfewstep ((?:train|sample|samplers|compare|data) .*)", line)[1] for line in LINES if "pip " not in line
 ]
@@ -32,6 +33,9 @@ def test_a_command_is_understood(command):
     if name == "data":
         name, verb, rest = verb.resolve_command(verb.make_context("data", list(rest), resilient_parsing=True), rest)
     parsed = verb.make_context(name, rest)  # refuses options that there are not
+    for option in ("sampler", "table", "check"):
+        assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
+    assert (parsed.params.get("grid") or "uniform") in GRIDS
     if name == "train":
         config.load(config.find(parsed.params["config"]), parsed.params["set"])
         config.experiment()

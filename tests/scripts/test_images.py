@@ -1,12 +1,17 @@
 """`fewstep sample` from an image, by inversion, with trajectories; `fewstep samplers` as numbers."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from one_line import refused
 from PIL import Image
 
-from samplers import SAMPLERS
+from diffusion import Linear
+from samplers import GRIDS, SAMPLERS, table_at
+from samplers.inversion import ddim_inversion
 from samplers.loop import noised
+from scripts import starts
 from scripts.config import open_run
 
 
@@ -82,6 +87,22 @@ def test_inversion_comes_back_to_the_image(sampled, tmp_path):
     assert errors[1] < 2e-3
 
 
+def test_the_way_up_ends_where_the_way_down_begins(sampled, image, monkeypatch):
+    """Also for edm, which begins above its grid."""
+    seen = []
+
+    def recorded(process, times):
+        seen.extend(times)
+        return ddim_inversion(process, times)
+
+    monkeypatch.setattr(starts, "ddim_inversion", recorded)
+    drawn, _ = sampled("--from", image, "--invert", "--strength", 0.5, "--sampler", "edm", "--nfe", 7)
+    process, name = Linear(), SAMPLERS["edm"].grid_for(Linear())
+    table = table_at(SAMPLERS["edm"], process, 7, partial(GRIDS[name], start=0.5))
+    assert seen[-1] == table.t[0] > 0.5
+    assert np.isfinite(drawn).all()
+
+
 def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tmp_path):
     _, said = sampled("--nfe", 5, "--trajectory", "--sampler", "ddim")
     assert "a-trajectory.png" in said
@@ -101,6 +122,7 @@ def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tm
         (["--from", "absent.png"], ["--from absent.png", "no such file"]),
         (["--from", "text.png"], ["--from text.png", "not an image"]),
         (["--from", "text.npz"], ["text.npz", "`images`"]),
+        (["--from", "bare.npz"], ["bare.npz", "`images`"]),
         (["--from", "other.npz"], ["other.npz", "(2, 3, 3, 1)", "8, 8, 1"]),
         (["--from", "image.png", "--strength", "0"], ["--strength 0", "above 0"]),
         (["--from", "image.png", "--strength", "1.5"], ["--strength 1.5", "at most 1"]),
@@ -115,6 +137,8 @@ def test_sample_from_an_image_refuses(fewstep, digits_run, image, monkeypatch, w
     monkeypatch.chdir(image.parent)
     (image.parent / "text.png").write_text("no image")
     (image.parent / "text.npz").write_text("no numbers")
+    with open("bare.npz", "wb") as file:
+        np.save(file, np.zeros((2, 8, 8, 1), np.float32))
     np.savez("other.npz", images=np.zeros((2, 3, 3, 1), np.float32))
     refused(fewstep("sample", digits_run, "--out", "out.png", *words), *parts)
     assert not list(image.parent.glob("out*"))
@@ -159,7 +183,7 @@ def test_a_table_has_its_numbers(fewstep):
 def test_a_check_says_what_the_sampler_does(fewstep):
     status, out, err = fewstep("samplers", "--check", "ddpm", "--nfe", 4, "--process", "VP", "--grid", "log_snr")
     assert status == 0, err
-    for part in ("4 calls", "of the data 0.2", "of the data 0.5", "Frechet", "1 claimed, weak", "stability"):
+    for part in ("4 calls", "of the data 0.2", "of the data 0.5", "Frechet", "by default 1 (weak)", "stability"):
         assert part in out
     out = fewstep("samplers", "--check", "ddim", "--set", "ddim.eta=1.0")[1]
     assert "weak" in out  # what is measured follows from the table
@@ -170,7 +194,7 @@ def test_a_check_says_what_the_sampler_does(fewstep):
     [
         ("heun", "Discrete", "not smooth in t"),
         ("restart", "Shifted", "weak"),  # whose 8 rows have no noise yet
-        ("er_sde", "Linear", "at 640 steps; 3 claimed, weak"),
+        ("er_sde", "Linear", "at 640 steps; by default 3 (weak)"),
     ],
 )
 def test_checks_fit_the_screen(fewstep, name, process, part):
@@ -202,3 +226,12 @@ def test_what_a_row_does_not_have_is_a_dash(fewstep):
 )
 def test_samplers_refuses(fewstep, words, parts):
     refused(fewstep("samplers", *words), *parts)
+
+
+def test_the_process_of_a_table_is_set_too(fewstep):
+    status, out, _ = fewstep("samplers", "--table", "ddim", "--process", "Discrete", "--set", "Discrete.steps=100")
+    assert status == 0
+    assert "ddim in 8 calls, Discrete" in out
+    status, _, err = fewstep("samplers", "--table", "ddim", "--set", "VP.t_min=0.01")
+    assert status == 2
+    assert "VP is not used here" in err
