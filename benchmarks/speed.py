@@ -170,15 +170,16 @@ def spread(values, digits=2):
 
 def heading():
     """The lines that say what ran where."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True).stdout.strip()
+    asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return f"""# Images a second, ours against diffusers
 
     .venv/bin/python benchmarks/speed.py > speed.md && mv speed.md benchmarks/results/speed.md
 
-Commit {commit}; {os.cpu_count()} cores of an {model[1] if model else platform.machine()}, no accelerator, load
-{os.getloadavg()[0]:.1f} at the start; Python {platform.python_version()}, jax {jax.__version__}, torch {torch.__version__},
-diffusers {diffusers.__version__}.  torch eager on {torch.get_num_threads()} threads; XLA_FLAGS {os.environ["XLA_FLAGS"]}
+Commit {asked.stdout.strip()}; {os.cpu_count()} cores of an {model[1] if model else platform.machine()}, no accelerator;
+load {os.getloadavg()[0]:.1f} at the start; Python {platform.python_version()}, jax {jax.__version__},
+torch {torch.__version__}, diffusers {diffusers.__version__}.  torch eager on {torch.get_num_threads()} threads;
+XLA_FLAGS {os.environ["XLA_FLAGS"]}
 """
 
 

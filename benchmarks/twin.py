@@ -1,7 +1,7 @@
 """Our U-Net as diffusers' UNet2DModel, with our weights; for benchmarks/speed.py.
 
-Two kinds of layers differ and are replaced by torch's own: a level is left by a 2x2 convolution of stride 2 (the same as
-our patches and dense layer), and entered by a 3x3 convolution before the nearest neighbours.  So are the features of
+Two kinds of layers differ and are replaced by torch's own: a level is left by a 2x2 convolution of stride 2 (the same
+as our patches and dense layer), and entered by a 3x3 convolution before the nearest neighbours.  So are the features of
 the time, of other frequencies.  All else is diffusers'.
 """
 
