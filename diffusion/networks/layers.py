@@ -4,6 +4,7 @@ import math
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from diffusion.networks.initializers import fan_in
@@ -43,17 +44,17 @@ def _named(axes):
 def group_norm(x, groups, scale, shift, eps=1e-5):
     """x (B, ..., C) normalised over space and within groups of channels, times scale plus shift, (C,) or (B, C) each.
 
-    One pass in float32: moments per channel, grouped on (B, C), then one multiply-add over x.  The variance is a
-    difference of moments, so it loses digits where |mean| is far above the standard deviation.
+    One pass in float32: moments per channel, averaged over each group by a matrix product on (B, C), then one
+    multiply-add over x.  (A mean and a repeat in place of the product XLA computes anew for every element of x: on CPU
+    the norm, scaled and shifted by an embedding, and its silu take four times as long.)  The variance is a difference
+    of moments, so it loses digits where |mean| is far above the standard deviation.
     """
     wide = x.astype(jnp.float32)
     space = tuple(range(1, x.ndim - 1))
 
-    def grouped(moment):
-        members = moment.shape[-1] // groups
-        return moment.reshape(-1, groups, members).mean(-1).repeat(members, axis=-1)
-
-    mean, square = grouped(jnp.mean(wide, space)), grouped(jnp.mean(wide * wide, space))
+    group = np.arange(x.shape[-1]) // (x.shape[-1] // groups)
+    members = np.equal.outer(group, group) * np.float32(groups / x.shape[-1])
+    mean, square = (jnp.dot(jnp.mean(a, space), members, precision="highest") for a in (wide, wide * wide))
     a = jax.lax.rsqrt(jnp.maximum(square - mean * mean, 0.0) + eps) * scale
     a, b = (jnp.expand_dims(c, space) for c in (a, shift - mean * a))
     return (wide * a + b).astype(x.dtype)
