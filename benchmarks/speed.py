@@ -231,7 +231,7 @@ def main():
 
     print(f"\nWhere a network call goes at batch {PROFILED}, ms:\n\n| | ours | diffusers |\n| --- | --- | --- |")
     for kind in [*KINDS, "other"]:
-        print(f"| {kind} | {profiles[0][kind]:.1f} | {profiles[1][kind]:.1f} |")
+        print(f"| {kind} | {profiles[0].get(kind, 0.0):.1f} | {profiles[1].get(kind, 0.0):.1f} |")
     loops = (
         our_draw(oracles.gaussian(Linear(), 0.0, 0.5), start[:1], sigmas),
         their_draw(lambda x, t, return_dict: (x,), start[:1], "NCHW"),
