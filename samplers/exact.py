@@ -4,6 +4,7 @@ On Gaussian data every prediction is affine in the state, so a table moves means
 and its order of convergence is read off from an exact denoiser.
 """
 
+from functools import cache
 from typing import NamedTuple
 
 import numpy as np
@@ -27,35 +28,34 @@ def moments(table: Tableau, process, mean, var, start: Moments | None = None) ->
     state; by default that of the process's prior (or of Tableau.start), which the data's own x at t[0] only approaches.
     """
     mean, var = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(var, np.float64))
-    den = oracles.gaussian(process, mean, np.sqrt(var))
     d, size = len(mean), 1 + table.history
     if start is None:
         std = process.sigma(table.t[0]) if np.isnan(table.start) else table.start
         start = Moments(np.zeros(d), np.full(d, std**2))
     center, cov = np.zeros((d, size)), np.zeros((d, size, size))  # of the state (x, M[0], M[1], ...)
     center[:, 0], cov[:, 0, 0] = start
-    for i in range(table.nfe):
-        move, offset, noise = _affine(table, i, den, d, size)
+    for move, offset, noise in _affine(table, oracles.gaussian(process, mean, np.sqrt(var)), d):
         center = np.einsum("dij,dj->di", move, center) + offset
         cov = move @ cov @ move.transpose(0, 2, 1)
         cov[:, 0, 0] += noise
     return Moments(center[:, 0], cov[:, 0, 0])
 
 
-def _affine(table, i, den, d, size):
-    """Row i as (x, M) <- move (x, M) + offset, with the variance of the noise added to x."""
-    s = None if np.isnan(table.s[i]) else table.s[i]
-    pred = den(np.stack([np.zeros(d), np.ones(d)]), table.t[i], s)  # affine in x: two values give it
-    x0, eps = ((p[1] - p[0], p[0]) for p in (pred.x0, pred.eps))
-    move, offset = np.zeros((d, size, size)), np.zeros((d, size))
-    move[:, 0, 0] = table.x[i] + table.x0[i] * x0[0] + table.eps[i] * eps[0]
-    offset[:, 0] = table.x0[i] * x0[1] + table.eps[i] * eps[1]
-    if size > 1:
-        move[:, 0, 1:] = table.past[i]
-        move[:, 1, 0] = table.keep[i, 0] * x0[0] + table.keep[i, 1] * eps[0]
-        offset[:, 1] = table.keep[i, 0] * x0[1] + table.keep[i, 1] * eps[1]
-        move[:, np.arange(2, size), np.arange(1, size - 1)] = 1.0
-    return move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * pred.var[0], table.cap[i])
+def _affine(table, den, d):
+    """The rows as (x, M) <- move (x, M) + offset, each with the variance of the noise added to x."""
+    size, s = 1 + table.history, np.where(np.isnan(table.s), table.t, table.s)
+    zero, one = (den(np.full((table.nfe, d), x), table.t, s) for x in (0.0, 1.0))  # affine in x: two values give it
+    for i in range(table.nfe):
+        x0, eps = ((b[i] - a[i], a[i]) for a, b in ((zero.x0, one.x0), (zero.eps, one.eps)))
+        move, offset = np.zeros((d, size, size)), np.zeros((d, size))
+        move[:, 0, 0] = table.x[i] + table.x0[i] * x0[0] + table.eps[i] * eps[0]
+        offset[:, 0] = table.x0[i] * x0[1] + table.eps[i] * eps[1]
+        if size > 1:
+            move[:, 0, 1:] = table.past[i]
+            move[:, 1, 0] = table.keep[i, 0] * x0[0] + table.keep[i, 1] * eps[0]
+            offset[:, 1] = table.keep[i, 0] * x0[1] + table.keep[i, 1] * eps[1]
+            move[:, np.arange(2, size), np.arange(1, size - 1)] = 1.0
+        yield move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * zero.var[i], table.cap[i])
 
 
 def frechet(got: Moments, mean, var) -> float:
@@ -78,8 +78,7 @@ def stability(table: Tableau, process, var) -> Stability:
     """
     var = np.atleast_1d(np.asarray(var, np.float64))
     d, size = len(var), 1 + table.history
-    den = oracles.gaussian(process, np.zeros(d), np.sqrt(var))
-    moves = [_affine(table, i, den, d, size)[0] for i in range(table.nfe)]
+    moves = [move for move, _, _ in _affine(table, oracles.gaussian(process, np.zeros(d), np.sqrt(var)), d)]
     rest, table_wide = np.repeat(np.eye(1, size), d, axis=0), []  # dx_N / d(x, M) before the rows still to come
     for move in reversed(moves):
         rest = np.einsum("di,dij->dj", rest, move)
@@ -139,17 +138,25 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
 
 
 def path_error(table, process):
+    """The largest distance of five paths of the table over LAM from the exact ones, in standard deviations of x."""
+    den, x, want, scale = _paths(process)
+    return np.abs(follow(table, den, x) - want).max() / scale
+
+
+@cache
+def _paths(process):
+    """A mixture's exact denoiser, five states at the start of LAM, where the flow takes them, the scale of x there."""
     den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     times = process.time(np.array(LAM))
     (a0, a1), (s0, s1) = process.alpha(times), process.sigma(times)
-    x = np.linspace(-1.5, 1.5, 5) * np.hypot(a0, s0)
+    x = np.linspace(-1.5, 1.5, 5)[:, None] * np.hypot(a0, s0)
 
     def slope(lam, y):  # d(x / sigma) / dlam = (alpha / sigma) D, algorithms.md 0.2
         t = float(process.time(np.float64(lam)))
         return np.exp(lam) * den((y * process.sigma(t))[:, None], t).x0[:, 0]
 
-    exact = s1 * solve_ivp(slope, LAM, x / s0, method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1]
-    return np.abs(follow(table, den, x[:, None])[:, 0] - exact).max() / np.hypot(a1, s1)
+    ends = s1 * solve_ivp(slope, LAM, x[:, 0] / s0, method="DOP853", rtol=1e-12, atol=1e-12).y[:, -1:]
+    return den, x, ends, np.hypot(a1, s1)
 
 
 def _weak_error(table, process, var=0.25):

@@ -2,8 +2,8 @@
 
 Index n of 0..N-1, as libraries count, is the time (n + 1) / N.  A grid has `steps` of them and then the time `end`: 0,
 or with end = 1/N the cleanest trained level (the alpha that libraries keep where `set_alpha_to_one` is off; index 0
-itself must not be among them then, as with leading's offset = 1).  Whole
-numbers are computed from fractions, ties to even, never from sums of floats.
+itself must not be among them then, as with leading's offset = 1).  Whole numbers are computed from fractions, ties to
+even, never from sums of floats.
 """
 
 from fractions import Fraction
@@ -11,17 +11,18 @@ from fractions import Fraction
 import numpy as np
 
 from diffusion import Discrete
+from samplers.steps import NoTable
 
 
 def _times(name, process, steps, end, indices):
-    """indices(N, K) in falling order as times; ValueError where they are not K of the process's own."""
+    """indices(N, K) in falling order as times; NoTable where those are not K different ones, ValueError elsewhere."""
     if not isinstance(process, Discrete):
         raise ValueError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
     if steps != int(steps) or steps < 1:
         raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
-    n = np.array(indices(process.count, int(steps)))
-    if not (n[0] < process.count and (np.diff(n) < 0).all()):
-        raise ValueError(
+    n = np.array(indices(process.count, int(steps)) if steps <= process.count else [])
+    if not (len(n) and n[0] < process.count and (np.diff(n) < 0).all()):
+        raise NoTable(
             f"the grid {name} has no {steps} different indices among {process.count}: take fewer steps or another grid"
         )
     times = (n + 1) / process.count

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-
 from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
@@ -104,27 +102,16 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
         raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
-    tables, reason = {}, "every table of this sampler has more rows"
-
-    def rows(steps):
-        """Of the table with so many steps: none where the method needs more, endless where the grid has no more."""
-        nonlocal reason
+    steps = int(nfe) + 1  # an analytic first step takes no call
+    while steps:
         try:
-            times = grid(process, steps)
-        except ValueError as error:
-            reason = error
-            return np.inf
-        try:
-            tables[steps] = tabulate(sampler(process, times))
+            table = tabulate(sampler(process, grid(process, steps)))
         except NoTable as error:
-            reason = error
-            return 0
-        return tables[steps].nfe
-
-    fewest, most = 1, int(nfe) + 1  # an analytic first step takes no call
-    while fewest < most:
-        middle = (fewest + most + 1) // 2
-        fewest, most = (middle, most) if rows(middle) <= nfe else (fewest, middle - 1)
-    if 0 < rows(fewest) <= nfe:
-        return tables[fewest]
+            reason, beyond = error, 0
+        else:
+            if table.nfe <= nfe:
+                return table
+            reason, beyond = f"every table has more, {table.nfe} and up", steps * (1 - nfe / table.nfe)
+        # Halfway to where these calls a step would fit, at last one by one: calls need not grow evenly with the steps.
+        steps -= max(1, int(beyond / 2))
     raise NoTable(f"no table of {nfe} network calls: {reason}")

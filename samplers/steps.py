@@ -4,7 +4,7 @@ import numpy as np
 
 
 class NoTable(ValueError):
-    """The method has no table of so few steps, or so few network calls."""
+    """The method has no table of so few steps or network calls, or the grid not so many steps."""
 
 
 def steps(grid):
