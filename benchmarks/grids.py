@@ -31,7 +31,7 @@ def distance(sampler, grid, steps):
 
 def main(out):
     """Print a line a grid, and draw."""
-    figure, (points, *curves) = plt.subplots(1, 3, figsize=(15, 5))
+    figure, (points, *curves) = plt.subplots(1, 3, figsize=(16, 5))
     for row, grid in enumerate(GRIDS):
         levels = PROCESS.lam(GRIDS[grid](PROCESS, 10)[:-1])
         points.plot(-levels, [row] * len(levels), "o")
@@ -42,7 +42,9 @@ def main(out):
     points.set(yticks=range(len(GRIDS)), yticklabels=GRIDS, xlabel="log(sigma / alpha) where ten steps begin")
     for axes, name in zip(curves, NAMES, strict=True):
         axes.set(title=name, xlabel="steps", ylabel="Frechet distance to Gaussian data")
-    curves[-1].legend(fontsize=7)
+        axes.set_xticks(COUNTS, COUNTS)
+        axes.minorticks_off()
+    curves[-1].legend(fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.tight_layout()
     figure.savefig(out, dpi=80)
 

@@ -7,9 +7,9 @@ import matplotlib
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-# Okabe and Ito's colours, told apart by colour-blind readers; markers differ too.
+# Okabe and Ito's colours, told apart by colour-blind readers; one marker more, so that no pair of the two comes twice.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPX*"
 
 
 def curve(comparison, kind, metric=None) -> bytes:

@@ -13,7 +13,9 @@ from PIL import Image
 from evaluation.comparison import Cell, Comparison
 from evaluation.distances import Interval
 from evaluation.report import write
+from evaluation.report.curve import COLOURS, MARKERS
 from evaluation.report.table import number, render
+from samplers import SAMPLERS
 
 BUDGETS = [1, 2, 4, 8, 16, 32, 64]
 
@@ -74,6 +76,10 @@ def test_many_budgets_wrap():
     comparison = made()
     comparison.budgets.extend(range(65, 80))
     assert max(map(len, render(comparison, "FD-pixels").splitlines())) <= 80
+
+
+def test_all_samplers_look_different_in_a_curve():
+    assert math.lcm(len(COLOURS), len(MARKERS)) > len(SAMPLERS)
 
 
 @pytest.mark.parametrize(("value", "text"), [(0.118, "0.118"), (12.345, "12.3"), (1234.5, "1234"), (100.0, "100")])
