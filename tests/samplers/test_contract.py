@@ -133,7 +133,7 @@ def test_tables(sampler, process):
 def test_budgets(sampler, process):
     """The largest number of steps whose table has at most nfe rows."""
     rows = {k: tabulated.nfe for k, tabulated in _all_tables(sampler, process).items()}
-    for nfe in range(1, 21):
+    for nfe in (1, 2, 3, 4, 6, 9, 13, 20):
         fitting = [k for k, n in rows.items() if n <= nfe]
         if not fitting:
             with pytest.raises(ValueError, match="no table of"):

@@ -144,7 +144,8 @@ def long(tmp_path_factory):
     return losses(folder)
 
 
-@pytest.mark.parametrize(("victim", "then"), [(0, [2]), pytest.param(1, [1, 2], marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("victim", "then"), [(0, [2]), (1, [1, 2])])
 def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, tmp_path, victim, then):
     """Also in one process, and in two after that."""
     folder, words = tmp_path / "run", command(tmp_path / "run", steps=100_000)

@@ -22,6 +22,7 @@ def test_the_oracle_example(capsys):
     assert std == pytest.approx(0.5, abs=0.02)
 
 
+@pytest.mark.slow
 def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkeypatch):
     """Word for word, but for a tiny network, few steps and few images."""
     monkeypatch.chdir(tmp_path)
