@@ -70,7 +70,7 @@ def sample(
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
     image: Annotated[
-        str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or a sample's .npz.")
+        str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or all images of an .npz.")
     ] = None,
     strength: Annotated[
         float | None, typer.Option(help="How far up to noise the image goes, above 0 to 1: 0.5, or 1 with --invert.")
