@@ -1,7 +1,8 @@
 """Step grids: (process, steps) -> decreasing float64 times, (steps + 1,) of them (algorithms.md B).
 
 Without `start` and `end` a grid runs between the process's own ends.  Grids laid out in log-SNR or sigma/alpha put
-`steps` points between the finite ends and add the last step to the end of the process, where that is cleaner.
+`steps` points between the finite ends and add the last step to the end of the process, where that is cleaner.  A
+grid that has not so many steps raises samplers.steps.NoTable: fewer are tried then.
 """
 
 import numpy as np

@@ -15,7 +15,10 @@ from samplers.steps import NoTable
 
 
 def _times(name, process, steps, end, indices):
-    """indices(N, K) in falling order as times; NoTable where those are not K different ones, ValueError elsewhere."""
+    """indices(N, K) in falling order as times.
+
+    Raises NoTable where those are not K different ones above `end`, ValueError where no K would help.
+    """
     if not isinstance(process, Discrete):
         raise ValueError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
     if steps != int(steps) or steps < 1:
@@ -26,8 +29,10 @@ def _times(name, process, steps, end, indices):
             f"the grid {name} has no {steps} different indices among {process.count}: take fewer steps or another grid"
         )
     times = (n + 1) / process.count
-    if end is not None and not 0 <= end < times[-1]:
-        raise ValueError(f"the grid {name} cannot end at {end:g}: its last index is at {times[-1]:g}, take an offset")
+    if end is not None and end < 0:
+        raise ValueError(f"{name}.end is a time, at least 0: got {end:g}")
+    if end is not None and not end < times[-1]:
+        raise NoTable(f"the grid {name} cannot end at {end:g}: its last index is at {times[-1]:g}, take an offset")
     return np.append(times, 0.0 if end is None else end)
 
 

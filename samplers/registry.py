@@ -93,7 +93,8 @@ SAMPLERS = {
 
 
 def table_at(sampler, process, nfe, grid=None) -> Tableau:
-    """The sampler's table with the most steps that fit into `nfe` network calls.
+    """The sampler's table with the most steps that fit into `nfe` network calls.  Beyond 64 calls it may miss a
+    few steps where fewer would take more calls (restart).
 
     sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the process's own or the
     sampler's default, uniform where it has none.  Raises NoTable, a ValueError, where no table fits (Heun in one call).
@@ -111,7 +112,7 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
         else:
             if table.nfe <= nfe:
                 return table
-            reason, beyond = f"every table has more, {table.nfe} and up", steps * (1 - nfe / table.nfe)
-        # Halfway to where these calls a step would fit, at last one by one: calls need not grow evenly with the steps.
-        steps -= max(1, int(beyond / 2))
+            reason, beyond = "every table has more", steps * (1 - nfe / table.nfe)
+        # One by one, as calls need not grow with the steps (restart); long ways first halfway to where they would fit.
+        steps -= max(1, int(beyond / 2) - 32)
     raise NoTable(f"no table of {nfe} network calls: {reason}")

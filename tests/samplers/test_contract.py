@@ -1,5 +1,7 @@
 """What every sampler of the registry must satisfy on every process; a new one is tested without an edit here."""
 
+from functools import partial
+
 import jax
 import numpy as np
 import pytest
@@ -25,8 +27,8 @@ from checks import (
     table_of,
 )
 
-from diffusion import VP, oracles
-from samplers import SAMPLERS, Row, draw, exact, table_at, tabulate
+from diffusion import VE, VP, oracles
+from samplers import GRIDS, SAMPLERS, Row, draw, exact, table_at, tabulate
 
 # Exact for constant predictions only where the path is affine in t.
 IN_TIME = ("euler", "heun", "euler_maruyama", "interpolant_sde", "interpolant_sde heun")
@@ -147,6 +149,16 @@ def test_budgets(sampler, process):
 
 def _all_tables(sampler, process):
     return {len(grid) - 1: table for table, grid in tables(sampler, process, range(1, 22))}
+
+
+@pytest.mark.parametrize("nfe", range(9, 40, 5))
+def test_budgets_where_calls_do_not_grow_with_the_steps(nfe):
+    """A restart of many repeats comes and goes with the steps."""
+    sampler = partial(SAMPLERS["restart"], intervals=((6, 10, 0.05, 0.06),))
+    grid = GRIDS["karras"]
+    rows = [tabulate(sampler(VE(), grid(VE(), steps))).nfe for steps in range(1, nfe + 2)]
+    assert sorted(rows) != rows
+    assert table_at(sampler, VE(), nfe, grid).nfe == next(n for n in reversed(rows) if n <= nfe)
 
 
 @each

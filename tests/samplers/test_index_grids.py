@@ -1,5 +1,7 @@
 """Grids of whole indices against the lists that libraries make, and refusals."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -94,8 +96,8 @@ def test_steps_are_whole_and_positive(grid, steps):
 @every
 @pytest.mark.parametrize("process", [Discrete(), Discrete(zero_snr=True)], ids=str)
 def test_every_sampler_has_a_table_on_it(grid, process):
-    assert GRIDS[grid.__name__] is grid
     """It begins where the grid of so many steps does, but for edm, whose first call is at a churned time."""
+    assert GRIDS[grid.__name__] is grid
     starts = {grid(process, steps)[0] for steps in range(1, 11)}
     for name, sampler in SAMPLERS.items():
         first = table_at(sampler, process, 10, grid).t[0]
@@ -108,6 +110,16 @@ def test_all_levels_are_a_budget_and_no_more_can_be(grid):
     assert table_at(SAMPLERS["ddim"], Discrete(), 1000, grid).nfe == 1000
     assert table_at(SAMPLERS["ddim"], Discrete(), 1200, grid).nfe == 1000
     assert table_at(SAMPLERS["heun"], Discrete(steps=100), 150, grid).nfe in (149, 150)
+
+
+def test_so_are_those_above_an_end():
+    grid = partial(trailing, end=0.001)
+    assert table_at(SAMPLERS["ddim"], Discrete(), 700, grid).nfe == 666
+    assert table_at(SAMPLERS["heun"], Discrete(), 700, grid).nfe == 700
+    with pytest.raises(ValueError, match=r"leading cannot end at 0\.001"):
+        table_at(SAMPLERS["ddim"], Discrete(), 8, partial(leading, end=0.001))
+    with pytest.raises(ValueError, match="at least 0"):
+        leading(Discrete(), 8, end=-0.5)
 
 
 def test_an_end_among_the_indices_is_refused():

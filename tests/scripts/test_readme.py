@@ -1,4 +1,5 @@
-"""What the README shows works as shown; `make demo` and `make test` are run by continuous integration."""
+"""What the README shows works as shown; `make demo` and `make test`, and these commands as slow tests, are run by
+continuous integration."""
 
 import re
 import shlex
