@@ -20,13 +20,13 @@ ROOT = Path(__file__).parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "parity")]
 warnings.simplefilter("ignore")
 
-import numpy as np  # noqa: E402
-from peers import STABLE, Nested, Scheduler, Tape, epsilon, load_k_diffusion, mixture, run, sampled  # noqa: E402
-from scipy.integrate import solve_ivp  # noqa: E402
-from scipy.stats import norm  # noqa: E402
+import numpy as np
+from peers import STABLE, Nested, Scheduler, Tape, epsilon, load_k_diffusion, mixture, run, sampled
+from scipy.integrate import solve_ivp
+from scipy.stats import norm
 
-from diffusion import VE, Discrete  # noqa: E402
-from samplers import GRIDS, SAMPLERS, tabulate  # noqa: E402
+from diffusion import VE, Discrete
+from samplers import GRIDS, SAMPLERS, tabulate
 
 CALLS = (5, 10, 20, 50)
 PATHS, LAW = 256, 2**16

@@ -10,15 +10,15 @@ from scripts.cpu import tune
 
 tune()
 
-import statistics  # noqa: E402
-import time  # noqa: E402
+import statistics
+import time
 
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
+import jax
+import numpy as np
 
-from diffusion import Cond  # noqa: E402
-from samplers import SAMPLERS, draw, table_at  # noqa: E402
-from scripts import config  # noqa: E402
+from diffusion import Cond
+from samplers import SAMPLERS, draw, table_at
+from scripts import config
 
 BATCH, CALLS, TURNS = 256, 16, 15
 

@@ -23,11 +23,11 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-import numpy as np  # noqa: E402
+import numpy as np
 
-from scripts import config  # noqa: E402
-from train.data import Arrays, Batch, Dataset, Split  # noqa: E402
-from train.loop import prepare  # noqa: E402
+from scripts import config
+from train.data import Arrays, Batch, Dataset, Split
+from train.loop import prepare
 
 BATCH, SHAPE, CLASSES = 256, (32, 32, 3), 10
 OVERRIDES = (

@@ -12,31 +12,31 @@ from scripts.cpu import tune
 
 tune()
 
-import glob  # noqa: E402
-import os  # noqa: E402
-import platform  # noqa: E402
-import re  # noqa: E402
-import subprocess  # noqa: E402
-import sys  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections import Counter  # noqa: E402
-from copy import deepcopy  # noqa: E402
-from pathlib import Path  # noqa: E402
+import glob
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from copy import deepcopy
+from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-import diffusers  # noqa: E402
-import jax  # noqa: E402
-import numpy as np  # noqa: E402
-import torch  # noqa: E402
-from flax import nnx  # noqa: E402
-from twin import transplanted  # noqa: E402
+import diffusers
+import jax
+import numpy as np
+import torch
+from flax import nnx
+from twin import transplanted
 
-from diffusion import VELOCITY, Cond, Linear, Model, oracles  # noqa: E402
-from diffusion.networks.graph import split  # noqa: E402
-from diffusion.networks.unet import UNet  # noqa: E402
-from samplers import dpmpp_2m, draw, tabulate  # noqa: E402
+from diffusion import VELOCITY, Cond, Linear, Model, oracles
+from diffusion.networks.graph import split
+from diffusion.networks.unet import UNet
+from samplers import dpmpp_2m, draw, tabulate
 
 SHAPE, BASE, MULT, BLOCKS = (32, 32, 3), 64, (1, 2, 2), 2
 CALLS = 10

@@ -12,18 +12,18 @@ from scripts.cpu import tune
 
 tune()
 
-import statistics  # noqa: E402
-import time  # noqa: E402
-from functools import partial  # noqa: E402
+import statistics
+import time
+from functools import partial
 
-import jax  # noqa: E402
-import jax.numpy as jnp  # noqa: E402
-import optax  # noqa: E402
+import jax
+import jax.numpy as jnp
+import optax
 
-from diffusion import Cond  # noqa: E402
-from scripts import config  # noqa: E402
-from train.loop import prepare  # noqa: E402
-from train.sharding import assembled, own_rows  # noqa: E402
+from diffusion import Cond
+from scripts import config
+from train.loop import prepare
+from train.sharding import assembled, own_rows
 
 STEPS, TURNS = 10, 15
 

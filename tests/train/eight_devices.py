@@ -8,17 +8,17 @@ import jax
 
 jax.config.update("jax_num_cpu_devices", 8)
 
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
+import numpy as np
+import optax
 
-from diffusion.networks import MLP, DiT, UNet  # noqa: E402
-from train.checkpoints import Checkpoints  # noqa: E402
-from train.data import digits, points  # noqa: E402
-from train.experiment import Experiment  # noqa: E402
-from train.loop import prepare  # noqa: E402
-from train.objectives import Denoising  # noqa: E402
-from train.run import Run  # noqa: E402
-from train.sharding import collected, share  # noqa: E402
+from diffusion.networks import MLP, DiT, UNet
+from train.checkpoints import Checkpoints
+from train.data import digits, points
+from train.experiment import Experiment
+from train.loop import prepare
+from train.objectives import Denoising
+from train.run import Run
+from train.sharding import collected, share
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
