@@ -1,128 +1,135 @@
 """Samplers against budgets of network calls: the same seeds through every table, distances to held-out images."""
 
-import math
-import time
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
-from diffusion import Cond
-from evaluation.comparison import Cell, Comparison
-from evaluation.distances import DISTANCES, Interval, bootstrap
-from evaluation.features import kind, pixels
-from samplers import GRIDS, Tableau, draw_many, table_at
+from evaluation.cells import Cells
+from evaluation.comparison import Cell, Comparison, Gap, best_of
+from evaluation.distances import DISTANCES, expected_bias
+from evaluation.drawing import Seeds, draw_missing, plan
+from evaluation.estimate import Interval, difference, mean
+from evaluation.features import Pixels
+from evaluation.measure import Gauge, interval, named
+from evaluation.reference import MOST, reference
 from samplers.cost import passes
-from samplers.loop import batch_of
-from samplers.steps import NoTable
-from samplers.tableau import pad
-from train.pictures import to_uint8
-from train.sharding import batched
+from train.processes import first
+from train.progress import progress
 
 SHOWN = 10  # seeds shown side by side
-COUNT, BATCH = 500, 250  # images of a cell, and at once
-HELD_OUT, NUMBERS = 10_000, 2**28  # of the data images, and numbers in them, at most: more may not fit into memory
-
-
-class _Entry(NamedTuple):
-    place: int  # among all pairs, the blank ones included
-    sampler: str
-    grid: str
-    budget: int
-    table: Tableau
+COUNT, BATCH = 500, 256  # images of a cell, and at once
+METRICS = ("FD", "KID")
 
 
 def compare(
-    runs, samplers, budgets, grids=GRIDS, *, count=COUNT, seed=0, levers=(), batch=BATCH, progress=None, **about
-) -> Comparison:
-    """Cells for runs (as of `train.run.Run`, on data of one shape) x samplers (registry entries) x budgets.
+    runs,
+    lines,
+    budgets,
+    *,
+    folder,
+    metrics=METRICS,
+    features=None,
+    count=COUNT,
+    seed=0,
+    repeats=1,
+    batch=BATCH,
+    **about,
+) -> Comparison | None:
+    """Cells for runs (as of `train.run.Run`, on data of one shape) x lines x budgets.
 
-    Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no table is left
-    out; where a sampler diverges its distances are NaN.  Of more than HELD_OUT held-out images, or NUMBERS numbers in
-    them, so many are used, spread evenly over them.  `levers`: pairs (text, lever), innermost first.
-    `progress(done, note)` is told of each cell, blank ones counted; `about` (command, environment) goes in the result.
-    Raises ValueError for runs on data of different shapes, and where no sampler has a table at any budget.
+    Images are drawn first, `repeats` sets of `count` seeds, and kept in `folder`/cells: those that are there are not
+    drawn again.  Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no
+    table is left out; where a sampler diverges its metrics are NaN.  metrics: names of `measure.TRAITS`; features: a
+    list of `Features`, by default pixels; `about` (command, environment, levers) goes in the result.
+
+    Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on data
+    of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
     """
     if len({run.shape for run in runs}) > 1:
         raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.folder) for run in runs]
-    cells, floors, previews = [], {}, {}
-    seeds = np.arange(seed, seed + count)
-    size = len(samplers) * len(budgets)
-    data = [run.data for run in runs]  # loaded before the first draw: what cannot be read is said at once
-    for r, (run, name) in enumerate(zip(runs, names, strict=True)):
-        den = run.denoiser
-        for _, lever in levers:
-            den = lever(den)
-        entries = _entries(samplers, budgets, grids, den.process)
-        seen, others = data[r].train[: min(count, _most(data[r]))], held_out(data[r])
-        cond = conditions(seen.label, count)
-        floors[name] = _distances(seen.image, others)
-        history = max(entry.table.history for entry in entries)
-
-        def drawn(table, den=den, run=run, cond=cond, history=history):
-            table = pad(table, table.nfe, history)
-            return draw_many(den, table, seeds, run.shape, cond=cond, batch=batch, sharding=batched(run.mesh))
-
-        drawn(min((entry.table for entry in entries), key=lambda table: table.nfe))  # compiles
-        for entry in entries:
-            begin = time.perf_counter()
-            images = drawn(entry.table)
-            at_once = batch_of(count, batch, batched(run.mesh))
-            spent = 1e3 * (time.perf_counter() - begin) / (-(-count // at_once) * at_once)
-            measured = _distances(images, others)
-            cost = passes(den, entry.table)
-            cells.append(Cell(name, entry.sampler, entry.grid, entry.budget, entry.table.nfe, cost, spent, measured))
-            previews[name, entry.sampler, entry.budget] = _shown(images, cond.label)
-            if progress:
-                progress(r * size + entry.place + 1, f"{entry.sampler} at {entry.budget}")
+    features = features or [Pixels(runs[0].shape)]
+    _refuse_untold(metrics, features, runs, count)
+    seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
+    seen = max(count, MOST) if "novelty" in metrics else count
+    gauges = [Gauge(metrics, features, reference(run.data, seen), run.folder / "stats") for run in runs]
+    plans = [plan(run, lines, budgets, seeds, "trajectory" in metrics) for run in runs]
+    memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
+    if not first():
+        return None
+    measured, told, previews = {}, [], {}
+    with progress(sum(map(len, plans)), unit="cells") as show:
+        for name, of_run, gauge in zip(names, plans, gauges, strict=True):
+            for p in of_run:
+                drawn = [cells.load(p.name, key) for key in p.keys]
+                label, at = p.cond.label, (name, p.line.name, p.budget)
+                values = [gauge(d, label) for d in drawn]
+                measured[at] = {metric: mean([v[metric] for v in values]) for metric in values[0]}
+                previews[at] = _shown(drawn[0].images, label)
+                told.append(_cell(name, p, drawn, measured[at]))
+                show(len(told), f"{p.line.name} at {p.budget}")
+    floors = [gauge.floor(count, p[0].cond.label) for p, gauge in zip(plans, gauges, strict=True)]
+    kinds = {metric for values in measured.values() for metric in values}
+    shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
     return Comparison(
-        runs=names, samplers=[sampler.name for sampler in samplers], budgets=list(budgets), cells=cells,
-        floors=floors, count=count, seed=seed, levers=tuple(text for text, _ in levers), previews=previews, **about,
+        runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
+        gaps=_gaps(measured, names, budgets, shown), floors=dict(zip(names, map(_intervals, floors), strict=True)),
+        notes=_notes(gauges, names, told, count), count=count, seed=seed, repeats=repeats,
+        memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
+        **about,
     )  # fmt: skip
 
 
-def conditions(label, count) -> Cond:
-    """The labels of `count` images to draw: those of training images (None: no labels), over again where fewer."""
-    return Cond(None if label is None else np.resize(label, count).astype(np.int32))
+def _refuse_untold(metrics, features, runs, count):
+    for metric in metrics:
+        least = DISTANCES[metric].least if metric in DISTANCES else 2
+        if count < least:
+            raise ValueError(f"{metric} needs at least {least} images: draw more than {count}")
+    if "accuracy" in metrics and not any(kind.classes for kind in features):
+        raise ValueError("accuracy is that of a classifier: choose features that come from one")
+    if "accuracy" in metrics and not any(run.denoiser.classes for run in runs):
+        raise ValueError("accuracy is that of images of asked classes, and these runs know none")
 
 
-def held_out(data) -> np.ndarray:
-    """All held-out images, or as many as HELD_OUT and NUMBERS allow, spread evenly over them."""
-    split = data.held_out
-    return split[np.linspace(0, len(split) - 1, min(len(split), HELD_OUT, _most(data))).astype(int)].image
+def _cell(name, p, drawn, values):
+    times = np.concatenate([1e3 * d.seconds / d.batch for d in drawn])
+    spent = Interval(*(float(f(times)) for f in (np.median, np.min, np.max)))
+    grid = p.line.grid_for(p.den.process)
+    at = (name, p.line.name, p.line.sampler.name, grid, dict(p.line.swept), p.budget, p.table.nfe)
+    return Cell(*at, passes(p.den, p.table), spent, _intervals(values))
 
 
-def _most(data):
-    """Images with NUMBERS numbers, but two, of which a covariance can be told."""
-    return max(2, NUMBERS // math.prod(data.shape))
+def _intervals(values):
+    return {metric: interval(metric, value) for metric, value in values.items()}
 
 
-def _entries(samplers, budgets, grids, process):
-    """Every (sampler, budget) that has a table."""
-    entries, refusal = [], None
-    for place, (sampler, budget) in enumerate(product(samplers, budgets)):
-        try:
-            table = table_at(sampler, process, budget, grids[sampler.grid_for(process)])
-        except NoTable as error:
-            refusal = error
-            continue
-        entries.append(_Entry(place, sampler.name, sampler.grid_for(process), budget, table))
-    if not entries:
-        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-    return entries
+def _gaps(measured, names, budgets, metrics):
+    """Every line but the best, by run, budget and metric."""
+    found = []
+    for name, budget, metric in product(names, budgets, metrics):
+        here = {at[1]: v[metric] for at, v in measured.items() if (at[0], at[2]) == (name, budget) and metric in v}
+        best = next(iter(best_of({line: value.value for line, value in here.items()}, metric)), None)
+        others = [line for line in here if line != best] if best is not None else []
+        found += [Gap(name, budget, metric, line, best, difference(here[line], here[best])) for line in others]
+    return found
 
 
-def _distances(images, held_out):
-    """Every distance with its interval, named after the features; NaN where the images are not finite."""
-    finite = np.isfinite(images).all()
-    nothing = Interval(np.nan, np.nan, np.nan)
-    return {
-        f"{name}-{kind(images)}": bootstrap(distance, pixels(images), pixels(held_out)) if finite else nothing
-        for name, distance in DISTANCES.items()
-    }
+def _notes(gauges, names, cells, count):
+    """What sampling alone adds to Frechet distances, where that matters: a tenth of the smallest."""
+    found = []
+    for gauge, name in zip(gauges, names, strict=True):
+        for kind, real in zip(gauge.features, gauge.held_out, strict=True):
+            metric = named("FD", kind)
+            values = [c.metrics[metric].value for c in cells if c.run == name and metric in c.metrics]
+            least, bias = min(values, default=np.inf), expected_bias(real, count)
+            if bias > 0.1 * least:
+                found.append(
+                    f"{name}: even {count} images of the very data would have {metric} of about {bias:.3g} for their "
+                    f"number and that of the {len(real)} held-out ones, were the features Gaussian; FDinf extrapolates."
+                )
+    return found
 
 
 def _shown(images, label):
@@ -130,4 +137,4 @@ def _shown(images, label):
     if images.ndim != 4:
         return images
     first = np.arange(len(images)) if label is None else np.unique(label, return_index=True)[1]
-    return to_uint8(np.nan_to_num(images[first[:SHOWN]]))
+    return images[first[:SHOWN]]

@@ -6,62 +6,92 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 
-from evaluation.distances import Interval
+from evaluation.estimate import Difference, Interval
+from evaluation.measure import trait
 from train.files import dumps
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One sampler at one budget: `budget` is what was allowed, `nfe` the network calls used."""
+    """One line of a table (a sampler, with what was swept) at one budget.
+
+    `budget` is what was allowed, `nfe` the network calls used.  ms_per_image: of a batch, the median, least and most.
+    """
 
     run: str
+    line: str
     sampler: str
     grid: str
+    swept: dict[str, str]  # {"cfg.scale": "2"}
     budget: int
     nfe: int
     passes: float
-    ms_per_image: float
+    ms_per_image: Interval
     metrics: dict[str, Interval]
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Cells of runs x samplers x budgets; a missing cell is a budget for which the sampler has no table.
+class Gap:
+    """How far a line is from the best one of its run and budget: its metric less that of the best."""
 
-    floors[run][metric] is the distance of training images to the same held-out images.  previews[run, sampler, budget]
-    holds a few seeds, uint8 (k, H, W, C), or all points (N, 2).
+    run: str
+    budget: int
+    metric: str
+    line: str
+    best: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
+
+    floors[run][metric] is that of training images against the same held-out images.  Where several sets of `count`
+    seeds were drawn (`repeats`), a metric is its mean over them.  previews[run, line, budget] holds a few seeds, uint8
+    (k, H, W, C), or points (N, 2).
     """
 
     command: str
     runs: list[str]
-    samplers: list[str]
+    lines: list[str]
     budgets: list[int]
+    metrics: list[str]
     cells: list[Cell]
+    gaps: list[Gap]
     floors: dict[str, dict[str, Interval]]
+    notes: list[str]  # what a reader of the numbers should know
     count: int
     seed: int
+    repeats: int
     levers: tuple[str, ...]
     environment: dict[str, str]
+    memory: dict[str, int | None]  # peak bytes on a device after a run's cells, where it tells
     previews: dict = field(default_factory=dict, compare=False, repr=False)
 
-    @property
-    def metrics(self) -> list[str]:
-        """The names of the metrics."""
-        return list(next(iter(self.floors.values())))
-
-    def cell(self, run, sampler, budget) -> Cell | None:
+    def cell(self, run, line, budget) -> Cell | None:
         """The cell, or None where there is no table."""
-        found = (c for c in self.cells if (c.run, c.sampler, c.budget) == (run, sampler, budget))
+        found = (c for c in self.cells if (c.run, c.line, c.budget) == (run, line, budget))
         return next(found, None)
 
-    def best(self, run, budget, metric) -> set[str]:
-        """The samplers with the smallest distance at this budget: several where they differ by rounding alone."""
-        here = {c.sampler: c.metrics[metric].value for c in self.cells if (c.run, c.budget) == (run, budget)}
-        finite = [value for value in here.values() if math.isfinite(value)]
-        return {name for name, value in here.items() if finite and value <= min(finite) * (1 + 1e-4)}
+    def best(self, run, budget, metric) -> list[str]:
+        """The lines with the best value at this budget, of several equal ones all."""
+        here = (c for c in self.cells if (c.run, c.budget) == (run, budget) and metric in c.metrics)
+        values = {c.line: c.metrics[metric].value for c in here}
+        return best_of(values, metric)
+
+    def ties(self, run, budget, metric) -> set[str]:
+        """The lines whose paired difference from the best may be 0."""
+        gaps = (g for g in self.gaps if (g.run, g.budget, g.metric) == (run, budget, metric))
+        return {g.line for g in gaps if g.difference.low <= 0 <= g.difference.high} - {*self.best(run, budget, metric)}
+
+    def next_best(self, run, budget, metric) -> Gap | None:
+        """The gap of the best line but one."""
+        gaps = [g for g in self.gaps if (g.run, g.budget, g.metric) == (run, budget, metric)]
+        gaps = [g for g in gaps if math.isfinite(g.difference.value)]
+        return min(gaps, key=lambda g: abs(g.difference.value), default=None)
 
     def to_json(self) -> str:
-        """Everything but the previews; the distances of a cell that diverged are null."""
+        """Everything but the previews; what is not a number (of a cell that diverged) is null."""
         plain = asdict(replace(self, previews={}))
         del plain["previews"]
         return dumps(plain, indent=1) + "\n"
@@ -70,26 +100,55 @@ class Comparison:
     def from_json(cls, text) -> "Comparison":
         """The inverse of `to_json`."""
         plain = json.loads(text)
-        cells = [Cell(**cell | {"metrics": _intervals(cell["metrics"])}) for cell in plain["cells"]]
-        floors = {run: _intervals(metrics) for run, metrics in plain["floors"].items()}
-        return cls(**plain | {"cells": cells, "floors": floors, "levers": tuple(plain["levers"])})
+        for cell in plain["cells"]:
+            cell |= {"metrics": _intervals(cell["metrics"]), "ms_per_image": _numbers(Interval, cell["ms_per_image"])}
+        for gap in plain["gaps"]:
+            gap["difference"] = _numbers(Difference, gap["difference"])
+        made = {
+            "cells": [Cell(**cell) for cell in plain["cells"]],
+            "gaps": [Gap(**gap) for gap in plain["gaps"]],
+            "floors": {run: _intervals(metrics) for run, metrics in plain["floors"].items()},
+            "levers": tuple(plain["levers"]),
+        }
+        return cls(**plain | made)
 
     def to_csv(self) -> str:
         """One line a cell, then one a floor."""
-        out = io.StringIO()
-        rows = csv.writer(out, lineterminator="\n")
-        ends = ("", " low", " high")
-        rows.writerow(
-            ["run", "sampler", "grid", "budget", "nfe", "passes", "ms_per_image"]
-            + [metric + end for metric in self.metrics for end in ends]
-        )
+        told = ["run", "line", "sampler", "grid", "budget", "nfe", "passes", "ms_per_image", "ms_low", "ms_high"]
+        rows = [told + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
         for c in self.cells:
-            values = [value for metric in self.metrics for value in c.metrics[metric]]
-            rows.writerow([c.run, c.sampler, c.grid, c.budget, c.nfe, c.passes, c.ms_per_image, *values])
+            rows.append([c.run, c.line, c.sampler, c.grid, c.budget, c.nfe, c.passes, *c.ms_per_image])
+            rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
         for run, floor in self.floors.items():
-            rows.writerow([run, "floor", *[""] * 5, *(value for metric in self.metrics for value in floor[metric])])
-        return out.getvalue()
+            rows.append([run, "floor", *[""] * 8])
+            rows[-1] += [value for metric in self.metrics for value in floor.get(metric, [""] * 3)]
+        return _written(rows)
+
+    def gaps_to_csv(self) -> str:
+        """One line a gap."""
+        rows = [["run", "budget", "metric", "line", "best", *Difference._fields]]
+        rows += [[g.run, g.budget, g.metric, g.line, g.best, *g.difference] for g in self.gaps]
+        return _written(rows)
+
+
+def best_of(values, metric) -> list[str]:
+    """The names of the best numbers of a metric, {name: number}, several where they differ by rounding alone, in their
+    order; none where neither high nor low is better."""
+    sign = {"lower": 1, "higher": -1, "": 0}[trait(metric).better]
+    scores = {name: sign * value for name, value in values.items() if math.isfinite(value)}
+    least = min(scores.values(), default=0.0)
+    return [name for name, score in scores.items() if sign and score <= least + 1e-4 * abs(least)]
+
+
+def _written(rows):
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
+
+
+def _numbers(kind, values):
+    return kind(*(math.nan if v is None else v for v in values))
 
 
 def _intervals(metrics):
-    return {name: Interval(*(math.nan if v is None else v for v in values)) for name, values in metrics.items()}
+    return {name: _numbers(Interval, values) for name, values in metrics.items()}

@@ -4,9 +4,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.compare import BATCH, COUNT, conditions, held_out
-from evaluation.distances import between, gaussian
-from evaluation.features import kind, pixels
+from evaluation.compare import BATCH, COUNT
+from evaluation.distances import Frechet
+from evaluation.drawing import conditions
+from evaluation.features import Pixels, stored
+from evaluation.reference import reference
 from samplers import SAMPLERS, draw_many, table_at
 
 CALLS = 16  # network calls
@@ -17,15 +19,16 @@ def watch(data, sharding=None) -> Callable:
 
     It is NaN where the images are not finite.  `sharding` is that of `draw_many`.
     """
-    cond, real = conditions(data.train[:COUNT].label, COUNT), None
+    pixels, distance = Pixels(data.shape), None
 
     def score(den) -> dict[str, float]:
-        nonlocal real
-        if real is None:
-            real = gaussian(pixels(held_out(data)))
-        table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)
+        nonlocal distance
+        if distance is None:
+            distance = Frechet(pixels(reference(data, COUNT).held_out))
+        table, cond = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS), conditions(den, data, COUNT)
         images = draw_many(den, table, range(COUNT), data.shape, cond=cond, batch=BATCH, sharding=sharding)
         finite = np.isfinite(images).all()
-        return {f"FD-{kind(images)}": between(gaussian(pixels(images)), real) if finite else float("nan")}
+        value = distance(pixels(stored(images)))["FD"].value if finite else float("nan")
+        return {f"FD-{pixels.name}": value}
 
     return score

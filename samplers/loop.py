@@ -84,29 +84,37 @@ def noised(process, t, seeds, images) -> np.ndarray:
 def draw_many(
     den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None
 ) -> np.ndarray:
-    """`draw` for more images than fit in memory at once, (B, *shape) on the host.
+    """`draw` for more images than fit in memory at once, (B, *shape) on the host: of all `draw_batches`."""
+    batches = draw_batches(
+        den, table, seeds, shape, cond=cond, start=start, noise=noise, batch=batch, sharding=sharding
+    )
+    return np.concatenate(list(batches))
 
-    The last batch is filled up with repeats, so that there is one compilation.  `sharding` divides a batch, along its
-    first axis, over the devices on which `den` lies; of several processes every one makes the same call and gets all
-    images.
+
+def draw_batches(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None):
+    """Yields the images of the seeds in equal batches of at most `batch`, on the host.
+
+    The last batch is filled up with repeats, which are left out of what is yielded, so that there is one compilation.
+    `sharding` divides a batch, along its first axis, over the devices on which `den` lies; of several processes every
+    one makes the same call and gets all images.
     """
     seeds = as_seeds(seeds)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     batch = batch_of(len(seeds), batch, sharding)
-    images = []
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
         part, begin = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], (cond, start))
         placed = seeds[rows]
         if sharding is not None:
             placed = jax.make_array_from_callback(placed.shape, sharding, lambda at, seeds=placed: seeds[at])
-        images.append(fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise)))
-    return np.concatenate(images)[: len(seeds)]
+        images = fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise))
+        yield images[: len(seeds) - first]
 
 
 def batch_of(count, batch, sharding=None) -> int:
-    """How many images `draw_many` draws at once: at most `batch` of `count`, up to what divides into equal parts."""
-    batch = min(batch, count)
+    """How many images `draw_many` draws at once: `count` in equal parts of at most `batch`, up to what divides over the
+    devices."""
+    batch = -(-count // -(-count // batch))
     if sharding is None:
         return batch
     parts = sharding.num_devices // sharding.shard_shape((sharding.num_devices,))[0]

@@ -100,14 +100,40 @@ def sample(
 
 @app.command()
 def compare(
-    runs: Annotated[list[str], typer.Argument(help="Folders of runs trained on the same data.")],
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Folders of runs trained on the same data; with --exact processes too.")
+    ] = None,
     nfe: Annotated[str, typer.Option(help="Budgets of network calls.")] = "1,2,4,8,16,32,64",
     sampler: Annotated[str, typer.Option(help="Samplers to compare.")] = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama",
+    grid: Annotated[
+        str | None, typer.Option(help="Step grids, for every sampler; by default the process's or the sampler's.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="Of FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, trajectory."
+        ),
+    ] = "FD,KID",
+    features: Annotated[
+        str | None, typer.Option(help="Of pixels (by default), classifier, and files of encoders' weights.")
+    ] = None,
     count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
+    repeats: Annotated[int, typer.Option(help="Sets of so many images, over which metrics are averaged.")] = 1,
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME.PARAMETER=V,V", help="Values of a lever, sampler or grid, each on lines of its own."
+        ),
+    ] = [],  # noqa: B006
+    exact: Annotated[bool, typer.Option("--exact", help="On Gaussian data, by moments: no network, no noise.")] = False,
+    gaussian: Annotated[
+        str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
+    ] = None,
     lever: Lever = [],  # noqa: B006
     step: Step = None,
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
     mesh: Mesh = "-1,1,1",
@@ -117,11 +143,42 @@ def compare(
     process: Process = None,
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
-    from scripts.compare import main
+    from scripts import compare, exactly
     from scripts.distributed import start
 
     start(distributed, coordinator, processes, process)
-    main(runs, nfe, sampler, count, seed, lever, out, set, trust, step, mesh)
+    chosen = compare.Chosen(nfe, sampler, grid, lever, sweep, set)
+    if exact:
+        exactly.main(runs or [], chosen, gaussian, trust, step, out, json)
+    else:
+        measured = compare.Measured(metric, features, count, seed, repeats)
+        compare.main(runs or [], chosen, measured, gaussian, trust, step, mesh, out, json)
+
+
+@app.command()
+def classifier(
+    run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
+    steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of its initial weights and batches.")] = 0,
+    trust: Trust = False,
+):
+    """Train a small classifier on a run's data, for compare --features classifier."""
+    from scripts.classifier import main
+
+    main(run, steps, seed, trust)
+
+
+@app.command()
+def stats(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    features: Annotated[str, typer.Option(help="Of pixels, classifier, and files of encoders' weights.")] = "pixels",
+    count: Annotated[int, typer.Option(help="Training images.")] = 500,
+    trust: Trust = False,
+):
+    """Compute the features of a run's real images, which compare then finds there, and the floor of FD."""
+    from scripts.stats import main
+
+    main(run, features, count, trust)
 
 
 @app.command()

@@ -6,59 +6,105 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
+from typing import NamedTuple
 
 import jax
 
 from evaluation.compare import compare
+from evaluation.measure import TRAITS
 from evaluation.report import write
 from evaluation.report.table import render
 from scripts import config, parse
 from scripts.errors import UserError, lookup
+from scripts.features import chosen as chosen_features
+from scripts.lines import lines
 from train.processes import first
-from train.progress import progress
 
 
-def main(folders, nfe, names, count, seed, levers, out, overrides, trust, step=None, mesh="-1,1,1"):
-    """Compare, print the table, write the rest."""
-    settings = config.settings(overrides)
-    budgets = {parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in parse.whole_numbers(nfe, "--nfe")}
-    names = dict.fromkeys(name.strip() for name in names.split(","))
-    samplers = [lookup("sampler", name, settings.samplers) for name in names]
-    parse.within(count, "--count", 2, parse.MOST_IMAGES)
-    wrap = [parse.lever(text, settings.levers) for text in levers]
+class Chosen(NamedTuple):
+    """What is drawn, as it was typed."""
+
+    nfe: str
+    samplers: str
+    grids: str | None
+    levers: list[str]
+    sweeps: list[str]
+    overrides: list[str]
+
+    def budgets(self) -> list[int]:
+        """In order, each once."""
+        numbers = parse.whole_numbers(self.nfe, "--nfe")
+        return sorted({parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in numbers})
+
+    def lines(self, processes, run=True):
+        """Lines whose default grids are those of the processes."""
+        names, grids = (parse.words(text) for text in (self.samplers, self.grids))
+        return lines(names, grids, self.levers, self.sweeps, self.overrides, processes, run)
+
+
+class Measured(NamedTuple):
+    """What is measured, as it was typed."""
+
+    metrics: str
+    features: str | None
+    count: int
+    seed: int
+    repeats: int
+
+
+def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
+    """Compare, print the tables, write the rest."""
+    if gaussian is not None:
+        raise UserError("--gaussian is the data of an exact comparison: add --exact")
+    if not folders:
+        raise UserError("compare needs the folder of a run, or --exact")
+    budgets, metrics = chosen.budgets(), parse.words(measured.metrics)
+    for metric in metrics:
+        lookup("metric", metric, TRAITS)
+    parse.within(measured.count, "--count", 2, parse.MOST_IMAGES)
+    parse.within(measured.repeats, "--repeats", 1, 100)
+    config.settings(chosen.overrides)  # what is wrong with them is said before a run is opened
     mesh = parse.mesh(mesh)
-    _needs_report()
+    needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
-    grids = {sampler.grid_for(run.model.process) for sampler in samplers for run in runs}
-    settings.refuse_unused({sampler.name for sampler in samplers} | grids | {name for name, _ in wrap})
-    out = parse.writable(out or parse.path(folders[0], "the run") / "compare", "--out")
-    about = {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": _environment()}
-    wrap = [(text, lever) for text, (_, lever) in zip(levers, wrap, strict=True)]
-    with progress(len(runs) * len(samplers) * len(budgets), unit="cells") as show:
-        result = compare(
-            runs, samplers, sorted(budgets), settings.grids, count=count, seed=seed, levers=wrap, progress=show, **about
-        )
-    if not first():
-        return
-    for metric in result.metrics:
-        print(render(result, metric))
-    print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
+    told = chosen.lines([run.model.process for run in runs])
+    features = [chosen_features(text, runs[0]) for text in parse.words(measured.features)]
+    out = parse.writable(out or runs[0].folder / "compare", "--out")
+    result = compare(
+        runs, told, budgets, folder=out, metrics=metrics, features=features, count=measured.count, seed=measured.seed,
+        repeats=measured.repeats, levers=tuple(chosen.levers), **about(),
+    )  # fmt: skip
+    if first():
+        show(result, out, as_json)
 
 
-def _needs_report():
+def show(result, out, as_json):
+    """Print the tables, or JSON, and write the files where there is a folder for them."""
+    print(result.to_json() if as_json else render(result), end="")
+    if out is not None:
+        print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
+
+
+def needs_report():
+    """UserError where the libraries of plots and pages are not installed."""
     for name in ("matplotlib", "jinja2"):
         if find_spec(name) is None:
             raise UserError(f"compare writes a plot and a page with {name}: pip install 'fewstep[report]'")
 
 
-def _environment():
+def about():
+    """The command and where it runs."""
     libraries = {name: version(name) for name in ("fewstep", "jax", "flax", "numpy")}
     device = jax.devices()[0]
-    return libraries | {
-        "python": platform.python_version(),
-        "device": f"{len(jax.devices())} x {device.device_kind}",
-        "machine": f"{platform.machine()}, {platform.system()}",
-        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+    return {
+        "command": shlex.join(["fewstep", *sys.argv[1:]]),
+        "environment": libraries
+        | {
+            "python": platform.python_version(),
+            "device": f"{len(jax.devices())} x {device.device_kind}",
+            "machine": f"{platform.machine()}, {platform.system()}",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        },
     }

@@ -20,6 +20,11 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
+def words(text) -> list[str]:
+    """ "ddim,heun" as names, each once; [] of None."""
+    return list(dict.fromkeys(word.strip() for word in text.split(","))) if text else []
+
+
 def mesh(text) -> tuple:
     """ "-1,1,1" as sizes; whether there are such devices is said by `train.sharding.make_mesh`."""
     return tuple(whole_numbers(text, "--mesh"))

@@ -103,9 +103,11 @@ def _comparison(run):
     if not path.exists():
         return {}
     found = Comparison.from_json(path.read_text())
-    metric = next(name for name in found.metrics if name.startswith("FD-"))
+    metric = next((name for name in found.metrics if name.startswith("FD-") or name == "FID"), None)
+    if metric is None:
+        return {}
     ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(run))]
-    scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.sampler) for cell in ours]
+    scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.line) for cell in ours]
     scores = [score for score in scores if math.isfinite(score[0])]
     if not scores:
         return {}

@@ -19,8 +19,9 @@ class Experiment:
 
     data() -> Dataset; network(shape, classes, rngs=...) -> module; optimizer(steps) -> optax transformation.
     A batch is worked off in `accumulate` parts, with the numbers of one.  flip: each training image is mirrored with
-    probability 1/2, every time it is seen.  mesh: devices along (data, fsdp, tensor), -1 for all that are left.  Raises
-    ValueError for numbers that make no sense.
+    probability 1/2, every time it is seen.  conditional: the network is told the labels, if the
+    data have any.  mesh: devices along (data, fsdp, tensor), -1 for all that are left.  Raises ValueError for numbers
+    that make no sense.
     """
 
     data: Callable
@@ -35,6 +36,7 @@ class Experiment:
     ema: tuple = (0.999,)
     accumulate: int = 1
     flip: bool = False
+    conditional: bool = True
     mesh: tuple = (-1, 1, 1)
     log_every: int = 10
     save_every: int = 500
@@ -72,7 +74,11 @@ class Experiment:
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
 
     def _build(self, shape, classes):
-        return lambda: self.network(tuple(shape), classes, rngs=nnx.Rngs(self.seed))
+        return lambda: self.network(tuple(shape), self._told(classes), rngs=nnx.Rngs(self.seed))
+
+    def _told(self, classes):
+        """How many of the data's classes the network knows."""
+        return classes if self.conditional else 0
 
     def params(self, shape, classes) -> Any:
         """Freshly initialised parameters for images of this shape; may be called under jax.jit, with the same bits."""
@@ -81,7 +87,7 @@ class Experiment:
     def abstract(self, shape, classes) -> tuple[Model, Any]:
         """The model with the shapes of its parameters; nothing is initialised."""
         apply, shapes = abstract(self._build(shape, classes))
-        return Model(apply, self.process, self.prediction, classes), shapes
+        return Model(apply, self.process, self.prediction, self._told(classes)), shapes
 
     def axes(self, shape, classes) -> Any:
         """The logical names of the axes of the parameters."""

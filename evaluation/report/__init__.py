@@ -6,7 +6,7 @@ from train.files import write_atomic
 
 
 def write(folder, comparison) -> dict:
-    """Write table.csv, table.json, curve.png and report.html into the folder; {name: path}.
+    """Write the tables, the curve and the page into the folder; {name: path}.
 
     Raises ModuleNotFoundError where the optional extra [report] is not installed.
     """
@@ -17,7 +17,9 @@ def write(folder, comparison) -> dict:
     files = {
         "table.csv": comparison.to_csv(),
         "table.json": comparison.to_json(),
+        "differences.csv": comparison.gaps_to_csv(),
         "curve.png": curve(comparison, "png"),
+        "curve.svg": curve(comparison, "svg"),
         "report.html": page(comparison),
     }
     for name, data in files.items():

@@ -1,8 +1,13 @@
-"""The table of a comparison for the terminal."""
+"""The tables of a comparison for the terminal."""
 
+import os
 import textwrap
+from itertools import product
+
+from evaluation.measure import trait
 
 WIDTH = 80
+BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}
 
 
 def number(value) -> str:
@@ -11,32 +16,69 @@ def number(value) -> str:
     return f"{value:.0f}" if "e" in text and 1 <= abs(value) < 1e6 else text
 
 
-def render(comparison, metric, width=WIDTH) -> str:
-    """A plain table of one metric: rows are samplers, columns budgets, a * marks the best of a column."""
-    first = max(len("sampler"), *map(len, comparison.samplers)) + 2
+def render(comparison, width=WIDTH) -> str:
+    """For every metric tables of samplers by budgets, * the best of a column, ~ what may be as good, and the best ones
+    with their intervals; then what the marks mean."""
+    first = max(len("sampler"), *map(len, comparison.lines)) + 2
     fit = max(1, (width - first) // 9)
-    blocks = [
-        _block(comparison, run, metric, comparison.budgets[i : i + fit], first)
-        for run in comparison.runs
-        for i in range(0, len(comparison.budgets), fit)
-    ]
-    levers = f" Levers: {', '.join(comparison.levers)}." if comparison.levers else ""
-    note = (
-        f"{metric} of {comparison.count} images against held-out ones: lower is better, * is best. Floor: up to as "
-        f"many training images against the same held-out ones.{levers}"
-    )
-    return "\n\n".join([*blocks, textwrap.fill(note, width)]) + "\n"
+    found = []
+    for metric, run in product(comparison.metrics, comparison.runs):
+        parts = range(0, len(comparison.budgets), fit)
+        found += [_block(comparison, run, metric, comparison.budgets[i : i + fit], first) for i in parts]
+        found += _leaders(comparison, run, metric)
+    found += [textwrap.fill(text, width) for text in (*_legend(comparison), *comparison.notes)]
+    return "\n\n".join(found) + "\n"
 
 
 def _block(comparison, run, metric, budgets, first):
     lines = [f"{run}: {metric} by network calls", "sampler".ljust(first) + "".join(f"{b:>8} " for b in budgets)]
-    for sampler in comparison.samplers:
+    marks = {b: (comparison.best(run, b, metric), comparison.ties(run, b, metric)) for b in budgets}
+    for line in comparison.lines:
         texts = []
         for budget in budgets:
-            cell = comparison.cell(run, sampler, budget)
-            mark = "*" if sampler in comparison.best(run, budget, metric) else " "
-            texts.append(f"{'-' if cell is None else number(cell.metrics[metric].value):>8}{mark}")
-        lines.append(sampler.ljust(first) + "".join(texts))
-    floor = number(comparison.floors[run][metric].value)
-    lines.append("floor".ljust(first) + f"{floor:>8}")
+            cell = comparison.cell(run, line, budget)
+            best, ties = marks[budget]
+            mark = "*" if line in best else "~" if line in ties else " "
+            value = cell.metrics.get(metric) if cell else None
+            texts.append(f"{'-' if value is None else number(value.value):>8}{mark}")
+        lines.append(line.ljust(first) + "".join(texts))
+    if metric in comparison.floors.get(run, {}):
+        lines.append("floor".ljust(first) + f"{number(comparison.floors[run][metric].value):>8}")
     return "\n".join(line.rstrip() for line in lines)
+
+
+def _leaders(comparison, run, metric):
+    """A line a budget: the best, and how far behind it the next one is; without the words that all lines begin with."""
+    words = os.path.commonprefix([line.split() for line in comparison.lines])
+    same = len(" ".join([*words, ""])) if len(comparison.lines) > 1 else 0
+    rows = [("calls", "best", metric, "next", "difference", "unpaired")]
+    for budget in comparison.budgets:
+        gap = comparison.next_best(run, budget, metric)
+        if gap is None:
+            continue
+        value, apart = comparison.cell(run, gap.best, budget).metrics[metric], gap.difference
+        around = f"{number(value.value)} ±{number((value.high - value.low) / 2)}"
+        paired, unpaired = (f"±{number(high - apart.value)}" for high in (apart.high, apart.unpaired_high))
+        rows.append((str(budget), gap.best[same:], around, gap.line[same:], f"{number(apart.value)} {paired}", unpaired))
+    if len(rows) > 1:
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ("  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)) for row in rows)
+        yield "\n".join(line.rstrip() for line in lines)
+
+
+def _legend(comparison):
+    if not comparison.count:
+        yield "The squared Frechet distance to Gaussian data, computed exactly: lower is better, * is best."
+        return
+    kinds = {trait(metric).better: [] for metric in comparison.metrics}
+    for metric in comparison.metrics:
+        kinds[trait(metric).better].append(metric)
+    better = "; ".join(f"of {', '.join(metrics)} {BETTER[kind]}" for kind, metrics in kinds.items())
+    sets = f", means of {comparison.repeats} sets" if comparison.repeats > 1 else ""
+    yield (
+        f"{comparison.count} images a cell{sets}, against held-out ones; {better}. * is best, ~ may be as "
+        f"good: the 95 % interval of its difference from the best, on the same seeds, holds 0 (unpaired: the interval, "
+        f"were the seeds others). Floor: up to as many training images."
+    )
+    if comparison.levers:
+        yield f"Levers: {', '.join(comparison.levers)}."

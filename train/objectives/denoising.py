@@ -43,7 +43,7 @@ class Denoising:
         """batch.image (B, *shape), batch.label (B,) or None."""
         x0, n = batch.image, len(batch.image)
         for_times, for_noise, for_labels, for_dropout = jax.random.split(key, 4)
-        label = batch.label
+        label = batch.label if model.classes else None
         if label is not None:
             label = jnp.where(jax.random.bernoulli(for_labels, self.label_drop, (n,)), model.classes, label)
         t = self.times(model.process, for_times, n)

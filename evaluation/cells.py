@@ -1,0 +1,78 @@
+"""Images that a comparison has drawn, kept on disk: each under what its bits depend on, so that none is drawn twice."""
+
+import hashlib
+import io
+import re
+from importlib.metadata import version
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from etils import epath
+
+from samplers.loop import fetched
+from train.files import write_atomic
+
+
+class Drawn(NamedTuple):
+    """The images of a sampler at a budget and one set of seeds."""
+
+    images: np.ndarray  # (N, ...), as of `features.stored`
+    finite: bool  # whether the sampler's own images were
+    seconds: np.ndarray  # of each batch
+    batch: int  # images in each of them
+    error: np.ndarray  # (N,) mean squared distance to the reference solution; (0,) where there is none
+
+
+class Cells:
+    """A folder of cells, NAME-KEY.npz each, written whole or not at all; what cannot be read does not count."""
+
+    def __init__(self, folder):
+        self.folder = epath.Path(folder)
+
+    def path(self, name, key):
+        """The file of a cell."""
+        return self.folder / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', name)}-{key[:16]}.npz"
+
+    def load(self, name, key) -> Drawn | None:
+        """The cell, or None where there is none, or none that is whole."""
+        path = self.path(name, key)
+        if not path.exists():
+            return None
+        try:
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                found = {field: file[field] for field in (*Drawn._fields, "key")}
+        except Exception:  # zipfile and zlib have errors of their own
+            return None
+        if str(found.pop("key")) != key:
+            return None
+        return Drawn(**found | {"finite": bool(found["finite"]), "batch": int(found["batch"])})
+
+    def save(self, name, key, drawn: Drawn) -> None:
+        """Write a cell."""
+        file = io.BytesIO()
+        np.savez(file, key=key, **drawn._asdict())
+        write_atomic(self.path(name, key), file.getvalue())
+
+
+def digest(*parts) -> str:
+    """sha256 of trees of arrays, numbers and texts, their structure included; the same in every process."""
+    found = hashlib.sha256()
+    for part in parts:
+        leaves, tree = jax.tree.flatten(part)
+        found.update(re.sub(r" at 0x[0-9a-f]+", "", str(tree)).encode())
+        for leaf in leaves:
+            if isinstance(leaf, str):
+                found.update(leaf.encode())
+            else:
+                array = np.ascontiguousarray(fetched(leaf) if isinstance(leaf, jax.Array) else leaf)
+                found.update(f"{array.dtype.str}{array.shape}".encode())
+                found.update(array)
+    return found.hexdigest()
+
+
+def environment() -> dict:
+    """What else the bits of an image depend on."""
+    return {name: version(name) for name in ("fewstep", "jax", "jaxlib")} | {
+        "device": f"{jax.device_count()} {jax.devices()[0].device_kind}"
+    }

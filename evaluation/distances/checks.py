@@ -1,0 +1,38 @@
+"""What every distance asks of features, and distances between all pairs of them."""
+
+import numpy as np
+
+ROWS = 1024  # of a matrix of pairs, at once
+
+
+def checked(features, like=None) -> np.ndarray:
+    """Finite float64 features (N, d) with N >= 2, as many each as `like` has; ValueError for others."""
+    features = np.asarray(features, np.float64)
+    if features.ndim != 2 or len(features) < 2:
+        raise ValueError(f"a distance needs features (N, d) with N of at least 2: got shape {features.shape}")
+    if not np.isfinite(features).all():
+        raise ValueError("a distance needs finite features: there are NaN or infinite ones")
+    if like is not None and features.shape[1] != like.shape[1]:
+        raise ValueError(
+            f"the two sets have {features.shape[1]} and {like.shape[1]} features: they must be of one kind"
+        )
+    return features
+
+
+def covariance(features) -> np.ndarray:
+    """The covariance (d, d) over N - 1."""
+    centred = features - features.mean(0)
+    return centred.T @ centred / (len(features) - 1)
+
+
+def squared_distances(a, b):
+    """|a_i - b_j|^2 of (N, d) and (M, d), in blocks (first row, (n, M)).
+
+    Centred first: the differences of large numbers that follow would lose small distances.
+    """
+    center = b.mean(0)
+    a, b = a - center, b - center
+    squares = (b**2).sum(1)
+    for first in range(0, len(a), ROWS):
+        block = a[first : first + ROWS]
+        yield first, np.maximum((block**2).sum(1)[:, None] + squares - 2 * block @ b.T, 0.0)

@@ -1,0 +1,157 @@
+"""The images of a comparison: which cells there are, and drawing those that are not on disk."""
+
+import json
+import time
+from collections.abc import Mapping
+from itertools import product
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from diffusion import Cond
+from evaluation.cells import Cells, Drawn, digest, environment
+from evaluation.features import stored
+from samplers import GRIDS, SAMPLERS, Tableau, table_at
+from samplers.loop import batch_of, draw_batches
+from samplers.steps import NoTable
+from samplers.tableau import pad
+from train.processes import first, from_first, meet
+from train.progress import progress, say
+from train.sharding import batched
+
+SOLVER, SOLUTION = "dpmpp_3m", 200  # what trajectories are measured against, and its network calls
+
+
+class Line(NamedTuple):
+    """A way to sample: a line of the tables."""
+
+    name: str
+    sampler: Any  # as in SAMPLERS
+    grids: Mapping = GRIDS
+    grid: str | None = None  # None: the process's or the sampler's
+    levers: tuple = ()  # innermost first
+    swept: Mapping = {}  # what sets it apart from others, {"cfg.scale": "2"}
+
+    def grid_for(self, process) -> str:
+        """The name of its grid."""
+        return self.grid or self.sampler.grid_for(process)
+
+
+class Seeds(NamedTuple):
+    """Which images are drawn: `repeats` sets of `count` seeds from `first`, `batch` at once."""
+
+    count: int
+    first: int
+    repeats: int
+    batch: int
+
+    @property
+    def sets(self):
+        """The seeds of each set."""
+        return np.arange(self.first, self.first + self.count * self.repeats).reshape(self.repeats, self.count)
+
+
+class Planned(NamedTuple):
+    """A cell: a table on a denoiser."""
+
+    run: Any
+    line: Line
+    budget: int
+    den: Any
+    table: Tableau
+    solution: Tableau | None  # what its trajectories are measured against
+    cond: Cond  # of a set of seeds
+    name: str
+    keys: tuple  # one a set of seeds
+
+
+def conditions(den, data, count) -> Cond:
+    """The labels of `count` images to draw: those of training images, over again where fewer; none where the model was
+    told none."""
+    label = data.train[: min(count, len(data.train))].label if den.classes else None
+    return Cond(None if label is None else np.resize(label, count).astype(np.int32))
+
+
+def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]:
+    """Every cell of a run that has a table; ValueError where none has."""
+    found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
+    dens = {line.name: _under(line.levers, run.denoiser) for line in lines}
+    for line, budget in product(lines, budgets):
+        process = dens[line.name].process
+        try:
+            table = table_at(line.sampler, process, budget, line.grids[line.grid_for(process)])
+        except NoTable as error:
+            refusal = error
+            continue
+        traced = trajectories and not (table.noise.any() or table.spread.any())
+        solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
+        found.append((line, budget, dens[line.name], table, solution))
+    if not found:
+        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+    # One memory for all, so that they share a compilation.
+    history = max(table.history for *_, a, b in found for table in (a, b) if table is not None)
+    around = digest(environment(), cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
+    digests = {line.name: digest(around, dens[line.name]) for line in lines}
+    planned = []
+    for line, budget, den, table, solution in found:
+        table = pad(table, table.nfe, history)
+        solution = solution and pad(solution, SOLUTION, history)
+        keys = tuple(digest(digests[line.name], table, solution, at) for at in seeds.sets)
+        name = f"{run.name}-{line.name}-{table.nfe}"
+        planned.append(Planned(run, line, budget, den, table, solution, cond, name, keys))
+    return planned
+
+
+def _under(levers, den):
+    for lever in levers:
+        den = lever(den)
+    return den
+
+
+def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
+    """Draw what is not among the cells and keep it there; of several processes all draw and the first one keeps.
+
+    {run: the most bytes in use on its first device up to then}, for those of which something was drawn, where a device
+    tells.
+    """
+    total = [(j, i) for j, p in enumerate(planned) for i in range(len(p.keys))]
+    absent = [(j, i) for j, i in total if first() and cells.load(planned[j].name, planned[j].keys[i]) is None]
+    missing = [(planned[j], i) for j, i in json.loads(from_first(json.dumps(absent)))]
+    if len(missing) < len(total):
+        say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before: {cells.folder}")
+    calls, done, ready, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, None, {}, {}
+    with progress(calls, unit="calls") as show:
+        for p, i in missing:
+            if ready is not p.run:  # compiles, before any clock starts
+                fewest = min((q for q, _ in missing if q.run is p.run), key=lambda q: q.table.nfe)
+                next(_batches(fewest, fewest.table, seeds.sets[0], seeds.batch))
+                ready, solutions = p.run, {}
+            if p.solution is not None and (p.line.levers, i) not in solutions:
+                parts = _batches(p, p.solution, seeds.sets[i], seeds.batch)
+                solutions[p.line.levers, i] = np.concatenate(list(parts))
+            drawn = _drawn(p, seeds.sets[i], seeds.batch, solutions.get((p.line.levers, i)) if p.solution else None)
+            if first():
+                cells.save(p.name, p.keys[i], drawn)
+            done += p.table.nfe * seeds.count
+            show(done, f"{p.line.name} at {p.budget}")
+            used = p.run.mesh.devices.flat[0].memory_stats() or {}  # CPUs tell nothing
+            memory[p.run.folder] = used.get("peak_bytes_in_use")
+    meet("all cells are drawn")
+    return memory
+
+
+def _batches(p, table, seeds, batch):
+    return draw_batches(p.den, table, seeds, p.run.shape, cond=p.cond, batch=batch, sharding=batched(p.run.mesh))
+
+
+def _drawn(p, seeds, batch, solution) -> Drawn:
+    images, seconds, begin = [], [], time.perf_counter()
+    for part in _batches(p, p.table, seeds, batch):
+        images.append(part)
+        seconds.append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+    images = np.concatenate(images)
+    finite = bool(np.isfinite(images).all())
+    error = np.zeros(0) if solution is None else ((images - solution) ** 2).reshape(len(images), -1).mean(1)
+    at_once = batch_of(len(seeds), batch, batched(p.run.mesh))
+    return Drawn(stored(images if finite else np.nan_to_num(images)), finite, np.array(seconds), at_once, error)

@@ -1,0 +1,46 @@
+"""A comparison on Gaussian data, where what every table does is known: no network, no noise, milliseconds."""
+
+from itertools import product
+
+import numpy as np
+
+from evaluation.comparison import Cell, Comparison
+from evaluation.drawing import Line
+from evaluation.estimate import Interval
+from samplers import exact, table_at
+from samplers.steps import NoTable
+
+METRIC = "FD-exact"
+UNTIMED = Interval(np.nan, np.nan, np.nan)
+
+
+def spectrum(images) -> tuple[np.ndarray, np.ndarray]:
+    """The mean (d,) of images (N, ...) in the eigenbasis of their covariance, and its eigenvalues (d,)."""
+    x = np.asarray(images, np.float64).reshape(len(images), -1)
+    values, vectors = np.linalg.eigh(np.cov(x.T))
+    return x.mean(0) @ vectors, np.maximum(values, 0.0)
+
+
+def compare_exactly(data, lines: list[Line], budgets, **about) -> Comparison:
+    """Cells for Gaussian data x lines x budgets: the squared Frechet distance of what a table draws to the data.
+
+    data: {name: (process, mean (d,), var (d,), unit)}; distances are told with `unit` as the length of 1.  ValueError
+    where no sampler has a table at any budget.
+    """
+    cells, refusal = [], None
+    for (name, (process, mean, var, unit)), line, budget in product(data.items(), lines, budgets):
+        grid = line.grid_for(process)
+        try:
+            table = table_at(line.sampler, process, budget, line.grids[grid])
+        except NoTable as error:
+            refusal = error
+            continue
+        value = exact.frechet(exact.moments(table, process, mean, var), mean, var) / unit**2
+        at = (name, line.name, line.sampler.name, grid, dict(line.swept), budget, table.nfe)
+        cells.append(Cell(*at, float(table.nfe), UNTIMED, {METRIC: Interval(value, value, value)}))
+    if not cells:
+        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+    return Comparison(
+        runs=list(data), lines=[line.name for line in lines], budgets=list(budgets), metrics=[METRIC], cells=cells,
+        gaps=[], floors={}, notes=[], count=0, seed=0, repeats=1, levers=(), memory={}, **about,
+    )  # fmt: skip

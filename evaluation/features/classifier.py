@@ -1,0 +1,134 @@
+"""A small classifier of a run's own images, whose last features distances are told on."""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass, field
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from evaluation.features.encoders import convolve
+from train.data import Batches
+from train.data.fingerprint import change, fingerprint
+from train.errors import RunError
+from train.files import write_atomic
+from train.progress import progress
+
+LAYERS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))  # channels and stride of each 3x3 convolution
+BATCH, EVERY = 128, 50  # images; steps between two looks at the loss
+NAME, PARTS = "classifier.npz", ("kernel", "bias")
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """uint8 images (N, H, W, C) -> the 64 numbers a class is told from, (N, 64) float64."""
+
+    params: dict = field(repr=False, compare=False)  # layer -> kernel, bias
+    digest: str
+    accuracy: float  # share of held-out images whose class it tells
+
+    name = "classifier"
+
+    @property
+    def classes(self):
+        return self.params["head"][1].shape[0]
+
+    def __call__(self, images):
+        return self._run(images, 0)
+
+    def logits(self, images) -> np.ndarray:
+        """(N, classes) float64."""
+        return self._run(images, 1)
+
+    def _run(self, images, output):
+        found = []
+        for start in range(0, len(images), BATCH):
+            part = images[start : start + BATCH]
+            padded = np.pad(part, ((0, BATCH - len(part)), *[(0, 0)] * 3))
+            found.append(np.asarray(_apply(self.params, padded)[output], np.float64)[: len(part)])
+        return np.concatenate(found)
+
+
+@jax.jit
+def _apply(params, images):
+    return network(params, images.astype(jnp.float32) / 127.5 - 1)
+
+
+def network(params, x):
+    """x (B, H, W, C) in [-1, 1] -> features (B, 64) and logits (B, classes)."""
+    for i, (channels, stride) in enumerate(LAYERS):
+        x = jax.nn.relu(convolve(params, f"conv{i}", x, channels, 3, stride))
+    x = x.mean((1, 2))
+    kernel, bias = params["head"]
+    return x, jnp.dot(x, kernel, precision="highest") + bias
+
+
+def fresh(channels, classes, seed) -> dict:
+    """Parameters with He et al.'s (2015) variances."""
+    rng, params = np.random.default_rng(seed), {}
+
+    def layer(*shape):
+        std = np.sqrt(2 / np.prod(shape[:-1]))
+        return np.float32(std * rng.standard_normal(shape)), np.zeros(shape[-1], np.float32)
+
+    for i, (out, _) in enumerate(LAYERS):
+        params[f"conv{i}"] = layer(3, 3, channels, out)
+        channels = out
+    return params | {"head": layer(channels, classes)}
+
+
+def train(data, steps, seed=0) -> dict:
+    """Parameters of a classifier trained on a `train.data.Dataset`; ValueError for one without images or labels."""
+    if len(data.shape) != 3 or not data.classes:
+        raise ValueError(f"a classifier needs images with labels, and {data} has none")
+    params = fresh(data.shape[-1], data.classes, seed)
+    optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
+    state, size = optimizer.init(params), min(BATCH, len(data.train))
+
+    @jax.jit
+    def step(params, state, batch):
+        def loss(params):
+            logits = network(params, batch.image)[1]
+            return optax.softmax_cross_entropy_with_integer_labels(logits, batch.label).mean()
+
+        value, grads = jax.value_and_grad(loss)(params)
+        updates, state = optimizer.update(grads, state, params)
+        return optax.apply_updates(params, updates), state, value
+
+    with progress(steps) as show:
+        for k, batch in enumerate(Batches(data.train, size, seed).stream(0, steps), 1):
+            params, state, value = step(params, state, batch)
+            if k % EVERY == 0 or k == steps:
+                show(k, f"loss {float(value):.4f}")
+    return params
+
+
+def save(folder, params, data, accuracy) -> None:
+    """Into a run's folder, with what it was trained on."""
+    file, told = io.BytesIO(), {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
+    arrays = {
+        f"{name}/{part}": np.asarray(a) for name, pair in params.items() for part, a in zip("kb", pair, strict=True)
+    }
+    np.savez(file, accuracy=accuracy, told=json.dumps(told), **arrays)
+    write_atomic(folder / NAME, file.getvalue())
+
+
+def load(run) -> Classifier:
+    """The classifier of a run; RunError where it has none that is whole and of its data."""
+    path, remedy = run.folder / NAME, f"make it with `fewstep classifier {run.folder}`"
+    if not path.exists():
+        raise RunError(f"{run.folder} has no classifier: {remedy}")
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files}
+        told, accuracy = json.loads(str(arrays.pop("told"))), float(arrays.pop("accuracy"))
+        names = dict.fromkeys(name.split("/")[0] for name in arrays)
+        params = {name: tuple(arrays[f"{name}/{part}"] for part in PARTS) for name in names}
+    except Exception:  # zipfile and zlib have errors of their own
+        raise RunError(f"{path} is damaged: {remedy} again") from None
+    if changed := change(told, run.data):
+        raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")
+    return Classifier(jax.tree.map(jnp.asarray, params), hashlib.sha256(path.read_bytes()).hexdigest(), accuracy)

@@ -1,0 +1,195 @@
+"""Pretrained encoders: features of images for Frechet distances, from a file of weights that the user has.
+
+An architecture is a module: `network(conv, x)` is its forward pass, written once, in which `conv` brings the weights;
+`weights` says what a layer's arrays are called and folds its batch norm; `prepare` resizes and scales; `SIZES` are the
+sides it takes, of which an image gets the first that is larger than itself, or else the last.
+"""
+
+import hashlib
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
+
+ARCHITECTURES = {
+    "mobilenet_v2": mobilenet_v2,
+    "squeezenet": squeezenet,
+    "resnet56": resnet56,
+    "inception": inception,
+}
+PREPROCESSING = 1  # to be raised when any `prepare` changes its result: features kept by digest are then made anew
+TOLERANCE = 1e-4
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """uint8 images (N, H, W, 1 or 3) -> features (N, d) float64, in batches of one size so that they compile once."""
+
+    name: str
+    classes: int  # 0: no head
+    weights: str  # sha256 of the arrays
+    params: dict = field(repr=False, compare=False)  # layer -> kernel (HWIO), bias (O,)
+    size: int | None = None  # side that images are resized to; None: the architecture's rule
+    batch: int = 64
+
+    @property
+    def digest(self) -> str:
+        """sha256 of what features depend on beside the images."""
+        sizes = self.size or ARCHITECTURES[self.name].SIZES
+        return hashlib.sha256(f"{self.name} {PREPROCESSING} {sizes} {self.weights}".encode()).hexdigest()
+
+    def side(self, images) -> int:
+        """What images (N, H, W, C) are resized to."""
+        sizes = ARCHITECTURES[self.name].SIZES
+        return self.size or next((size for size in sizes if max(images.shape[1:3]) < size), sizes[-1])
+
+    def __call__(self, images) -> np.ndarray:
+        return self._run(images, 0)
+
+    def logits(self, images) -> np.ndarray:
+        """uint8 images (N, H, W, 1 or 3) -> (N, classes) float64; ValueError for an encoder without a head."""
+        if not self.classes:
+            raise ValueError(f"{self.name} has no classifier, only features: use mobilenet_v2 or resnet56 for logits")
+        return self._run(images, 1)
+
+    def _run(self, images, output):
+        images = np.asarray(images)
+        if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
+            got = f"{images.dtype} {images.shape}"
+            raise ValueError(f"an encoder takes uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
+        size, parts = self.side(images), []
+        for start in range(0, len(images), self.batch):
+            part = images[start : start + self.batch]
+            padded = np.pad(part, ((0, self.batch - len(part)), (0, 0), (0, 0), (0, 0)))
+            parts.append(np.asarray(_apply(self.name, size, self.params, padded)[output], np.float64)[: len(part)])
+        return np.concatenate(parts)
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _apply(name, size, params, images):
+    x = jnp.broadcast_to(images.astype(jnp.float32), (*images.shape[:3], 3))
+    architecture = ARCHITECTURES[name]
+    return architecture.network(partial(convolve, params), architecture.prepare(x, size))
+
+
+def convolve(params, layer, x, channels, kernel, stride=1, padding="SAME", depthwise=False):
+    """One layer of x (N, H, W, C) in full float32; `channels` and `kernel` (a side, or two) are what `shapes` needs."""
+    kernel, bias = params[layer]
+    if depthwise:
+        return _depthwise(x, kernel, stride) + bias
+    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "precision": "highest"}
+    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, **options) + bias
+
+
+def _depthwise(x, kernel, stride):
+    """Each channel of x with its own kernel (H, W, 1, C), "SAME": a sum of shifted images.
+
+    XLA's grouped convolution takes 20 times as long on CPU.
+    """
+    sides = x.shape[1:3]
+    pads = jax.lax.padtype_to_pads(sides, kernel.shape[:2], (stride, stride), "SAME")
+    x = jnp.pad(x, ((0, 0), *pads, (0, 0)))
+    height, width = ((-(-side // stride) - 1) * stride + 1 for side in sides)
+    return sum(
+        kernel[i, j, 0] * x[:, i : i + height : stride, j : j + width : stride] for i, j in np.ndindex(kernel.shape[:2])
+    )
+
+
+def shapes(architecture) -> dict:
+    """Layer -> kernel shape (HWIO), from a forward pass without numbers."""
+    found = {}
+
+    def conv(layer, x, channels, kernel, stride=1, padding="SAME", depthwise=False):
+        height, width = kernel if isinstance(kernel, tuple) else (kernel, kernel)
+        found[layer] = (height, width, 1 if depthwise else x.shape[-1], channels)
+        params = {layer: (jnp.zeros(found[layer]), jnp.zeros(channels))}
+        return convolve(params, layer, x, channels, kernel, stride, padding, depthwise)
+
+    side = architecture.SIZES[0]
+    jax.eval_shape(partial(architecture.network, conv), jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32))
+    return found
+
+
+def read_arrays(path) -> dict:
+    """Name -> array of a .npz file, or of a .pth file of a PyTorch state dict; ValueError if it cannot be read."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"{path}: no such file: give the path of an encoder's weights, .npz or .pth")
+    try:
+        if path.suffix == ".pth":
+            import torch
+
+            state = torch.load(path, map_location="cpu", weights_only=True)
+            return {name: tensor.numpy() for name, tensor in state.items()}
+        with np.load(path) as file:
+            return {name: file[name] for name in file.files}
+    except ImportError as error:
+        raise ValueError(
+            f"{path}: a .pth file is read with torch: pip install 'fewstep[torch]', or make it an .npz"
+        ) from error
+    except Exception as error:  # zipfile, zlib, pickle and torch have one of their own each
+        raise ValueError(f"{path}: damaged or not a file of arrays ({type(error).__name__}): get it again") from error
+
+
+def load(path, size=None) -> Encoder:
+    """The encoder of a file of weights, its architecture told by the names of the arrays: .npz, or .pth of pytorch-fid.
+
+    Where the file has reference activations (ref/images with ref/feature, ref/logits, or these with _<size>), those
+    at the encoder's size are verified.  ValueError, in one line, where the file or what comes out is not right.
+    """
+    arrays = read_arrays(path)
+    name = next((name for name, architecture in ARCHITECTURES.items() if architecture.recognises(arrays)), None)
+    if name is None:
+        raise ValueError(
+            f"{path}: not the weights of {', '.join(ARCHITECTURES)} (the FID's, with no or 1,008 classes): "
+            "none of them has arrays of these names"
+        )
+    architecture, used = ARCHITECTURES[name], {}
+
+    def read(array, shape):
+        if array not in arrays:
+            raise ValueError(f"{path}: {array} is missing from these weights of {name}: get the whole file")
+        if arrays[array].shape != shape:
+            raise ValueError(f"{path}: {array} has shape {arrays[array].shape}, {name} needs {shape}: get another file")
+        used[array] = arrays[array]
+        return np.asarray(arrays[array], np.float64)
+
+    folded = {layer: architecture.weights(read, layer, shape) for layer, shape in shapes(architecture).items()}
+    params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), folded)
+    encoder = Encoder(name, architecture.CLASSES, _sha256(used), params, size)
+    for reference, error in errors(encoder, arrays).items():
+        if not error <= TOLERANCE:
+            raise ValueError(
+                f"{path}: {reference} is not reproduced (relative error {error:.1e}, at most {TOLERANCE:.0e}): "
+                "the weights are damaged or this device computes in less than float32"
+            )
+    return encoder
+
+
+def errors(encoder, arrays) -> dict:
+    """Reference -> max |difference| / max |reference|, for those at the input size of the encoder."""
+    if "ref/images" not in arrays:
+        return {}
+    images, found = np.asarray(arrays["ref/images"]), {}
+    outputs = {"feature": encoder} | ({"logits": encoder.logits} if encoder.classes else {})
+    for kind, output in outputs.items():
+        for name in (f"ref/{kind}", f"ref/{kind}_{encoder.side(images)}"):
+            if name in arrays:
+                want, got = np.asarray(arrays[name]), output(images)
+                same = want.shape == got.shape
+                found[name] = float(np.abs(got - want).max() / np.abs(want).max()) if same else np.inf
+    return found
+
+
+def _sha256(arrays):
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = np.ascontiguousarray(arrays[name])
+        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
+        digest.update(array)
+    return digest.hexdigest()

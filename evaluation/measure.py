@@ -1,0 +1,94 @@
+"""Every metric of drawn images, each an `Estimate`."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from evaluation.cells import Drawn
+from evaluation.distances import DISTANCES
+from evaluation.estimate import NOTHING, Estimate, Interval, estimate
+from evaluation.reference import Reference, kept
+
+
+class Trait(NamedTuple):
+    """What is known of a metric."""
+
+    better: str = "lower"  # or "higher", or "" where neither is
+    least: float = 0.0
+    most: float = np.inf
+    floor: bool = True  # whether training images have it
+
+
+TRAITS = {
+    "FD": Trait(),
+    "FDinf": Trait(least=-np.inf),
+    "KID": Trait(least=-np.inf),
+    "energy": Trait(least=-np.inf),
+    "SW": Trait(),
+    "precision": Trait("higher", most=1.0),
+    "recall": Trait("higher", most=1.0),
+    "density": Trait("higher"),
+    "coverage": Trait("higher", most=1.0),
+    "novelty": Trait("", floor=False),
+    "accuracy": Trait("higher", most=1.0),
+    "trajectory": Trait(floor=False),
+}
+
+
+def trait(metric) -> Trait:
+    """Of "KID-pixels" and the like."""
+    return TRAITS["FD" if metric == "FID" else metric.split("-")[0]]
+
+
+def interval(metric, estimate: Estimate) -> Interval:
+    """Within what the metric can be."""
+    return estimate.interval(trait(metric).least, trait(metric).most)
+
+
+def named(metric, features) -> str:
+    """A metric with its features; FID is the Frechet distance of the one network alone."""
+    return "FID" if (metric, features.name) == ("FD", "inception") else f"{metric}-{features.name}"
+
+
+class Gauge:
+    """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
+
+    def __init__(self, metrics, features, real: Reference, folder):
+        """metrics: names of TRAITS; features: a list of `Features`, kept in `folder` where they cost something.
+
+        ValueError where a metric cannot be told.
+        """
+        self.metrics, self.features, self.real = metrics, features, real
+        self.held_out = [kept(kind, real.held_out, folder) for kind in features]
+        self.seen = [kept(kind, real.seen, folder) for kind in features]
+        kinds = dict.fromkeys(DISTANCES[metric] for metric in metrics if metric in DISTANCES)
+        self.distances = [[kind(*pair) for kind in kinds] for pair in zip(self.held_out, self.seen, strict=True)]
+
+    def __call__(self, drawn: Drawn, label=None) -> dict[str, Estimate]:
+        """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
+        own images were not finite."""
+        found = self._measured(drawn.images, [kind(drawn.images) for kind in self.features], label)
+        if len(drawn.error):
+            found["trajectory"] = trajectory(drawn.error)
+        return found if drawn.finite else dict.fromkeys(found, NOTHING)
+
+    def floor(self, count, label=None) -> dict[str, Estimate]:
+        """The same of the first training images, for metrics that those have."""
+        found = self._measured(self.real.seen[:count], [array[:count] for array in self.seen], label)
+        return {metric: value for metric, value in found.items() if trait(metric).floor}
+
+    def _measured(self, images, arrays, label):
+        found = {}
+        for kind, array, distances in zip(self.features, arrays, self.distances, strict=True):
+            values = {name: value for distance in distances for name, value in distance(array).items()}
+            if label is not None and kind.classes and "accuracy" in self.metrics:
+                right = kind.logits(images).argmax(1) == label[: len(images)]
+                values["accuracy"] = estimate(right.mean(), right)
+            found |= {named(name, kind): value for name, value in values.items() if name in self.metrics}
+        return found
+
+
+def trajectory(error) -> Estimate:
+    """The root of the mean squared distance to the reference solution, (N,) of each image."""
+    value = np.sqrt(error.mean())
+    return estimate(value, error / (2 * value) if value else error)

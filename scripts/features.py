@@ -1,0 +1,17 @@
+"""Features by what is typed for them."""
+
+from evaluation.features import Pixels, classifier, encoders
+from scripts.errors import UserError
+
+
+def chosen(text, run):
+    """pixels, the classifier of the run, or an encoder by the path of its weights."""
+    if text == "pixels":
+        return Pixels(run.shape)
+    if text == "classifier":
+        return classifier.load(run)
+    if "." not in text and "/" not in text:
+        raise UserError(f"--features {text}: write pixels, classifier, or the path of a file of weights")
+    if len(run.shape) != 3 or run.shape[-1] not in (1, 3):
+        raise UserError(f"--features {text}: encoders see grey or colour images, and {run.folder} has none")
+    return encoders.load(text)

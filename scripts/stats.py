@@ -1,0 +1,20 @@
+"""fewstep stats."""
+
+from evaluation.distances import Frechet
+from evaluation.reference import kept, reference
+from scripts import config, parse
+from scripts.features import chosen
+
+
+def main(folder, features, count, trust):
+    """Compute the features of a run's real images, and say how far training images are from held-out ones."""
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    run = config.open_run(parse.path(folder, "the run"), trust)
+    real = reference(run.data, count)
+    for kind in (chosen(text, run) for text in parse.words(features)):
+        held_out, seen = (kept(kind, images, run.folder / "stats") for images in real)
+        floor = Frechet(held_out)(seen)["FD"].interval(0.0)
+        print(
+            f"{kind.name}: {held_out.shape[1]} features of {len(held_out)} held-out and {len(seen)} training images; "
+            f"FD {floor.value:.4g} ({floor.low:.4g} to {floor.high:.4g})"
+        )
