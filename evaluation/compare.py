@@ -33,14 +33,15 @@ def compare(
     seed=0,
     repeats=1,
     batch=BATCH,
+    levers=(),
     **about,
 ) -> Comparison | None:
     """Cells for runs (as of `train.run.Run`, on data of one shape) x lines x budgets.
 
     Images are drawn first, `repeats` sets of `count` seeds, and kept in `folder`/cells: those that are there are not
     drawn again.  Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no
-    table is left out; where a sampler diverges its metrics are NaN.  metrics: names of `measure.TRAITS`; features: a
-    list of `Features`, by default pixels; `about` (command, environment, levers) goes in the result.
+    table is left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.TRAITS`; features: a
+    list of `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
 
     Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on data
     of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
@@ -78,7 +79,7 @@ def compare(
         gaps=_gaps(measured, names, budgets, shown), floors=dict(zip(names, map(_intervals, floors), strict=True)),
         notes=_notes(gauges, names, told, count), count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
-        **about,
+        levers=tuple(levers), **about,
     )  # fmt: skip
 
 

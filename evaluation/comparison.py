@@ -7,7 +7,7 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 
 from evaluation.estimate import Difference, Interval
-from evaluation.measure import trait
+from evaluation.metrics import trait
 from train.files import dumps
 
 

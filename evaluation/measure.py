@@ -1,43 +1,12 @@
 """Every metric of drawn images, each an `Estimate`."""
 
-from typing import NamedTuple
-
 import numpy as np
 
 from evaluation.cells import Drawn
 from evaluation.distances import DISTANCES
 from evaluation.estimate import NOTHING, Estimate, Interval, estimate
+from evaluation.metrics import trait
 from evaluation.reference import Reference, kept
-
-
-class Trait(NamedTuple):
-    """What is known of a metric."""
-
-    better: str = "lower"  # or "higher", or "" where neither is
-    least: float = 0.0
-    most: float = np.inf
-    floor: bool = True  # whether training images have it
-
-
-TRAITS = {
-    "FD": Trait(),
-    "FDinf": Trait(least=-np.inf),
-    "KID": Trait(least=-np.inf),
-    "energy": Trait(least=-np.inf),
-    "SW": Trait(),
-    "precision": Trait("higher", most=1.0),
-    "recall": Trait("higher", most=1.0),
-    "density": Trait("higher"),
-    "coverage": Trait("higher", most=1.0),
-    "novelty": Trait("", floor=False),
-    "accuracy": Trait("higher", most=1.0),
-    "trajectory": Trait(floor=False),
-}
-
-
-def trait(metric) -> Trait:
-    """Of "KID-pixels" and the like."""
-    return TRAITS["FD" if metric == "FID" else metric.split("-")[0]]
 
 
 def interval(metric, estimate: Estimate) -> Interval:
@@ -54,7 +23,7 @@ class Gauge:
     """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
 
     def __init__(self, metrics, features, real: Reference, folder):
-        """metrics: names of TRAITS; features: a list of `Features`, kept in `folder` where they cost something.
+        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, kept in `folder` where they cost something.
 
         ValueError where a metric cannot be told.
         """

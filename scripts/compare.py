@@ -11,7 +11,7 @@ from typing import NamedTuple
 import jax
 
 from evaluation.compare import compare
-from evaluation.measure import TRAITS
+from evaluation.metrics import TRAITS
 from evaluation.report import write
 from evaluation.report.table import render
 from scripts import config, parse
@@ -63,7 +63,11 @@ def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
         lookup("metric", metric, TRAITS)
     parse.within(measured.count, "--count", 2, parse.MOST_IMAGES)
     parse.within(measured.repeats, "--repeats", 1, 100)
-    config.settings(chosen.overrides)  # what is wrong with them is said before a run is opened
+    settings = config.settings(chosen.overrides)  # what is wrong with names is said before a run is opened
+    for name in parse.words(chosen.samplers):
+        lookup("sampler", name, settings.samplers)
+    for name in parse.words(chosen.grids):
+        lookup("grid", name, settings.grids)
     mesh = parse.mesh(mesh)
     needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh) for folder in folders]

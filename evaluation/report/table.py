@@ -4,7 +4,7 @@ import os
 import textwrap
 from itertools import product
 
-from evaluation.measure import trait
+from evaluation.metrics import trait
 
 WIDTH = 80
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}
@@ -59,7 +59,9 @@ def _leaders(comparison, run, metric):
         value, apart = comparison.cell(run, gap.best, budget).metrics[metric], gap.difference
         around = f"{number(value.value)} ±{number((value.high - value.low) / 2)}"
         paired, unpaired = (f"±{number(high - apart.value)}" for high in (apart.high, apart.unpaired_high))
-        rows.append((str(budget), gap.best[same:], around, gap.line[same:], f"{number(apart.value)} {paired}", unpaired))
+        rows.append(
+            (str(budget), gap.best[same:], around, gap.line[same:], f"{number(apart.value)} {paired}", unpaired)
+        )
     if len(rows) > 1:
         widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ("  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)) for row in rows)

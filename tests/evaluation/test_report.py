@@ -4,37 +4,44 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.comparison import Cell, Comparison
-from evaluation.distances import Interval
+from evaluation.comparison import Cell, Comparison, Gap, best_of
+from evaluation.estimate import Difference, Interval
 from evaluation.report import write
 from evaluation.report.curve import COLOURS, MARKERS
 from evaluation.report.table import number, render
 from samplers import SAMPLERS
 
-BUDGETS = [1, 2, 4, 8, 16, 32, 64]
+BUDGETS, METRICS = [1, 2, 4, 8, 16, 32, 64], ["FD-pixels", "SW-pixels"]
+FILES = {"table.csv", "table.json", "differences.csv", "curve.png", "curve.svg", "report.html"}
 
 
 def made(shape=(8, 8, 8, 1), runs=("digits",)):
     rng = np.random.default_rng(0)
-    cells, previews = [], {}
+    cells, gaps, previews = [], [], {}
     for run in runs:
-        for k, sampler in enumerate(("ddim", "heun", "euler_maruyama")):
-            for budget in BUDGETS[2 if sampler == "heun" else 0 :]:
+        for k, line in enumerate(("ddim", "heun", "euler_maruyama")):
+            for budget in BUDGETS[2 if line == "heun" else 0 :]:
                 value = 0.1 + (k + 1) / budget
-                metrics = {m: Interval(value, 0.9 * value, 1.1 * value) for m in ("FD-pixels", "SW-pixels")}
-                cells.append(Cell(run, sampler, "uniform", budget, budget, float(budget), 0.5, metrics))
-                previews[run, sampler, budget] = rng.integers(0, 256, shape).astype(np.uint8)
-    floors = {run: {m: Interval(0.118, 0.1, 0.13) for m in ("FD-pixels", "SW-pixels")} for run in runs}
+                metrics = {m: Interval(value, 0.9 * value, 1.1 * value) for m in METRICS}
+                spent = Interval(0.5, 0.4, 0.6)
+                cells.append(Cell(run, line, line, "uniform", {}, budget, budget, float(budget), spent, metrics))
+                if line != "ddim":
+                    apart = Difference(k / budget, k / budget - 0.04, k / budget + 0.04, k / budget - 0.1, 1.0)
+                    gaps += [Gap(run, budget, metric, line, "ddim", apart) for metric in METRICS]
+                previews[run, line, budget] = rng.integers(0, 256, shape).astype(np.uint8)
+    floors = {run: {m: Interval(0.118, 0.1, 0.13) for m in METRICS} for run in runs}
     return Comparison(
-        command="fewstep compare <runs/digits>", runs=list(runs), samplers=["ddim", "heun", "euler_maruyama"],
-        budgets=BUDGETS, cells=cells, floors=floors, count=500, seed=0, levers=("cfg(1.5)",),
-        environment={"jax": "1.2.3"}, previews=previews,
+        command="fewstep compare <runs/digits>", runs=list(runs), lines=["ddim", "heun", "euler_maruyama"],
+        budgets=BUDGETS, metrics=METRICS, cells=cells, gaps=gaps, floors=floors, notes=["FD-pixels has a bias."],
+        count=500, seed=0, repeats=1, levers=("cfg(1.5)",), environment={"jax": "1.2.3"},
+        memory=dict.fromkeys(runs, 2**30), previews=previews,
     )  # fmt: skip
 
 
@@ -50,32 +57,67 @@ def test_a_cell_that_diverged_is_null_in_json():
     (first, *_) = json.loads(text, parse_constant=pytest.fail)["cells"]
     assert first["metrics"]["FD-pixels"] == [None] * 3
     assert np.isnan(Comparison.from_json(text).cells[0].metrics["FD-pixels"]).all()
-    assert "nan" in render(comparison, "FD-pixels")
-    assert comparison.best("digits", 1, "FD-pixels") == {"euler_maruyama"}
+    assert "nan" in render(comparison)
+    assert comparison.best("digits", 1, "FD-pixels") == ["euler_maruyama"]
 
 
 def test_csv_has_a_line_a_cell():
     comparison = made()
     rows = list(csv.DictReader(io.StringIO(comparison.to_csv())))
     assert len(rows) == len(comparison.cells) + 1 == 20
-    assert (rows[-1]["sampler"], float(rows[-1]["FD-pixels"])) == ("floor", 0.118)
+    assert (rows[-1]["line"], float(rows[-1]["FD-pixels"])) == ("floor", 0.118)
     assert float(rows[0]["FD-pixels low"]) == comparison.cells[0].metrics["FD-pixels"].low
 
 
 def test_table_fits_marks_the_best_and_leaves_blanks():
-    lines = render(made(), "FD-pixels").splitlines()
+    lines = render(made()).splitlines()
     assert max(map(len, lines)) <= 80
-    (ddim,) = (line for line in lines if line.startswith("ddim"))
-    (heun,) = (line for line in lines if line.startswith("heun"))
+    ddim, _ = (line for line in lines if line.startswith("ddim"))
+    heun, _ = (line for line in lines if line.startswith("heun"))
     assert ddim.count("*") == 7
     assert heun.split()[1:3] == ["-", "-"]
+    assert [text[-1] == "~" for text in heun.split()[3:]] == [False, False, False, True, True]
     assert any(line.split()[:2] == ["floor", "0.118"] for line in lines)
+    assert lines[-1] == "FD-pixels has a bias."
+
+
+def test_the_best_and_the_next_one_with_both_intervals():
+    text = render(made())
+    (row,) = {line for line in text.splitlines() if line.startswith("16 ") and "ddim" in line}
+    assert row.split() == ["16", "ddim", "0.163", "±0.0163", "heun", "0.0625", "±0.0400", "±0.938"]
+
+
+def test_what_all_lines_begin_with_is_left_out_of_the_leaders():
+    comparison = made()
+    names = {name: f"dpmpp_2m cfg.scale={i}.5" for i, name in enumerate(comparison.lines)}
+    swept = replace(
+        comparison,
+        lines=list(names.values()),
+        cells=[replace(c, line=names[c.line]) for c in comparison.cells],
+        gaps=[replace(g, line=names[g.line], best=names[g.best]) for g in comparison.gaps],
+    )
+    lines = render(swept).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:2] == ["16", "cfg.scale=0.5"] for line in lines)
+
+
+def test_ties_are_those_whose_difference_may_be_nothing():
+    comparison = made()
+    assert comparison.ties("digits", 64, "FD-pixels") == {"heun", "euler_maruyama"}
+    assert comparison.ties("digits", 8, "FD-pixels") == set()
+
+
+def test_higher_is_better_where_it_is():
+    assert best_of({"a": 0.5, "b": 0.9, "c": math.nan}, "precision-pixels") == ["b"]
+    assert best_of({"a": 0.5, "b": 0.5}, "FD-pixels") == ["a", "b"]
+    assert best_of({"a": 0.5}, "novelty-pixels") == []
 
 
 def test_many_budgets_wrap():
     comparison = made()
     comparison.budgets.extend(range(65, 80))
-    assert max(map(len, render(comparison, "FD-pixels").splitlines())) <= 80
+    assert max(map(len, render(comparison).splitlines())) <= 80
+    del comparison.budgets[7:]
 
 
 def test_all_samplers_look_different_in_a_curve():
@@ -117,7 +159,7 @@ def test_the_page_needs_nothing_else(tmp_path, shape):
     assert "script" not in page.tags
     for cell in comparison.cells:
         assert number(cell.metrics["FD-pixels"].value) in page.text
-    assert "has no table of 1 calls" in text
+    assert "has no such number at 1 calls" in text
     assert "<runs/digits>" in page.text
     assert Image.open(written["curve.png"]).size[0] > 600
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"table.csv", "table.json", "curve.png", "report.html"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} == FILES

@@ -1,6 +1,5 @@
 """The distance that is watched while training is the one that is measured afterwards."""
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,6 +8,7 @@ import pytest
 from diffusion import Linear, oracles
 from evaluation.compare import compare
 from evaluation.distances import frechet
+from evaluation.drawing import Line
 from evaluation.watch import watch
 from samplers import SAMPLERS, draw_many, table_at
 from train.data import Arrays, Dataset, Split
@@ -31,10 +31,13 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
     assert score(far)["FD-points"] == pytest.approx(2.0, rel=0.2)  # the means are 1 apart in both coordinates
 
 
-def test_it_is_the_cell_of_compare(cloud):
-    den, folder = oracles.gaussian(Linear(), mean=0.3, std=0.4), Path("cloud")
-    run = SimpleNamespace(name="cloud", folder=folder, shape=(2,), data=cloud, denoiser=den, mesh=make_mesh((-1, 1, 1)))
-    result = compare([run], [SAMPLERS["dpmpp_2m"]], [16], command="", environment={})
+def test_it_is_the_cell_of_compare(cloud, tmp_path):
+    den = oracles.gaussian(Linear(), mean=0.3, std=0.4)
+    run = SimpleNamespace(
+        name="cloud", folder=tmp_path, shape=(2,), data=cloud, denoiser=den, mesh=make_mesh((-1, 1, 1))
+    )
+    lines = [Line("dpmpp_2m", SAMPLERS["dpmpp_2m"])]
+    result = compare([run], lines, [16], folder=tmp_path, command="", environment={})
     value = result.cell("cloud", "dpmpp_2m", 16).metrics["FD-points"].value
     assert watch(cloud)(den) == {"FD-points": pytest.approx(value, rel=1e-6)}
 

@@ -37,13 +37,15 @@ def made(tmp_path):
 
 def compared(run, cells):
     floor = {run: {"FD-pixels": [0.1, 0.1, 0.1]}}
-    common = {"run": run, "grid": "uniform", "passes": 1.0, "ms_per_image": 1.0}
+    common = {"run": run, "grid": "uniform", "swept": {}, "passes": 1.0, "ms_per_image": [1.0] * 3}
     return {
-        "command": "", "runs": [run], "samplers": ["ddim", "heun"], "budgets": [4, 16], "floors": floor, "count": 500,
-        "seed": 0, "levers": [], "environment": {},
+        "command": "", "runs": [run], "lines": ["ddim", "heun"], "budgets": [4, 16], "metrics": ["FD-pixels"],
+        "gaps": [], "floors": floor, "notes": [], "count": 500, "seed": 0, "repeats": 1, "levers": [],
+        "environment": {}, "memory": {run: None},
         "cells": [
-            common | {"sampler": sampler, "budget": nfe, "nfe": nfe, "metrics": {"FD-pixels": [value] * 3}}
-            for sampler, nfe, value in cells
+            common
+            | {"line": line, "sampler": line, "budget": nfe, "nfe": nfe, "metrics": {"FD-pixels": [value] * 3}}
+            for line, nfe, value in cells
         ],
     }  # fmt: skip
 
@@ -87,7 +89,7 @@ def test_what_is_damaged_is_said_in_its_row(fewstep, made, tmp_path):
     made("b", run_json="{", lines=[{"step": 3, "loss": None}])
     made("c", config_gin="")
     made("d", cells=[("ddim", 4, 0.5)])
-    (tmp_path / "d/compare/table.json").write_text("{}")
+    (tmp_path / "d/compare/table.json").write_text("{")
     rows = listed(fewstep, tmp_path)
     assert "metrics.jsonl, line 1 is damaged" in rows["a"][-1]
     assert rows["b"][:3] == ["stopped", "3 of 100", "NaN"]
@@ -97,15 +99,25 @@ def test_what_is_damaged_is_said_in_its_row(fewstep, made, tmp_path):
     assert rows["d"][-1] == "compare/table.json is damaged"
 
 
-@pytest.mark.parametrize("floors", [{}, {"a": {}}, {"a": {"KD": [1, 1, 1]}}, [], None])
-def test_a_comparison_without_metrics_stays_in_its_row(fewstep, made, tmp_path, floors):
+@pytest.mark.parametrize(
+    "damage",
+    [{"metrics": None}, {"metrics": 3}, {"metrics": ["FD-points"]}, {"cells": [{}]}, {"floors": []}, {"gaps": [1]}],
+)
+def test_a_damaged_comparison_stays_in_its_row(fewstep, made, tmp_path, damage):
     made("a", cells=[("ddim", 4, 0.5)])
     made("b", cells=[("ddim", 4, 0.5)])
     table = json.loads((tmp_path / "a/compare/table.json").read_text())
-    (tmp_path / "a/compare/table.json").write_text(json.dumps(table | {"floors": floors}))
+    (tmp_path / "a/compare/table.json").write_text(json.dumps(table | damage))
     rows = listed(fewstep, tmp_path)
     assert rows["a"][-1] == "compare/table.json is damaged"
     assert rows["b"][-2:] == ["0.500 ddim @4", "1,234,567"]
+
+
+def test_a_comparison_without_frechet_distances_has_no_best(fewstep, made, tmp_path):
+    made("a", cells=[("ddim", 4, 0.5)])
+    table = json.loads((tmp_path / "a/compare/table.json").read_text())
+    (tmp_path / "a/compare/table.json").write_text(json.dumps(table | {"metrics": ["KID-pixels"]}))
+    assert listed(fewstep, tmp_path)["a"][-1] == "1,234,567"
 
 
 def test_names_are_whole_wherever_one_stands(fewstep, made, tmp_path, monkeypatch):
@@ -145,14 +157,16 @@ def test_the_list_needs_no_jax(made, tmp_path):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
-def test_the_last_distance_of_training_is_that_of_compare(digits_run):
+def test_the_last_distance_of_training_is_that_of_compare(digits_run, tmp_path):
     from evaluation.compare import compare
+    from evaluation.drawing import Line
     from samplers import SAMPLERS
     from scripts.config import open_run
 
     last = json.loads((digits_run / "metrics.jsonl").read_text().splitlines()[-1])
     about = {"command": "", "environment": {}}
-    result = compare([open_run(digits_run)], [SAMPLERS["ddim"], SAMPLERS["dpmpp_2m"]], [16], **about)
+    lines = [Line(name, SAMPLERS[name]) for name in ("ddim", "dpmpp_2m")]
+    result = compare([open_run(digits_run)], lines, [16], folder=tmp_path, **about)
     assert last["FD-pixels"] == pytest.approx(
         result.cell("digits", "dpmpp_2m", 16).metrics["FD-pixels"].value, rel=1e-6
     )

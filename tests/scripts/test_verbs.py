@@ -89,7 +89,9 @@ def test_compare_writes_everything(fewstep, which, metric, request, tmp_path):
     assert metric in out
     assert max(map(len, out.splitlines())) <= 80
     written = {p.name for p in (tmp_path / "c").iterdir()}
-    assert {"table.csv", "table.json", "curve.png", "report.html"} <= written
+    assert written == {
+        "cells", "table.csv", "table.json", "differences.csv", "curve.png", "curve.svg", "report.html"
+    }  # fmt: skip
     cells = json.loads((tmp_path / "c" / "table.json").read_text())["cells"]
     assert {(c["sampler"], c["budget"]) for c in cells} == {
         ("ddim", 1), ("ddim", 2), ("ddim", 4), ("ddpm", 1), ("ddpm", 2), ("ddpm", 4), ("heun", 4),
@@ -105,14 +107,17 @@ def test_guidance_is_counted_as_two_passes(fewstep, digits_run, tmp_path):
     assert (cell["nfe"], cell["passes"]) == (2, 4)
 
 
-def test_one_compilation_serves_a_whole_comparison(digits_run):
+def test_one_compilation_serves_a_whole_comparison(digits_run, tmp_path):
     from evaluation.compare import compare
+    from evaluation.drawing import Line
     from samplers import SAMPLERS
     from scripts.config import open_run
 
     loop = sys.modules["samplers.loop"]._run
     before = loop._cache_size()
-    compare([open_run(digits_run)], list(SAMPLERS.values()), [1, 2, 3, 5, 8], count=12, command="", environment={})
+    lines = [Line(name, sampler) for name, sampler in SAMPLERS.items()]
+    about = {"command": "", "environment": {}}
+    compare([open_run(digits_run)], lines, [1, 2, 3, 5, 8], folder=tmp_path, count=12, **about)
     assert loop._cache_size() == before + 1
 
 
