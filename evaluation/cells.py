@@ -11,6 +11,7 @@ import numpy as np
 from etils import epath
 
 from samplers.loop import fetched
+from train.data.archive import BROKEN
 from train.files import write_atomic
 
 
@@ -42,7 +43,7 @@ class Cells:
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
                 found = {field: file[field] for field in (*Drawn._fields, "key")}
-        except Exception:  # zipfile and zlib have errors of their own
+        except (*BROKEN, KeyError):
             return None
         if str(found.pop("key")) != key:
             return None

@@ -14,15 +14,15 @@ GAUSSIAN = "0.2,0.5"
 def main(names, chosen, gaussian, trust, step, out, as_json):
     """Compare on the Gaussian data of runs (with the mean and covariance of their data), or for processes given by
     name."""
-    if chosen.levers:
-        raise UserError("--exact is about tables alone: leave --lever out")
     budgets, settings = chosen.budgets(), config.settings(chosen.overrides, run=False)
     data = dict(_data(name, gaussian, settings, trust, step) for name in dict.fromkeys(names or ["Linear"]))
     if out is not None:
         needs_report()
         out = parse.writable(out, "--out")
-    told = chosen.lines([process for process, *_ in data.values()], run=False)
-    show(compare_exactly(data, told, budgets, **about()), out, as_json)
+    lines = chosen.lines([process for process, *_ in data.values()], run=False)
+    if any(line.levers for line in lines):
+        raise UserError("--exact is about tables alone: leave levers out")
+    show(compare_exactly(data, lines, budgets, **about()), out, as_json)
 
 
 def _data(name, gaussian, settings, trust, step):

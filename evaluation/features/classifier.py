@@ -12,6 +12,7 @@ import optax
 
 from evaluation.features.encoders import convolve
 from train.data import Batches
+from train.data.archive import BROKEN
 from train.data.fingerprint import change, fingerprint
 from train.errors import RunError
 from train.files import write_atomic
@@ -109,9 +110,7 @@ def train(data, steps, seed=0) -> dict:
 def save(folder, params, data, accuracy) -> None:
     """Into a run's folder, with what it was trained on."""
     file, told = io.BytesIO(), {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
-    arrays = {
-        f"{name}/{part}": np.asarray(a) for name, pair in params.items() for part, a in zip("kb", pair, strict=True)
-    }
+    arrays = {f"{name}/{part}": np.asarray(pair[i]) for name, pair in params.items() for i, part in enumerate(PARTS)}
     np.savez(file, accuracy=accuracy, told=json.dumps(told), **arrays)
     write_atomic(folder / NAME, file.getvalue())
 
@@ -127,7 +126,7 @@ def load(run) -> Classifier:
         told, accuracy = json.loads(str(arrays.pop("told"))), float(arrays.pop("accuracy"))
         names = dict.fromkeys(name.split("/")[0] for name in arrays)
         params = {name: tuple(arrays[f"{name}/{part}"] for part in PARTS) for name in names}
-    except Exception:  # zipfile and zlib have errors of their own
+    except (*BROKEN, KeyError):
         raise RunError(f"{path} is damaged: {remedy} again") from None
     if changed := change(told, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")

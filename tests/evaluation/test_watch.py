@@ -1,7 +1,5 @@
 """The distance that is watched while training is the one that is measured afterwards."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
@@ -11,14 +9,6 @@ from evaluation.distances import frechet
 from evaluation.drawing import Line
 from evaluation.watch import watch
 from samplers import SAMPLERS, draw_many, table_at
-from train.data import Arrays, Dataset, Split
-from train.sharding import make_mesh
-
-
-@pytest.fixture(scope="module")
-def cloud():
-    points = np.random.default_rng(0).normal(0.2, 0.5, (900, 2)).astype(np.float32)
-    return Dataset("cloud", Split(Arrays(points[:500])), Split(Arrays(points[500:])), 0)
 
 
 def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
@@ -31,15 +21,12 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
     assert score(far)["FD-points"] == pytest.approx(2.0, rel=0.2)  # the means are 1 apart in both coordinates
 
 
-def test_it_is_the_cell_of_compare(cloud, tmp_path):
-    den = oracles.gaussian(Linear(), mean=0.3, std=0.4)
-    run = SimpleNamespace(
-        name="cloud", folder=tmp_path, shape=(2,), data=cloud, denoiser=den, mesh=make_mesh((-1, 1, 1))
-    )
+def test_it_is_the_cell_of_compare(oracle_run, cloud, tmp_path):
+    run = oracle_run(mean=0.3, std=0.4)
     lines = [Line("dpmpp_2m", SAMPLERS["dpmpp_2m"])]
     result = compare([run], lines, [16], folder=tmp_path, command="", environment={})
     value = result.cell("cloud", "dpmpp_2m", 16).metrics["FD-points"].value
-    assert watch(cloud)(den) == {"FD-points": pytest.approx(value, rel=1e-6)}
+    assert watch(cloud)(run.denoiser) == {"FD-points": pytest.approx(value, rel=1e-6)}
 
 
 def test_it_is_nan_where_the_network_is(cloud):

@@ -1,0 +1,142 @@
+"""Comparisons: what is drawn, what is not drawn again, and what is told of it."""
+
+import numpy as np
+import pytest
+
+from evaluation import drawing
+from evaluation.compare import compare
+from evaluation.distances import frechet
+from evaluation.drawing import Line
+from samplers import SAMPLERS, draw_many, table_at
+
+ABOUT = {"command": "", "environment": {}}
+
+
+def lines(*names):
+    return [Line(name, SAMPLERS[name]) for name in names]
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The network calls of every batch that is drawn."""
+    found = []
+
+    def counted(den, table, *arguments, **options):
+        for images in draw_batches(den, table, *arguments, **options):
+            found.append(table.nfe)
+            yield images
+
+    draw_batches = drawing.draw_batches
+    monkeypatch.setattr(drawing, "draw_batches", counted)
+    return found
+
+
+def test_nothing_is_drawn_twice(oracle_run, drawn, tmp_path):
+    run, options = oracle_run(), {"folder": tmp_path, "count": 40, "batch": 20, **ABOUT}
+    first = compare([run], lines("ddim", "ddpm"), [2, 4], **options)
+    assert sorted(drawn) == [2, *[2] * 4, *[4] * 4]  # one batch more to compile
+    drawn.clear()
+    assert compare([run], lines("ddim", "ddpm"), [2, 4], **options) == first
+    assert compare([run], lines("ddpm"), [4], metrics=["SW"], **options).cells[0].metrics.keys() == {"SW-points"}
+    assert not drawn
+    more = compare([run], lines("ddim", "ddpm"), [2, 4, 8], **options)
+    assert sorted(drawn) == [*[8] * 5]
+    assert more.cells[:2] == first.cells[:2]
+
+
+@pytest.mark.parametrize(
+    "other", [{"seed": 1}, {"count": 30}, {"batch": 10}, {"repeats": 2}, {"run": ("cloud", 0.3, 0.5)}]
+)
+def test_other_images_are_drawn(oracle_run, drawn, tmp_path, other):
+    options = {"folder": tmp_path, "count": 20, "batch": 20, **ABOUT}
+    compare([oracle_run()], lines("ddim"), [2], **options)
+    drawn.clear()
+    run = oracle_run(*other.pop("run", ()))
+    compare([run], lines("ddim"), [2], **options | other)
+    assert drawn
+
+
+def test_cells_hold_the_images_that_draw_makes(oracle_run, tmp_path):
+    run = oracle_run()
+    result = compare([run], lines("dpmpp_2m"), [8], folder=tmp_path, count=300, batch=100, **ABOUT)
+    table = table_at(SAMPLERS["dpmpp_2m"], run.denoiser.process, 8)
+    images = draw_many(run.denoiser, table, range(300), (2,), batch=100)
+    (path,) = (tmp_path / "cells").iterdir()
+    np.testing.assert_allclose(np.load(path)["images"], images, atol=1e-6)
+    value = result.cell("cloud", "dpmpp_2m", 8).metrics["FD-points"].value
+    assert value == pytest.approx(frechet(images, run.data.held_out[:].image), rel=1e-5)
+
+
+def test_repeats_are_means_over_sets_of_seeds(oracle_run, tmp_path):
+    run, options = oracle_run(), {"metrics": ["FD", "SW"], "count": 50, **ABOUT}
+    both = compare([run], lines("ddim"), [4], folder=tmp_path / "a", repeats=2, seed=7, **options)
+    sets = [compare([run], lines("ddim"), [4], folder=tmp_path / "b", seed=seed, **options) for seed in (7, 57)]
+    for metric in ("FD-points", "SW-points"):
+        values = [result.cells[0].metrics[metric] for result in sets]
+        found = both.cells[0].metrics[metric]
+        assert found.value == pytest.approx(np.mean([v.value for v in values]), rel=1e-6)
+        assert found.high - found.value < max(v.high - v.value for v in values)
+
+
+def test_lines_share_their_seeds_so_that_differences_are_sharper(oracle_run, tmp_path):
+    result = compare([oracle_run()], lines("ddim", "dpmpp_2m", "ddpm"), [8], folder=tmp_path, count=200, **ABOUT)
+    gap = next(g for g in result.gaps if g.metric == "FD-points" and {g.line, g.best} == {"ddim", "dpmpp_2m"})
+    width = gap.difference.high - gap.difference.low
+    assert width < 0.5 * (gap.difference.unpaired_high - gap.difference.unpaired_low)
+
+
+def test_the_same_table_under_two_names_is_a_tie(oracle_run, tmp_path):
+    twice = [Line("one", SAMPLERS["ddim"]), Line("two", SAMPLERS["ddim"])]
+    result = compare([oracle_run()], twice, [4], folder=tmp_path, count=50, **ABOUT)
+    assert result.best("cloud", 4, "FD-points") == ["one", "two"]
+    assert all(gap.difference.value == gap.difference.low == gap.difference.high == 0 for gap in result.gaps)
+
+
+def test_trajectories_converge_to_the_solution_from_the_same_noise(oracle_run, drawn, tmp_path):
+    options = {"folder": tmp_path, "metrics": ["trajectory"], "count": 30, **ABOUT}
+    result = compare([oracle_run()], lines("ddim", "dpmpp_2m", "ddpm"), [4, 8, 16, 32], **options)
+    errors = {
+        name: [result.cell("cloud", name, n).metrics["trajectory"].value for n in (4, 8, 16, 32)]
+        for name in ("ddim", "dpmpp_2m")
+    }
+    assert all(np.diff(found).max() < 0 for found in errors.values())
+    assert errors["ddim"][-1] / errors["ddim"][-2] == pytest.approx(0.5, rel=0.2)  # first order
+    assert errors["dpmpp_2m"][-1] < 0.2 * errors["ddim"][-1]
+    assert result.cell("cloud", "ddpm", 8).metrics == {}  # its end is not its beginning's
+    assert drawn.count(200) == 1
+    assert "trajectory" not in result.floors["cloud"]
+
+
+def test_a_sampler_that_diverges_has_no_numbers_and_harms_no_other(oracle_run, tmp_path):
+    runs = [oracle_run("broken", mean=np.nan), oracle_run("whole")]
+    result = compare(runs, lines("ddim", "ddpm"), [4], folder=tmp_path, count=30, **ABOUT)
+    assert np.isnan(result.cell("broken", "ddim", 4).metrics["FD-points"]).all()
+    assert np.isfinite(result.cell("whole", "ddim", 4).metrics["FD-points"]).all()
+    assert result.best("broken", 4, "FD-points") == []
+
+
+def test_novelty_is_told_against_all_training_points(oracle_run, tmp_path):
+    result = compare([oracle_run()], lines("ddim"), [16], folder=tmp_path, metrics=["novelty"], count=50, **ABOUT)
+    assert result.cells[0].metrics["novelty-points"].value == pytest.approx(1.0, abs=0.3)
+    assert result.best("cloud", 16, "novelty-points") == []
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"metrics": ["precision"], "count": 5}, "at least 6"),
+        ({"metrics": ["FDinf"], "count": 19}, "at least 20"),
+        ({"metrics": ["accuracy"], "count": 20}, "classifier"),
+    ],
+)
+def test_what_cannot_be_told_is_said_before_anything_is_drawn(oracle_run, drawn, tmp_path, options, part):
+    with pytest.raises(ValueError, match=part):
+        compare([oracle_run()], lines("ddim"), [2], folder=tmp_path, **options, **ABOUT)
+    assert not drawn
+
+
+def test_small_samples_are_warned_of(oracle_run, tmp_path):
+    few = compare([oracle_run()], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
+    assert "even 20 images of the very data" in few.notes[0]
+    far = compare([oracle_run("far", mean=3.0)], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
+    assert far.notes == []
