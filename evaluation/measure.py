@@ -23,7 +23,7 @@ class Gauge:
     """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
 
     def __init__(self, metrics, features, real: Reference, folder):
-        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, kept in `folder` where they cost something.
+        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, those of real images kept in `folder`.
 
         ValueError where a metric cannot be told.
         """

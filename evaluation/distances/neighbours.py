@@ -18,8 +18,8 @@ class Neighbours:
     density     real balls that a drawn item is in, over K, on average
     coverage    share of real balls that hold a drawn item
 
-    Of the items whose share it is, influences are that share; of the others, what would be lost with an item, its
-    neighbours' balls as they are.  As those would grow, that says rather too much (Efron & Stein 1981).
+    Of the items whose share it is, influences are that share; of the others, what would be lost with an item.  For
+    shares its neighbours' balls stay as they are; as those would grow, that says rather too much (Efron & Stein 1981).
     """
 
     names = ("precision", "recall", "density", "coverage")
@@ -27,28 +27,30 @@ class Neighbours:
 
     def __init__(self, real, seen=None):
         self.real = checked(real)
-        self.reach = _reach(self.real)
-        if not self.reach.any():
+        self.reach, self.wider, self.nearest = _balls(self.real)
+        if self.reach.max() <= 1e-12 * (self.real**2).sum(1).max():  # rounding
             raise ValueError(f"every real item coincides with {K} others: there are no balls to be inside of")
 
     def __call__(self, drawn) -> dict[str, Estimate]:
         """drawn (N, d) -> the four."""
         drawn = checked(drawn, self.real)
-        n, m, reach = len(drawn), len(self.real), _reach(drawn)
+        n, m, reach = len(drawn), len(self.real), _balls(drawn)[0]
         held, alone = np.zeros(n), np.zeros(m)  # real balls a drawn item is in; drawn items that are in this one alone
         filled, recalled = _Counts(n, m), _Counts(n, m)  # of each real item: drawn in its ball, drawn balls it is in
-        density = np.zeros(m)
+        density, wider = np.zeros(m), np.zeros(m)  # drawn items in each real ball, and in that to the next neighbour
         for first, squares in squared_distances(drawn, self.real):
             balls = squares < self.reach
             held[first : first + len(balls)] = balls.sum(1)
             alone += balls[balls.sum(1) == 1].sum(0)
             density += balls.sum(0)
+            wider += (squares < self.wider).sum(0)
             filled.add(first, balls)
             recalled.add(first, squares < reach[first : first + len(squares), None])
+        grown = np.bincount(self.nearest.ravel(), np.repeat(wider - density, K), minlength=m)  # without an item
         return {
             "precision": estimate((held > 0).mean(), held > 0, m / n * alone),
             "recall": estimate((recalled.count > 0).mean(), recalled.alone(), recalled.count > 0),
-            "density": estimate(held.mean() / K, held / K, m / n * density / K),
+            "density": estimate(held.mean() / K, held / K, m / n * (density - grown) / K),
             "coverage": estimate((filled.count > 0).mean(), filled.alone(), filled.count > 0),
         }
 
@@ -70,22 +72,25 @@ class _Counts:
         return np.bincount(owners, minlength=self._n) * self._n / len(self.count)
 
 
-def _reach(a):
-    """The squared distance of each item to its K-th neighbour."""
+def _balls(a):
+    """The squared distances of each item to its K-th neighbour and to the next (N,), and who the K are (N, K)."""
     if len(a) <= K:
         raise ValueError(f"neighbourhoods need more than {K} items: got {len(a)}")
-    reach = np.empty(len(a))
+    reach, wider, nearest = np.empty(len(a)), np.full(len(a), np.inf), np.empty((len(a), K), int)
     for first, squares in squared_distances(a, a):
-        rows = np.arange(len(squares))
+        rows, block = np.arange(len(squares)), slice(first, first + len(squares))
         squares[rows, first + rows] = np.inf  # itself
-        reach[first : first + len(squares)] = np.partition(squares, K - 1, axis=1)[:, K - 1]
-    return reach
+        order = np.argpartition(squares, (K - 1, K), axis=1)
+        nearest[block] = order[:, :K]
+        reach[block], wider[block] = squares[rows, order[:, K - 1]], squares[rows, order[:, K]]
+    return reach, wider, nearest
 
 
 class Novelty:
     """novelty: the mean distance to the nearest training item, over that of the held-out ones.
 
-    About 1 where drawn items are new, far below where they are near copies; 0 for copies.
+    About 1 where drawn items are new, far below where they are near copies; 0 for copies.  Its interval takes the
+    training items as they are.
     """
 
     names = ("novelty",)

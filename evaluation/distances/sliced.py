@@ -5,7 +5,7 @@ import numpy as np
 from evaluation.distances.checks import checked
 from evaluation.estimate import Estimate, estimate
 
-DIRECTIONS = 64
+DIRECTIONS = 256
 
 
 class SlicedWasserstein:

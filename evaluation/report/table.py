@@ -1,8 +1,7 @@
 """The tables of a comparison for the terminal."""
 
-import os
 import textwrap
-from itertools import product
+from itertools import product, takewhile
 
 from evaluation.metrics import trait
 
@@ -49,8 +48,8 @@ def _block(comparison, run, metric, budgets, first):
 
 def _leaders(comparison, run, metric):
     """A line a budget: the best, and how far behind it the next one is; without the words that all lines begin with."""
-    words = os.path.commonprefix([line.split() for line in comparison.lines])
-    same = len(" ".join([*words, ""])) if len(comparison.lines) > 1 else 0
+    words = zip(*(line.split()[:-1] for line in comparison.lines), strict=False)
+    same = sum(len(word) + 1 for word, *_ in takewhile(lambda column: len(set(column)) == 1, words))
     rows = [("calls", "best", metric, "next", "difference", "unpaired")]
     for budget in comparison.budgets:
         gap = comparison.next_best(run, budget, metric)

@@ -12,15 +12,15 @@ from scripts import config
 from scripts.cli import app
 
 DOCS = Path(__file__).parents[2] / "docs"
+VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats"}
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
-SHOWN = [
-    re.search(r"\bfewstep ((?:train|sample|samplers|compare|data) .*)", line)[1] for line in LINES if "pip " not in line
-]
+PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
+SHOWN = [re.search(PATTERN, line)[1] for line in LINES if "pip " not in line]
 COMMANDS = sorted({text if text.count('"') % 2 == 0 else text.removesuffix('"') for text in SHOWN})
 
 
 def test_there_are_commands():
-    assert {command.split()[0] for command in COMMANDS} == {"train", "sample", "samplers", "compare", "data"}
+    assert {command.split()[0] for command in COMMANDS} == VERBS
     assert len(COMMANDS) >= 10
 
 
@@ -35,7 +35,7 @@ def test_a_command_is_understood(command):
     parsed = verb.make_context(name, rest)  # refuses options that there are not
     for option in ("sampler", "table", "check"):
         assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
-    assert (parsed.params.get("grid") or "uniform") in GRIDS
+    assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
     if name == "train":
         config.load(config.find(parsed.params["config"]), parsed.params["set"])
         config.experiment()
