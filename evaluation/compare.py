@@ -18,7 +18,7 @@ from train.progress import progress
 
 SHOWN = 10  # seeds shown side by side
 COUNT, BATCH = 500, 256  # images of a cell, and at once
-METRICS = ("FD", "KID")
+METRICS = ("FD", "SW")
 
 
 def compare(

@@ -134,7 +134,7 @@ def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
                 cells.save(p.name, p.keys[i], drawn)
             done += p.table.nfe * seeds.count
             show(done, f"{p.line.name} at {p.budget}")
-            used = p.run.mesh.devices.flat[0].memory_stats() or {}  # CPUs tell nothing
+            used = p.run.mesh.local_devices[0].memory_stats() or {}  # CPUs tell nothing
             memory[p.run.folder] = used.get("peak_bytes_in_use")
     meet("all cells are drawn")
     return memory

@@ -113,7 +113,7 @@ def compare(
         typer.Option(
             help="Of FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, trajectory."
         ),
-    ] = "FD,KID",
+    ] = "FD,SW",
     features: Annotated[
         str | None, typer.Option(help="Of pixels (by default), classifier, and files of encoders' weights.")
     ] = None,

@@ -18,32 +18,36 @@ def number(value) -> str:
 def render(comparison, width=WIDTH) -> str:
     """For every metric tables of samplers by budgets, * the best of a column, ~ what may be as good, and the best ones
     with their intervals; then what the marks mean."""
-    first = max(len("sampler"), *map(len, comparison.lines)) + 2
-    fit = max(1, (width - first) // 9)
     found = []
     for metric, run in product(comparison.metrics, comparison.runs):
-        parts = range(0, len(comparison.budgets), fit)
-        found += [_block(comparison, run, metric, comparison.budgets[i : i + fit], first) for i in parts]
-        found += _leaders(comparison, run, metric)
+        found += [*_blocks(comparison, run, metric, width), *_leaders(comparison, run, metric)]
     found += [textwrap.fill(text, width) for text in (*_legend(comparison), *comparison.notes)]
     return "\n\n".join(found) + "\n"
 
 
-def _block(comparison, run, metric, budgets, first):
-    lines = [f"{run}: {metric} by network calls", "sampler".ljust(first) + "".join(f"{b:>8} " for b in budgets)]
-    marks = {b: (comparison.best(run, b, metric), comparison.ties(run, b, metric)) for b in budgets}
-    for line in comparison.lines:
-        texts = []
-        for budget in budgets:
-            cell = comparison.cell(run, line, budget)
-            best, ties = marks[budget]
-            mark = "*" if line in best else "~" if line in ties else " "
-            value = cell.metrics.get(metric) if cell else None
-            texts.append(f"{'-' if value is None else number(value.value):>8}{mark}")
-        lines.append(line.ljust(first) + "".join(texts))
+def _blocks(comparison, run, metric, width):
+    """As many columns side by side as fit."""
+    columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
+    names = ["sampler", *comparison.lines]
     if metric in comparison.floors.get(run, {}):
-        lines.append("floor".ljust(first) + f"{number(comparison.floors[run][metric].value):>8}")
-    return "\n".join(line.rstrip() for line in lines)
+        names.append("floor")
+        floor = number(comparison.floors[run][metric].value) + " "
+        columns = [[*column, "" if i else floor] for i, column in enumerate(columns)]
+    first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
+    fit = max(1, (width - first) // size)
+    for i in range(0, len(columns), fit):
+        rows = zip(names, *columns[i : i + fit], strict=True)
+        lines = (name.ljust(first) + "".join(text.rjust(size) for text in texts) for name, *texts in rows)
+        yield "\n".join([f"{run}: {metric} by network calls", *(line.rstrip() for line in lines)])
+
+
+def _column(comparison, run, metric, budget):
+    best, ties = comparison.best(run, budget, metric), comparison.ties(run, budget, metric)
+    for line in comparison.lines:
+        cell = comparison.cell(run, line, budget)
+        value = cell.metrics.get(metric) if cell else None
+        mark = "*" if line in best else "~" if line in ties else " "
+        yield ("-" if value is None else number(value.value)) + mark
 
 
 def _leaders(comparison, run, metric):
