@@ -12,7 +12,7 @@ from diffusion import Cond
 from evaluation.cells import Cells, Drawn, digest, environment
 from evaluation.features import stored
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
-from samplers.loop import batch_of, draw_batches
+from samplers.loop import HISTORY, batch_of, draw_batches
 from samplers.steps import NoTable
 from samplers.tableau import pad
 from train.processes import first, from_first, meet
@@ -88,8 +88,9 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
         found.append((line, budget, dens[line.name], table, solution))
     if not found:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-    # One memory for all, so that they share a compilation.
+    # One memory for all, so that they share a compilation: that of nearly all samplers, so that one more changes no bits.
     history = max(table.history for *_, a, b in found for table in (a, b) if table is not None)
+    history = -(-max(history, 1) // HISTORY) * HISTORY
     around = digest(environment(), cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     digests = {line.name: digest(around, dens[line.name]) for line in lines}
     planned = []
