@@ -88,7 +88,7 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
         found.append((line, budget, dens[line.name], table, solution))
     if not found:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-    # One memory for all, so that they share a compilation: that of nearly all samplers, so that one more changes no bits.
+    # One memory for all: they share a compilation, and mostly that of any samplers, so that one more changes no bits.
     history = max(table.history for *_, a, b in found for table in (a, b) if table is not None)
     history = -(-max(history, 1) // HISTORY) * HISTORY
     around = digest(environment(), cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
