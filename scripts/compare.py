@@ -19,6 +19,7 @@ from scripts.errors import UserError, lookup
 from scripts.features import chosen as chosen_features
 from scripts.lines import lines
 from train.processes import first
+from train.progress import say
 
 
 class Chosen(NamedTuple):
@@ -76,10 +77,14 @@ def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
     told = chosen.lines([run.model.process for run in runs])
     features = [chosen_features(text, runs[0]) for text in parse.words(measured.features)]
     out = parse.writable(out or runs[0].folder / "compare", "--out")
-    result = compare(
-        runs, told, budgets, folder=out, metrics=metrics, features=features, count=measured.count, seed=measured.seed,
-        repeats=measured.repeats, levers=tuple(chosen.levers), **about(),
-    )  # fmt: skip
+    try:
+        result = compare(
+            runs, told, budgets, folder=out, metrics=metrics, features=features, count=measured.count,
+            seed=measured.seed, repeats=measured.repeats, levers=tuple(chosen.levers), **about(),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        say(f"stopped: what was drawn is in {out}, and the same command goes on from there")
+        raise
     if first():
         show(result, out, as_json)
 
