@@ -1,11 +1,12 @@
 """The same features through the packages that publish these distances: torchmetrics, torch-fidelity, pytorch-fid, prdc.
 
-None of them needs torchvision for that, but most import it: something empty stands in, also for one that is built for
-another torch and breaks.  In float64 they agree as far as their eigenvalues do; 1e-16 that should be 0 has a root of
-1e-8.
+None of them needs torchvision for that, but some import it: something empty stands in where it is missing.  In float64
+they agree as far as their eigenvalues do; 1e-16 that should be 0 has a root of 1e-8.
 """
 
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -31,9 +32,10 @@ def published(monkeypatch):
 
     def module(name):
         with monkeypatch.context() as patch:
-            if "torchvision" not in sys.modules:
+            if find_spec("torchvision") is None:
                 for part in ("", ".datasets", ".models", ".ops", ".transforms", ".transforms.functional"):
-                    patch.setitem(sys.modules, f"torchvision{part}", MagicMock())
+                    empty = MagicMock(__spec__=ModuleSpec(f"torchvision{part}", None))
+                    patch.setitem(sys.modules, f"torchvision{part}", empty)
             return pytest.importorskip(name, exc_type=ImportError)
 
     module.torch = torch
