@@ -1,8 +1,8 @@
 """Levers: training-free changes of a denoiser, each a function Denoiser -> Denoiser.
 
 A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
-dataclass, so it passes through jax.jit with its numeric settings as leaves.  Mixing acts on x0 and eps and drops var
-(a variance does not mix); clipping x0 rebuilds eps.
+dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Mixing acts on x0 and eps and
+drops var (a variance does not mix); clipping x0 rebuilds eps.
 """
 
 import math
@@ -61,14 +61,14 @@ def clip_x0(low=-1.0, high=1.0):
     """Hold the predicted clean image within [low, high]."""
     if not low < high:
         raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
-    return partial(ClipX0, low=low, high=high)
+    return partial(ClipX0, low=float(low), high=float(high))
 
 
 def cfg(scale):
     """Classifier-free guidance; 1 is the conditional model itself, 0 the unconditional one."""
     if not math.isfinite(scale):
         raise ValueError(f"cfg needs a finite scale: got {scale}")
-    return partial(_guided, scale)
+    return partial(_guided, float(scale))
 
 
 def _guided(scale, den):

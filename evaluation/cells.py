@@ -4,12 +4,15 @@ import hashlib
 import io
 import re
 from importlib.metadata import version
+from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 from etils import epath
 
+import diffusion
+import samplers
 from samplers.loop import fetched
 from train.data.archive import BROKEN
 from train.files import write_atomic
@@ -22,7 +25,8 @@ class Drawn(NamedTuple):
     finite: bool  # whether the sampler's own images were
     seconds: np.ndarray  # of each batch
     batch: int  # images in each of them
-    error: np.ndarray  # (N,) mean squared distance to the reference solution; (0,) where there is none
+    error: np.ndarray  # (N,) mean squared distance to a reference solution; (0,) where there is none
+    solution: str = ""  # the digest of that solution
 
 
 class Cells:
@@ -47,7 +51,8 @@ class Cells:
             return None
         if str(found.pop("key")) != key:
             return None
-        return Drawn(**found | {"finite": bool(found["finite"]), "batch": int(found["batch"])})
+        told = {"finite": bool(found["finite"]), "batch": int(found["batch"]), "solution": str(found["solution"])}
+        return Drawn(**found | told)
 
     def save(self, name, key, drawn: Drawn) -> None:
         """Write a cell."""
@@ -73,7 +78,9 @@ def digest(*parts) -> str:
 
 
 def environment() -> dict:
-    """What else the bits of an image depend on."""
-    return {name: version(name) for name in ("fewstep", "jax", "jaxlib")} | {
-        "device": f"{jax.device_count()} {jax.devices()[0].device_kind}"
-    }
+    """What else the bits of an image depend on, the code of networks and samplers included."""
+    found = {name: version(name) for name in ("jax", "jaxlib", "flax")}
+    for package in (diffusion, samplers):
+        files = sorted(Path(package.__file__).parent.rglob("*.py"))
+        found[package.__name__] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return found | {"device": f"{jax.device_count()} {jax.devices()[0].device_kind}"}

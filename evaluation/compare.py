@@ -11,8 +11,9 @@ from evaluation.drawing import Seeds, draw_missing, plan
 from evaluation.estimate import Interval, difference, mean
 from evaluation.features import Pixels
 from evaluation.measure import Gauge, interval, named
-from evaluation.reference import MOST, reference
+from evaluation.reference import reference
 from samplers.cost import passes
+from train.data.fingerprint import change, fingerprint
 from train.processes import first
 from train.progress import progress
 
@@ -39,24 +40,25 @@ def compare(
     """Cells for runs (as of `train.run.Run`, on data of one shape) x lines x budgets.
 
     Images are drawn first, `repeats` sets of `count` seeds, and kept in `folder`/cells: those that are there are not
-    drawn again.  Every run compiles the draw loop once, before the clock starts.  A budget for which a sampler has no
-    table is left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.TRAITS`; features: a
-    list of `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
+    drawn again.  What has to be compiled is, before the clock starts.  A budget for which a sampler has no table is
+    left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.TRAITS`; features: a list of
+    `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
 
-    Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on data
-    of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
+    Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on
+    different data, where no sampler has a table at any budget, and where a metric cannot be told.
     """
-    if len({run.shape for run in runs}) > 1:
-        raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.folder) for run in runs]
     features = features or [Pixels(runs[0].shape)]
-    _refuse_untold(metrics, features, runs, count)
+    _refuse_other_data(runs)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
-    seen = max(count, MOST) if "novelty" in metrics else count
-    gauges = [Gauge(metrics, features, reference(run.data, seen), run.folder / "stats") for run in runs]
     plans = [plan(run, lines, budgets, seeds, "trajectory" in metrics) for run in runs]
+    _refuse_untold(metrics, features, runs, plans, count)
+    seen = None if "novelty" in metrics else count
+    gauges = [
+        Gauge(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats") for run in runs
+    ]
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
     if not first():
         return None
@@ -71,27 +73,42 @@ def compare(
                 previews[at] = _shown(drawn[0].images, label)
                 told.append(_cell(name, p, drawn, measured[at]))
                 show(len(told), f"{p.line.name} at {p.budget}")
-    floors = [gauge.floor(count, p[0].cond.label) for p, gauge in zip(plans, gauges, strict=True)]
+    floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, gauges, strict=True)]
     kinds = {metric for values in measured.values() for metric in values}
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
+    gaps = [gap for found in (_gaps, _between) for gap in found(measured, names, budgets, shown)]
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
-        gaps=_gaps(measured, names, budgets, shown), floors=dict(zip(names, map(_intervals, floors), strict=True)),
-        notes=_notes(gauges, names, told, count), count=count, seed=seed, repeats=repeats,
+        gaps=gaps, floors=dict(zip(names, floors, strict=True)),
+        notes=_notes(gauges, names, told, count, runs), count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
 
 
-def _refuse_untold(metrics, features, runs, count):
+def _refuse_other_data(runs):
+    first = runs[0].data
+    known = {"shape": first.shape, "classes": first.classes, "data": fingerprint(first)} if len(runs) > 1 else {}
+    for run in runs[1:]:
+        if changed := change(known, run.data):
+            raise ValueError(f"{run.folder} was trained on other data than {runs[0].folder} ({changed}): compare apart")
+
+
+def _refuse_untold(metrics, features, runs, plans, count):
+    kinds = [kind.name for kind in features]
+    if twice := {name for name in kinds if kinds.count(name) > 1}:
+        raise ValueError(f"two kinds of features are called {twice.pop()}: compare with one at a time")
     for metric in metrics:
         least = DISTANCES[metric].least if metric in DISTANCES else 2
         if count < least:
             raise ValueError(f"{metric} needs at least {least} images: draw more than {count}")
-    if "accuracy" in metrics and not any(kind.classes for kind in features):
-        raise ValueError("accuracy is that of a classifier: choose features that come from one")
-    if "accuracy" in metrics and not any(run.denoiser.classes for run in runs):
+    known = {run.denoiser.classes for run in runs} - {0}
+    if "accuracy" in metrics and not known:
         raise ValueError("accuracy is that of images of asked classes, and these runs know none")
+    if "accuracy" in metrics and not known & {kind.classes for kind in features}:
+        raise ValueError("accuracy is that of a classifier of the run's classes: choose features that come from one")
+    if "trajectory" in metrics and not any(p.solution for of_run in plans for p in of_run):
+        raise ValueError("trajectory is that of samplers without noise: choose one")
 
 
 def _cell(name, p, drawn, values):
@@ -110,22 +127,49 @@ def _gaps(measured, names, budgets, metrics):
     """Every line but the best, by run, budget and metric."""
     found = []
     for name, budget, metric in product(names, budgets, metrics):
-        here = {at[1]: v[metric] for at, v in measured.items() if (at[0], at[2]) == (name, budget) and metric in v}
-        best = next(iter(best_of({line: value.value for line, value in here.items()}, metric)), None)
-        others = [line for line in here if line != best] if best is not None else []
-        found += [Gap(name, budget, metric, line, best, difference(here[line], here[best])) for line in others]
+        here = {at[:2]: v[metric] for at, v in measured.items() if (at[0], at[2]) == (name, budget) and metric in v}
+        found += _behind(here, budget, metric)
     return found
 
 
-def _notes(gauges, names, cells, count):
-    """What sampling alone adds to Frechet distances, where that matters: a tenth of the smallest."""
+def _between(measured, names, budgets, metrics):
+    """The best line of every run but the best, by budget and metric."""
     found = []
-    for gauge, name in zip(gauges, names, strict=True):
+    for budget, metric in product(budgets, metrics):
+        here = {at[:2]: v[metric] for at, v in measured.items() if at[2] == budget and metric in v}
+        parts = [{at: value for at, value in here.items() if at[0] == name} for name in names]
+        found += _behind({at: here[at] for part in parts for at in _best(part, metric)}, budget, metric)
+    return found if len(names) > 1 else []
+
+
+def _behind(here, budget, metric):
+    """Every (run, line) of {(run, line): Estimate} but the best."""
+    found = []
+    for best in _best(here, metric):
+        others = [at for at in here if at != best]
+        found += [Gap(*at, *best, budget, metric, difference(here[at], here[best])) for at in others]
+    return found
+
+
+def _best(here, metric):
+    """[(run, line)] with the best of {(run, line): Estimate}; [] where none is."""
+    return best_of({at: value.value for at, value in here.items()}, metric)[:1]
+
+
+def _notes(gauges, names, cells, count, runs):
+    """What sampling alone adds to Frechet distances, where that matters: a tenth of the smallest; and of how many
+    training images novelty is, where not of all."""
+    found = []
+    for gauge, name, run in zip(gauges, names, runs, strict=True):
+        seen, all_of_them = len(gauge.real.seen), len(run.data.train)
+        if "novelty" in gauge.metrics and seen < all_of_them:
+            found.append(f"{name}: novelty is told against the first {seen} of {all_of_them} training images.")
         for kind, real in zip(gauge.features, gauge.held_out, strict=True):
             metric = named("FD", kind)
             values = [c.metrics[metric].value for c in cells if c.run == name and metric in c.metrics]
-            least, bias = min(values, default=np.inf), expected_bias(real, count)
-            if bias > 0.1 * least:
+            values = [value for value in values if np.isfinite(value)]
+            bias = expected_bias(real, count) if values else 0.0
+            if bias > 0.1 * min(values, default=np.inf):
                 found.append(
                     f"{name}: even {count} images of the very data would have {metric} of about {bias:.3g} for their "
                     f"number and that of the {len(real)} held-out ones, were the features Gaussian; FDinf extrapolates."

@@ -32,13 +32,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a line is from the best one of its run and budget: its metric less that of the best."""
+    """How far a line is from the best one of a budget: its metric less that of the best.
+
+    The best one is that of the same run; or that of all runs, and the line the best of its own.
+    """
 
     run: str
+    line: str
+    best_run: str
+    best: str
     budget: int
     metric: str
-    line: str
-    best: str
     difference: Difference
 
 
@@ -81,14 +85,20 @@ class Comparison:
 
     def ties(self, run, budget, metric) -> set[str]:
         """The lines whose paired difference from the best may be 0."""
-        gaps = (g for g in self.gaps if (g.run, g.budget, g.metric) == (run, budget, metric))
+        gaps = self._within(run, budget, metric)
         return {g.line for g in gaps if g.difference.low <= 0 <= g.difference.high} - {*self.best(run, budget, metric)}
 
-    def next_best(self, run, budget, metric) -> Gap | None:
-        """The gap of the best line but one."""
-        gaps = [g for g in self.gaps if (g.run, g.budget, g.metric) == (run, budget, metric)]
-        gaps = [g for g in gaps if math.isfinite(g.difference.value)]
-        return min(gaps, key=lambda g: abs(g.difference.value), default=None)
+    def leaders(self, run, metric) -> list[Gap]:
+        """At every budget the gap of the best line but one."""
+        gaps = ([g for g in self._within(run, b, metric) if math.isfinite(g.difference.value)] for b in self.budgets)
+        return [min(here, key=lambda g: abs(g.difference.value)) for here in gaps if here]
+
+    def between(self, metric) -> list[Gap]:
+        """At every budget the gaps of the runs' best lines behind the best of all."""
+        return [g for g in self.gaps if g.run != g.best_run and g.metric == metric]
+
+    def _within(self, run, budget, metric):
+        return [g for g in self.gaps if (g.run, g.best_run, g.budget, g.metric) == (run, run, budget, metric)]
 
     def to_json(self) -> str:
         """Everything but the previews; what is not a number (of a cell that diverged) is null."""
@@ -114,20 +124,22 @@ class Comparison:
 
     def to_csv(self) -> str:
         """One line a cell, then one a floor."""
-        told = ["run", "line", "sampler", "grid", "budget", "nfe", "passes", "ms_per_image", "ms_low", "ms_high"]
+        told = ["run", "line", "sampler", "grid", "swept", "budget", "nfe", "passes"]
+        told += ["ms_per_image", "ms_low", "ms_high"]
         rows = [told + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
         for c in self.cells:
-            rows.append([c.run, c.line, c.sampler, c.grid, c.budget, c.nfe, c.passes, *c.ms_per_image])
+            swept = " ".join(f"{name}={value}" for name, value in c.swept.items())
+            rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
         for run, floor in self.floors.items():
-            rows.append([run, "floor", *[""] * 8])
+            rows.append([run, "floor", *[""] * 9])
             rows[-1] += [value for metric in self.metrics for value in floor.get(metric, [""] * 3)]
         return _written(rows)
 
     def gaps_to_csv(self) -> str:
         """One line a gap."""
-        rows = [["run", "budget", "metric", "line", "best", *Difference._fields]]
-        rows += [[g.run, g.budget, g.metric, g.line, g.best, *g.difference] for g in self.gaps]
+        rows = [["run", "line", "best_run", "best", "budget", "metric", *Difference._fields]]
+        rows += [[g.run, g.line, g.best_run, g.best, g.budget, g.metric, *g.difference] for g in self.gaps]
         return _written(rows)
 
 

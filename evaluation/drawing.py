@@ -3,6 +3,7 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -12,7 +13,7 @@ from diffusion import Cond
 from evaluation.cells import Cells, Drawn, digest, environment
 from evaluation.features import stored
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
-from samplers.loop import HISTORY, batch_of, draw_batches
+from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
 from samplers.tableau import pad
 from train.processes import first, from_first, meet
@@ -60,6 +61,7 @@ class Planned(NamedTuple):
     den: Any
     table: Tableau
     solution: Tableau | None  # what its trajectories are measured against
+    solutions: tuple  # its digest for each set of seeds; "" where there is none
     cond: Cond  # of a set of seeds
     name: str
     keys: tuple  # one a set of seeds
@@ -85,22 +87,23 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
             continue
         traced = trajectories and not (table.noise.any() or table.spread.any())
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
-        found.append((line, budget, dens[line.name], table, solution))
+        found.append((line, budget, dens[line.name], _remembering(table), solution and _remembering(solution)))
     if not found:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-    # One memory for all: they share a compilation, and mostly that of any samplers, so that one more changes no bits.
-    history = max(table.history for *_, a, b in found for table in (a, b) if table is not None)
-    history = -(-max(history, 1) // HISTORY) * HISTORY
-    around = digest(environment(), cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
-    digests = {line.name: digest(around, dens[line.name]) for line in lines}
+    around = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
+    digests = {name: digest(around, _levers(den)) for name, den in dens.items()}
     planned = []
     for line, budget, den, table, solution in found:
-        table = pad(table, table.nfe, history)
-        solution = solution and pad(solution, SOLUTION, history)
-        keys = tuple(digest(digests[line.name], table, solution, at) for at in seeds.sets)
+        keys = tuple(digest(digests[line.name], table, at) for at in seeds.sets)
+        solutions = tuple(digest(digests[line.name], solution, at) if solution else "" for at in seeds.sets)
         name = f"{run.name}-{line.name}-{table.nfe}"
-        planned.append(Planned(run, line, budget, den, table, solution, cond, name, keys))
+        planned.append(Planned(run, line, budget, den, table, solution, solutions, cond, name, keys))
     return planned
+
+
+def _remembering(table):
+    """With a memory, that of most samplers, even where it remembers nothing: they share a compilation."""
+    return pad(table, table.nfe, max(table.history, HISTORY))
 
 
 def _under(levers, den):
@@ -109,36 +112,50 @@ def _under(levers, den):
     return den
 
 
+def _levers(den):
+    """What is around the network, without it."""
+    return [replace(den, inner=None), *_levers(den.inner)] if hasattr(den, "inner") else []
+
+
 def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
     """Draw what is not among the cells and keep it there; of several processes all draw and the first one keeps.
 
     {run: the most bytes in use on its first device up to then}, for those of which something was drawn, where a device
     tells.
     """
-    total = [(j, i) for j, p in enumerate(planned) for i in range(len(p.keys))]
-    absent = [(j, i) for j, i in total if first() and cells.load(planned[j].name, planned[j].keys[i]) is None]
+    total = {(p.name, key): (j, i) for j, p in enumerate(planned) for i, key in enumerate(p.keys)}
+    absent = [at for at in total.values() if first() and not _there(planned[at[0]], at[1], cells)]
     missing = [(planned[j], i) for j, i in json.loads(from_first(json.dumps(absent)))]
     if len(missing) < len(total):
         say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before: {cells.folder}")
-    calls, done, ready, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, None, {}, {}
+    calls, done, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, {}, {}
+    fewest = {_program(p): p for p, _ in sorted(missing, key=lambda one: -one[0].table.nfe)}
     with progress(calls, unit="calls") as show:
         for p, i in missing:
-            if ready is not p.run:  # compiles, before any clock starts
-                fewest = min((q for q, _ in missing if q.run is p.run), key=lambda q: q.table.nfe)
-                next(_batches(fewest, fewest.table, seeds.sets[0], seeds.batch))
-                ready, solutions = p.run, {}
-            if p.solution is not None and (p.line.levers, i) not in solutions:
+            if cheap := fewest.pop(_program(p), None):  # compiles, before any clock starts
+                next(_batches(cheap, cheap.table, seeds.sets[0], seeds.batch))
+            if p.solution and p.solutions[i] not in solutions:
                 parts = _batches(p, p.solution, seeds.sets[i], seeds.batch)
-                solutions[p.line.levers, i] = np.concatenate(list(parts))
-            drawn = _drawn(p, seeds.sets[i], seeds.batch, solutions.get((p.line.levers, i)) if p.solution else None)
+                solutions[p.solutions[i]] = np.concatenate(list(parts))
+            drawn = _drawn(p, seeds.sets[i], seeds.batch, solutions.get(p.solutions[i]))
             if first():
-                cells.save(p.name, p.keys[i], drawn)
+                cells.save(p.name, p.keys[i], drawn._replace(solution=p.solutions[i]))
             done += p.table.nfe * seeds.count
             show(done, f"{p.line.name} at {p.budget}")
             used = p.run.mesh.local_devices[0].memory_stats() or {}  # CPUs tell nothing
             memory[p.run.folder] = used.get("peak_bytes_in_use")
     meet("all cells are drawn")
     return memory
+
+
+def _there(p, i, cells):
+    """Whether a cell has its images, and its distances to a solution where these are asked for."""
+    found = cells.load(p.name, p.keys[i])
+    return found is not None and p.solutions[i] in ("", found.solution)
+
+
+def _program(p):
+    return p.run.folder, program(p.den, p.table)
 
 
 def _batches(p, table, seeds, batch):
@@ -155,4 +172,5 @@ def _drawn(p, seeds, batch, solution) -> Drawn:
     finite = bool(np.isfinite(images).all())
     error = np.zeros(0) if solution is None else ((images - solution) ** 2).reshape(len(images), -1).mean(1)
     at_once = batch_of(len(seeds), batch, batched(p.run.mesh))
-    return Drawn(stored(images if finite else np.nan_to_num(images)), finite, np.array(seconds), at_once, error)
+    kept = stored(images if finite else np.where(np.isfinite(images), images, 0))
+    return Drawn(kept, finite, np.array(seconds), at_once, error)

@@ -15,19 +15,20 @@ def interval(metric, estimate: Estimate) -> Interval:
 
 
 def named(metric, features) -> str:
-    """A metric with its features; FID is the Frechet distance of the one network alone."""
-    return "FID" if (metric, features.name) == ("FD", "inception") else f"{metric}-{features.name}"
+    """A metric with its features; FID is the Frechet distance on the one network with the one set of weights."""
+    return "FID" if (metric, features.name) == ("FD", "inception2015") else f"{metric}-{features.name}"
 
 
 class Gauge:
     """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
 
-    def __init__(self, metrics, features, real: Reference, folder):
-        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, those of real images kept in `folder`.
+    def __init__(self, metrics, features, classes, real: Reference, folder):
+        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, those of real images kept in `folder`;
+        classes: how many there are of images to draw.
 
         ValueError where a metric cannot be told.
         """
-        self.metrics, self.features, self.real = metrics, features, real
+        self.metrics, self.features, self.classes, self.real = metrics, features, classes, real
         self.held_out = [kept(kind, real.held_out, folder) for kind in features]
         self.seen = [kept(kind, real.seen, folder) for kind in features]
         kinds = dict.fromkeys(DISTANCES[metric] for metric in metrics if metric in DISTANCES)
@@ -37,20 +38,21 @@ class Gauge:
         """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
         own images were not finite."""
         found = self._measured(drawn.images, [kind(drawn.images) for kind in self.features], label)
-        if len(drawn.error):
+        if len(drawn.error) and "trajectory" in self.metrics:
             found["trajectory"] = trajectory(drawn.error)
         return found if drawn.finite else dict.fromkeys(found, NOTHING)
 
     def floor(self, count, label=None) -> dict[str, Estimate]:
-        """The same of the first training images, for metrics that those have."""
+        """The same of the first training images, for metrics that those have, and that so many have."""
         found = self._measured(self.real.seen[:count], [array[:count] for array in self.seen], label)
         return {metric: value for metric, value in found.items() if trait(metric).floor}
 
     def _measured(self, images, arrays, label):
         found = {}
         for kind, array, distances in zip(self.features, arrays, self.distances, strict=True):
-            values = {name: value for distance in distances for name, value in distance(array).items()}
-            if label is not None and kind.classes and "accuracy" in self.metrics:
+            enough = [distance for distance in distances if len(array) >= distance.least]
+            values = {name: value for distance in enough for name, value in distance(array).items()}
+            if label is not None and kind.classes == self.classes and "accuracy" in self.metrics:
                 right = kind.logits(images).argmax(1) == label[: len(images)]
                 values["accuracy"] = estimate(right.mean(), right)
             found |= {named(name, kind): value for name, value in values.items() if name in self.metrics}

@@ -9,6 +9,7 @@ from etils import epath
 
 from evaluation.cells import digest
 from evaluation.features import stored
+from train.data.archive import BROKEN
 from train.files import write_atomic
 
 MOST, NUMBERS = 10_000, 2**28  # images, and numbers in them, at most: more may not fit into memory
@@ -23,10 +24,11 @@ class Reference(NamedTuple):
 
 def reference(data, count) -> Reference:
     """Of a data set: held-out images spread evenly over all of them, as many as MOST and NUMBERS allow, and the first
-    `count` training images, or as many as there are or NUMBERS allow."""
+    `count` training images (None: all), or as many as there are or NUMBERS allow."""
     split, most = data.held_out, _most(data)
     at = np.linspace(0, len(split) - 1, min(len(split), MOST, most)).astype(int)
-    return Reference(stored(split[at].image), stored(data.train[: min(count, most)].image))
+    seen = min(len(data.train) if count is None else count, most)
+    return Reference(stored(split[at].image), stored(data.train[:seen].image))
 
 
 def _most(data):
@@ -39,16 +41,17 @@ def kept(features, images, folder) -> np.ndarray:
     of the images and the digest of the features, computed and kept otherwise."""
     if not features.digest:
         return features(images)
-    path = epath.Path(folder) / f"{features.name}-{digest(images, features.digest)[:16]}.npy"
+    key = digest(images, features.digest)
+    path = epath.Path(folder) / f"{features.name}-{key[:16]}.npz"
     if path.exists():
         try:
-            found = np.load(io.BytesIO(path.read_bytes()), allow_pickle=False)
-        except (ValueError, EOFError):
-            found = np.zeros(0)
-        if len(found) == len(images):
-            return found.astype(np.float64)
+            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+                if str(file["key"]) == key:
+                    return file["features"].astype(np.float64)
+        except (*BROKEN, KeyError):
+            pass  # made anew
     found = features(images)
     file = io.BytesIO()
-    np.save(file, found.astype(np.float32))  # networks compute in it
+    np.savez(file, key=key, features=found.astype(np.float32))  # networks compute in it
     write_atomic(path, file.getvalue())
     return found

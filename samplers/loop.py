@@ -26,10 +26,10 @@ class Trajectory(NamedTuple):
 class _Static(NamedTuple):
     """What the loop is compiled for."""
 
-    shape: tuple
     spread: bool  # some row needs Pred.var
     stretch: bool  # some row needs Pred.range
     jumps: bool
+    shape: tuple
     noise: str
     trajectory: bool
 
@@ -51,19 +51,26 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     seeds = seeds if placed else as_seeds(seeds)
     _refuse_unanswerable(den, table)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
-    rows = table.nfe
-    static = _Static(
-        tuple(shape),
-        bool(table.spread.any()),
-        bool((table.stretch != 1).any()),
-        bool(np.isfinite(table.s).any()),
-        noise,
-        trajectory,
-    )
+    rows, static = table.nfe, _Static(*_asked(table), tuple(shape), noise, trajectory)
     if not trajectory:
-        table = pad(table, -(-rows // ROWS) * ROWS, -(-table.history // HISTORY) * HISTORY)
+        table = pad(table, *_padded(table))
     scale = 1.0 if np.isnan(table.start) else table.start / den.process.sigma(float(table.t[0]))
     return _run(static, den, table, np.int32(rows), np.float64(scale), seeds, cond, start)
+
+
+def program(den, table) -> tuple:
+    """Draws of equal batches that have this in common share a compilation (levers' settings being floats)."""
+    return jax.tree.structure(den), _padded(table), _asked(table)
+
+
+def _padded(table):
+    """Rows and history of the compiled loop."""
+    return -(-table.nfe // ROWS) * ROWS, -(-table.history // HISTORY) * HISTORY
+
+
+def _asked(table):
+    """Whether rows need Pred.var, Pred.range, and jumps."""
+    return bool(table.spread.any()), bool((table.stretch != 1).any()), bool(np.isfinite(table.s).any())
 
 
 def as_seeds(seeds) -> np.ndarray:

@@ -12,10 +12,11 @@ def main(folder, steps, seed, trust):
     run = config.open_run(parse.path(folder, "the run"), trust)
     params = classifier.train(run.data, steps, seed)
     held_out = run.data.held_out[: min(MOST, len(run.data.held_out))]
-    made = classifier.Classifier(params, "", 0.0)
+    made = classifier.Classifier(params, "")
     right = made.logits(stored(held_out.image)).argmax(1) == held_out.label
-    classifier.save(run.folder, params, run.data, right.mean())
+    classifier.save(run.folder, params, run.data)
+    metrics = "FD,accuracy" if run.denoiser.classes else "FD"
     say(
         f"{run.folder / classifier.NAME}: tells the class of {right.mean():.1%} of {len(right)} held-out images. Next: "
-        f"fewstep compare {folder} --features pixels,classifier --metric FD,accuracy"
+        f"fewstep compare {folder} --features pixels,classifier --metric {metrics}"
     )

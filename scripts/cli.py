@@ -100,6 +100,7 @@ def sample(
 
 @app.command()
 def compare(
+    context: typer.Context,
     runs: Annotated[
         list[str] | None, typer.Argument(help="Folders of runs trained on the same data; with --exact processes too.")
     ] = None,
@@ -120,6 +121,7 @@ def compare(
     count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
     repeats: Annotated[int, typer.Option(help="Sets of so many images, over which metrics are averaged.")] = 1,
+    batch: Annotated[int, typer.Option(help="Images drawn at once.")] = 256,
     sweep: Annotated[
         list[str],
         typer.Option(
@@ -132,7 +134,7 @@ def compare(
     ] = None,
     lever: Lever = [],  # noqa: B006
     step: Step = None,
-    out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare by default.")] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
@@ -149,9 +151,11 @@ def compare(
     start(distributed, coordinator, processes, process)
     chosen = compare.Chosen(nfe, sampler, grid, lever, sweep, set)
     if exact:
+        other = ("metric", "features", "count", "seed", "repeats", "batch", "mesh", "distributed")
+        _refuse_given(context, "--exact has no images", *other)
         exactly.main(runs or [], chosen, gaussian, trust, step, out, json)
     else:
-        measured = compare.Measured(metric, features, count, seed, repeats)
+        measured = compare.Measured(metric, features, count, seed, repeats, batch)
         compare.main(runs or [], chosen, measured, gaussian, trust, step, mesh, out, json)
 
 
@@ -259,6 +263,15 @@ def main():
     leave(status)
 
 
+def _refuse_given(context, why, *options):
+    """UserError where one of the options was typed."""
+    from scripts.errors import UserError
+
+    for option in options:
+        if context.get_parameter_source(option).name == "COMMANDLINE":
+            raise UserError(f"{why}: leave --{option} out")
+
+
 def _line(error) -> str | None:
     """What to tell the user of an error: of our own, of values (ValueError), of files; None for a bug."""
     from scripts import distributed
@@ -269,8 +282,10 @@ def _line(error) -> str | None:
     if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
         return (
             f"out of memory on the device ({str(error).splitlines()[0][:150]}): train with a larger train.accumulate, "
-            f"a smaller train.batch_size, or the other means of docs/scale.md"
+            f"a smaller train.batch_size, or the other means of docs/scale.md; compare with a smaller --batch"
         )
+    if isinstance(error, MemoryError):
+        return f"out of memory ({error}): ask for fewer images, or for other features"
     return str(error) if isinstance(error, RunError | ValueError | OSError) else None
 
 

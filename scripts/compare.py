@@ -16,9 +16,9 @@ from evaluation.report import write
 from evaluation.report.table import render
 from scripts import config, parse
 from scripts.errors import UserError, lookup
-from scripts.features import chosen as chosen_features
-from scripts.lines import lines
-from train.processes import first
+from scripts.features import named as named_features
+from scripts.lines import Lines, lines
+from train.processes import first, meet
 from train.progress import say
 
 
@@ -37,10 +37,10 @@ class Chosen(NamedTuple):
         numbers = parse.whole_numbers(self.nfe, "--nfe")
         return sorted({parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in numbers})
 
-    def lines(self, processes, run=True):
-        """Lines whose default grids are those of the processes."""
-        names, grids = (parse.words(text) for text in (self.samplers, self.grids))
-        return lines(names, grids, self.levers, self.sweeps, self.overrides, processes, run)
+    def lines(self, run=True) -> Lines:
+        """What to compare, of runs or of processes."""
+        names, grids = parse.words(self.samplers, "--sampler"), parse.words(self.grids, "--grid")
+        return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
 
 
 class Measured(NamedTuple):
@@ -51,6 +51,7 @@ class Measured(NamedTuple):
     count: int
     seed: int
     repeats: int
+    batch: int
 
 
 def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
@@ -59,34 +60,31 @@ def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
         raise UserError("--gaussian is the data of an exact comparison: add --exact")
     if not folders:
         raise UserError("compare needs the folder of a run, or --exact")
-    budgets, metrics = chosen.budgets(), parse.words(measured.metrics)
+    budgets, metrics = chosen.budgets(), parse.words(measured.metrics, "--metric")
     for metric in metrics:
         lookup("metric", metric, TRAITS)
     parse.within(measured.count, "--count", 2, parse.MOST_IMAGES)
     parse.within(measured.repeats, "--repeats", 1, 100)
-    settings = config.settings(chosen.overrides)  # what is wrong with names is said before a run is opened
-    for name in parse.words(chosen.samplers):
-        lookup("sampler", name, settings.samplers)
-    for name in parse.words(chosen.grids):
-        lookup("grid", name, settings.grids)
-    mesh = parse.mesh(mesh)
+    parse.within(measured.batch, "--batch", 1, parse.MOST_IMAGES)
+    asked, mesh = chosen.lines(), parse.mesh(mesh)  # what is wrong with names is said before a run is opened
     needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
-    told = chosen.lines([run.model.process for run in runs])
-    features = [chosen_features(text, runs[0]) for text in parse.words(measured.features)]
+    wanted = asked.on([run.model.process for run in runs])
+    features = [named_features(text, runs[0]) for text in parse.words(measured.features, "--features")]
     out = parse.writable(out or runs[0].folder / "compare", "--out")
     try:
         result = compare(
-            runs, told, budgets, folder=out, metrics=metrics, features=features, count=measured.count,
-            seed=measured.seed, repeats=measured.repeats, levers=tuple(chosen.levers), **about(),
+            runs, wanted, budgets, folder=out, metrics=metrics, features=features, count=measured.count,
+            seed=measured.seed, repeats=measured.repeats, batch=measured.batch, levers=tuple(chosen.levers), **about(),
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"stopped: what was drawn is in {out}, and the same command goes on from there")
         raise
     if first():
         show(result, out, as_json)
+    meet("the comparison is written")  # a process that leaves early is taken for lost
 
 
 def show(result, out, as_json):

@@ -158,11 +158,19 @@ FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when
 
 
 def difference(told, asked) -> list[str]:
-    """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE."""
+    """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE and
+    without defaults that the one, older, did not know."""
     lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
     kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
-    return [line for line in kept if line[1:].split(" = ")[0] not in FREE]
+    return [line for line in kept if line[1:].split(" = ")[0] not in FREE and not _new_default(line, told)]
+
+
+def _new_default(line, told):
+    name, _, value = line[1:].partition(" = ")
+    part = name.split(".")[0]
+    added = line[0] == "+" and f"{name} = " not in told and part in parts.ALL
+    return added and parts.defaults(part).get(name) == value
 
 
 class translated:

@@ -4,7 +4,7 @@ from evaluation.features import Pixels, classifier, encoders
 from scripts.errors import UserError
 
 
-def chosen(text, run):
+def named(text, run):
     """pixels, the classifier of the run, or an encoder by the path of its weights."""
     if text == "pixels":
         return Pixels(run.shape)

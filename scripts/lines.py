@@ -1,6 +1,9 @@
 """The lines of a comparison: samplers x grids x what is swept, with the levers as each of them sets it."""
 
+import re
+from dataclasses import replace
 from itertools import product
+from typing import NamedTuple
 
 from evaluation.drawing import Line
 from scripts import config, parse
@@ -8,44 +11,69 @@ from scripts.errors import UserError, lookup
 from scripts.overrides import target
 
 
-def lines(names, grids, levers, sweeps, overrides, processes, run=True) -> list[Line]:
-    """Lines for sampler names and grid names (None: the default), lever texts, sweeps such as "cfg.scale=1,2,3" and
-    overrides.
+class Lines(NamedTuple):
+    """What was asked for, before it is known of which runs."""
 
-    A lever that is swept and not among the levers is put around them.  UserError for what is unknown, swept twice, or
-    set and not used: on the processes, which have default grids and may be set where there is no run.
+    lines: list[Line]
+    levers: set[str]  # the names of those around
+    settings: config.Settings
+
+    def on(self, processes, named=()) -> list[Line]:
+        """The lines on processes, which have default grids; UserError for what is set and not used, be it of processes
+        that are `named` on the command line."""
+        grids = {line.grid_for(process) for line in self.lines for process in processes}
+        self.settings.refuse_unused({line.sampler.name for line in self.lines} | grids | self.levers | {*named})
+        return self.lines
+
+
+def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
+    """Lines for sampler names and grid names (none: the default), lever texts, sweeps such as "cfg.scale=1,2,3" and
+    overrides, of processes too where there is no run.
+
+    A lever that is swept and not among the levers is put around them.  UserError for what is unknown, or set twice.
     """
     swept = [_points(sweep) for sweep in sweeps]
-    found, given = {}, {}
-    used = set() if run else {type(process).__name__ for process in processes}
+    bound = [*map(target, overrides), *(points[0][0] for points in swept)]
+    for sweep in sweeps:
+        if bound.count(target(sweep)) > 1:
+            raise UserError(f"--sweep {sweep}: {target(sweep)} is set twice")
+    found, used, given = {}, set(), {}
     for point in product(*swept):
-        settings = config.settings([*overrides, *(f"{name}={value}" for name, value in point)], run)
+        settings = _settings(overrides, point, run)
         given |= settings.given
         texts = [*levers, *_added(point, levers, settings)]
-        wrap = [parse.lever(text, settings.levers) for text in texts]
+        wrap = [parse.lever(text, settings.levers, bound) for text in texts]
         around = {name for name, _ in wrap}
+        used |= around
         for name, grid in product(names, grids or [None]):
             sampler = lookup("sampler", name, settings.samplers)
             if grid is not None:
                 lookup("grid", grid, settings.grids)
-            here = {name, *around, *([grid] if grid else (sampler.grid_for(process) for process in processes))}
-            used |= here
-            mine = {at: value for at, value in point if at.split(".")[0] in here}
+            mine = {at: value for at, value in point if at.split(".")[0] in {name, grid, *around}}
             label = " ".join([name, *([grid] if len(grids) > 1 else []), *(f"{a}={v}" for a, v in mine.items())])
             found[label] = Line(label, sampler, settings.grids, grid, tuple(lever for _, lever in wrap), mine)
-    for name, override in given.items():
-        if name not in used:
-            raise UserError(f"--set {override}: {name} is not used here")
-    return list(found.values())
+    return Lines(list(found.values()), used, replace(settings, given=given))
 
 
 def _points(sweep):
-    """[("cfg.scale", "1"), ...] of "cfg.scale=1,2"."""
+    """[("cfg.scale", "1"), ...] of "cfg.scale=1,2"; commas within brackets are of a value."""
     name, equals, values = sweep.partition("=")
-    values = [value.strip() for value in values.split(",")]
+    values = [value.strip() for value in re.split(r",(?![^(\[]*[)\]])", values)]
     if not equals or name.count(".") != 1 or not all(values) or len(set(values)) < len(values):
         raise UserError(f"--sweep {sweep}: write name.parameter=value,value,..., such as cfg.scale=1,2,3")
     return [(target(sweep), value) for value in values]
+
+
+def _settings(overrides, point, run):
+    """The registries with overrides and a point of the sweeps; what is wrong with the latter is said of them."""
+    swept = [f"{name}={value}" for name, value in point]
+    try:
+        return config.settings([*overrides, *swept], run)
+    except UserError as error:
+        text = str(error)
+        for override in swept:
+            text = text.replace(f"--set {override}", f"--sweep {override}")
+        raise UserError(text) from None
 
 
 def _added(point, levers, settings):

@@ -1,6 +1,7 @@
 """Reading what is typed on the command line: numbers, paths, levers."""
 
 import ast
+import inspect
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -20,9 +21,12 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
-def words(text) -> list[str]:
+def words(text, option) -> list[str]:
     """ "ddim,heun" as names, each once; [] of None."""
-    return list(dict.fromkeys(word.strip() for word in text.split(","))) if text else []
+    found = list(dict.fromkeys(word.strip() for word in text.split(","))) if text is not None else []
+    if "" in found:
+        raise UserError(f"{option} {text!r}: write names with commas")
+    return found
 
 
 def mesh(text) -> tuple:
@@ -67,8 +71,11 @@ def writing(folder, option):
         raise UserError(f"{option}: cannot make the folder {folder}: {reason}") from None
 
 
-def lever(text, levers):
-    """ "cfg(1.5)" or "clip_x0" as (name, lever); only plain numbers are understood inside the brackets."""
+def lever(text, levers, bound=()):
+    """ "cfg(1.5)" or "clip_x0" as (name, lever); only plain numbers are understood inside the brackets.
+
+    UserError where these set one of `bound`, the names of what is set otherwise.
+    """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
         name = tree.func if isinstance(tree, ast.Call) else tree
@@ -79,6 +86,9 @@ def lever(text, levers):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
     try:
+        for parameter in inspect.signature(found).bind_partial(*arguments, **named).arguments:
+            if f"{name}.{parameter}" in bound:
+                raise UserError(f"--lever {text!r}: {name}.{parameter} is set by --set or --sweep too")
         return name, found(*arguments, **named)
     except (TypeError, ValueError) as error:
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None

@@ -8,6 +8,7 @@ import numpy as np
 
 from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
+from scripts.overrides import target
 from train.files import write_atomic
 from train.pictures import picture, png, sheet
 from train.processes import first
@@ -25,7 +26,7 @@ def main(
     chosen = lookup("sampler", sampler, settings.samplers)
     parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
     parse.within(1 if count is None else count, "--count", 1, parse.MOST_IMAGES)
-    wrap = [parse.lever(text, settings.levers) for text in levers]
+    wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     out = parse.path(out, "--out")
     if out.suffix != ".png" or out.is_dir():
         raise UserError(f"--out {out}: give a name that ends in .png")

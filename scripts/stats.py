@@ -3,7 +3,7 @@
 from evaluation.distances import Frechet
 from evaluation.reference import kept, reference
 from scripts import config, parse
-from scripts.features import chosen
+from scripts.features import named
 
 
 def main(folder, features, count, trust):
@@ -11,7 +11,7 @@ def main(folder, features, count, trust):
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     run = config.open_run(parse.path(folder, "the run"), trust)
     real = reference(run.data, count)
-    for kind in (chosen(text, run) for text in parse.words(features)):
+    for kind in (named(text, run) for text in parse.words(features, "--features")):
         held_out, seen = (kept(kind, images, run.folder / "stats") for images in real)
         floor = Frechet(held_out)(seen)["FD"].interval(0.0)
         print(

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import uuid
 from contextlib import contextmanager
 
 from etils import epath
@@ -26,7 +27,7 @@ def write_atomic(path, data: bytes | str) -> None:
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # of several hosts too
     try:
         partial.write_bytes(data)
         partial.replace(path)

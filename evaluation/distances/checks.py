@@ -19,12 +19,6 @@ def checked(features, like=None) -> np.ndarray:
     return features
 
 
-def covariance(features) -> np.ndarray:
-    """The covariance (d, d) over N - 1."""
-    centred = features - features.mean(0)
-    return centred.T @ centred / (len(features) - 1)
-
-
 def squared_distances(a, b):
     """|a_i - b_j|^2 of (N, d) and (M, d), in blocks (first row, (n, M)).
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from evaluation.distances.checks import checked, covariance
+from evaluation.distances.checks import checked
 from evaluation.estimate import Estimate, estimate
 
 SIZES = 15  # of subsets from which FDinf extrapolates
@@ -63,7 +63,7 @@ def _influence(a, shift, vectors, s):
     return 2 * np.sqrt(n - 1) * (a.centred @ shift) + n * (a.centred**2).sum(1) - n * cross
 
 
-class Unbiased:
+class Extrapolated:
     """FDinf: the Frechet distance extrapolated to infinitely many drawn items, by a line through its values against 1/n
     at SIZES sizes n up to N, of one permutation (Chong & Forsyth 2020, arXiv:1911.07023).
 
@@ -109,7 +109,9 @@ def expected_bias(real, count) -> float:
     a covariance with the eigenvalues l costs 1/2 sum_ij E_ij^2 / (l_i + l_j), and that of a Wishart
     matrix has E_ij^2 = l_i l_j / count, twice that on the diagonal.
     """
-    values = np.maximum(np.linalg.eigvalsh(covariance(checked(real))), 0.0)
+    centred = Moments(checked(real)).centred
+    few = centred if len(centred) < centred.shape[1] else centred.T  # the smaller product has the same eigenvalues
+    values = np.maximum(np.linalg.eigvalsh(few @ few.T), 0.0)
     values = values[values > ZERO * max(values[-1], 1e-300)]
     pairs = np.multiply.outer(values, values) / np.add.outer(values, values)
     return float((1 / count + 1 / len(real)) * (1.25 * values.sum() + pairs.sum() / 2))

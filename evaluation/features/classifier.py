@@ -29,7 +29,6 @@ class Classifier:
 
     params: dict = field(repr=False, compare=False)  # layer -> kernel, bias
     digest: str
-    accuracy: float  # share of held-out images whose class it tells
 
     name = "classifier"
 
@@ -107,11 +106,11 @@ def train(data, steps, seed=0) -> dict:
     return params
 
 
-def save(folder, params, data, accuracy) -> None:
+def save(folder, params, data) -> None:
     """Into a run's folder, with what it was trained on."""
     file, told = io.BytesIO(), {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
     arrays = {f"{name}/{part}": np.asarray(pair[i]) for name, pair in params.items() for i, part in enumerate(PARTS)}
-    np.savez(file, accuracy=accuracy, told=json.dumps(told), **arrays)
+    np.savez(file, told=json.dumps(told), **arrays)
     write_atomic(folder / NAME, file.getvalue())
 
 
@@ -123,11 +122,11 @@ def load(run) -> Classifier:
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
-        told, accuracy = json.loads(str(arrays.pop("told"))), float(arrays.pop("accuracy"))
+        told = json.loads(str(arrays.pop("told")))
         names = dict.fromkeys(name.split("/")[0] for name in arrays)
         params = {name: tuple(arrays[f"{name}/{part}"] for part in PARTS) for name in names}
     except (*BROKEN, KeyError):
         raise RunError(f"{path} is damaged: {remedy} again") from None
     if changed := change(told, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")
-    return Classifier(jax.tree.map(jnp.asarray, params), hashlib.sha256(path.read_bytes()).hexdigest(), accuracy)
+    return Classifier(jax.tree.map(jnp.asarray, params), hashlib.sha256(path.read_bytes()).hexdigest())

@@ -1,7 +1,7 @@
 """The tables of a comparison for the terminal."""
 
 import textwrap
-from itertools import product, takewhile
+from itertools import takewhile
 
 from evaluation.metrics import trait
 
@@ -19,8 +19,11 @@ def render(comparison, width=WIDTH) -> str:
     """For every metric tables of samplers by budgets, * the best of a column, ~ what may be as good, and the best ones
     with their intervals; then what the marks mean."""
     found = []
-    for metric, run in product(comparison.metrics, comparison.runs):
-        found += [*_blocks(comparison, run, metric, width), *_leaders(comparison, run, metric)]
+    for metric in comparison.metrics:
+        for run in comparison.runs:
+            leaders = comparison.leaders(run, metric)
+            found += [*_blocks(comparison, run, metric, width), *_leaders(comparison, metric, leaders, width)]
+        found += _leaders(comparison, metric, comparison.between(metric), width)
     found += [textwrap.fill(text, width) for text in (*_legend(comparison), *comparison.notes)]
     return "\n\n".join(found) + "\n"
 
@@ -50,25 +53,32 @@ def _column(comparison, run, metric, budget):
         yield ("-" if value is None else number(value.value)) + mark
 
 
-def _leaders(comparison, run, metric):
-    """A line a budget: the best, and how far behind it the next one is; without the words that all lines begin with."""
+def _leaders(comparison, metric, gaps, width):
+    """A line a gap: the best, and how far behind it the other one is; names without the words that all begin with, and
+    shortened where they do not fit."""
     words = zip(*(line.split()[:-1] for line in comparison.lines), strict=False)
     same = sum(len(word) + 1 for word, *_ in takewhile(lambda column: len(set(column)) == 1, words))
     rows = [("calls", "best", metric, "next", "difference", "unpaired")]
-    for budget in comparison.budgets:
-        gap = comparison.next_best(run, budget, metric)
-        if gap is None:
-            continue
-        value, apart = comparison.cell(run, gap.best, budget).metrics[metric], gap.difference
+    for gap in gaps:
+        value, apart = comparison.cell(gap.best_run, gap.best, gap.budget).metrics[metric], gap.difference
         around = f"{number(value.value)} ±{number((value.high - value.low) / 2)}"
         paired, unpaired = (f"±{number(high - apart.value)}" for high in (apart.high, apart.unpaired_high))
-        rows.append(
-            (str(budget), gap.best[same:], around, gap.line[same:], f"{number(apart.value)} {paired}", unpaired)
-        )
+        best, other = gap.best[same:], gap.line[same:]
+        if gap.run != gap.best_run:
+            best, other = f"{gap.best_run} {best}", f"{gap.run} {other}"
+        rows.append((str(gap.budget), best, around, other, f"{number(apart.value)} {paired}", unpaired))
     if len(rows) > 1:
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ("  ".join(text.ljust(size) for text, size in zip(row, widths, strict=True)) for row in rows)
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        over = sum(sizes) + 2 * (len(sizes) - 1) - width
+        for i in (1, 3):
+            sizes[i] -= max(0, -(-over // 2))
+        lines = ("  ".join(_short(text, size) for text, size in zip(row, sizes, strict=True)) for row in rows)
         yield "\n".join(line.rstrip() for line in lines)
+
+
+def _short(text, size):
+    """As wide as `size`."""
+    return (text if len(text) <= size else text[: size - 1] + "…").ljust(size)
 
 
 def _legend(comparison):

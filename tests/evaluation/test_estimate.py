@@ -6,7 +6,7 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from evaluation.distances import DISTANCES, Unbiased, frechet, neighbours
+from evaluation.distances import DISTANCES, Extrapolated, frechet, neighbours
 from evaluation.estimate import NOTHING, Interval, difference, estimate, mean
 
 SMOOTH = ("FD", "KID", "SW", "energy")
@@ -67,7 +67,7 @@ def test_influences_of_fdinf_are_derivatives():
     items, which are all in use, as above."""
     changes, expected = left_out("FDinf", "real")
     assert np.sqrt(np.mean((changes - expected) ** 2)) < 0.1 * expected.std()
-    drawn, made = gaussian(1, 180, 0.4, 1.2), Unbiased(gaussian(2, 150))
+    drawn, made = gaussian(1, 180, 0.4, 1.2), Extrapolated(gaussian(2, 150))
     order, sizes = np.random.default_rng(0).permutation(180), np.linspace(18, 180, 15).astype(int)
     whole, changes, expected = made(drawn)["FDinf"], [], []
     for low, high in pairwise(sizes):

@@ -34,7 +34,7 @@ def made(shape=(8, 8, 8, 1), runs=("digits",)):
                 cells.append(Cell(run, line, line, "uniform", {}, budget, budget, float(budget), spent, metrics))
                 if line != "ddim":
                     apart = Difference(k / budget, k / budget - 0.04, k / budget + 0.04, k / budget - 0.1, 1.0)
-                    gaps += [Gap(run, budget, metric, line, "ddim", apart) for metric in METRICS]
+                    gaps += [Gap(run, line, run, "ddim", budget, metric, apart) for metric in METRICS]
                 previews[run, line, budget] = rng.integers(0, 256, shape).astype(np.uint8)
     floors = {run: {m: Interval(0.118, 0.1, 0.13) for m in METRICS} for run in runs}
     return Comparison(

@@ -30,7 +30,8 @@ TOLERANCE = 1e-4
 class Encoder:
     """uint8 images (N, H, W, 1 or 3) -> features (N, d) float64, in batches of one size so that they compile once."""
 
-    name: str
+    name: str  # the architecture's; "inception2015" with the very weights of the FID
+    architecture: str
     classes: int  # 0: no head
     weights: str  # sha256 of the arrays
     params: dict = field(repr=False, compare=False)  # layer -> kernel (HWIO), bias (O,)
@@ -40,12 +41,12 @@ class Encoder:
     @property
     def digest(self) -> str:
         """sha256 of what features depend on beside the images."""
-        sizes = self.size or ARCHITECTURES[self.name].SIZES
-        return hashlib.sha256(f"{self.name} {PREPROCESSING} {sizes} {self.weights}".encode()).hexdigest()
+        sizes = self.size or ARCHITECTURES[self.architecture].SIZES
+        return hashlib.sha256(f"{self.architecture} {PREPROCESSING} {sizes} {self.weights}".encode()).hexdigest()
 
     def side(self, images) -> int:
         """What images (N, H, W, C) are resized to."""
-        sizes = ARCHITECTURES[self.name].SIZES
+        sizes = ARCHITECTURES[self.architecture].SIZES
         return self.size or next((size for size in sizes if max(images.shape[1:3]) < size), sizes[-1])
 
     def __call__(self, images) -> np.ndarray:
@@ -66,7 +67,9 @@ class Encoder:
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
             padded = np.pad(part, ((0, self.batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            parts.append(np.asarray(_apply(self.name, size, self.params, padded)[output], np.float64)[: len(part)])
+            parts.append(
+                np.asarray(_apply(self.architecture, size, self.params, padded)[output], np.float64)[: len(part)]
+            )
         return np.concatenate(parts)
 
 
@@ -161,7 +164,8 @@ def load(path, size=None) -> Encoder:
 
     folded = {layer: architecture.weights(read, layer, shape) for layer, shape in shapes(architecture).items()}
     params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), folded)
-    encoder = Encoder(name, architecture.CLASSES, _sha256(used), params, size)
+    published = "inception2015" if hashlib.sha256(Path(path).read_bytes()).hexdigest() == inception.FID else name
+    encoder = Encoder(published, name, architecture.CLASSES, _sha256(used), params, size)
     for reference, error in errors(encoder, arrays).items():
         if not error <= TOLERANCE:
             raise ValueError(
