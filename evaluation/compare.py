@@ -45,13 +45,15 @@ def compare(
     `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
 
     Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on
-    different data, where no sampler has a table at any budget, and where a metric cannot be told.
+    images of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
     """
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
         names = [str(run.folder) for run in runs]
     features = features or [Pixels(runs[0].shape)]
-    _refuse_other_data(runs)
+    if len({run.shape for run in runs}) > 1:
+        raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
+    apart = _other_data(runs, names)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
     plans = [plan(run, lines, budgets, seeds, "trajectory" in metrics) for run in runs]
     _refuse_untold(metrics, features, runs, plans, count)
@@ -76,22 +78,29 @@ def compare(
     floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, gauges, strict=True)]
     kinds = {metric for values in measured.values() for metric in values}
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
-    gaps = [gap for found in (_gaps, _between) for gap in found(measured, names, budgets, shown)]
+    gaps = _gaps(measured, names, budgets, shown)
+    gaps += [] if apart else _between(measured, names, budgets, shown)
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
-        notes=_notes(gauges, names, told, count, runs), count=count, seed=seed, repeats=repeats,
+        notes=[*apart, *_notes(gauges, names, told, count, runs)], count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
 
 
-def _refuse_other_data(runs):
-    first = runs[0].data
-    known = {"shape": first.shape, "classes": first.classes, "data": fingerprint(first)} if len(runs) > 1 else {}
-    for run in runs[1:]:
-        if changed := change(known, run.data):
-            raise ValueError(f"{run.folder} was trained on other data than {runs[0].folder} ({changed}): compare apart")
+def _other_data(runs, names):
+    """A note for every run on other data than the first."""
+    if len(runs) == 1:
+        return []
+    data = runs[0].data
+    known = {"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}
+    changes = {name: change(known, run.data) for name, run in zip(names[1:], runs[1:], strict=True)}
+    return [
+        f"{name} has other data than {names[0]} ({changed}): each is told against its own held-out ones."
+        for name, changed in changes.items()
+        if changed
+    ]
 
 
 def _refuse_untold(metrics, features, runs, plans, count):

@@ -102,11 +102,12 @@ class Settings:
     processes: dict
     given: dict  # name: the override that set something of it
 
-    def refuse_unused(self, used):
-        """UserError for an override of something that is not among the names."""
-        for name, override in self.given.items():
-            if name not in used:
-                raise UserError(f"--set {override}: {name} is not used here")
+
+def refuse_unused(given, used):
+    """UserError for an override, of Settings.given, of something that is not among the names."""
+    for name, override in given.items():
+        if name not in used:
+            raise UserError(f"--set {override}: {name} is not used here")
 
 
 def settings(overrides=(), run=True) -> Settings:

@@ -1,7 +1,6 @@
 """The lines of a comparison: samplers x grids x what is swept, with the levers as each of them sets it."""
 
 import re
-from dataclasses import replace
 from itertools import product
 from typing import NamedTuple
 
@@ -11,19 +10,41 @@ from scripts.errors import UserError, lookup
 from scripts.overrides import target
 
 
+class _Part(NamedTuple):
+    """A sampler on a grid at a point of the sweeps."""
+
+    point: tuple  # ((name, value), ...)
+    settings: config.Settings
+    sampler: str
+    grid: str | None
+    levers: list  # (name, lever)
+
+
 class Lines(NamedTuple):
     """What was asked for, before it is known of which runs."""
 
-    lines: list[Line]
-    levers: set[str]  # the names of those around
-    settings: config.Settings
+    parts: list[_Part]
+    several: bool  # grids
+    given: dict
+
+    @property
+    def levers(self) -> set[str]:
+        """The names of those around."""
+        return {name for part in self.parts for name, _ in part.levers}
 
     def on(self, processes, named=()) -> list[Line]:
         """The lines on processes, which have default grids; UserError for what is set and not used, be it of processes
         that are `named` on the command line."""
-        grids = {line.grid_for(process) for line in self.lines for process in processes}
-        self.settings.refuse_unused({line.sampler.name for line in self.lines} | grids | self.levers | {*named})
-        return self.lines
+        found, used = {}, {*named}
+        for point, settings, name, grid, wrap in self.parts:
+            sampler = settings.samplers[name]
+            here = {name, *(lever for lever, _ in wrap), *([grid] if grid else map(sampler.grid_for, processes))}
+            used |= here
+            mine = {at: value for at, value in point if at.split(".")[0] in here}
+            label = " ".join([name, *([grid] if self.several else []), *(f"{a}={v}" for a, v in mine.items())])
+            found[label] = Line(label, sampler, settings.grids, grid, tuple(lever for _, lever in wrap), mine)
+        config.refuse_unused(self.given, used)
+        return list(found.values())
 
 
 def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
@@ -33,26 +54,21 @@ def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
     A lever that is swept and not among the levers is put around them.  UserError for what is unknown, or set twice.
     """
     swept = [_points(sweep) for sweep in sweeps]
-    bound = [*map(target, overrides), *(points[0][0] for points in swept)]
+    bound = [*map(target, overrides), *map(target, sweeps)]
     for sweep in sweeps:
         if bound.count(target(sweep)) > 1:
             raise UserError(f"--sweep {sweep}: {target(sweep)} is set twice")
-    found, used, given = {}, set(), {}
+    parts, given = [], {}
     for point in product(*swept):
         settings = _settings(overrides, point, run)
         given |= settings.given
-        texts = [*levers, *_added(point, levers, settings)]
-        wrap = [parse.lever(text, settings.levers, bound) for text in texts]
-        around = {name for name, _ in wrap}
-        used |= around
+        wrap = [parse.lever(text, settings.levers, bound) for text in [*levers, *_added(point, levers, settings)]]
         for name, grid in product(names, grids or [None]):
-            sampler = lookup("sampler", name, settings.samplers)
+            lookup("sampler", name, settings.samplers)
             if grid is not None:
                 lookup("grid", grid, settings.grids)
-            mine = {at: value for at, value in point if at.split(".")[0] in {name, grid, *around}}
-            label = " ".join([name, *([grid] if len(grids) > 1 else []), *(f"{a}={v}" for a, v in mine.items())])
-            found[label] = Line(label, sampler, settings.grids, grid, tuple(lever for _, lever in wrap), mine)
-    return Lines(list(found.values()), used, replace(settings, given=given))
+            parts.append(_Part(point, settings, name, grid, wrap))
+    return Lines(parts, len(grids) > 1, given)
 
 
 def _points(sweep):

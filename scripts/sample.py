@@ -39,7 +39,7 @@ def main(
     if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
         raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
     grid = grid or chosen.grid_for(run.model.process)
-    settings.refuse_unused({sampler, grid, *(name for name, _ in wrap)})
+    config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap, grids = [lever for _, lever in wrap], settings.grids
     given = None if image is None else starts.read(image, run.shape)
     if count is None:

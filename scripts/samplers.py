@@ -18,7 +18,7 @@ MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
 
 def main(overrides=()):
     """Print the registry; in full where the output is no terminal."""
-    config.settings(overrides).refuse_unused(())
+    config.refuse_unused(config.settings(overrides).given, ())
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("sampler", "calls", "order", "noise", "needs", "grid", "paper"):
         table.add_column(name, no_wrap=name != "paper")
@@ -40,7 +40,7 @@ def show(table, check, nfe, process, grid, overrides):
     if grid is not None:
         lookup("grid", grid, settings.grids)
     names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
-    settings.refuse_unused({process, *names, *names.values()})
+    config.refuse_unused(settings.given, {process, *names, *names.values()})
     tables = {name: table_at(chosen[name], made, nfe, settings.grids[names[name]]) for name in chosen}
     for name in chosen:
         print(f"{name} in {tables[name].nfe} calls, {process}, grid {names[name]}")

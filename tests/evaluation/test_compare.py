@@ -1,13 +1,18 @@
 """Comparisons: what is drawn, what is not drawn again, and what is told of it."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
+from diffusion.levers import clip_x0
 from evaluation import drawing
 from evaluation.compare import compare
 from evaluation.distances import frechet
 from evaluation.drawing import Line
+from evaluation.features import Pixels
 from samplers import SAMPLERS, draw_many, table_at
+from train.data import Arrays, Dataset, Split
 
 ABOUT = {"command": "", "environment": {}}
 
@@ -42,6 +47,23 @@ def test_nothing_is_drawn_twice(oracle_run, drawn, tmp_path):
     more = compare([run], lines("ddim", "ddpm", "dpmpp_3m"), [2, 4], **options)
     assert sorted(drawn) == [2, *[2] * 2, *[4] * 2]  # of the third, which remembers
     assert more.cells[:4] == first.cells
+    drawn.clear()
+    more = compare([run], lines("ddim", "pndm"), [2, 4], **options)
+    assert sorted(drawn) == [2, *[2] * 2]  # which remembers 12; its table at 4 calls is that at 2
+    assert [cell for cell in more.cells if cell.line == "ddim"] == [c for c in first.cells if c.line == "ddim"]
+
+
+def test_a_table_of_two_budgets_is_drawn_once(oracle_run, drawn, tmp_path):
+    result = compare([oracle_run()], lines("heun"), [3, 4], folder=tmp_path, count=20, **ABOUT)
+    assert drawn == [3, 3]
+    assert result.cells[0].metrics == result.cells[1].metrics
+
+
+def test_all_that_is_compiled_is_before_the_clock(oracle_run, drawn, tmp_path):
+    """Samplers that do not remember, that remember much, and what levers set, be they whole numbers or not."""
+    swept = [Line(f"clip {high}", SAMPLERS["ddim"], levers=(clip_x0(-1, high),)) for high in (1, 1.5)]
+    compare([oracle_run()], [*lines("ddim", "pndm"), *swept], [20], folder=tmp_path, count=10, **ABOUT)
+    assert len(drawn) == 4 + 3
 
 
 @pytest.mark.parametrize(
@@ -105,6 +127,9 @@ def test_trajectories_converge_to_the_solution_from_the_same_noise(oracle_run, d
     assert result.cell("cloud", "ddpm", 8).metrics == {}  # its end is not its beginning's
     assert drawn.count(200) == 1
     assert "trajectory" not in result.floors["cloud"]
+    drawn.clear()
+    compare([oracle_run()], lines("ddim", "ddpm"), [4, 8], **options | {"metrics": ["FD"]})
+    assert not drawn  # what has a trajectory error is an image too
 
 
 def test_a_sampler_that_diverges_has_no_numbers_and_harms_no_other(oracle_run, tmp_path):
@@ -113,6 +138,28 @@ def test_a_sampler_that_diverges_has_no_numbers_and_harms_no_other(oracle_run, t
     assert np.isnan(result.cell("broken", "ddim", 4).metrics["FD-points"]).all()
     assert np.isfinite(result.cell("whole", "ddim", 4).metrics["FD-points"]).all()
     assert result.best("broken", 4, "FD-points") == []
+
+
+def test_runs_on_other_data_are_told_apart(oracle_run, tmp_path):
+    runs = [oracle_run("one"), oracle_run("two")]
+    points = np.random.default_rng(1).normal(0.2, 0.5, (900, 2)).astype(np.float32)
+    runs[1].data = Dataset("other", Split(Arrays(points[:500])), Split(Arrays(points[500:])), 0)
+    result = compare(runs, lines("ddim"), [2], folder=tmp_path, count=300, **ABOUT)
+    assert result.notes[0].startswith("two has other data than one (other training images")
+    assert result.between("FD-points") == []
+
+
+def test_the_best_of_runs_are_told_apart_on_the_same_seeds(oracle_run, tmp_path):
+    runs = [oracle_run("near"), oracle_run("far", mean=0.5), oracle_run("same")]
+    result = compare(runs, lines("dpmpp_2m", "ddpm"), [16], folder=tmp_path, count=100, **ABOUT)
+    far, same = sorted(result.between("FD-points"), key=lambda gap: gap.run)
+    assert (far.run, far.best_run, same.run, same.best_run) == ("far", "near", "same", "near")
+    assert far.difference.low > 0
+    value = {run: min(c.metrics["FD-points"].value for c in result.cells if c.run == run) for run in ("near", "far")}
+    assert far.difference.value == pytest.approx(value["far"] - value["near"])
+    assert same.difference == (0, 0, 0, *same.difference[3:])
+    assert same.difference.unpaired_low < 0 < same.difference.unpaired_high
+    assert {gap.best_run for gap in result.leaders("far", "FD-points")} == {"far"}
 
 
 def test_novelty_is_told_against_all_training_points(oracle_run, tmp_path):
@@ -126,7 +173,7 @@ def test_novelty_is_told_against_all_training_points(oracle_run, tmp_path):
     [
         ({"metrics": ["precision"], "count": 5}, "at least 6"),
         ({"metrics": ["FDinf"], "count": 19}, "at least 20"),
-        ({"metrics": ["accuracy"], "count": 20}, "classifier"),
+        ({"metrics": ["accuracy"], "count": 20}, "these runs know none"),
     ],
 )
 def test_what_cannot_be_told_is_said_before_anything_is_drawn(oracle_run, drawn, tmp_path, options, part):
@@ -140,3 +187,19 @@ def test_small_samples_are_warned_of(oracle_run, tmp_path):
     assert "even 20 images of the very data" in few.notes[0]
     far = compare([oracle_run("far", mean=3.0)], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
     assert far.notes == []
+    broken = [oracle_run("broken", mean=np.nan), oracle_run()]
+    mixed = compare(broken[::-1], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
+    assert [note.split(":")[0] for note in mixed.notes] == ["cloud"]
+
+
+def test_features_of_one_name_are_not_compared_at_once(oracle_run, tmp_path):
+    with pytest.raises(ValueError, match="two kinds of features are called points"):
+        compare([oracle_run()], lines("ddim"), [2], folder=tmp_path, features=[Pixels((2,))] * 2, **ABOUT)
+
+
+def test_a_floor_that_so_few_training_items_have_not_is_left_out(oracle_run, tmp_path):
+    run = oracle_run()
+    run.data = replace(run.data, train=Split(Arrays(run.data.train[:15].image)))
+    result = compare([run], lines("ddim"), [2], folder=tmp_path, metrics=["FD", "FDinf"], count=30, **ABOUT)
+    assert result.floors["cloud"].keys() == {"FD-points"}
+    assert result.cells[0].metrics.keys() == {"FD-points", "FDinf-points"}

@@ -87,6 +87,18 @@ def test_the_best_and_the_next_one_with_both_intervals():
     assert row.split() == ["16", "ddim", "0.163", "±0.0163", "heun", "0.0625", "±0.0400", "±0.938"]
 
 
+def test_the_best_of_runs_stand_side_by_side_within_the_width():
+    comparison = made(runs=("a_run_of_some_length", "another_run_of_a_name"))
+    apart = Difference(0.00123, 0.00111, 0.00135, -0.00234, 0.00345)
+    across = [
+        Gap("another_run_of_a_name", "euler_maruyama", "a_run_of_some_length", "ddim", budget, "FD-pixels", apart)
+        for budget in BUDGETS
+    ]
+    lines = render(replace(comparison, gaps=comparison.gaps + across)).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert any(line.startswith("16 ") and "a_run" in line and "another" in line and "…" in line for line in lines)
+
+
 def test_what_all_lines_begin_with_is_left_out_of_the_leaders():
     comparison = made()
     names = {name: f"dpmpp_2m cfg.scale={i}.5" for i, name in enumerate(comparison.lines)}

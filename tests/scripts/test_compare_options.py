@@ -3,18 +3,19 @@
 import json
 import shutil
 import sys
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
 from one_line import refused
 
-from diffusion import VP, Linear
+from diffusion import Linear
+from diffusion.levers import CFG, ClipX0
 from scripts.lines import lines
 
 
 def names(*arguments, run=True, processes=(Linear(),)):
     samplers, grids, levers, sweeps, overrides = arguments
-    return [line.name for line in lines(samplers, grids, levers, sweeps, overrides, processes, run)]
+    return [line.name for line in lines(samplers, grids, levers, sweeps, overrides, run).on(processes)]
 
 
 def test_lines_are_samplers_times_grids_times_what_is_swept():
@@ -31,15 +32,20 @@ def test_what_is_swept_makes_lines_of_what_it_is_part_of_alone():
     assert names(["ddim"], ["karras", "uniform"], [], ["karras.rho=3,7"], []) == [
         "ddim karras karras.rho=3", "ddim uniform", "ddim karras karras.rho=7"
     ]  # fmt: skip
-    assert names(["ddim"], [], [], ["uniform.start=0.5,0.9"], [])  # the default grid of the process
+    swept = names(["ddim"], [], [], ["uniform.start=0.5,0.9"], [])  # the default grid of the process
+    assert swept == ["ddim uniform.start=0.5", "ddim uniform.start=0.9"]
 
 
 def test_a_swept_lever_is_put_around_the_others_unless_it_is_there():
-    (one, two) = lines(["ddim"], [], ["clip_x0"], ["cfg.scale=1,2"], [], [Linear()])
-    assert [len(line.levers) for line in (one, two)] == [2, 2]
-    (one, two) = lines(["ddim"], [], ["cfg", "clip_x0"], ["cfg.scale=1,2"], [], [Linear()])
-    assert [len(line.levers) for line in (one, two)] == [2, 2]
-    assert one.swept == {"cfg.scale": "1"}
+    den = SimpleNamespace(process=Linear(), classes=10)
+    for levers, outermost in (["clip_x0"], CFG), (["cfg", "clip_x0"], ClipX0):
+        found = lines(["ddim"], [], levers, ["cfg.scale=1,2"], []).on([Linear()])
+        assert [line.swept for line in found] == [{"cfg.scale": "1"}, {"cfg.scale": "2"}]
+        for line, scale in zip(found, (1.0, 2.0), strict=True):
+            around = line.levers[1](line.levers[0](den))
+            assert type(around) is outermost
+            guided = around if outermost is CFG else around.inner
+            assert guided.scale == scale
 
 
 @pytest.mark.parametrize(
@@ -51,7 +57,17 @@ def test_a_swept_lever_is_put_around_the_others_unless_it_is_there():
         (["--sweep", "cfgg.scale=1,2"], ["'cfgg'"]),
         (["--sweep", "heun.x=1,2"], ["heun", "'x'"]),
         (["--sweep", "karras.rho=3,7"], ["karras is not used"]),
-        (["--lever", "cfg(1.5)", "--sweep", "cfg.scale=1,2"], ["scale"]),
+        (["--lever", "cfg(1.5)", "--sweep", "cfg.scale=1,2"], ["--lever 'cfg(1.5)'", "cfg.scale is set"]),
+        (["--lever", "cfg(scale=1.5)", "--sweep", "cfg.scale=1,2"], ["cfg.scale is set"]),
+        (["--lever", "cfg(1.5)", "--set", "cfg.scale=2"], ["cfg.scale is set"]),
+        (["--sweep", "cfg.scale=1,2", "--sweep", "cfg.scale=3,4"], ["--sweep", "cfg.scale is set twice"]),
+        (["--sweep", "cfg.scale=1,2", "--lever", "cfg", "--set", "cfg.scale=7"], ["cfg.scale is set twice"]),
+        (["--sweep", "ddim.eta=a,b"], ["--sweep ddim.eta=a"]),
+        (["--lever", "cgf(2)"], ["did you mean 'cfg'"]),
+        (["--sampler", ""], ["--sampler ''"]),
+        (["--metric", "FD,"], ["--metric 'FD,'"]),
+        (["--metric", "trajectory", "--sampler", "ddpm", "--nfe", "2"], ["trajectory", "without noise"]),
+        (["--batch", "0"], ["--batch 0"]),
         (["--metric", "FID"], ["no metric", "'FID'"]),
         (["--metric", "accuracy"], ["accuracy"]),
         (["--features", "pixel"], ["--features pixel"]),
@@ -118,10 +134,8 @@ def test_a_classifier_of_the_run_gives_features_and_accuracy(fewstep, digits_run
     assert f"FD {told['floors']['digits']['FD-classifier'][0]:.4g}" in out
     assert [p.name for p in (digits_run / "stats").iterdir()] == first  # found, not computed again
     fewstep("classifier", digits_run, "--steps", 60)
-    assert (
-        fewstep("compare", digits_run, *words, "--metric", "FD,accuracy", "--json")[1]
-        == json.dumps(told, indent=1) + "\n"
-    )
+    again = json.loads(fewstep("compare", digits_run, *words, "--metric", "FD,accuracy", "--json")[1])
+    assert (again["cells"], again["floors"]) == (told["cells"], told["floors"])
     (digits_run / "classifier.npz").write_bytes(b"PK")
     refused(fewstep("compare", digits_run, *words), "classifier.npz is damaged", "fewstep classifier")
 
@@ -148,7 +162,7 @@ def test_exact_comparisons_on_the_data_of_a_run(fewstep, digits_run):
     status, out, err = fewstep("compare", "--exact", digits_run, "--nfe", "64", "--sampler", "heun", "--json")
     assert status == 0, err
     (cell,) = json.loads(out)["cells"]
-    assert cell["run"] == "digits"
+    assert cell["run"] == str(digits_run)
     assert cell["metrics"]["FD-exact"][0] < 0.01
     assert cell["ms_per_image"] == [None] * 3
 
@@ -162,6 +176,9 @@ def test_exact_comparisons_on_the_data_of_a_run(fewstep, digits_run):
         (["VP", "--lever", "clip_x0"], ["leave levers out"]),
         (["VP", "--sweep", "cfg.scale=1,2"], ["leave levers out"]),
         (["VP", "--set", "Cosine.x=2.0"], ["Cosine", "'x'"]),
+        (["VP", "--set", "Linear.x=2.0"], ["Linear", "'x'"]),
+        (["VP", "--metric", "KID"], ["--exact has no images", "--metric"]),
+        (["VP", "--count", "9"], ["--count"]),
     ],
 )
 def test_what_is_wrong_with_an_exact_comparison_is_one_line(fewstep, words, parts):
@@ -169,10 +186,12 @@ def test_what_is_wrong_with_an_exact_comparison_is_one_line(fewstep, words, part
 
 
 def test_processes_are_set_where_there_is_no_run(fewstep):
-    words = ("compare", "--exact", "Cosine", "VP", "--nfe", 2, "--sampler", "ddim")
-    told = [fewstep(*words, *options)[1] for options in ((), ("--set", "VP.beta_max=10.0"))]
-    plain, other = (text.split("VP: FD-exact") for text in told)
-    assert plain[0] == other[0]
-    assert plain[1] != other[1]
-    assert np.isfinite(float(table("VP:" + plain[1])["ddim"][0]))
-    assert isinstance(VP().beta_max, float)
+    words = ("compare", "--exact", "Cosine", "VP", "--nfe", 2, "--sampler", "ddim", "--json")
+    told = [json.loads(fewstep(*words, *options)[1]) for options in ((), ("--set", "VP.beta_max=10.0"))]
+    plain, other = ({c["run"]: c["metrics"]["FD-exact"][0] for c in text["cells"]} for text in told)
+    assert plain["Cosine"] == other["Cosine"]
+    assert plain["VP"] != other["VP"]
+
+
+def test_the_process_of_a_run_is_not_set(fewstep, digits_run):
+    refused(fewstep("compare", "--exact", digits_run, "--set", "VP.beta_max=10.0", "--nfe", 2), "VP is not used")

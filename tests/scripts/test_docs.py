@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import typer
 
+from diffusion import Linear
+from evaluation.metrics import TRAITS
 from samplers import GRIDS, SAMPLERS
 from scripts import config
 from scripts.cli import app
+from scripts.lines import lines
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats"}
@@ -36,6 +39,18 @@ def test_a_command_is_understood(command):
     for option in ("sampler", "table", "check"):
         assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
+    if name == "compare":
+        assert set(parsed.params["metric"].split(",")) <= {*TRAITS}
+        names, asked = parsed.params["sampler"].split(","), [parsed.params[key] for key in ("lever", "sweep", "set")]
+        names = [name for name in names if name in SAMPLERS]
+        assert lines(names, [], *asked, run=not parsed.params["exact"]).on([Linear()])
     if name == "train":
         config.load(config.find(parsed.params["config"]), parsed.params["set"])
         config.experiment()
+
+
+@pytest.mark.parametrize("metric", TRAITS)
+def test_a_metric_is_told_of(metric):
+    (option,) = (p for p in typer.main.get_command(app).commands["compare"].params if p.name == "metric")
+    assert metric in re.findall(r"\w+", option.help)
+    assert re.search(rf"^\|.*`{metric}`.*\|.*\|.*\|$", (DOCS / "compare.md").read_text(), re.M)
