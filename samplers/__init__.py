@@ -1,6 +1,7 @@
 """Samplers as tables of numbers, and the one loop that runs them."""
 
 from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
+from samplers.analytic import analytic_ddim, analytic_ddpm, optimal_variance
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -27,6 +28,8 @@ __all__ = [
     "SAMPLERS",
     "Row",
     "Tableau",
+    "analytic_ddim",
+    "analytic_ddpm",
     "analytical_first_step",
     "arctan",
     "ays",
@@ -65,6 +68,7 @@ __all__ = [
     "linspace",
     "lms",
     "log_snr",
+    "optimal_variance",
     "plms",
     "pndm",
     "polyexponential",

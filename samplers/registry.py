@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
+from samplers.analytic import analytic_ddim, analytic_ddpm
 from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
 from samplers.churn import edm
 from samplers.ddim import ddim
@@ -47,6 +48,7 @@ class Sampler:
         return process.grid or self.grid
 
 
+VAR = frozenset({"var"})
 SAMPLERS = {
     sampler.name: sampler
     for sampler in (
@@ -85,6 +87,8 @@ SAMPLERS = {
         Sampler(restart, 2, "karras", "Xu et al. 2023, arXiv:2306.14878", calls=2, stochastic=True),
         Sampler(interpolant_sde, 1, "quadratic", "Ma et al. 2024, arXiv:2401.08740", stochastic=True),
         Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
+        Sampler(analytic_ddpm, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
+        Sampler(analytic_ddim, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
         # Weak 3 down to errors of about 1e-8 on Gaussian data, where those of its little noise, of order 2, take over.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
