@@ -69,7 +69,7 @@ def foreign(step):
     (step / "notes.txt").write_text("not a checkpoint")
 
 
-@pytest.mark.parametrize("damage", [truncate, empty, foreign])
+@pytest.mark.parametrize("damage", [truncate, *(pytest.param(f, marks=pytest.mark.slow) for f in (empty, foreign))])
 def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_path, damage):
     folder = copied(uninterrupted, tmp_path)
     newest = folder / "checkpoints" / str(STEPS)
@@ -96,6 +96,7 @@ def test_a_run_that_diverges_stops_and_saves_nothing_broken(tmp_path):
     assert list((folder / "checkpoints").iterdir()) == []
 
 
+@pytest.mark.slow
 def test_signals_that_keep_coming_lose_nothing(uninterrupted, tmp_path):
     """A second SIGTERM while the checkpoint is being saved, as some schedulers send."""
     folder = tmp_path / "run"
@@ -113,6 +114,7 @@ def test_signals_that_keep_coming_lose_nothing(uninterrupted, tmp_path):
     assert losses(folder) == losses(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_signal_is_answered_when_nobody_reads_any_more(uninterrupted, tmp_path):
     """`fewstep train ... 2>&1 | tee log` and Ctrl-C: the same signal has ended tee."""
     folder = tmp_path / "run"

@@ -33,6 +33,7 @@ def assert_one_line(status, err):
     assert "the same command goes on" in others[0]
 
 
+@pytest.mark.slow
 def test_a_write_that_fails_midway_leaves_the_last_checkpoint(tmp_path):
     folder = tmp_path / "run"
     assert interrupted(folder, signal.SIGTERM, 10, *WIDE)[0] == 0
@@ -49,6 +50,7 @@ def test_a_write_that_fails_midway_leaves_the_last_checkpoint(tmp_path):
     assert sorted(p.name for p in (folder / "checkpoints").iterdir()) == ["100", "60", "80"]
 
 
+@pytest.mark.slow
 def test_the_last_save_fails_as_clearly(tmp_path):
     done = finish(tmp_path / "run", *WIDE, NEVER, preexec_fn=full)
     assert_one_line(done.returncode, done.stderr)
