@@ -6,7 +6,7 @@ drops var (a variance does not mix); clipping x0 rebuilds eps.
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
@@ -21,16 +21,22 @@ from diffusion.denoiser import Cond, Pred, Wrapper
 @register_dataclass
 @dataclass(frozen=True)
 class ClipX0(Wrapper):
-    """x0 held within [low, high], eps rebuilt from it (Ho et al. 2020; algorithms.md E4)."""
+    """x0 held within [low, high], eps rebuilt from it (Ho et al. 2020; algorithms.md E4), or left as it was, as
+    Analytic-DPM's code does for DDIM."""
 
     inner: Any
     low: float = -1.0
     high: float = 1.0
+    rebuild: bool = field(default=True, metadata={"static": True})
+
+    consistent = property(lambda self: self.rebuild and self.inner.consistent)
 
     def __call__(self, x, t, s=None, cond=Cond()):
         pred = self.inner(x, t, s, cond)
         alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         x0 = jnp.clip(pred.x0, self.low, self.high)
+        if not self.rebuild:
+            return pred._replace(x0=x0, var=None)
         # eps moves by exactly what x0 gave up: elements that are not clipped keep the network's eps bit for bit.
         return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma, var=None)
 
@@ -57,11 +63,11 @@ class CFG(Wrapper):
         return Pred(guide(pred.x0), guide(pred.eps))
 
 
-def clip_x0(low=-1.0, high=1.0):
-    """Hold the predicted clean image within [low, high]."""
+def clip_x0(low=-1.0, high=1.0, rebuild=True):
+    """Hold the predicted clean image within [low, high]; without `rebuild` eps stays that of what was not clipped."""
     if not low < high:
         raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
-    return partial(ClipX0, low=float(low), high=float(high))
+    return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 
 def cfg(scale):

@@ -13,7 +13,6 @@ from etils import epath
 
 import diffusion
 import samplers
-from samplers.loop import fetched
 from train.data.archive import BROKEN
 from train.files import write_atomic
 
@@ -59,22 +58,6 @@ class Cells:
         file = io.BytesIO()
         np.savez(file, key=key, **drawn._asdict())
         write_atomic(self.path(name, key), file.getvalue())
-
-
-def digest(*parts) -> str:
-    """sha256 of trees of arrays, numbers and texts, their structure included; the same in every process."""
-    found = hashlib.sha256()
-    for part in parts:
-        leaves, tree = jax.tree.flatten(part)
-        found.update(re.sub(r" at 0x[0-9a-f]+", "", str(tree)).encode())
-        for leaf in leaves:
-            if isinstance(leaf, str):
-                found.update(leaf.encode())
-            else:
-                array = np.ascontiguousarray(fetched(leaf) if isinstance(leaf, jax.Array) else leaf)
-                found.update(f"{array.dtype.str}{array.shape}".encode())
-                found.update(array)
-    return found.hexdigest()
 
 
 def environment() -> dict:

@@ -3,19 +3,20 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import replace
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from diffusion import Cond
-from evaluation.cells import Cells, Drawn, digest, environment
+from evaluation.cells import Cells, Drawn, environment
 from evaluation.features import stored
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
 from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
 from samplers.tableau import pad
+from train.calibration import around, ready
+from train.contents import digest
 from train.processes import first, from_first, meet
 from train.progress import progress, say
 from train.sharding import batched
@@ -78,6 +79,7 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
     """Every cell of a run that has a table; ValueError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
     dens = {line.name: _under(line.levers, run.denoiser) for line in lines}
+    open_to = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         try:
@@ -87,15 +89,18 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
             continue
         traced = trajectories and not (table.noise.any() or table.spread.any())
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
-        found.append((line, budget, dens[line.name], _remembering(table), solution and _remembering(solution)))
+        if table.spread.any() and line.name not in open_to:
+            open_to[line.name] = ready(run, dens[line.name], table)
+        den = (open_to if table.spread.any() else dens)[line.name]
+        found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-    around = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
-    digests = {name: digest(around, _levers(den)) for name, den in dens.items()}
+    common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []
     for line, budget, den, table, solution in found:
-        keys = tuple(digest(digests[line.name], table, at) for at in seeds.sets)
-        solutions = tuple(digest(digests[line.name], solution, at) if solution else "" for at in seeds.sets)
+        told = digest(common, around(den))
+        keys = tuple(digest(told, table, at) for at in seeds.sets)
+        solutions = tuple(digest(told, solution, at) if solution else "" for at in seeds.sets)
         name = f"{run.name}-{line.name}-{table.nfe}"
         planned.append(Planned(run, line, budget, den, table, solution, solutions, cond, name, keys))
     return planned
@@ -110,11 +115,6 @@ def _under(levers, den):
     for lever in levers:
         den = lever(den)
     return den
-
-
-def _levers(den):
-    """What is around the network, without it."""
-    return [replace(den, inner=None), *_levers(den.inner)] if hasattr(den, "inner") else []
 
 
 def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from evaluation.cells import digest
 from evaluation.features import stored
+from train.contents import digest
 from train.data.archive import BROKEN
 from train.files import write_atomic
 

@@ -103,6 +103,7 @@ def follow(table: Tableau, den, x) -> np.ndarray:
 
 
 LAM = (-2.0, 3.0)  # the range over which orders are measured
+ROUNDING = 1e-13  # of errors
 
 
 def graded(steps, order):
@@ -124,7 +125,8 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     """The measured order of convergence: log2 of the error at `steps` over that at twice as many.
 
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
-    Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order).  Raises ValueError for
+    Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order); inf where there is
+    none but rounding.  Raises ValueError for
     a sampler that says how its initial state spreads (an analytic first step): it does not begin with the data's law.
     """
     error = _weak_error if stochastic else path_error
@@ -134,7 +136,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     if not np.isnan(tables[0].start):
         raise ValueError("the order is that of the steps after an analytic first one: measure it without")
     coarse, fine = (error(table, process) for table in tables)
-    return float(np.log2(coarse / fine))
+    return float(np.log2(coarse / fine)) if coarse > ROUNDING else np.inf
 
 
 def path_error(table, process):

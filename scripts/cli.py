@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from scripts.options import Coordinator, Distributed, Lever, Mesh, Process, Processes, Set, Step, Trust
+
 app = typer.Typer(
     name="fewstep",
     help=__doc__,
@@ -15,21 +17,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-Set = Annotated[list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")]
-Mesh = Annotated[str, typer.Option("--mesh", help="Devices to divide among, as data,fsdp,tensor; -1: all others.")]
-_several = {"rich_help_panel": "Several processes"}
-Distributed = Annotated[
-    bool, typer.Option("--distributed", help="One of several processes of one command.", **_several)
-]
-Coordinator = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 is; a cluster's environment tells.", **_several)
-]
-Processes = Annotated[int | None, typer.Option(help="How many processes there are.", **_several)]
-Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", **_several)]
-Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
-Step = Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")]
-
 
 data = typer.Typer(no_args_is_help=True, help="Prepare data.")
 app.add_typer(data, name="data")
@@ -157,6 +144,24 @@ def compare(
     else:
         measured = compare.Measured(metric, features, count, seed, repeats, batch)
         compare.main(runs or [], chosen, measured, gaussian, trust, step, mesh, out, json)
+
+
+@app.command()
+def calibrate(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    lever: Lever = [],  # noqa: B006
+    count: Annotated[int, typer.Option(help="Training images.")] = 512,
+    points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
+    step: Step = None,
+    set: Set = [],  # noqa: B006
+    trust: Trust = False,
+):
+    """Measure the variance that a run's network leaves open, for samplers that need it."""
+    from scripts.calibrate import main
+
+    main(run, lever, count, points, seed, estimate, set, trust, step)
 
 
 @app.command()

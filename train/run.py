@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
+from train.calibration import ready
 from train.checkpoints import Checkpoints
 from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
@@ -141,16 +142,17 @@ class Run:
 
     def follow(self, table, seeds, label=None, levers=(), start=None, batch=256) -> np.ndarray:
         """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise."""
-        den, cond = self._under(levers), self.labels(label, len(seeds))
+        den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
         options = {"batch": batch, "sharding": batched(self.mesh)}
         return draw_many(den, table, seeds, self.shape, cond=cond, start=start, **options)
 
     def predictions(self, table, seeds, label=None, levers=(), start=None) -> np.ndarray:
         """The clean images predicted at the calls of a table, (N, B, *shape)."""
-        den, cond = self._under(levers), self.labels(label, len(seeds))
+        den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
         return fetched(draw(den, table, seeds, self.shape, cond=cond, start=start, trajectory=True)[1].x0)
 
-    def _under(self, levers):
+    def under(self, levers):
+        """The denoiser under levers, the first innermost."""
         den = self.denoiser
         for lever in levers:
             den = lever(den)

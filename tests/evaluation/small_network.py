@@ -5,7 +5,7 @@ from flax import nnx
 from diffusion import VELOCITY, Linear
 from diffusion.denoiser import Model
 from diffusion.networks import UNet, split
-from evaluation.cells import digest
+from train.contents import digest
 
 
 def denoiser(seed=0):

@@ -8,8 +8,9 @@ import pytest
 import small_network
 
 from diffusion import VP, Linear, cfg, clip_x0, oracles
-from evaluation.cells import Cells, Drawn, digest
+from evaluation.cells import Cells, Drawn
 from samplers import SAMPLERS, table_at
+from train.contents import digest
 
 DRAWN = Drawn(np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1), True, np.array([0.25]), 2, np.array([0.5, 1.5]))
 

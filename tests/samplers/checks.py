@@ -134,6 +134,8 @@ def check_order(sampler, process, claimed, stochastic=False, steps=None):
     """Weak errors are cheap, so they are measured where even steep processes have settled."""
     steps = steps or (640 if stochastic else 80)
     measured = exact.order(sampler, process, claimed, steps=steps, stochastic=stochastic)
+    if measured == np.inf and "var" in getattr(sampler, "needs", ()):
+        return  # exact on Gaussian data
     assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
 
 
@@ -206,7 +208,7 @@ class Zero:
     answers = frozenset({INSTANT})
 
     def __call__(self, x, t, s=None, cond=Cond()):
-        return Pred(jnp.zeros_like(x), jnp.zeros_like(x))
+        return Pred(*(jnp.zeros_like(x),) * 3)
 
 
 def with_optimal_variance(rows, process):

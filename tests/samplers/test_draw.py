@@ -206,7 +206,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="asks for zero predictions"):
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.0))), [0], SHAPE)
     with pytest.raises(ValueError, match="needs the variance of x0"):
-        draw(Zero(PROCESS), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
+        draw(ClipX0(MIXTURE), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match="needs a learned range"):
         draw(GAUSSIAN, tabulate([Row(0.9, x0=1.0, noise=0.5, stretch=1.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match=r"fresh.*path"):

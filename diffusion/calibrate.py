@@ -1,0 +1,95 @@
+"""What a trained network leaves open: the variance of x0 given x_t, measured on data (Bao et al. 2022,
+arXiv:2201.06503).
+
+Two estimates of m = E[tr Cov(x0 | x_t)] / d, for a perfect network the same (algorithms.md C3):
+
+    residual     E|x0 - D|^2 / d: positive, and the right one for an imperfect network too
+    score_norm   (sigma / alpha)^2 (1 - E|eps_hat|^2 / d): the paper's; near t = 1 the difference of close numbers
+"""
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import register_dataclass
+
+from diffusion.arrays import over
+from diffusion.denoiser import Cond, Wrapper
+
+LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
+ESTIMATES = ("residual", "score_norm")
+
+
+class Statistics(NamedTuple):
+    """Estimates at K half log-SNRs, rising, with their standard errors over the images; (K,) each."""
+
+    lam: np.ndarray
+    residual: np.ndarray
+    residual_error: np.ndarray
+    score_norm: np.ndarray
+    score_norm_error: np.ndarray
+
+
+def measure(den, x0, lam, seed=0, cond=Cond(), batch=64) -> Statistics:
+    """The statistics of a denoiser on clean images x0 (N, ...) with their `cond`, at half log-SNRs `lam` (K,).
+
+    Every image has one noise, the same at all K.
+    """
+    lam = np.sort(np.asarray(lam, np.float64))
+    process, found = den.process, []
+    times = np.asarray(process.time(lam), np.float64)
+    for first in range(0, len(x0), batch):
+        at = np.minimum(np.arange(first, first + batch), len(x0) - 1)
+        part, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x0, cond))
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
+        levels = [np.stack(_errors(den, part, np.float32(t), keys, told)) for t in times]
+        found.append(np.stack(levels)[..., : len(x0) - first])
+    residual, squares = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
+    score_norm = np.exp(-2 * lam)[:, None] * (1 - squares)
+    values = [f(a) for a in (residual, score_norm) for f in (_mean, _error)]
+    return Statistics(lam, *values)
+
+
+@jax.jit
+def _errors(den, x0, t, keys, cond):
+    """Of every image, the means over its elements of (x0 - D)^2 and eps_hat^2."""
+    x0 = jnp.asarray(x0, jnp.zeros(()).dtype)
+    eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
+    pred = den(den.process.alpha(t) * x0 + den.process.sigma(t) * eps, t, None, cond)
+    return [(a**2).reshape(len(a), -1).mean(1) for a in (x0 - pred.x0, pred.eps)]
+
+
+def _mean(a):
+    return a.mean(1)
+
+
+def _error(a):
+    return a.std(1, ddof=1) / np.sqrt(a.shape[1])
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Calibrated(Wrapper):
+    """A denoiser that knows how much it leaves open on average: Pred.var is one number a noise level, between those
+    measured by interpolation of its logarithm in the half log-SNR, outside of them that of the last."""
+
+    inner: Any
+    lam: Any  # (K,) rising
+    var: Any  # (K,)
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        lam = self.process.lam(t)
+        log = jnp.log(jnp.maximum(jnp.asarray(self.var), LEAST))
+        var = jnp.exp(jnp.interp(lam, jnp.asarray(self.lam), log))
+        return self.inner(x, t, s, cond)._replace(var=over(var, x))
+
+
+def calibrated(den, statistics: Statistics, estimate="residual", bound: float | None = 1.0) -> Calibrated:
+    """The denoiser with a variance from one of ESTIMATES, at most `bound`: data in [a, b] have ((b - a) / 2)^2."""
+    if estimate not in ESTIMATES:
+        raise ValueError(f"the estimates are {' and '.join(ESTIMATES)}, not {estimate!r}")
+    var = np.clip(getattr(statistics, estimate), 0.0, np.inf if bound is None else bound)
+    return Calibrated(den, np.asarray(statistics.lam, np.float32), np.asarray(var, np.float32))

@@ -1,0 +1,65 @@
+"""fewstep calibrate, and samplers that need it."""
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+from one_line import refused
+
+
+@pytest.fixture
+def run(digits_run, tmp_path):
+    return shutil.copytree(digits_run, tmp_path / "digits")
+
+
+def test_a_sampler_that_needs_a_variance_says_how_to_get_it(fewstep, run, tmp_path):
+    words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
+    refused(fewstep(*words), "needs the variance of x0", f"fewstep calibrate {run}")
+    refused(fewstep("compare", run, "--sampler", "ddim,analytic_ddim", "--nfe", 4), "fewstep calibrate")
+    status, out, err = fewstep("calibrate", run, "--count", 40, "--points", 9)
+    assert status == 0, err
+    assert "residual" in out
+    assert "score norm" in out
+    assert fewstep(*words)[0] == 0
+    status, out, err = fewstep(
+        "compare",
+        run,
+        "--sampler",
+        "ddpm,analytic_ddpm,analytic_ddim",
+        "--nfe",
+        "1,4",
+        "--count",
+        20,
+        "--out",
+        tmp_path,
+    )
+    assert status == 0, err
+    assert "analytic_ddim" in out
+
+
+def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
+    words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
+    assert fewstep("calibrate", run, "--count", 20, "--points", 4)[0] == 0
+    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers")
+    file = run / "stats" / "variance.npz"
+    whole = dict(np.load(file))
+    for what, value in (("step", 1), ("process", "VP()"), ("EMA or training", "0")):
+        told = json.loads(str(whole["told"])) | {what: value}
+        np.savez(file, **whole | {"told": json.dumps(told)})
+        refused(fewstep(*words), f"another {what}", "fewstep calibrate")
+    file.write_bytes(b"PK")
+    refused(fewstep(*words), "variance.npz is damaged")
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["--estimate", "best"], ["no estimate", "'best'"]),
+        (["--count", "1"], ["--count 1"]),
+        (["--lever", "cfgg(2)"], ["did you mean 'cfg'"]),
+        (["--set", "ddim.eta=1"], ["ddim is not used here"]),
+    ],
+)
+def test_what_is_wrong_is_one_line(fewstep, digits_run, words, parts):
+    refused(fewstep("calibrate", digits_run, *words), *parts)

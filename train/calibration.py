@@ -1,0 +1,79 @@
+"""The statistics that `diffusion.calibrate` measures with a run's network, kept in the run for samplers that need the
+variance of x0 given x_t."""
+
+import io
+import json
+from dataclasses import replace
+
+import numpy as np
+
+from diffusion.calibrate import Calibrated, Statistics, calibrated, measure
+from diffusion.denoiser import Cond, predict_shape
+from train.contents import digest
+from train.data.archive import BROKEN
+from train.errors import RunError
+from train.files import write_atomic
+
+POINTS = 40  # half log-SNRs at which they are measured
+
+
+def around(den) -> list:
+    """The levers around a network, outermost first, without it."""
+    return [replace(den, inner=None), *around(den.inner)] if hasattr(den, "inner") else []
+
+
+def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -> Statistics:
+    """Measure statistics of a run's network under levers, `den`, on the first `count` training images at half log-SNRs
+    evenly between the finite ends of the process, and keep them in the run."""
+    images = run.data.train[: min(count, len(run.data.train))]
+    cond = Cond(images.label.astype(np.int32) if den.classes else None)
+    lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
+    found, file = measure(den, images.image, lam, seed, cond), io.BytesIO()
+    told = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
+    np.savez(file, told=json.dumps(told), **found._asdict())
+    write_atomic(path(run, den), file.getvalue())
+    return found
+
+
+def ready(run, den, table):
+    """The denoiser for a table: with the run's statistics where the table needs a variance that it does not tell."""
+    if not table.spread.any():
+        return den
+    cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
+    if predict_shape(den, np.zeros((1, *run.shape), np.float32), np.float32(0.5), None, cond).var is not None:
+        return den
+    return _load(run, den)
+
+
+def _load(run, den) -> Calibrated:
+    file, remedy = path(run, den), f"measure them with `fewstep calibrate {run.folder}` and the same levers"
+    if not file.exists():
+        raise RunError(f"this sampler needs the variance of x0, and {run.folder} has no statistics of it: {remedy}")
+    try:
+        with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
+            told = json.loads(str(arrays["told"]))
+            found = Statistics(*(arrays[name] for name in Statistics._fields))
+    except (*BROKEN, KeyError):
+        raise RunError(f"{file} is damaged: {remedy} again") from None
+    for what, value in _belongs(run, den).items():
+        if told.get(what) != value:
+            known = f" ({told[what]}, not {value})" if what in ("step", "process") else ""
+            raise RunError(f"{file} was measured with another {what}{known}: {remedy} again")
+    return calibrated(den, found, told["estimate"], bound=1.0 if len(run.shape) == 3 else None)
+
+
+def _belongs(run, den):
+    """What statistics are of; the averaged weights are those of one EMA."""
+    return {
+        "step": run.step,
+        "process": str(den.process),
+        "set of levers": digest(around(den)),
+        "EMA or training": digest(run.params),
+    }
+
+
+def path(run, den):
+    """Where the statistics of a run under levers are."""
+    levers = around(den)
+    name = f"variance-{digest(levers)[:12]}.npz" if levers else "variance.npz"
+    return run.folder / "stats" / name
