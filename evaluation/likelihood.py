@@ -1,0 +1,166 @@
+"""How probable a model finds images, in bits per dimension: by the chain that DDPM draws with, a bound, and exactly by
+the probability-flow ODE."""
+
+from functools import partial
+from itertools import pairwise
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.scipy.special import log_ndtr
+
+from diffusion import Cond
+from diffusion.arrays import over
+
+LEVELS = 256  # of an 8-bit image; level k is the interval of width 2 / 255 around k / 127.5 - 1
+
+
+class Bound(NamedTuple):
+    """The terms of -log p(x0) <= prior + steps + decoder, in bits per dimension of every image."""
+
+    prior: np.ndarray  # (N,)
+    steps: np.ndarray  # (N, K - 1)
+    decoder: np.ndarray  # (N,)
+
+    @property
+    def total(self) -> np.ndarray:
+        return self.prior + self.steps.sum(1) + self.decoder
+
+
+def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
+    """The bound of images (N, ...), levels k / 127.5 - 1, under the chain of a table of DDPM's mean (ddpm,
+    analytic_ddpm) that ends at t = 0, with the variance it says: KL(q(x_s | x_t, x0) | p) at each step but the last,
+    and there the probability of the level (Ho et al. 2020; algorithms.md A11).
+
+    One noise a step and image.  The decoder's deviation is the posterior's at the step before; ValueError for other
+    tables.
+    """
+    steps = _steps(den.process, table)
+    found = []
+    for first in range(0, len(images), batch):
+        at = np.minimum(np.arange(first, first + batch), len(images) - 1)
+        x0, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (images, cond))
+        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
+        terms = [_step(den, step, x0, keys, told) for step in steps[:-1]]
+        terms += [_decoder(den, steps[-1], x0, keys, told), _prior(den, float(table.t[0]), x0)]
+        found.append(np.stack(terms, 1)[: len(images) - first])
+    found = np.concatenate(found) / np.log(2)
+    return Bound(found[:, -1], found[:, :-2], found[:, -2])
+
+
+class _Step(NamedTuple):
+    """A step of the chain: row `i` of the table calls at t; the posterior has the variance `inner`, and its mean moves
+    by `moved` per unit of x0."""
+
+    i: np.ndarray
+    t: np.ndarray
+    moved: np.ndarray
+    inner: np.ndarray
+    noise: np.ndarray
+    spread: np.ndarray
+    cap: np.ndarray
+    stretch: np.ndarray
+
+
+def _steps(process, table):
+    times = [*table.t, 0.0]
+    if table.past.any() or table.x.any() or table.nfe < 2:
+        raise ValueError("a bound is that of a chain of DDPM's steps, two or more")
+    found = []
+    for i, (t, s) in enumerate(pairwise(times)):
+        kept, fresh = process.split_noise(t, s, 1.0)
+        if not np.allclose((table.x0[i], table.eps[i]), (process.alpha(s), kept), rtol=1e-9):
+            raise ValueError(
+                "a bound is that of a chain of DDPM's steps (ddpm, analytic_ddpm) on a grid that ends at 0"
+            )
+        moved = process.alpha(s) * -np.expm1(-2 * (process.lam(s) - process.lam(t)))
+        extra = (getattr(table, name)[i] for name in ("noise", "spread", "cap", "stretch"))
+        found.append(_Step(i, t, moved, fresh**2, *extra))
+    before = found[-2]
+    found[-1] = found[-1]._replace(noise=np.sqrt(before.inner))
+    return [_Step(np.int32(step.i), *map(np.float32, step[1:])) for step in found]
+
+
+def _at(den, step, x0, keys, cond):
+    eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, step.i), x0.shape[1:], x0.dtype))(keys)
+    return den(den.process.alpha(step.t) * x0 + den.process.sigma(step.t) * eps, step.t, None, cond)
+
+
+@jax.jit
+def _step(den, step, x0, keys, cond):
+    """Nats per dimension of the KL of a step."""
+    pred = _at(den, step, x0, keys, cond)
+    var = step.noise**2
+    if pred.range is not None:
+        var = var * step.stretch ** (2 * pred.range)
+    if pred.var is not None:
+        var = var + jnp.minimum(step.spread**2 * pred.var, step.cap)
+    ratio = var / step.inner
+    kl = 0.5 * (jnp.log(ratio) + (1 + (step.moved * (x0 - pred.x0)) ** 2 / step.inner) / ratio - 1)
+    return _mean(jnp.broadcast_to(kl, x0.shape))
+
+
+@jax.jit
+def _decoder(den, step, x0, keys, cond):
+    """Nats per dimension of the level, under N(D, noise^2); the first and last level are open-ended."""
+    pred, half = _at(den, step, x0, keys, cond), 1 / (LEVELS - 1)
+    low, high = ((x0 + side - pred.x0) / step.noise for side in (-half, half))
+    low, high = jnp.where(x0 < -1 + half, -jnp.inf, low), jnp.where(x0 > 1 - half, jnp.inf, high)
+    mirrored = low + high > 0  # differences of small tails, not of numbers near 1
+    low, high = jnp.where(mirrored, -high, low), jnp.where(mirrored, -low, high)
+    upper, lower = log_ndtr(high), log_ndtr(low)
+    return _mean(-(upper + jnp.log1p(-jnp.exp(lower - upper))))
+
+
+def _prior(den, t, x0):
+    """Nats per dimension of KL(q(x_t | x0) | N(0, sigma_t^2))."""
+    alpha, sigma = den.process.alpha(t), den.process.sigma(t)
+    return _mean(0.5 * (alpha * np.asarray(x0, np.float64) / sigma) ** 2)
+
+
+def _mean(a):
+    return a.reshape(len(a), -1).mean(1)
+
+
+def log_likelihood(den, x, seed=0, cond=Cond(), t_min=1e-5, tolerance=1e-5) -> np.ndarray:
+    """log p(x) in nats of states x (B, ...), by the probability-flow ODE (algorithms.md A12).
+
+    log N(x_1; 0, sigma_1^2) + int div u dt from t_min to 1, u = alpha' D + sigma' eps.  The divergence is eta . du/dx
+    eta with one Rademacher eta an image, the same at all times, so that the integrand is smooth.
+    """
+    keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(np.arange(len(x)))
+    return np.asarray(_flow(den, jnp.asarray(x), keys, cond, t_min, tolerance), np.float64)
+
+
+@jax.jit
+def _flow(den, x, keys, cond, t_min, tolerance):
+    import diffrax  # here: it costs a second to import
+
+    process, end = den.process, jnp.asarray(den.process.ends[0], x.dtype)
+    eta = jax.vmap(lambda key: jax.random.rademacher(key, x.shape[1:], x.dtype))(keys)
+
+    def slope(t, state, _):
+        def velocity(x):
+            pred = den(x, t, None, cond)
+            return process.dalpha(over(t, x)) * pred.x0 + process.dsigma(over(t, x)) * pred.eps
+
+        u, along = jax.jvp(velocity, (state[0],), (eta,))
+        return u, (eta * along).reshape(len(x), -1).sum(1)
+
+    solution = diffrax.diffeqsolve(
+        diffrax.ODETerm(slope), diffrax.Dopri5(), t_min, end, None, (x, jnp.zeros(len(x), x.dtype)),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+    )  # fmt: skip
+    (last,), (grown,) = solution.ys
+    sigma = process.sigma(end)
+    squares = (last**2).reshape(len(x), -1)
+    prior = -0.5 * (squares / sigma**2 + jnp.log(2 * jnp.pi * sigma**2)).sum(1)
+    return prior + grown
+
+
+def bits(den, images, seed=0, cond=Cond(), **options) -> np.ndarray:
+    """Bits per dimension of uint8 images (N, ...), spread evenly over their levels: -log2 p + 7 for data in [-1, 1]."""
+    noise = np.random.default_rng(seed).random(images.shape)
+    x = np.float32(2 * (images + noise) / LEVELS - 1)
+    return 7 - log_likelihood(den, x, seed, cond, **options) / (np.log(2) * np.prod(images.shape[1:]))

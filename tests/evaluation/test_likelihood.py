@@ -1,0 +1,135 @@
+"""Likelihoods of data whose entropy is known."""
+
+from itertools import pairwise
+
+import jax
+import numpy as np
+import pytest
+from scipy.integrate import quad
+from scipy.stats import norm
+
+from diffusion import VE, VP, Linear, oracles
+from evaluation.likelihood import LEVELS, bits, log_likelihood, vlb
+from samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
+
+MEAN, STD = 0.1, 0.3
+PROCESSES = [Linear(), VP(), VE()]
+every = pytest.mark.parametrize("process", PROCESSES, ids=["linear", "vp", "ve"])
+
+
+@pytest.fixture(scope="module")
+def points():
+    return np.random.default_rng(0).normal(MEAN, STD, (2000, 4)).astype(np.float32)
+
+
+@every
+def test_the_flow_knows_the_density_of_gaussian_data(process, points):
+    got = log_likelihood(oracles.gaussian(process, MEAN, STD), points[:200])
+    want = norm.logpdf(points[:200].astype(np.float64), MEAN, STD).sum(1)
+    slack = 0.02 if isinstance(process, VP) else 0.01  # the prior leaves alpha_1 out
+    np.testing.assert_allclose(got, want, atol=slack * 4)
+    assert abs((got - want).mean()) / (4 * np.log(2)) < 0.01  # bits
+
+
+@every
+def test_and_of_a_mixture(process):
+    means, stds, weights = [-0.6, 0.5], [0.2, 0.3], [0.4, 0.6]
+    rng = np.random.default_rng(1)
+    k = (rng.random(1500) < 0.6).astype(int)
+    x = (np.take(means, k) + np.take(stds, k) * rng.standard_normal(1500))[:, None].astype(np.float32)
+    got = log_likelihood(oracles.mixture(process, means, stds, weights), x)
+
+    def density(at):
+        return sum(w * norm.pdf(at, m, s) for w, m, s in zip(weights, means, stds, strict=True))
+
+    np.testing.assert_allclose(got, np.log(density(x[:, 0].astype(np.float64))), atol=0.03)
+    entropy = quad(lambda at: -density(at) * np.log2(density(at)), -3, 3, limit=200)[0]
+    error = np.log2(density(x[:, 0])).std() / np.sqrt(1500)
+    assert abs(-got.mean() / np.log(2) - entropy) < 0.01 + 3 * error
+
+
+def test_bits_of_images_of_known_law():
+    """Levels of a wide Gaussian: their entropy is that of the density, plus 7."""
+    rng = np.random.default_rng(0)
+    levels = np.clip(np.round(127.5 + 30 * rng.standard_normal((500, 4, 4, 1))), 0, 255).astype(np.uint8)
+    std = np.hypot(30, np.sqrt(1 / 12)) * 2 / LEVELS
+    got = bits(oracles.gaussian(Linear(), 0.0, std), levels)
+    want = 7 + 0.5 * np.log2(2 * np.pi * np.e * std**2)
+    assert got.mean() == pytest.approx(want, abs=0.02)
+
+
+def expected(process, grid, variance):
+    """The steps' KLs on N(MEAN, STD^2), in bits, by their closed form."""
+    found = []
+    for t, s in pairwise(grid[:-1]):
+        h = process.lam(s) - process.lam(t)
+        inner, moved = process.sigma(s) ** 2 * -np.expm1(-2 * h), process.alpha(s) * -np.expm1(-2 * h)
+        m = 1 / (STD**-2 + np.exp(2 * process.lam(t)))
+        best = inner + moved**2 * m
+        large = inner + moved**2 * process.sigma(t) ** 2 / (process.alpha(t) ** 2 + process.sigma(t) ** 2)
+        var = {"small": inner, "large": large, "analytic": best}[variance]
+        found.append(0.5 * (np.log(var / inner) + best / var - 1) / np.log(2))
+    return np.array(found)
+
+
+TABLES = {
+    "small": ddpm,
+    "large": lambda process, grid: ddpm(process, grid, "large"),
+    "analytic": analytic_ddpm,
+}
+
+
+@every
+@pytest.mark.parametrize("variance", TABLES)
+def test_the_bound_of_gaussian_data(process, points, variance):
+    grid = uniform(process, 6, end=0.0)
+    den = oracles.gaussian(process, MEAN, STD)
+    found = vlb(den, tabulate(TABLES[variance](process, grid)), points)
+    want = expected(process, grid, variance)
+    error = found.steps.std(0) / np.sqrt(len(points))
+    assert (abs(found.steps.mean(0) - want) < 4.5 * error + 1e-6).all()
+    prior = 0.5 * (process.alpha(1.0) / process.sigma(1.0)) ** 2 * (MEAN**2 + STD**2) / np.log(2)
+    assert found.prior.mean() == pytest.approx(prior, rel=0.1, abs=1e-12)
+
+
+def test_terms_of_one_point_are_those_of_two_gaussians():
+    """To 1e-6: data of a single point have no spread, so every number of a KL is known."""
+    process, grid = VP(), uniform(VP(), 5, end=0.0)
+    x0 = np.full((1, 3), 0.25, np.float32)
+    with jax.enable_x64(True):
+        den = oracles.gaussian(process, 0.2, 1e-9)  # D = 0.2 whatever x
+        found = vlb(den, tabulate(ddpm(process, grid, "large")), np.float64(x0))
+    for i, (t, s) in enumerate(pairwise(grid[:-1])):
+        h = process.lam(s) - process.lam(t)
+        inner, moved = process.sigma(s) ** 2 * -np.expm1(-2 * h), process.alpha(s) * -np.expm1(-2 * h)
+        var = inner + moved**2 * process.sigma(t) ** 2
+        kl = np.log(np.sqrt(var / inner)) + (inner + (moved * 0.05) ** 2) / (2 * var) - 0.5
+        assert found.steps[0, i] == pytest.approx(kl / np.log(2), rel=1e-5)
+
+
+def test_levels_have_the_probabilities_of_their_intervals():
+    process, grid = VP(), uniform(VP(), 5, end=0.0)
+    levels = (np.arange(LEVELS) / 127.5 - 1).astype(np.float32)[:, None]
+    den = oracles.gaussian(process, 0.2, 1e-6)
+    found = vlb(den, tabulate(ddpm(process, grid)), levels).decoder
+    _, fresh = process.split_noise(grid[-3], grid[-2], 1.0)
+    edges = np.concatenate([[-np.inf], (np.arange(1, LEVELS) - 0.5) / 127.5 - 1, [np.inf]])
+    chance = np.diff(norm.cdf(edges, 0.2, fresh))
+    likely = chance > 1e-30
+    np.testing.assert_allclose(found[likely], -np.log2(chance[likely]), rtol=1e-3, atol=1e-4)
+    assert (2.0**-found).sum() == pytest.approx(1.0, rel=1e-3)
+    assert np.isfinite(found).all()
+
+
+def test_the_optimal_variance_is_the_best(points):
+    den = oracles.gaussian(Linear(), MEAN, STD)
+    for steps in (3, 10):
+        grid = uniform(Linear(), steps)
+        small, large, analytic = (vlb(den, tabulate(rows(Linear(), grid)), points).total for rows in TABLES.values())
+        assert analytic.mean() < min(small.mean(), large.mean())
+
+
+@pytest.mark.parametrize("rows", [ddim, dpmpp_2m])
+def test_a_bound_is_of_chains_like_ddpm(rows, points):
+    with pytest.raises(ValueError, match="DDPM"):
+        vlb(oracles.gaussian(VP(), MEAN, STD), tabulate(rows(VP(), uniform(VP(), 4, end=0.0))), points[:2])
