@@ -15,7 +15,7 @@ from samplers import GRIDS, SAMPLERS, Tableau, table_at
 from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
 from samplers.tableau import pad
-from train.calibration import around, ready
+from train.calibration import around, grid_on, ready
 from train.contents import digest
 from train.processes import first, from_first, meet
 from train.progress import progress, say
@@ -83,7 +83,8 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         try:
-            table = table_at(line.sampler, process, budget, line.grids[line.grid_for(process)])
+            grid = grid_on(run, dens[line.name], line.grids[line.grid_for(process)])
+            table = table_at(line.sampler, process, budget, grid)
         except NoTable as error:
             refusal = error
             continue

@@ -9,6 +9,7 @@ import numpy as np
 from scipy.stats import beta as beta_law
 
 from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
+from samplers.optimal_grid import dp
 
 
 def _checked(steps):
@@ -167,5 +168,6 @@ GRIDS = {
     for grid in (
         *(uniform, quadratic, shifted, log_snr, polyexponential, karras, arctan, beta, ays),
         *(leading, trailing, linspace, quadratic_ddim),
+        dp,
     )
 }

@@ -27,8 +27,8 @@ from train.files import absolute, is_remote
 from train.run import Run, restore
 
 _BOUND = {
-    name: gin.external_configurable(part, name=name, module=module, denylist=list(filled_in))
-    for module, (group, filled_in) in parts.PARTS.items()
+    name: gin.external_configurable(part, name=name, module=module, denylist=parts.filled_in(part, hidden))
+    for module, (group, hidden) in parts.PARTS.items()
     for name, part in group.items()
 }
 for _name, _value in parts.CONSTANTS.items():

@@ -36,7 +36,7 @@ PARTS = {
     "train": ({"denoising": Denoising, "train": Experiment}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
-    "grids": (GRIDS, ("process", "steps")),
+    "grids": (GRIDS, ("process", "steps", "known")),
     "levers": (LEVERS, ()),
 }
 SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
@@ -51,11 +51,19 @@ _WORDS = {
 }  # fmt: skip
 
 
+def filled_in(part, hidden) -> list[str]:
+    """Those of the parameters `hidden` that a part has."""
+    return [parameter for parameter in hidden if parameter in _signature(part)]
+
+
+def _signature(part):
+    return inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
+
+
 def parameters(name) -> dict[str, inspect.Parameter]:
     """The parameters that a config may set, by name."""
-    part, filled_in = ALL[name], PARTS[MODULE[name]][1]
-    found = inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
-    return {key: p for key, p in found.items() if key != "self" and key not in filled_in}
+    part, hidden = ALL[name], PARTS[MODULE[name]][1]
+    return {key: p for key, p in _signature(part).items() if key != "self" and key not in hidden}
 
 
 def only_text(name, parameter) -> bool:

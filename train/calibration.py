@@ -1,9 +1,11 @@
 """The statistics that `diffusion.calibrate` measures with a run's network, kept in the run for samplers that need the
 variance of x0 given x_t."""
 
+import inspect
 import io
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 
@@ -45,10 +47,18 @@ def ready(run, den, table):
     return _load(run, den)
 
 
+def grid_on(run, den, grid):
+    """The grid, with the run's statistics where it is laid out by them (`dp`)."""
+    if "known" not in inspect.signature(grid).parameters:
+        return grid
+    known = _load(run, den)
+    return partial(grid, known=(known.lam, known.var))
+
+
 def _load(run, den) -> Calibrated:
     file, remedy = path(run, den), f"measure them with `fewstep calibrate {run.folder}` and the same levers"
     if not file.exists():
-        raise RunError(f"this sampler needs the variance of x0, and {run.folder} has no statistics of it: {remedy}")
+        raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))

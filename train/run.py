@@ -17,7 +17,7 @@ from jax.sharding import Mesh
 from diffusion.denoiser import Cond, Denoiser, Model
 from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
-from train.calibration import ready
+from train.calibration import grid_on, ready
 from train.checkpoints import Checkpoints
 from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
@@ -131,6 +131,7 @@ class Run:
         """
         sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         grid = GRIDS[grid] if isinstance(grid, str) else grid
+        grid = grid and grid_on(self, self.denoiser, grid)
         return table_at(sampler, self.model.process, nfe, grid)
 
     def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:

@@ -11,8 +11,8 @@ from samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
 from samplers.exact import Moments, moments
 from samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
 
-INDEX = ("leading", "trailing", "linspace", "quadratic_ddim")  # test_index_grids.py
-GRIDS = {name: grid for name, grid in GRIDS.items() if name not in INDEX} | {
+ELSEWHERE = ("leading", "trailing", "linspace", "quadratic_ddim", "dp")  # test_index_grids.py, test_optimal_grid.py
+GRIDS = {name: grid for name, grid in GRIDS.items() if name not in ELSEWHERE} | {
     "beta sigma": wraps(beta)(partial(beta, domain="sigma")),
     "ays svd": wraps(ays)(partial(ays, table="svd")),
 }
