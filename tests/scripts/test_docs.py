@@ -15,7 +15,7 @@ from scripts.cli import app
 from scripts.lines import lines
 
 DOCS = Path(__file__).parents[2] / "docs"
-VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats"}
+VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate"}
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
 SHOWN = [re.search(PATTERN, line)[1] for line in LINES if "pip " not in line]
