@@ -3,6 +3,7 @@
 import hashlib
 import io
 import re
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
@@ -17,6 +18,13 @@ from train.data.archive import BROKEN
 from train.files import write_atomic
 
 
+class Extra(NamedTuple):
+    """A number of each of some images."""
+
+    of: str  # digest of what else it depends on
+    values: np.ndarray
+
+
 class Drawn(NamedTuple):
     """The images of a sampler at a budget and one set of seeds."""
 
@@ -24,8 +32,7 @@ class Drawn(NamedTuple):
     finite: bool  # whether the sampler's own images were
     seconds: np.ndarray  # of each batch
     batch: int  # images in each of them
-    error: np.ndarray  # (N,) mean squared distance to a reference solution; (0,) where there is none
-    solution: str = ""  # the digest of that solution
+    extra: Mapping[str, Extra] = {}  # what was told of them, or of how they are drawn, beside
 
 
 class Cells:
@@ -45,18 +52,24 @@ class Cells:
             return None
         try:
             with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                found = {field: file[field] for field in (*Drawn._fields, "key")}
+                found = {name: file[name] for name in file.files}
+                extra = {
+                    name.removesuffix("/of"): Extra(str(of), found[name.removesuffix("of") + "values"])
+                    for name, of in found.items()
+                    if name.endswith("/of")
+                }
+                key_of, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
         except (*BROKEN, KeyError):
             return None
-        if str(found.pop("key")) != key:
+        if str(key_of) != key:
             return None
-        told = {"finite": bool(found["finite"]), "batch": int(found["batch"]), "solution": str(found["solution"])}
-        return Drawn(**found | told)
+        return Drawn(images, bool(finite), seconds, int(size), extra)
 
     def save(self, name, key, drawn: Drawn) -> None:
         """Write a cell."""
         file = io.BytesIO()
-        np.savez(file, key=key, **drawn._asdict())
+        extra = {f"{name}/{part}": a for name, e in drawn.extra.items() for part, a in e._asdict().items()}
+        np.savez(file, key=key, **dict(zip(Drawn._fields[:4], drawn, strict=False)), **extra)
         write_atomic(self.path(name, key), file.getvalue())
 
 

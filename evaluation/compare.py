@@ -55,7 +55,7 @@ def compare(
         raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
     apart = _other_data(runs, names)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
-    plans = [plan(run, lines, budgets, seeds, "trajectory" in metrics) for run in runs]
+    plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
     _refuse_untold(metrics, features, runs, plans, count)
     seen = None if "novelty" in metrics else count
     gauges = [
@@ -116,8 +116,13 @@ def _refuse_untold(metrics, features, runs, plans, count):
         raise ValueError("accuracy is that of images of asked classes, and these runs know none")
     if "accuracy" in metrics and not known & {kind.classes for kind in features}:
         raise ValueError("accuracy is that of a classifier of the run's classes: choose features that come from one")
-    if "trajectory" in metrics and not any(p.solution for of_run in plans for p in of_run):
-        raise ValueError("trajectory is that of samplers without noise: choose one")
+    told = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
+    for metric, of in (
+        ("trajectory", "samplers without noise"),
+        ("bpd", "ddpm and analytic_ddpm, on images down to t = 0"),
+    ):
+        if metric in metrics and metric not in told:
+            raise ValueError(f"{metric} is that of {of}: choose one")
 
 
 def _cell(name, p, drawn, values):

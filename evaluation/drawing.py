@@ -9,8 +9,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffusion import Cond
-from evaluation.cells import Cells, Drawn, environment
+from evaluation.cells import Cells, Drawn, Extra, environment
 from evaluation.features import stored
+from evaluation.likelihood import is_bound, vlb
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
 from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
@@ -62,7 +63,7 @@ class Planned(NamedTuple):
     den: Any
     table: Tableau
     solution: Tableau | None  # what its trajectories are measured against
-    solutions: tuple  # its digest for each set of seeds; "" where there is none
+    extras: tuple  # for each set of seeds, what is told beside: {name: digest of what that depends on}
     cond: Cond  # of a set of seeds
     name: str
     keys: tuple  # one a set of seeds
@@ -75,8 +76,8 @@ def conditions(den, data, count) -> Cond:
     return Cond(None if label is None else np.resize(label, count).astype(np.int32))
 
 
-def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]:
-    """Every cell of a run that has a table; ValueError where none has."""
+def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
+    """Every cell of a run that has a table, with what some metrics ask beside the images; ValueError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
     dens = {line.name: _under(line.levers, run.denoiser) for line in lines}
     open_to = {}  # those that know variances too
@@ -88,7 +89,7 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
         except NoTable as error:
             refusal = error
             continue
-        traced = trajectories and not (table.noise.any() or table.spread.any())
+        traced = "trajectory" in metrics and not (table.noise.any() or table.spread.any())
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
         if table.spread.any() and line.name not in open_to:
             open_to[line.name] = ready(run, dens[line.name], table)
@@ -101,9 +102,11 @@ def plan(run, lines, budgets, seeds: Seeds, trajectories=False) -> list[Planned]
     for line, budget, den, table, solution in found:
         told = digest(common, around(den))
         keys = tuple(digest(told, table, at) for at in seeds.sets)
-        solutions = tuple(digest(told, solution, at) if solution else "" for at in seeds.sets)
+        extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
+        if "bpd" in metrics and len(run.shape) == 3 and is_bound(den.process, table):
+            extras = [extra | {"bpd": digest(at)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
-        planned.append(Planned(run, line, budget, den, table, solution, solutions, cond, name, keys))
+        planned.append(Planned(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
     return planned
 
 
@@ -135,12 +138,15 @@ def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
         for p, i in missing:
             if cheap := fewest.pop(_program(p), None):  # compiles, before any clock starts
                 next(_batches(cheap, cheap.table, seeds.sets[0], seeds.batch))
-            if p.solution and p.solutions[i] not in solutions:
+            solution = p.extras[i].get("trajectory")
+            if solution and solution not in solutions:
                 parts = _batches(p, p.solution, seeds.sets[i], seeds.batch)
-                solutions[p.solutions[i]] = np.concatenate(list(parts))
-            drawn = _drawn(p, seeds.sets[i], seeds.batch, solutions.get(p.solutions[i]))
+                solutions[solution] = np.concatenate(list(parts))
+            drawn = _drawn(p, i, seeds, solutions.get(solution))
             if first():
-                cells.save(p.name, p.keys[i], drawn._replace(solution=p.solutions[i]))
+                before = cells.load(p.name, p.keys[i])
+                extra = {**(before.extra if before else {}), **drawn.extra}
+                cells.save(p.name, p.keys[i], drawn._replace(extra=extra))
             done += p.table.nfe * seeds.count
             show(done, f"{p.line.name} at {p.budget}")
             used = p.run.mesh.local_devices[0].memory_stats() or {}  # CPUs tell nothing
@@ -150,9 +156,9 @@ def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
 
 
 def _there(p, i, cells):
-    """Whether a cell has its images, and its distances to a solution where these are asked for."""
+    """Whether a cell has its images, and what is asked for beside."""
     found = cells.load(p.name, p.keys[i])
-    return found is not None and p.solutions[i] in ("", found.solution)
+    return found is not None and {n: found.extra[n].of for n in p.extras[i] if n in found.extra} == p.extras[i]
 
 
 def _program(p):
@@ -163,15 +169,28 @@ def _batches(p, table, seeds, batch):
     return draw_batches(p.den, table, seeds, p.run.shape, cond=p.cond, batch=batch, sharding=batched(p.run.mesh))
 
 
-def _drawn(p, seeds, batch, solution) -> Drawn:
+def _drawn(p, i, seeds, solution) -> Drawn:
     images, seconds, begin = [], [], time.perf_counter()
-    for part in _batches(p, p.table, seeds, batch):
+    for part in _batches(p, p.table, seeds.sets[i], seeds.batch):
         images.append(part)
         seconds.append(time.perf_counter() - begin)
         begin = time.perf_counter()
     images = np.concatenate(images)
     finite = bool(np.isfinite(images).all())
-    error = np.zeros(0) if solution is None else ((images - solution) ** 2).reshape(len(images), -1).mean(1)
-    at_once = batch_of(len(seeds), batch, batched(p.run.mesh))
+    values = {}
+    if solution is not None:
+        values["trajectory"] = ((images - solution) ** 2).reshape(len(images), -1).mean(1)
+    if "bpd" in p.extras[i]:
+        values["bpd"] = _bits(p, seeds.sets[i])
+    at_once = batch_of(seeds.count, seeds.batch, batched(p.run.mesh))
     kept = stored(images if finite else np.where(np.isfinite(images), images, 0))
-    return Drawn(kept, finite, np.array(seconds), at_once, error)
+    extra = {name: Extra(p.extras[i][name], value) for name, value in values.items()}
+    return Drawn(kept, finite, np.array(seconds), at_once, extra)
+
+
+def _bits(p, seeds):
+    """The bound on the bits per dimension of as many held-out images as there are seeds, or all."""
+    split = p.run.data.held_out
+    some = split[np.linspace(0, len(split) - 1, min(len(split), len(seeds))).astype(int)]
+    cond = Cond(some.label.astype(np.int32) if p.den.classes else None)
+    return vlb(p.den, p.table, some.image, int(seeds[0]), cond).total

@@ -12,6 +12,7 @@ from jax.scipy.special import log_ndtr
 
 from diffusion import Cond
 from diffusion.arrays import over
+from samplers.loop import fetched
 
 LEVELS = 256  # of an 8-bit image; level k is the interval of width 2 / 255 around k / 127.5 - 1
 
@@ -43,10 +44,19 @@ def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
         x0, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (images, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
         terms = [_step(den, step, x0, keys, told) for step in steps[:-1]]
-        terms += [_decoder(den, steps[-1], x0, keys, told), _prior(den, float(table.t[0]), x0)]
-        found.append(np.stack(terms, 1)[: len(images) - first])
+        terms += [_decoder(den, steps[-1], x0, keys, told), _prior(den, np.float32(table.t[0]), x0)]
+        found.append(np.stack([fetched(term) for term in terms], 1)[: len(images) - first])
     found = np.concatenate(found) / np.log(2)
     return Bound(found[:, -1], found[:, :-2], found[:, -2])
+
+
+def is_bound(process, table) -> bool:
+    """Whether `vlb` can tell a bound of a table."""
+    try:
+        _steps(process, table)
+    except ValueError:
+        return False
+    return True
 
 
 class _Step(NamedTuple):
@@ -113,10 +123,10 @@ def _decoder(den, step, x0, keys, cond):
     return _mean(-(upper + jnp.log1p(-jnp.exp(lower - upper))))
 
 
+@jax.jit
 def _prior(den, t, x0):
     """Nats per dimension of KL(q(x_t | x0) | N(0, sigma_t^2))."""
-    alpha, sigma = den.process.alpha(t), den.process.sigma(t)
-    return _mean(0.5 * (alpha * np.asarray(x0, np.float64) / sigma) ** 2)
+    return _mean(0.5 * (den.process.alpha(t) * x0 / den.process.sigma(t)) ** 2)
 
 
 def _mean(a):

@@ -38,8 +38,9 @@ class Gauge:
         """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
         own images were not finite."""
         found = self._measured(drawn.images, [kind(drawn.images) for kind in self.features], label)
-        if len(drawn.error) and "trajectory" in self.metrics:
-            found["trajectory"] = trajectory(drawn.error)
+        for name, extra in drawn.extra.items():
+            if name in self.metrics:
+                found[name] = EXTRA[name](extra.values)
         return found if drawn.finite else dict.fromkeys(found, NOTHING)
 
     def floor(self, count, label=None) -> dict[str, Estimate]:
@@ -63,3 +64,11 @@ def trajectory(error) -> Estimate:
     """The root of the mean squared distance to the reference solution, (N,) of each image."""
     value = np.sqrt(error.mean())
     return estimate(value, error / (2 * value) if value else error)
+
+
+def bpd(bits) -> Estimate:
+    """The mean of the bits per dimension of held-out images, (M,) of each."""
+    return estimate(bits.mean(), real=bits)
+
+
+EXTRA = {"trajectory": trajectory, "bpd": bpd}

@@ -26,6 +26,7 @@ TRAITS = {
     "novelty": Trait("", floor=False),
     "accuracy": Trait("higher", most=1.0),
     "trajectory": Trait(floor=False),
+    "bpd": Trait(least=-math.inf, floor=False),
 }
 
 

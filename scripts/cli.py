@@ -99,7 +99,7 @@ def compare(
     metric: Annotated[
         str,
         typer.Option(
-            help="Of FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, trajectory."
+            help="FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, bpd, trajectory."
         ),
     ] = "FD,SW",
     features: Annotated[

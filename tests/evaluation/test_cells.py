@@ -8,11 +8,17 @@ import pytest
 import small_network
 
 from diffusion import VP, Linear, cfg, clip_x0, oracles
-from evaluation.cells import Cells, Drawn
+from evaluation.cells import Cells, Drawn, Extra
 from samplers import SAMPLERS, table_at
 from train.contents import digest
 
-DRAWN = Drawn(np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1), True, np.array([0.25]), 2, np.array([0.5, 1.5]))
+DRAWN = Drawn(
+    np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1),
+    True,
+    np.array([0.25]),
+    2,
+    {"a": Extra("b", np.array([0.5, 1.5]))},
+)
 
 
 def test_a_cell_comes_back_as_it_was(tmp_path):
@@ -20,8 +26,10 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
     assert cells.load("a", "k" * 64) is None
     cells.save("a", "k" * 64, DRAWN)
     found = cells.load("a", "k" * 64)
-    for name, value in DRAWN._asdict().items():
-        np.testing.assert_array_equal(getattr(found, name), value)
+    for name in Drawn._fields[:4]:
+        np.testing.assert_array_equal(getattr(found, name), getattr(DRAWN, name))
+    assert found.extra["a"].of == "b"
+    np.testing.assert_array_equal(found.extra["a"].values, [0.5, 1.5])
     assert cells.load("a", "k" * 63 + "l") is None  # a file of the same short name
 
 

@@ -80,3 +80,26 @@ def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
 )
 def test_what_is_wrong_is_one_line(fewstep, digits_run, words, parts):
     refused(fewstep("calibrate", digits_run, *words), *parts)
+
+
+def test_bits_per_dimension_are_those_of_the_chain(fewstep, run, tmp_path):
+    assert fewstep("calibrate", run, "--count", 60, "--points", 12)[0] == 0
+    words = ("--sampler", "ddpm,analytic_ddpm,ddim", "--sweep", "ddpm.variance=small,large", "--nfe", "1,8")
+    asked = ("compare", run, *words, "--count", 30, "--out", tmp_path, "--json")
+    status, out, err = fewstep(*asked, "--metric", "FD,bpd")
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["metrics"] == ["FD-pixels", "bpd"]
+    cells = {(cell["line"], cell["budget"]): cell["metrics"] for cell in told["cells"]}
+    assert {at for at, metrics in cells.items() if "bpd" in metrics} == {
+        (line, 8) for line in ("ddpm ddpm.variance=small", "ddpm ddpm.variance=large", "analytic_ddpm")
+    }  # not of a deterministic sampler, nor of one step alone
+    small, large, analytic = (
+        cells[line, 8]["bpd"] for line in ("ddpm ddpm.variance=small", "ddpm ddpm.variance=large", "analytic_ddpm")
+    )
+    assert all(low < value < high for value, low, high in (small, large, analytic))
+    assert analytic[0] < min(small[0], large[0])
+    status, out, err = fewstep(*asked, "--metric", "bpd")
+    assert "cells were drawn before" in err
+    assert json.loads(out)["cells"][0]["ms_per_image"] == told["cells"][0]["ms_per_image"]
+    refused(fewstep("compare", run, "--metric", "bpd", "--sampler", "ddim", "--nfe", 4), "bpd", "analytic_ddpm")
