@@ -37,9 +37,9 @@ def main():
     """Print the ratio."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", help="the folder of a run on digits")
-    parser.add_argument("--metrics", default=",".join(METRICS))
+    parser.add_argument("--metric", default=",".join(METRICS), help="but trajectory, which makes more calls")
     arguments = parser.parse_args()
-    run, metrics = config.open_run(arguments.run), arguments.metrics.split(",")
+    run, metrics = config.open_run(arguments.run), arguments.metric.split(",")
     lines = [Line(name, SAMPLERS[name]) for name in NAMES]
     size = batch_of(COUNT, BATCH)
 
@@ -57,7 +57,7 @@ def main():
     result, spent = compared(BUDGETS)
     call = statistics.median([*before, *bare(run.denoiser, size)]) / size
     calls = sum(cell.nfe for cell in result.cells) * COUNT
-    print(f"{len(result.cells)} cells, {calls:,} images x calls, metrics {arguments.metrics}: {spent:.1f} s")
+    print(f"{len(result.cells)} cells, {calls:,} images x calls, metrics {arguments.metric}: {spent:.1f} s")
     print(f"bare network: {1e6 * call:.1f} us an image in batches of {size}, {calls * call:.1f} s in all")
     print(f"ratio {spent / (calls * call):.3f}")
 

@@ -31,6 +31,8 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
     for i in range(32):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
+    images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
+    np.savez(tmp_path / "fashion_mnist.npz", images=images, labels=np.arange(64) % 10)
     small = {"train": [word for override in tiny for word in ("--set", override)], "compare": ["--count", "20"]}
     assert [command[0] for command in COMMANDS] == [
         "train",
@@ -38,6 +40,7 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         "compare",
         "train",
         "data",
+        "train",
         "train",
         *2 * ["samplers"],
         *2 * ["sample"],
@@ -47,7 +50,7 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         assert status == 0, err
     assert (tmp_path / "threes.png").stat().st_size > 1000
     assert (tmp_path / "runs/digits/compare/report.html").exists()
-    for name in ("photos", "packed"):
+    for name in ("photos", "packed", "fashion"):
         assert (tmp_path / "runs" / name / "checkpoints").is_dir()
     names = {}
     exec(BLOCKS[1], names)
