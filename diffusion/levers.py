@@ -15,6 +15,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from diffusion.arrays import over
+from diffusion.curvature import curvature
 from diffusion.denoiser import Cond, Pred, Wrapper
 
 
@@ -83,4 +84,4 @@ def _guided(scale, den):
     return CFG(den, scale)
 
 
-LEVERS = {"clip_x0": clip_x0, "cfg": cfg}
+LEVERS = {"clip_x0": clip_x0, "cfg": cfg, "curvature": curvature}

@@ -1,0 +1,95 @@
+"""The covariance that a Jacobian tells, against exact ones."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from diffusion import VE, VP, Cond, Linear, cfg, oracles
+from diffusion.curvature import covariance_times, curvature
+from samplers import analytic_ddpm, draw, tabulate, uniform
+from samplers.cost import passes
+
+every = pytest.mark.parametrize("process", [Linear(), VP(), VE()], ids=["linear", "vp", "ve"])
+X = np.random.default_rng(0).standard_normal((5, 3, 2)).astype(np.float32)
+
+
+@every
+@pytest.mark.parametrize("t", [0.05, 0.4, 0.9])
+def test_independent_elements_are_exact_with_one_probe(process, t):
+    den = oracles.gaussian(process, 0.2, np.linspace(0.3, 0.8, 6, dtype=np.float32).reshape(3, 2))
+    found = curvature(probes=1)(den)(X, np.float32(t))
+    np.testing.assert_allclose(found.var, np.broadcast_to(den(X, t).var, X.shape), rtol=2e-5)
+    np.testing.assert_allclose(found.x0, den(X, np.float32(t)).x0, atol=1e-6)
+
+
+def test_at_alpha_0_all_is_open():
+    den = oracles.gaussian(Linear(), 0.2, 0.5)
+    np.testing.assert_allclose(curvature(bound=9.0)(den)(X, np.float32(1.0)).var, 0.25, rtol=0.01)
+
+
+def exact_covariance(den, x, t):
+    """Of x0 (d,) given x (B, d) under a mixture, by its components."""
+    process, (alpha, sigma) = den.process, (den.process.alpha(t), den.process.sigma(t))
+    gain = alpha * den.stds**2 / (alpha**2 * den.stds**2 + sigma**2)
+    means = den.means + gain * (x[:, None] - alpha * den.means)  # (B, K, d)
+    total = alpha**2 * den.stds**2 + sigma**2
+    logs = np.log(den.weights) - 0.5 * (((x[:, None] - alpha * den.means) ** 2 / total) + np.log(total)).sum(-1)
+    r = np.exp(logs - logs.max(1, keepdims=True))
+    r = (r / r.sum(1, keepdims=True))[..., None]
+    mean = (r * means).sum(1)
+    inner = (r * (den.stds**2 - alpha * gain * den.stds**2)).sum(1)
+    off = means - mean[:, None]
+    assert process.sigma(t) > 0
+    return np.einsum("bk,bki,bkj->bij", r[..., 0], off, off) + np.stack([np.diag(v) for v in inner])
+
+
+@pytest.fixture
+def mixture():
+    means = np.array([[-0.6, 0.3, 0.1], [0.5, -0.2, 0.4]])
+    return oracles.mixture(VP(), means, np.array([[0.2, 0.3, 0.4], [0.3, 0.2, 0.2]]), np.array([0.4, 0.6]))
+
+
+@pytest.mark.parametrize("t", [0.2, 0.5])
+def test_products_are_those_of_the_exact_covariance(mixture, t):
+    x = np.random.default_rng(1).standard_normal((4, 3))
+    with jax.enable_x64(True):
+        unit = [jnp.broadcast_to(jnp.eye(3)[i], (4, 3)) for i in range(3)]
+        columns = [np.asarray(covariance_times(mixture, jnp.asarray(x), t, v)) for v in unit]
+    want = exact_covariance(mixture, x, t)
+    np.testing.assert_allclose(np.stack(columns, -1), want, rtol=1e-6, atol=1e-9)
+    np.testing.assert_allclose(np.einsum("bii->bi", want), mixture(x, t).var, rtol=1e-6)
+
+
+def test_many_probes_approach_the_diagonal(mixture):
+    x = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
+    want, errors = mixture(x, 0.5).var, []
+    for probes in (4, 1024):
+        found = [curvature(probes, seed)(mixture)(x, np.float32(0.5)).var for seed in range(8)]
+        errors.append(np.sqrt(np.mean((np.stack(found) - want) ** 2)))
+    assert errors[1] / errors[0] == pytest.approx(np.sqrt(4 / 1024), rel=0.5)
+
+
+def test_samplers_draw_with_it_and_levers_mix(mixture):
+    """Under guidance a variance is that of nothing; around it, of what is guided."""
+    table = tabulate(analytic_ddpm(VP(), uniform(VP(), 3, end=0.02)))
+    den = oracles.gaussian(VP(), 0.2, 0.5)
+    x = np.asarray(draw(curvature(probes=1)(den), table, range(4000), (2,)))
+    want = (VP().alpha(0.02) * 0.5) ** 2 + VP().sigma(0.02) ** 2
+    assert x.var() == pytest.approx(want, rel=5 * np.sqrt(2 / x.size))
+    cond = Cond(np.zeros(4, np.int32))
+    x = np.zeros((4, 3), np.float32)
+    assert cfg(2.0)(curvature()(mixture))(x, 0.5, None, cond).var is None
+    assert curvature()(cfg(2.0)(mixture))(x, 0.5, None, cond).var.shape == (4, 3)
+
+
+def test_its_passes_are_counted():
+    """A call, and two passes a probe."""
+    den, table = oracles.gaussian(VP(), 0.2, 0.5), tabulate(analytic_ddpm(VP(), uniform(VP(), 3, end=0.02)))
+    assert passes(curvature(probes=4)(den), table) == 3 * (1 + 2 * 4)
+
+
+@pytest.mark.parametrize("probes", [0, 1.5])
+def test_refusals(probes):
+    with pytest.raises(ValueError, match="probes"):
+        curvature(probes)
