@@ -1,0 +1,82 @@
+"""Steps with noise of the full covariance that a network's own Jacobian tells; not rows, for these have a number or one
+an element."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion.curvature import covariance_times
+from diffusion.denoiser import Cond
+from samplers.loop import as_seeds
+
+
+def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), start=None):
+    """Images (B, *shape) of the seeds by a table with the optimal variance (`analytic_ddpm`, `analytic_ddim`), in which
+    noise^2 I + spread^2 Cov[x0 | x_t] takes the place of noise^2 + spread^2 Var.
+
+    Its root times noise is found in the Krylov space of `products` products with the covariance (Lanczos' method; Chow
+    & Saad 2014), of about two passes each.  `start` and `cond` as of `draw`.  ValueError for a table that remembers.
+    """
+    if table.past.any() or (table.stretch != 1).any():
+        raise ValueError("a full covariance is that of steps which remember no predictions")
+    if products != int(products) or products < 1:
+        raise ValueError(f"a number of products is a whole number, at least 1: got {products}")
+    keys = jax.vmap(jax.random.key)(as_seeds(seeds))
+    rows = {name: np.float32(getattr(table, name)) for name in ("t", "x", "x0", "eps", "noise", "spread")}
+    if start is None:
+        first = partial(den.process.prior, t=np.float32(table.t[0]), shape=tuple(shape))
+        start = jax.vmap(lambda key: first(jax.random.fold_in(key, 0)))(keys)
+        start = start if np.isnan(table.start) else start * table.start / den.process.sigma(float(table.t[0]))
+    return _run(tuple(shape), int(products), den, rows, keys, cond, jnp.asarray(start))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _run(shape, products, den, rows, keys, cond, x):
+    def step(carry, row):
+        x, i = carry
+        pred = den(x, row["t"], None, cond)
+        new = row["x"] * x + row["x0"] * pred.x0 + row["eps"] * pred.eps
+        z = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i + 1), shape, x.dtype))(keys)
+
+        def noised():
+            times = partial(covariance_times, den, x, row["t"], cond=cond)
+            root = partial(_deviation, row["noise"], row["spread"])
+            return new + matrix_function(times, z, root, products)
+
+        x = jax.lax.cond(row["spread"] > 0, noised, lambda: new + row["noise"] * z)
+        return (x, i + 1), None
+
+    return jax.lax.scan(step, (x, 0), rows)[0][0]
+
+
+def _deviation(noise, spread, value):
+    return jnp.sqrt(noise**2 + spread**2 * jnp.maximum(value, 0.0))
+
+
+def matrix_function(times, z, function, products):
+    """f(C) z for the symmetric C of v -> times(v), v and z (B, ...), by Lanczos' method with full reorthogonalisation;
+    each of the batch has its own C."""
+    size = len(z)
+    flat, norm = z.reshape(size, -1), jnp.linalg.norm(z.reshape(size, -1), axis=1)
+    basis = jnp.zeros((products + 1, *flat.shape), z.dtype).at[0].set(flat / norm[:, None])
+    band = jnp.zeros((products, size), z.dtype)
+
+    def grow(j, state):
+        basis, diagonal, beside = state
+        w = times(basis[j].reshape(z.shape)).reshape(size, -1)
+        diagonal = diagonal.at[j].set((basis[j] * w).sum(1))
+        for _ in range(2):
+            w = w - jnp.einsum("kbd,kb->bd", basis, jnp.einsum("kbd,bd->kb", basis, w))
+        length = jnp.linalg.norm(w, axis=1)
+        found = length > 1e-5 * (jnp.abs(diagonal[j]) + 1e-20)  # else the space is exhausted
+        beside = beside.at[j].set(jnp.where(found, length, 0.0))
+        w = jnp.where(found[:, None], w / jnp.maximum(length, 1e-30)[:, None], 0.0)
+        return basis.at[j + 1].set(w), diagonal, beside
+
+    basis, diagonal, beside = jax.lax.fori_loop(0, products, grow, (basis, band, band))
+    inner = jax.vmap(lambda a, b: jnp.diag(a) + jnp.diag(b[:-1], 1) + jnp.diag(b[:-1], -1), 1)(diagonal, beside)
+    values, vectors = jnp.linalg.eigh(inner)
+    weights = jnp.einsum("bij,bj,bj->bi", vectors, function(values), vectors[:, 0])
+    return (norm[:, None] * jnp.einsum("kbd,bk->bd", basis[:products], weights)).reshape(z.shape)
