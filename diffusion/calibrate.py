@@ -33,10 +33,10 @@ class Statistics(NamedTuple):
     score_norm_error: np.ndarray
 
 
-def measure(den, x0, lam, seed=0, cond=Cond(), batch=64) -> Statistics:
+def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None) -> Statistics:
     """The statistics of a denoiser on clean images x0 (N, ...) with their `cond`, at half log-SNRs `lam` (K,).
 
-    Every image has one noise, the same at all K.
+    Every image has one noise, the same at all K.  show: called with the number of images done.
     """
     lam = np.sort(np.asarray(lam, np.float64))
     process, found = den.process, []
@@ -47,6 +47,8 @@ def measure(den, x0, lam, seed=0, cond=Cond(), batch=64) -> Statistics:
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
         levels = [np.stack(_errors(den, part, np.float32(t), keys, told)) for t in times]
         found.append(np.stack(levels)[..., : len(x0) - first])
+        if show is not None:
+            show(min(first + batch, len(x0)))
     residual, squares = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
     score_norm = np.exp(-2 * lam)[:, None] * (1 - squares)
     values = [f(a) for a in (residual, score_norm) for f in (_mean, _error)]

@@ -40,6 +40,8 @@ class Curvature(Wrapper):
     seed: int = field(metadata={"static": True})
     bound: float = 1.0
 
+    variance_alone = True
+
     def __call__(self, x, t, s=None, cond=Cond()):
         def product(key):
             z = jnp.broadcast_to(jax.random.rademacher(key, x.shape[1:], x.dtype), x.shape)

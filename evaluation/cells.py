@@ -58,10 +58,10 @@ class Cells:
                     for name, of in found.items()
                     if name.endswith("/of")
                 }
-                key_of, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
+                whole, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
         except (*BROKEN, KeyError):
             return None
-        if str(key_of) != key:
+        if str(whole) != key:
             return None
         return Drawn(images, bool(finite), seconds, int(size), extra)
 
@@ -76,7 +76,12 @@ class Cells:
 def environment() -> dict:
     """What else the bits of an image depend on, the code of networks and samplers included."""
     found = {name: version(name) for name in ("jax", "jaxlib", "flax")}
-    for package in (diffusion, samplers):
-        files = sorted(Path(package.__file__).parent.rglob("*.py"))
-        found[package.__name__] = hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    found |= {package.__name__: source(package) for package in (diffusion, samplers)}
     return found | {"device": f"{jax.device_count()} {jax.devices()[0].device_kind}"}
+
+
+def source(module) -> str:
+    """A digest of the code of a module, or of a package."""
+    path = Path(module.__file__)
+    files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()

@@ -117,12 +117,12 @@ def _refuse_untold(metrics, features, runs, plans, count):
     if "accuracy" in metrics and not known & {kind.classes for kind in features}:
         raise ValueError("accuracy is that of a classifier of the run's classes: choose features that come from one")
     told = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
-    for metric, of in (
-        ("trajectory", "samplers without noise"),
-        ("bpd", "ddpm and analytic_ddpm, on images down to t = 0"),
-    ):
-        if metric in metrics and metric not in told:
-            raise ValueError(f"{metric} is that of {of}: choose one")
+    of = {
+        "trajectory": "samplers without noise",
+        "bpd": "ddpm and analytic_ddpm, on images and a grid that ends at 0 (--set uniform.end=0)",
+    }
+    for metric in of.keys() & {*metrics} - told:
+        raise ValueError(f"{metric} is that of {of[metric]}: choose one")
 
 
 def _cell(name, p, drawn, values):

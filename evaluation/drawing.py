@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffusion import Cond
-from evaluation.cells import Cells, Drawn, Extra, environment
+from evaluation import likelihood
+from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
 from evaluation.likelihood import is_bound, vlb
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
@@ -80,7 +81,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     """Every cell of a run that has a table, with what some metrics ask beside the images; ValueError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
     dens = {line.name: _under(line.levers, run.denoiser) for line in lines}
-    open_to = {}  # those that know variances too
+    calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         try:
@@ -91,9 +92,9 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
             continue
         traced = "trajectory" in metrics and not (table.noise.any() or table.spread.any())
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
-        if table.spread.any() and line.name not in open_to:
-            open_to[line.name] = ready(run, dens[line.name], table)
-        den = (open_to if table.spread.any() else dens)[line.name]
+        if table.spread.any() and line.name not in calibrated:
+            calibrated[line.name] = ready(run, dens[line.name], table)
+        den = (calibrated if table.spread.any() else dens)[line.name]
         found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
         raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
@@ -103,8 +104,10 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         told = digest(common, around(den))
         keys = tuple(digest(told, table, at) for at in seeds.sets)
         extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
-        if "bpd" in metrics and len(run.shape) == 3 and is_bound(den.process, table):
-            extras = [extra | {"bpd": digest(at)} for extra, at in zip(extras, seeds.sets, strict=True)]
+        if "bpd" in metrics and len(run.shape) == 3 and is_bound(den, table):
+            extras = [
+                extra | {"bpd": digest(at, source(likelihood))} for extra, at in zip(extras, seeds.sets, strict=True)
+            ]
         name = f"{run.name}-{line.name}-{table.nfe}"
         planned.append(Planned(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
     return planned
@@ -189,8 +192,8 @@ def _drawn(p, i, seeds, solution) -> Drawn:
 
 
 def _bits(p, seeds):
-    """The bound on the bits per dimension of as many held-out images as there are seeds, or all."""
+    """The bound on the bits per dimension of as many held-out images as there are seeds, or all, as 8-bit images."""
     split = p.run.data.held_out
     some = split[np.linspace(0, len(split) - 1, min(len(split), len(seeds))).astype(int)]
     cond = Cond(some.label.astype(np.int32) if p.den.classes else None)
-    return vlb(p.den, p.table, some.image, int(seeds[0]), cond).total
+    return vlb(p.den, p.table, np.float32(stored(some.image) / 127.5 - 1), int(seeds[0]), cond).total

@@ -37,7 +37,7 @@ def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
     One noise a step and image.  The decoder's deviation is the posterior's at the step before; ValueError for other
     tables.
     """
-    steps = _steps(den.process, table)
+    steps = _steps(den, table)
     found = []
     for first in range(0, len(images), batch):
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
@@ -50,10 +50,10 @@ def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
     return Bound(found[:, -1], found[:, :-2], found[:, -2])
 
 
-def is_bound(process, table) -> bool:
+def is_bound(den, table) -> bool:
     """Whether `vlb` can tell a bound of a table."""
     try:
-        _steps(process, table)
+        _steps(den, table)
     except ValueError:
         return False
     return True
@@ -73,7 +73,12 @@ class _Step(NamedTuple):
     stretch: np.ndarray
 
 
-def _steps(process, table):
+def _steps(den, table):
+    process = den.process
+    if not den.consistent:
+        raise ValueError(
+            "a bound is that of predictions with alpha x0 + sigma eps = x: leave out the lever that breaks it"
+        )
     times = [*table.t, 0.0]
     if table.past.any() or table.x.any() or table.nfe < 2:
         raise ValueError("a bound is that of a chain of DDPM's steps, two or more")

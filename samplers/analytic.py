@@ -15,20 +15,20 @@ from samplers.ddim import ddim
 def optimal_variance(rows, process, grey: float | None = None):
     """The rows of a sampler with that variance; c = x0 - eps alpha_t / sigma_t (algorithms.md C3; eq. 8 of the paper).
 
-    A step to sigma = 0 stays what it is, D.  `grey` bounds the noise of the last noisy step: it moves 8-bit images by
-    so many grey levels on average at most (1 or 2 in the paper).
+    A step to sigma = 0 stays what it is, D.  `grey` bounds the noise of the step before that: it moves 8-bit images
+    by so many grey levels on average at most (1 or 2 in the paper).
 
     Raises ValueError for rows that use remembered predictions: their mean knows more than D, and Var would be counted
     twice (on Gaussian data dpmpp_2m_sde and sa_solver then get worse); and for rows that are not exact where x0 is
     known, for which that variance is not the best (euler_maruyama).
     """
+    if grey is not None and not grey >= 0:
+        raise ValueError(f"grey is a number of grey levels, at least 0, not {grey}")
     rows = list(rows)
     for row, after in zip(rows, [*rows[1:], None], strict=True):
         _refuse(row, process, after)
     rows = [row if _clean(row) else _opened(row, process) for row in rows]
     if grey is not None and len(rows) > 1 and _clean(rows[-1]):
-        if not grey >= 0:
-            raise ValueError(f"grey is a number of grey levels, at least 0, not {grey}")
         bound = grey * 2 / 255 * sqrt(pi / 2)  # the mean of |z| is sqrt(2 / pi)
         noise = min(rows[-2].noise, bound)
         rows[-2] = rows[-2]._replace(noise=noise, cap=bound**2 - noise**2)

@@ -19,8 +19,10 @@ def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), s
     Its root times noise is found in the Krylov space of `products` products with the covariance (Lanczos' method; Chow
     & Saad 2014), of about two passes each.  `start` and `cond` as of `draw`.  ValueError for a table that remembers.
     """
-    if table.past.any() or (table.stretch != 1).any():
-        raise ValueError("a full covariance is that of steps which remember no predictions")
+    if table.past.any() or (table.stretch != 1).any() or np.isfinite(table.s).any():
+        raise ValueError("a full covariance is that of steps which remember no predictions, and of no jumps")
+    if np.isfinite(table.cap).any():
+        raise ValueError("a full covariance has no bound: leave out the sampler's option grey")
     if products != int(products) or products < 1:
         raise ValueError(f"a number of products is a whole number, at least 1: got {products}")
     keys = jax.vmap(jax.random.key)(as_seeds(seeds))

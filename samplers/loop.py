@@ -248,7 +248,8 @@ def _network(den, t):
 def _refuse_unknown_variance(static, expected):
     if static.spread and expected.var is None:
         raise ValueError(
-            "this sampler needs the variance of x0 given x_t, which this model does not estimate: choose another"
+            "this sampler needs the variance of x0 given x_t, which this model does not tell: choose another, "
+            "calibrate the run (fewstep calibrate), or put the lever curvature around it"
         )
     if static.stretch and expected.range is None:
         raise ValueError(

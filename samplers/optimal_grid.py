@@ -1,5 +1,5 @@
-"""Analytic-DPM's trajectory: the steps whose chain bounds the likelihood best (Bao et al. 2022, arXiv:2201.06503, sec.
-3.2; Watson et al. 2021, arXiv:2106.03802)."""
+"""Analytic-DPM's trajectory: the steps that cost least in the bound on the likelihood, but for the last, to the data
+(Bao et al. 2022, arXiv:2201.06503; with DDPM's variances as Watson et al. 2021, arXiv:2106.03802, who count it too)."""
 
 from functools import lru_cache
 
@@ -35,10 +35,13 @@ def dp(
     if steps != int(steps) or steps < 1:
         raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     if known is None:
-        raise ValueError("the grid dp needs statistics of a network: fewstep calibrate RUN measures them")
+        raise ValueError("the grid dp is laid out by statistics of a run (fewstep calibrate RUN): here is no run")
     first, finite = process.snr_ends
-    first, last = first if start is None else start, finite if end is None else end
-    tail = [process.ends[1]] if end is None and process.ends[1] < last else []
+    first, target = first if start is None else start, process.ends[1] if end is None else end
+    last = max(target, finite)  # the steps go so far, the last one to the target
+    tail = [target] if target < last else []
+    if not np.isfinite(process.lam(np.array([first, last]))).all():
+        raise ValueError(f"dp.start: a grid even in log-SNR has finite ends, and alpha is 0 at {first:g}")
     moves = int(steps) - len(tail)
     if moves > candidates:
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")

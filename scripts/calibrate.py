@@ -14,7 +14,7 @@ from train.progress import say
 SHOWN = 8  # of the points
 
 
-def main(folder, levers, count, points, seed, estimate, overrides, trust, step):
+def main(folder, levers, count, points, seed, estimate, overrides, trust, step, mesh):
     """Measure how much a run's network leaves open at every noise level, and keep it in the run."""
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(points, "--points", 2, parse.MOST_CALLS)
@@ -22,7 +22,7 @@ def main(folder, levers, count, points, seed, estimate, overrides, trust, step):
     settings = config.settings(overrides)
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     config.refuse_unused(settings.given, {name for name, _ in wrap})
-    run = config.open_run(parse.path(folder, "the run"), trust, step)
+    run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     den = run.under([lever for _, lever in wrap])
     found = calibrate(run, den, count, seed, points, estimate)
     table = Table(box=box.SIMPLE_HEAD)

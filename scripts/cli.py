@@ -157,11 +157,12 @@ def calibrate(
     step: Step = None,
     set: Set = [],  # noqa: B006
     trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
 ):
     """Measure the variance that a run's network leaves open, for samplers that need it."""
     from scripts.calibrate import main
 
-    main(run, lever, count, points, seed, estimate, set, trust, step)
+    main(run, lever, count, points, seed, estimate, set, trust, step, mesh)
 
 
 @app.command()

@@ -9,6 +9,7 @@ import numpy as np
 from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
 from scripts.overrides import target
+from train.calibration import grid_on
 from train.files import write_atomic
 from train.pictures import picture, png, sheet
 from train.processes import first
@@ -47,10 +48,10 @@ def main(
     seeds = np.arange(seed, seed + count)
     if given is None:
         grid, begin = grids[grid], None
-        table = run.table(chosen, nfe, grid)
+        table = run.table(chosen, nfe, grid, wrap)
     else:
-        grid = starts.shortened(grid, grids, run.model.process, strength, invert)
-        table = starts.open_to_images(run.table(chosen, nfe, grid), sampler)
+        grid = grid_on(run, run.under(wrap), starts.shortened(grid, grids, run.model.process, strength, invert))
+        table = starts.open_to_images(run.table(chosen, nfe, grid, wrap), sampler)
         if invert:
             begin = starts.invert(run, given, seeds, nfe, grid, float(table.t[0]), wanted, wrap)
         else:

@@ -9,12 +9,13 @@ from functools import partial
 
 import numpy as np
 
-from diffusion.calibrate import Calibrated, Statistics, calibrated, measure
+from diffusion.calibrate import Statistics, calibrated, measure
 from diffusion.denoiser import Cond, predict_shape
 from train.contents import digest
 from train.data.archive import BROKEN
 from train.errors import RunError
 from train.files import write_atomic
+from train.progress import progress
 
 POINTS = 40  # half log-SNRs at which they are measured
 
@@ -30,7 +31,8 @@ def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -
     images = run.data.train[: min(count, len(run.data.train))]
     cond = Cond(images.label.astype(np.int32) if den.classes else None)
     lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
-    found, file = measure(den, images.image, lam, seed, cond), io.BytesIO()
+    with progress(len(images.image), unit="images") as show:
+        found, file = measure(den, images.image, lam, seed, cond, show=show), io.BytesIO()
     told = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
     np.savez(file, told=json.dumps(told), **found._asdict())
     write_atomic(path(run, den), file.getvalue())
@@ -44,32 +46,34 @@ def ready(run, den, table):
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
     if predict_shape(den, np.zeros((1, *run.shape), np.float32), np.float32(0.5), None, cond).var is not None:
         return den
-    return _load(run, den)
+    return calibrated(den, *_load(run, den), bound=1.0 if len(run.shape) == 3 else None)
 
 
 def grid_on(run, den, grid):
-    """The grid, with the run's statistics where it is laid out by them (`dp`)."""
+    """The grid, with the run's statistics where it is laid out by them (`dp`): the residual, never negative."""
     if "known" not in inspect.signature(grid).parameters:
         return grid
-    known = _load(run, den)
-    return partial(grid, known=(known.lam, known.var))
+    found, _ = _load(run, den)
+    return partial(grid, known=(found.lam, found.residual))
 
 
-def _load(run, den) -> Calibrated:
+def _load(run, den) -> tuple[Statistics, str]:
+    """The statistics of a run under levers, and the estimate that is to be used."""
     file, remedy = path(run, den), f"measure them with `fewstep calibrate {run.folder}` and the same levers"
+    belongs = _belongs(run, den)
     if not file.exists():
         raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
-            found = Statistics(*(arrays[name] for name in Statistics._fields))
+            found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), told["estimate"]
     except (*BROKEN, KeyError):
         raise RunError(f"{file} is damaged: {remedy} again") from None
-    for what, value in _belongs(run, den).items():
+    for what, value in belongs.items():
         if told.get(what) != value:
-            known = f" ({told[what]}, not {value})" if what in ("step", "process") else ""
+            known = f" ({told.get(what)}, not {value})" if what in ("step", "process") else ""
             raise RunError(f"{file} was measured with another {what}{known}: {remedy} again")
-    return calibrated(den, found, told["estimate"], bound=1.0 if len(run.shape) == 3 else None)
+    return found, estimate
 
 
 def _belongs(run, den):
@@ -78,7 +82,7 @@ def _belongs(run, den):
         "step": run.step,
         "process": str(den.process),
         "set of levers": digest(around(den)),
-        "EMA or training": digest(run.params),
+        "EMA or training": run.weights,
     }
 
 

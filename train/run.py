@@ -19,6 +19,7 @@ from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
 from train.calibration import grid_on, ready
 from train.checkpoints import Checkpoints
+from train.contents import digest
 from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
@@ -101,6 +102,11 @@ class Run:
             raise RunError(f"{self.folder}: {data.name} has changed since it was trained on ({changed}): put it back")
         return data
 
+    @cached_property
+    def weights(self) -> str:
+        """A digest of the parameters."""
+        return digest(self.params)
+
     @property
     def denoiser(self) -> Denoiser:
         return self.model.denoiser(self.params)
@@ -124,14 +130,15 @@ class Run:
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
-    def table(self, sampler, nfe, grid=None) -> Tableau:
+    def table(self, sampler, nfe, grid=None, levers=()) -> Tableau:
         """The sampler's table with the most steps that fit into `nfe` network calls.
 
-        sampler and grid: names or callables as in SAMPLERS and GRIDS.
+        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: those it is for, where the grid is laid
+        out by statistics.
         """
         sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         grid = GRIDS[grid] if isinstance(grid, str) else grid
-        grid = grid and grid_on(self, self.denoiser, grid)
+        grid = grid and grid_on(self, self.under(levers), grid)
         return table_at(sampler, self.model.process, nfe, grid)
 
     def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
@@ -139,7 +146,7 @@ class Run:
 
         levers: applied in the given order, innermost first, such as (cfg(1.5),).
         """
-        return self.follow(self.table(sampler, nfe, grid), seeds, label, levers, batch=batch)
+        return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
     def follow(self, table, seeds, label=None, levers=(), start=None, batch=256) -> np.ndarray:
         """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise."""

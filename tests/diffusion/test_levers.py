@@ -154,3 +154,14 @@ def test_levers_are_transparent_and_hold_their_settings_as_leaves():
     assert len(traces) == 1
     assert not np.allclose(first, second)
     assert set(LEVERS) >= {"cfg", "clip_x0"}
+
+
+def test_clipping_may_leave_eps_as_it_was():
+    """As Analytic-DPM's code does for DDIM; alpha x0 + sigma eps is then no longer x."""
+    den = oracles.gaussian(VP(), 0.0, 2.0)
+    x = np.linspace(-4, 4, 9)[:, None]
+    plain, whole, left = (d(x, 0.3) for d in (den, clip_x0()(den), clip_x0(rebuild=False)(den)))
+    np.testing.assert_array_equal(left.x0, whole.x0)
+    np.testing.assert_array_equal(left.eps, plain.eps)
+    assert abs(whole.eps - plain.eps).max() > 0.1
+    assert (clip_x0()(den).consistent, clip_x0(rebuild=False)(den).consistent) == (True, False)

@@ -9,7 +9,8 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from diffusion import VE, VP, Linear, oracles
-from evaluation.likelihood import LEVELS, bits, log_likelihood, vlb
+from diffusion.levers import clip_x0
+from evaluation.likelihood import LEVELS, bits, is_bound, log_likelihood, vlb
 from samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
 
 MEAN, STD = 0.1, 0.3
@@ -127,6 +128,14 @@ def test_the_optimal_variance_is_the_best(points):
         grid = uniform(Linear(), steps)
         small, large, analytic = (vlb(den, tabulate(rows(Linear(), grid)), points).total for rows in TABLES.values())
         assert analytic.mean() < min(small.mean(), large.mean())
+
+
+def test_it_is_not_told_where_a_lever_breaks_the_prediction(points):
+    table, den = tabulate(ddpm(VP(), uniform(VP(), 4, end=0.0))), oracles.gaussian(VP(), MEAN, STD)
+    assert is_bound(clip_x0()(den), table)
+    assert not is_bound(clip_x0(rebuild=False)(den), table)
+    with pytest.raises(ValueError, match="leave out the lever"):
+        vlb(clip_x0(rebuild=False)(den), table, points[:2])
 
 
 @pytest.mark.parametrize("rows", [ddim, dpmpp_2m])

@@ -209,12 +209,3 @@ class Zero:
 
     def __call__(self, x, t, s=None, cond=Cond()):
         return Pred(*(jnp.zeros_like(x),) * 3)
-
-
-def with_optimal_variance(rows, process):
-    """Any sampler's rows with the variance of Analytic-DPM, (x0 - eps alpha_t / sigma_t)^2 Var (algorithms.md C3)."""
-    return [replace_spread(row, process) for row in rows]
-
-
-def replace_spread(row, process):
-    return row._replace(spread=row.x0 - row.eps * process.alpha(row.t) / process.sigma(row.t))

@@ -121,8 +121,9 @@ def test_grey_levels_bound_the_last_noisy_step():
         assert last_noisy.noise**2 + last_noisy.cap == pytest.approx(bound)
     draws = np.abs(np.random.default_rng(0).normal(0, np.sqrt(bound), 10**6))
     assert draws.mean() * 255 / 2 == pytest.approx(2, rel=0.01)
-    with pytest.raises(ValueError, match="grey"):
-        analytic_ddpm(process, grid, grey=-1)
+    for times in (grid, grid[:-1]):
+        with pytest.raises(ValueError, match="grey"):
+            analytic_ddpm(process, times, grey=-1)
 
 
 def test_without_a_clean_last_step_nothing_is_bounded():

@@ -1,14 +1,13 @@
 """The loop: precision, seeds, batches, noise that step counts share, variances, flow maps, and what it refuses."""
 
 import sys
-from dataclasses import dataclass
 from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from checks import MEAN, STD, Zero, check_moments, with_optimal_variance
+from checks import MEAN, STD, Zero, check_moments
 
 from diffusion import VP, Cond, Linear, cfg, oracles
 from diffusion.levers import ClipX0
@@ -24,6 +23,7 @@ from samplers import (
     exact,
     heun,
     log_snr,
+    optimal_variance,
     tabulate,
     uniform,
 )  # fmt: skip
@@ -168,7 +168,7 @@ def test_flow_map_of_a_gaussian_is_exact_in_any_number_of_steps(process, times):
 def test_optimal_variance_is_exact_on_gaussians(eta):
     """Algorithms.md C3.3: every marginal, whatever the share of fresh noise, in two steps."""
     grid = uniform(PROCESS, 2)
-    rows = tabulate(with_optimal_variance(ddim(PROCESS, grid, eta), PROCESS))
+    rows = tabulate(optimal_variance(ddim(PROCESS, grid, eta), PROCESS))
     first, last = (
         (PROCESS.alpha(t) * MEAN, (PROCESS.alpha(t) * STD) ** 2 + PROCESS.sigma(t) ** 2) for t in grid[[0, -1]]
     )
@@ -190,14 +190,6 @@ def test_cap_of_the_variance(cap):
     check_moments(np.asarray(draw(GAUSSIAN, tabulate([row]), range(2**10), (16,)), np.float64), got)
 
 
-@dataclass(frozen=True)
-class Inconsistent(ClipX0):
-    consistent = False
-
-
-jax.tree_util.register_dataclass(Inconsistent, ["inner", "low", "high"], [])
-
-
 def test_refusals():
     with pytest.raises(ValueError, match=r"asks for jump predictions.*learned only instant"):
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.5))), [0], SHAPE)
@@ -214,7 +206,7 @@ def test_refusals():
 
 
 def test_inconsistent_levers_take_only_tables_of_the_ddim_form():
-    den = Inconsistent(MIXTURE)
+    den = ClipX0(MIXTURE, rebuild=False)
     for sampler in (euler, dpmpp_2m, heun):
         with pytest.raises(ValueError, match="alpha x0"):
             draw(den, table(sampler), [0], SHAPE)

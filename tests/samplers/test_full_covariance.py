@@ -74,5 +74,7 @@ def test_with_independent_elements_it_is_the_law_of_the_table():
 def test_refusals():
     with pytest.raises(ValueError, match="remember no predictions"):
         draw_full_covariance(MIXTURE, tabulate(dpmpp_2m(VP(), uniform(VP(), 4))), [0], (3,))
+    with pytest.raises(ValueError, match="grey"):
+        draw_full_covariance(MIXTURE, tabulate(analytic_ddpm(VP(), [0.9, 0.5, 0.0], grey=1)), [0], (3,))
     with pytest.raises(ValueError, match="whole number"):
         draw_full_covariance(MIXTURE, tabulate(analytic_ddpm(VP(), uniform(VP(), 4))), [0], (3,), products=0)

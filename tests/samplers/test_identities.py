@@ -4,7 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from checks import MIXTURE, assert_same, check_marginal, inside, with_optimal_variance
+from checks import MIXTURE, assert_same, check_marginal, inside
 from golden import ALPHA, GRID, SIGMA, after, digits, row_of
 from scipy.linalg import sqrtm
 
@@ -19,6 +19,7 @@ from samplers import (
     heun,
     karras,
     log_snr,
+    optimal_variance,
     reduced,
     tabulate,
     uniform,
@@ -218,7 +219,7 @@ def test_golden_ddim_and_ddpm():
 
 def test_golden_analytic_variance():
     for eta, want in ((1.0, "0.3134831457"), (0.0, "0.02317192476")):
-        row = row_of(with_optimal_variance(ddim(VP(), GRID, eta), VP()))
+        row = row_of(optimal_variance(ddim(VP(), GRID, eta), VP()))
         assert digits(row.noise**2 + row.spread**2 * 0.25) == want
 
 

@@ -65,12 +65,12 @@ def test_costs_are_divergences():
 def test_the_bound_is_better_than_on_even_steps(process, steps, even):
     """Of the steps but the last, to the data."""
     first, last = process.snr_ends
-    dearest, best = (
+    other, best = (
         sum(cost[i, i + 1] for i in range(steps))
         for grid in (even(process, steps, start=first, end=last), dp(process, steps, end=last, known=KNOWN))
         for cost in [step_costs(process, grid, "analytic", opened(process.lam(grid)))]
     )
-    assert best < 0.99 * dearest
+    assert best < 0.99 * other
 
 
 def test_all_paths_are_as_good_on_gaussian_data_of_one_variance():
@@ -85,6 +85,10 @@ def test_the_ends_and_what_cannot_be():
     assert (np.diff(grid) < 0).all()
     assert dp(Linear(), 1, known=KNOWN).tolist() == [Linear().snr_ends[0], 0.0]
     assert dp(Linear(), 4, start=0.7, end=0.1, known=KNOWN)[[0, -1]].tolist() == [0.7, 0.1]
+    np.testing.assert_array_equal(dp(Linear(), 6, end=0.0, known=KNOWN), grid)
+    assert dp(VP(), 4, end=0.0, known=KNOWN)[[-2, -1]].tolist() == [VP().snr_ends[1], 0.0]
+    with pytest.raises(ValueError, match=r"dp.start.*alpha is 0 at 1"):
+        dp(Linear(), 4, start=1.0, known=KNOWN)
     with pytest.raises(NoTable, match="no 9 steps among 7"):
         dp(Linear(), 9, candidates=7, known=KNOWN)
     for options in ({"variance": "best"}, {"candidates": 1}, {"known": None}):

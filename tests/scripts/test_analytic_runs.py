@@ -53,6 +53,20 @@ def test_a_sampler_that_needs_a_variance_says_how_to_get_it(fewstep, run, tmp_pa
     status, out, err = fewstep(*words)
     assert status == 0, err
     assert "ddpm dp" in out
+    words = ("sample", run, "--sampler", "ddpm", "--nfe", 4, "--grid", "dp", "--count", 4, "--out", tmp_path / "b.png")
+    assert fewstep(*words)[0] == 0
+    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers")
+    assert fewstep("calibrate", run, "--count", 40, "--points", 9, "--lever", "cfg(1.5)")[0] == 0
+    assert fewstep(*words, "--lever", "cfg(1.5)")[0] == 0
+    back = ("--from", tmp_path / "a.npz", "--invert", "--out", tmp_path / "c.png")
+    assert fewstep(*words[:-2], *back)[0] == 0
+
+
+def test_a_lever_tells_it_too(fewstep, run, tmp_path):
+    words = ("--sampler", "ddpm,analytic_ddpm", "--lever", "curvature(2)", "--nfe", 3, "--count", 8, "--out", tmp_path)
+    status, out, err = fewstep("compare", run, *words, "--json")
+    assert status == 0, err
+    assert [cell["passes"] for cell in json.loads(out)["cells"]] == [3, 3 * (1 + 2 * 2)]
 
 
 def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
