@@ -58,6 +58,7 @@ def test_what_was_typed_is_blamed_and_not_the_config(fewstep, tmp_path, monkeypa
     assert ".gin" not in result[2]
 
 
+@pytest.mark.slow
 def test_relative_data_are_found_from_anywhere_and_where_they_moved_is_said(fewstep, tiny, tmp_path, monkeypatch):
     image_files.write(tmp_path / "2024")
     monkeypatch.chdir(tmp_path)

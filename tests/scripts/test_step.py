@@ -31,6 +31,7 @@ def steps(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_single_bit_flips_are_found_and_the_newest_whole_step_named(fewstep, run, tmp_path):
     rng, newest = random.Random(1), run / "checkpoints" / "6"
     files = sorted(path for path in newest.rglob("*") if path.is_file() and path.parent != newest)

@@ -37,7 +37,8 @@ def test_many_kills(uninterrupted, tmp_path):
     assert losses(folder) == losses(uninterrupted)
 
 
-@pytest.mark.parametrize("number", [pytest.param(signal.SIGTERM, marks=pytest.mark.slow), signal.SIGINT])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_polite_signal_saves_and_exits_0(uninterrupted, tmp_path, number):
     folder = tmp_path / "run"
     status, err = interrupted(folder, number, 33)

@@ -14,9 +14,8 @@ from train.sharding import make_mesh, own_rows
 ROOT = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize(
-    "network", [pytest.param("UNet", marks=pytest.mark.slow), pytest.param("DiT", marks=pytest.mark.slow), "MLP"]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["UNet", "DiT", "MLP"])
 def test_eight_devices_do_what_one_does(network, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     script = Path(__file__).with_name("eight_devices.py")
