@@ -100,14 +100,14 @@ class Settings:
     grids: dict
     levers: dict
     processes: dict
-    given: dict  # name: the override that set something of it
+    given: dict  # name: the option that set something of it
 
 
 def refuse_unused(given, used):
-    """UserError for an override, of Settings.given, of something that is not among the names."""
-    for name, override in given.items():
+    """UserError for an option, of Settings.given, about something that is not among the names."""
+    for name, option in given.items():
         if name not in used:
-            raise UserError(f"--set {override}: {name} is not used here")
+            raise UserError(f"{option}: {name} is not used here")
 
 
 def settings(overrides=(), run=True) -> Settings:
@@ -125,7 +125,7 @@ def settings(overrides=(), run=True) -> Settings:
                 what = what if run else "samplers, grids, levers and processes are set here"
                 raise UserError(f"--set {override}: only {what}")
         _bind(f"--set {override}", quoted(override), trust=False)
-        given[name] = override
+        given[name] = f"--set {override}"
     with translated(f"--set {' --set '.join(overrides)}"):
         samplers = {name: replace(sampler, rows=_taken(name)) for name, sampler in SAMPLERS.items()}
         others = ({name: _taken(name) for name in names} for names in (GRIDS, parts.LEVERS, parts.PROCESSES))

@@ -61,7 +61,7 @@ def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
     parts, given = [], {}
     for point in product(*swept):
         settings = _settings(overrides, point, run)
-        given |= settings.given
+        given |= settings.given | {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
         wrap = [parse.lever(text, settings.levers, bound) for text in [*levers, *_added(point, levers, settings)]]
         for name, grid in product(names, grids or [None]):
             lookup("sampler", name, settings.samplers)

@@ -56,7 +56,7 @@ def test_a_swept_lever_is_put_around_the_others_unless_it_is_there():
         (["--sweep", "cfg.scal=1,2"], ["'scal'", "did you mean 'scale'"]),
         (["--sweep", "cfgg.scale=1,2"], ["'cfgg'"]),
         (["--sweep", "heun.x=1,2"], ["heun", "'x'"]),
-        (["--sweep", "karras.rho=3,7"], ["karras is not used"]),
+        (["--sweep", "karras.rho=3,7"], ["--sweep karras.rho=3,7: karras is not used"]),
         (["--lever", "cfg(1.5)", "--sweep", "cfg.scale=1,2"], ["--lever 'cfg(1.5)'", "cfg.scale is set"]),
         (["--lever", "cfg(scale=1.5)", "--sweep", "cfg.scale=1,2"], ["cfg.scale is set"]),
         (["--lever", "cfg(1.5)", "--set", "cfg.scale=2"], ["cfg.scale is set"]),
