@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
@@ -175,3 +176,13 @@ def test_the_page_needs_nothing_else(tmp_path, shape):
     assert "<runs/digits>" in page.text
     assert Image.open(written["curve.png"]).size[0] > 600
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
+
+
+def test_the_page_sets_runs_beside_each_other(tmp_path):
+    comparison = made(runs=("a", "b"))
+    apart = Difference(0.5, 0.4, 0.6, 0.1, 0.9)
+    across = [Gap("b", "heun", "a", "ddim", 16, "FD-pixels", apart)]
+    text = Page(write(tmp_path, replace(comparison, gaps=comparison.gaps + across))["report.html"].read_text()).text
+    assert text.count("The best of every run: ") == 1
+    (row,) = re.findall(r"16\s*a ddim\s*b heun\s*0\.500\s*0\.400 to 0\.600\s*0\.100 to 0\.900", text)
+    assert row
