@@ -1,9 +1,11 @@
-"""Analytic-DPM's trajectory: the steps that cost least in the bound on the likelihood, but for the last, to the data
-(Bao et al. 2022, arXiv:2201.06503; with DDPM's variances as Watson et al. 2021, arXiv:2106.03802, who count it too)."""
+"""The trajectory of Analytic-DPM: the times whose chain has the best bound on the likelihood (Bao et al. 2022,
+arXiv:2201.06503; Watson et al. 2021, arXiv:2106.03802)."""
 
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
+from scipy.special import log_ndtr
 
 from samplers.steps import NoTable
 
@@ -16,15 +18,16 @@ def dp(
     start: float | None = None,
     end: float | None = None,
     variance="analytic",
+    levels: int | None = 256,
     candidates=300,
     known=None,
 ):
-    """The best of all paths through `candidates` steps even in the half log-SNR, by a dynamic programme; then the last
-    step to the end of the process, where that is cleaner.
+    """The best of all paths through times even in the half log-SNR, `candidates` steps of it, by a dynamic programme.
 
     A step costs the divergence of DDPM's posterior from what is drawn with the optimal variance, or with one of DDPM's
     own, for m_t = E[Var(x0 | x_t)] as measured: `known` = (half log-SNRs, variances), which `fewstep calibrate` brings.
-    With the optimal variance all paths cost the same on Gaussian data.
+    The last step, to an end beyond the process's finite one, costs what telling the `levels` of data in [-1, 1] takes,
+    and begins where that is best; without levels, or to another end, it begins or ends at the last of the times.
 
     Raises NoTable for more steps than candidates, ValueError where m is not known.
     """
@@ -38,7 +41,7 @@ def dp(
         raise ValueError("the grid dp is laid out by statistics of a run (fewstep calibrate RUN): here is no run")
     first, finite = process.snr_ends
     first, target = first if start is None else start, process.ends[1] if end is None else end
-    last = max(target, finite)  # the steps go so far, the last one to the target
+    last = max(target, finite)
     tail = [target] if target < last else []
     if not np.isfinite(process.lam(np.array([first, last]))).all():
         raise ValueError(f"dp.start: a grid even in log-SNR has finite ends, and alpha is 0 at {first:g}")
@@ -48,11 +51,8 @@ def dp(
     if moves == 0:
         return np.array([first, *tail])
     told = tuple(tuple(np.asarray(a, np.float64).tolist()) for a in known)
-    times, before = _paths(process, first, last, int(candidates), variance, told, _most(moves))
-    at = [len(times) - 1]
-    for row in reversed(before[:moves]):
-        at.append(row[at[-1]])
-    return np.concatenate([times[at[::-1]], tail])
+    found = _paths(process, first, last, int(candidates), variance, told, levels if tail else None, _most(moves))
+    return np.concatenate([found.best(moves), tail])
 
 
 def _most(moves):
@@ -60,20 +60,58 @@ def _most(moves):
     return 1 << max(6, int(moves - 1).bit_length())
 
 
+class _Paths(NamedTuple):
+    """The best paths from the first time."""
+
+    times: np.ndarray  # (N,)
+    costs: list  # after 1, 2, ... moves, of arriving at each time, (N,)
+    before: list  # from where, (N,)
+    end: np.ndarray  # (N, N) what a last move from one time to another costs, with what follows
+
+    def best(self, moves) -> np.ndarray:
+        """The times of the best path of so many moves."""
+        start = np.full(len(self.times), np.inf)
+        start[0] = 0.0
+        total = (self.costs[moves - 2] if moves > 1 else start)[:, None] + self.end
+        at = list(np.unravel_index(total.argmin(), total.shape))[::-1]
+        for row in reversed(self.before[: moves - 1]):
+            at.append(row[at[-1]])
+        return self.times[at[::-1]]
+
+
 @lru_cache(maxsize=16)
-def _paths(process, first, last, count, variance, known, most):
-    """The times from first to last, and for 1, 2, ... moves from where the best path arrives at each of them."""
+def _paths(process, first, last, count, variance, known, levels, most) -> _Paths:
     lam = np.linspace(*process.lam(np.array([first, last])), count + 1)
     times = np.asarray(process.time(lam), np.float64)
     times[0], times[-1] = first, last
-    logs = np.log(np.maximum(known[1], 1e-12))
-    cost = step_costs(process, times, variance, np.exp(np.interp(lam, known[0], logs)))
-    best, before = cost[0], [np.zeros(count + 1, int)]
+    m = np.exp(np.interp(lam, known[0], np.log(np.maximum(known[1], 1e-12))))
+    cost = step_costs(process, times, variance, m)
+    end = np.where(np.arange(count + 1) == count, cost, np.inf)
+    if levels is not None:
+        end = cost + decoder_costs(process, times, m, levels)
+    costs, before = [cost[0]], [np.zeros(count + 1, int)]
     for _ in range(min(most, count) - 1):
-        total = best[:, None] + cost
+        total = costs[-1][:, None] + cost
         before.append(total.argmin(0))
-        best = total.min(0)
-    return times, before
+        costs.append(total.min(0))
+    return _Paths(times, costs, before, end)
+
+
+def decoder_costs(process, times, m, levels) -> np.ndarray:
+    """Nats per dimension of telling the level of x0 in [-1, 1] from x_s at each of falling times, with m there (N,), by
+    N(D, inner) with the posterior's variance of the step from t to s: (N, N), inf where s does not follow t.
+
+    The expectation over x0 - D of the law N(0, m_s).
+    """
+    lam, nodes = process.lam(times), np.polynomial.hermite_e.hermegauss(64)
+    off, weights = np.sqrt(m)[:, None] * nodes[0], nodes[1] / nodes[1].sum()
+    half, found = 1 / (levels - 1), np.full((len(times), len(times)), np.inf)
+    for i in range(len(times) - 1):
+        inner = process.sigma(times[i + 1 :]) ** 2 * -np.expm1(-2 * (lam[i + 1 :] - lam[i]))
+        far, near = (np.abs(off[i + 1 :]) + side for side in (half, -half))  # of the level's edges from D
+        low, high = (log_ndtr(-edge / np.sqrt(inner)[:, None]) for edge in (far, near))
+        found[i, i + 1 :] = -(high + np.log1p(-np.exp(low - high))) @ weights
+    return found
 
 
 def step_costs(process, times, variance, m) -> np.ndarray:

@@ -54,7 +54,8 @@ def grid_on(run, den, grid):
     if "known" not in inspect.signature(grid).parameters:
         return grid
     found, _ = _load(run, den)
-    return partial(grid, known=(found.lam, found.residual))
+    levels = {} if len(run.shape) == 3 else {"levels": None}  # of images
+    return partial(grid, known=(found.lam, found.residual), **levels)
 
 
 def _load(run, den) -> tuple[Statistics, str]:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from checks import PROCESSES
 from scipy.special import rel_entr
+from scipy.stats import norm
 
 from diffusion import VP, Linear
 from samplers import GRIDS, log_snr, uniform
-from samplers.optimal_grid import VARIANCES, dp, step_costs
+from samplers.optimal_grid import VARIANCES, decoder_costs, dp, step_costs
 from samplers.steps import NoTable
 
 LAM = np.linspace(-6, 8, 40)
@@ -38,6 +39,37 @@ def test_no_path_is_better(process, variance):
         found = dp(process, moves, end=last, **options)
         at = [int(np.argmin(abs(times - t))) for t in found]
         assert sum(cost[a, b] for a, b in pairwise(at)) == pytest.approx(least, rel=1e-12)
+
+
+@pytest.mark.parametrize("process", [Linear(), VP()], ids=["linear", "vp"])
+@pytest.mark.parametrize("variance", VARIANCES)
+def test_no_path_to_the_data_is_better(process, variance):
+    """Where the last step begins is chosen too."""
+    count, options = 7, {"candidates": 7, "variance": variance, "known": KNOWN}
+    times = dp(process, count, end=process.snr_ends[1], **options)
+    m = np.exp(np.interp(process.lam(times), LAM, np.log(KNOWN[1])))
+    cost, decoder = step_costs(process, times, variance, m), decoder_costs(process, times, m, 256)
+    for moves in range(1, count + 1):
+        paths = [(0, *inner) for inner in combinations(range(1, count + 1), moves)]
+        totals = {path: sum(cost[a, b] for a, b in pairwise(path)) + decoder[path[-2], path[-1]] for path in paths}
+        best = min(totals, key=totals.get)
+        found = dp(process, moves + 1, end=0.0, **options)
+        np.testing.assert_array_equal(found, [*times[list(best)], 0.0])
+
+
+def test_the_decoder_costs_what_levels_take():
+    """Drawn errors against their quadrature, and the entropy of a density where levels are fine."""
+    process, times = VP(), np.array([0.5, 0.2, 0.1])
+    m = opened(process.lam(times))
+    found = decoder_costs(process, times, m, 256)
+    errors = np.sqrt(m[2]) * np.random.default_rng(0).standard_normal(10**6)
+    inner = process.sigma(0.1) ** 2 * -np.expm1(-2 * (process.lam(0.1) - process.lam(0.2)))
+    chance = np.diff(norm.cdf(errors[:, None] + [-1 / 255, 1 / 255], 0, np.sqrt(inner)))
+    assert found[1, 2] == pytest.approx(-np.log(chance).mean(), rel=5e-3)
+    fine = 0.5 * (np.log(2 * np.pi * inner) + m[2] / inner) - np.log(2 / 255)
+    assert found[1, 2] == pytest.approx(fine, rel=1e-3)
+    assert np.isinf(found[2]).all()
+    assert np.isinf(found[:, 0]).all()
 
 
 def test_costs_are_divergences():
@@ -81,12 +113,14 @@ def test_all_paths_are_as_good_on_gaussian_data_of_one_variance():
 
 def test_the_ends_and_what_cannot_be():
     grid = GRIDS["dp"](Linear(), 6, known=KNOWN)
-    assert (grid[0], grid[-1], grid[-2]) == (Linear().snr_ends[0], 0.0, Linear().snr_ends[1])
+    assert (grid[0], grid[-1]) == (Linear().snr_ends[0], 0.0)
+    assert grid[-2] > Linear().snr_ends[1]  # what is left is cheaper told than drawn
+    assert dp(Linear(), 6, levels=None, known=KNOWN)[-2] == Linear().snr_ends[1]
     assert (np.diff(grid) < 0).all()
     assert dp(Linear(), 1, known=KNOWN).tolist() == [Linear().snr_ends[0], 0.0]
     assert dp(Linear(), 4, start=0.7, end=0.1, known=KNOWN)[[0, -1]].tolist() == [0.7, 0.1]
     np.testing.assert_array_equal(dp(Linear(), 6, end=0.0, known=KNOWN), grid)
-    assert dp(VP(), 4, end=0.0, known=KNOWN)[[-2, -1]].tolist() == [VP().snr_ends[1], 0.0]
+    assert dp(VP(), 4, end=0.0, known=KNOWN)[-1] == 0.0
     with pytest.raises(ValueError, match=r"dp.start.*alpha is 0 at 1"):
         dp(Linear(), 4, start=1.0, known=KNOWN)
     with pytest.raises(NoTable, match="no 9 steps among 7"):
