@@ -29,6 +29,7 @@ def spoil(photos):
     (photos / "cat" / "broken.png").write_bytes(whole[: len(whole) // 2])
 
 
+@pytest.mark.slow
 def test_a_folder_is_packed_and_trained_on(fewstep, photos, tiny, tmp_path):
     spoil(photos)
     out = tmp_path / "my packed"

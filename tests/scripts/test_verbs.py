@@ -188,6 +188,7 @@ def test_a_trusted_run_is_sampled_with_trust(fewstep, tiny, tmp_path):
     assert fewstep("sample", tmp_path / "r", "--trust", "--count", 2, "--out", tmp_path / "a.png")[0] == 0
 
 
+@pytest.mark.slow
 def test_images_of_two_channels_are_numbers_without_a_picture(fewstep, tiny, tmp_path):
     np.savez(tmp_path / "two.npz", images=np.zeros((64, 8, 8, 2), np.uint8))
     overrides = [*tiny, "train.data=@npz", f"npz.path={tmp_path / 'two.npz'}"]
