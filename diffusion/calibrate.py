@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import over
+from diffusion.arrays import namespace, over
 from diffusion.denoiser import Cond, Wrapper
 
 LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
@@ -72,20 +72,25 @@ def _error(a):
     return a.std(1, ddof=1) / np.sqrt(a.shape[1])
 
 
+def between(lam, known, var):
+    """The variance at half log-SNRs `lam` from those at `known` (K,), rising: its logarithm interpolated, beyond the
+    ends that of the last.  Answers in kind."""
+    xp = namespace(known)
+    return xp.exp(xp.interp(lam, known, xp.log(xp.maximum(var, LEAST))))
+
+
 @register_dataclass
 @dataclass(frozen=True)
 class Calibrated(Wrapper):
-    """A denoiser that knows how much it leaves open on average: Pred.var is one number a noise level, between those
-    measured by interpolation of its logarithm in the half log-SNR, outside of them that of the last."""
+    """A denoiser that knows how much it leaves open on average: Pred.var is one number a noise level, `between` those
+    measured."""
 
     inner: Any
     lam: Any  # (K,) rising
     var: Any  # (K,)
 
     def __call__(self, x, t, s=None, cond=Cond()):
-        lam = self.process.lam(t)
-        log = jnp.log(jnp.maximum(jnp.asarray(self.var), LEAST))
-        var = jnp.exp(jnp.interp(lam, jnp.asarray(self.lam), log))
+        var = between(self.process.lam(t), jnp.asarray(self.lam), jnp.asarray(self.var))
         return self.inner(x, t, s, cond)._replace(var=over(var, x))
 
 

@@ -64,6 +64,13 @@ class CFG(Wrapper):
         return Pred(guide(pred.x0), guide(pred.eps))
 
 
+def under(den, levers):
+    """The denoiser under levers, the first innermost."""
+    for lever in levers:
+        den = lever(den)
+    return den
+
+
 def clip_x0(low=-1.0, high=1.0, rebuild=True):
     """Hold the predicted clean image within [low, high]; without `rebuild` eps stays that of what was not clipped."""
     if not low < high:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffusion import Cond
+from diffusion.levers import under
 from evaluation import likelihood
 from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
@@ -80,7 +81,7 @@ def conditions(den, data, count) -> Cond:
 def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     """Every cell of a run that has a table, with what some metrics ask beside the images; ValueError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
-    dens = {line.name: _under(line.levers, run.denoiser) for line in lines}
+    dens = {line.name: under(run.denoiser, line.levers) for line in lines}
     calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
@@ -116,12 +117,6 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
 def _remembering(table):
     """With a memory, that of most samplers, even where it remembers nothing: they share a compilation."""
     return pad(table, table.nfe, max(table.history, HISTORY))
-
-
-def _under(levers, den):
-    for lever in levers:
-        den = lever(den)
-    return den
 
 
 def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.special import log_ndtr
 
+from diffusion.calibrate import between
 from samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")
@@ -84,7 +85,7 @@ def _paths(process, first, last, count, variance, known, levels, most) -> _Paths
     lam = np.linspace(*process.lam(np.array([first, last])), count + 1)
     times = np.asarray(process.time(lam), np.float64)
     times[0], times[-1] = first, last
-    m = np.exp(np.interp(lam, known[0], np.log(np.maximum(known[1], 1e-12))))
+    m = between(lam, *map(np.array, known))
     cost = step_costs(process, times, variance, m)
     end = np.where(np.arange(count + 1) == count, cost, np.inf)
     if levels is not None:

@@ -29,7 +29,7 @@ def train(
     ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
     step: Step = None,
-    set: Set = [],  # noqa: B006
+    set: Set = [],
     trust: Trust = False,
     distributed: Distributed = False,
     coordinator: Coordinator = None,
@@ -52,7 +52,7 @@ def sample(
     count: Annotated[int | None, typer.Option(help="How many images: 64, and with --invert those given.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
-    lever: Lever = [],  # noqa: B006
+    lever: Lever = [],
     step: Step = None,
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
@@ -68,7 +68,7 @@ def sample(
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also OUT-trajectory.png: what is predicted at the calls.")
     ] = False,
-    set: Set = [],  # noqa: B006
+    set: Set = [],
     trust: Trust = False,
     mesh: Mesh = "-1,1,1",
     distributed: Distributed = False,
@@ -114,16 +114,16 @@ def compare(
         typer.Option(
             metavar="NAME.PARAMETER=V,V", help="Values of a lever, sampler or grid, each on lines of its own."
         ),
-    ] = [],  # noqa: B006
+    ] = [],
     exact: Annotated[bool, typer.Option("--exact", help="On Gaussian data, by moments: no network, no noise.")] = False,
     gaussian: Annotated[
         str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
     ] = None,
-    lever: Lever = [],  # noqa: B006
+    lever: Lever = [],
     step: Step = None,
     out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
-    set: Set = [],  # noqa: B006
+    set: Set = [],
     trust: Trust = False,
     mesh: Mesh = "-1,1,1",
     distributed: Distributed = False,
@@ -149,13 +149,13 @@ def compare(
 @app.command()
 def calibrate(
     run: Annotated[str, typer.Argument(help="The folder of a run.")],
-    lever: Lever = [],  # noqa: B006
+    lever: Lever = [],
     count: Annotated[int, typer.Option(help="Training images.")] = 512,
     points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
     step: Step = None,
-    set: Set = [],  # noqa: B006
+    set: Set = [],
     trust: Trust = False,
     mesh: Mesh = "-1,1,1",
 ):
@@ -202,7 +202,7 @@ def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, o
 @app.command()
 def config(
     config: Annotated[str, typer.Argument(help="A .gin file.")],
-    set: Set = [],  # noqa: B006
+    set: Set = [],
     trust: Trust = False,
 ):
     """Print all that a config sets, defaults and overrides included, as `train` would use it."""
@@ -235,7 +235,7 @@ def samplers(
     nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
     process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
-    set: Set = [],  # noqa: B006
+    set: Set = [],
 ):
     """List the samplers: calls per step, order, what they need, paper; or show one of them as numbers."""
     from scripts.samplers import main, show

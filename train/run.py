@@ -15,6 +15,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from diffusion.denoiser import Cond, Denoiser, Model
+from diffusion.levers import under
 from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
 from train.calibration import grid_on, ready
@@ -161,10 +162,7 @@ class Run:
 
     def under(self, levers):
         """The denoiser under levers, the first innermost."""
-        den = self.denoiser
-        for lever in levers:
-            den = lever(den)
-        return den
+        return under(self.denoiser, levers)
 
 
 def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:
