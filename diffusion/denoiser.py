@@ -5,12 +5,14 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
 from diffusion.arrays import namespace, over
 from diffusion.prediction import Prediction
 from diffusion.process import Process
+from diffusion.variance import Variance
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
 
@@ -25,7 +27,7 @@ class Pred(NamedTuple):
     x0: Array  # (B, ...)
     eps: Array  # (B, ...)
     var: Array | None = None  # Var[x0 | x_t] per element, (B, ...) or broadcastable to it; None: nothing estimates it
-    range: Array | None = None  # f in [0, 1] of a learned-range head, else None
+    range: Array | None = None  # where between DDPM's small (0) and large (1) variance, (B, ...), of a LearnedRange
     memory: tuple = ()  # what a lever wants to see again at the next row
 
 
@@ -42,7 +44,8 @@ class Cond(NamedTuple):
 class Model:
     """The static part of a denoiser: hashable, and equal for equal networks, so that it never causes a recompilation.
 
-    network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.
+    network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.  With
+    `variance` it has twice the channels: the second half tells of the variance.
     `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     """
@@ -52,6 +55,13 @@ class Model:
     prediction: Prediction
     classes: int = 0
     answers: frozenset = frozenset({INSTANT})
+    variance: Variance | None = None
+
+    def outputs(self, params, x, t, d=None, cond=Cond(), key=None) -> tuple[Array, Array | None]:
+        """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast up to x's type."""
+        scaled = self.prediction.input_scale(self.process, over(t, x)) * x
+        raw = self.network(params, scaled, self.prediction.clock(self.process, t), d, cond, key).astype(x.dtype)
+        return (raw, None) if self.variance is None else tuple(jnp.split(raw, 2, axis=-1))
 
     def denoiser(self, params) -> "Denoiser":
         return Denoiser(params, self)
@@ -76,14 +86,15 @@ class Denoiser:
         return cls(params, Model(fn, process, prediction, **options))
 
     def __call__(self, x, t, s=None, cond=Cond(), key=None) -> Pred:
-        """x (B, ...); t and s numbers or (B,).  The raw output is cast up to x's type before it is decoded."""
+        """x (B, ...); t and s numbers or (B,)."""
         jumps = self.answers - {INSTANT}
         d = (t - (t if s is None else s)) if jumps else None
         at, process, prediction = over(t, x), self.process, self.model.prediction
-        scaled = prediction.input_scale(process, at) * x
-        raw = self.model.network(self.params, scaled, prediction.clock(process, t), d, cond, key)
-        x0, eps = prediction.decode(process, at, x, raw.astype(x.dtype))
-        return Pred(x0, eps)
+        raw, second = self.model.outputs(self.params, x, t, d, cond, key)
+        pred = Pred(*prediction.decode(process, at, x, raw))
+        if second is None:
+            return pred
+        return pred._replace(**self.model.variance.tell(process, prediction, at, raw, second))
 
     def under(self, process) -> "Under":
         """This denoiser for states of another process."""

@@ -37,9 +37,9 @@ class ClipX0(Wrapper):
         alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         x0 = jnp.clip(pred.x0, self.low, self.high)
         if not self.rebuild:
-            return pred._replace(x0=x0, var=None)
+            return pred._replace(x0=x0)
         # eps moves by exactly what x0 gave up: elements that are not clipped keep the network's eps bit for bit.
-        return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma, var=None)
+        return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma)
 
 
 @register_dataclass

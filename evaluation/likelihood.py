@@ -12,7 +12,9 @@ from jax.scipy.special import log_ndtr
 
 from diffusion import Cond
 from diffusion.arrays import over
-from samplers.loop import fetched
+from diffusion.denoiser import predict_shape
+from diffusion.posterior import divergence, posterior
+from samplers.loop import fetched, refuse_unknown_variance
 
 LEVELS = 256  # of an 8-bit image; level k is the interval of width 2 / 255 around k / 127.5 - 1
 
@@ -38,6 +40,9 @@ def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
     tables.
     """
     steps = _steps(den, table)
+    one, told = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
+    expected = predict_shape(den, one, table.t[0], None, told)
+    refuse_unknown_variance(table.spread.any(), (table.stretch != 1).any(), expected)
     found = []
     for first in range(0, len(images), batch):
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
@@ -84,14 +89,13 @@ def _steps(den, table):
         raise ValueError("a bound is that of a chain of DDPM's steps, two or more")
     found = []
     for i, (t, s) in enumerate(pairwise(times)):
-        kept, fresh = process.split_noise(t, s, 1.0)
+        kept, _ = process.split_noise(t, s, 1.0)
         if not np.allclose((table.x0[i], table.eps[i]), (process.alpha(s), kept), rtol=1e-9):
             raise ValueError(
                 "a bound is that of a chain of DDPM's steps (ddpm, analytic_ddpm) on a grid that ends at 0"
             )
-        moved = process.alpha(s) * -np.expm1(-2 * (process.lam(s) - process.lam(t)))
         extra = (getattr(table, name)[i] for name in ("noise", "spread", "cap", "stretch"))
-        found.append(_Step(i, t, moved, fresh**2, *extra))
+        found.append(_Step(i, t, *posterior(process, t, s), *extra))
     before = found[-2]
     found[-1] = found[-1]._replace(noise=np.sqrt(before.inner))
     return [_Step(np.int32(step.i), *map(np.float32, step[1:])) for step in found]
@@ -111,9 +115,7 @@ def _step(den, step, x0, keys, cond):
         var = var * step.stretch ** (2 * pred.range)
     if pred.var is not None:
         var = var + jnp.minimum(step.spread**2 * pred.var, step.cap)
-    ratio = var / step.inner
-    kl = 0.5 * (jnp.log(ratio) + (1 + (step.moved * (x0 - pred.x0)) ** 2 / step.inner) / ratio - 1)
-    return _mean(jnp.broadcast_to(kl, x0.shape))
+    return _mean(divergence(step.moved, step.inner, var, (x0 - pred.x0) ** 2))
 
 
 @jax.jit

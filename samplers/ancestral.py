@@ -6,6 +6,7 @@ down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept nois
 
 import numpy as np
 
+from diffusion.posterior import large, posterior
 from samplers.ddim import ddim
 from samplers.runge_kutta import NOISE, level
 from samplers.stages import transfer
@@ -13,23 +14,23 @@ from samplers.steps import steps
 
 
 def ddpm(process, grid, variance="small"):
-    """The posterior mean, with noise of one of the two variances of DDPM section 3.2.
+    """The posterior mean, with noise of one of the two variances of DDPM section 3.2, or of one between them that the
+    model learned ("range": Nichol & Dhariwal 2021, arXiv:2102.09672 eq. 15).
 
     "small" is the posterior variance, exact for a single point of data (it is ddim with eta = 1); "large" is exact for
     N(0, I) data: small + c^2 sigma_t^2 / (alpha_t^2 + sigma_t^2) with c = alpha_s (1 - e^-2h), which on a
     variance-preserving process is the paper's beta_t (elsewhere the paper's -sigma_t^2 expm1(-2h) would be exact for
     no data at all).  The last step has the small one, as published.
     """
-    if variance not in ("small", "large"):
-        raise ValueError(f"ddpm.variance is 'small' or 'large', not {variance!r}")
+    if variance not in ("small", "large", "range"):
+        raise ValueError(f"ddpm.variance is 'small', 'large' or 'range', not {variance!r}")
     last = len(grid) - 2
     for i, ((t, s), row) in enumerate(zip(steps(grid), ddim(process, grid, eta=1.0), strict=True)):
         if variance == "small" or i == last:
             yield row
-        else:
-            alpha, sigma = process.alpha(t), process.sigma(t)
-            moved = process.alpha(s) * -np.expm1(-2 * (process.lam(s) - process.lam(t)))
-            yield row._replace(noise=np.hypot(row.noise, moved * sigma / np.hypot(alpha, sigma)))
+            continue
+        wide = np.sqrt(large(process, t, *posterior(process, t, s)))
+        yield row._replace(noise=wide) if variance == "large" else row._replace(stretch=wide / row.noise)
 
 
 def euler_ancestral(process, grid, eta=1.0):

@@ -148,7 +148,7 @@ def _run(static, den, table, rows, scale, seeds, cond, start):
         x = scale * _first(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
     expected = predict_shape(den, x, table.t[0], None, cond)
-    _refuse_unknown_variance(static, expected)
+    refuse_unknown_variance(static.spread, static.stretch, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
     past = (jnp.zeros_like(x),) * table.past.shape[1]
     step = partial(_row, static, den, cond, table, keys)
@@ -245,15 +245,17 @@ def _network(den, t):
     return getattr(den, "model", None), t
 
 
-def _refuse_unknown_variance(static, expected):
-    if static.spread and expected.var is None:
+def refuse_unknown_variance(spread, stretch, expected):
+    """ValueError where rows need Pred.var (`spread`) or Pred.range (`stretch`), and what is expected has none."""
+    if spread and expected.var is None:
         raise ValueError(
             "this sampler needs the variance of x0 given x_t, which this model does not tell: choose another, "
             "calibrate the run (fewstep calibrate), or put the lever curvature around it"
         )
-    if static.stretch and expected.range is None:
+    if stretch and expected.range is None:
         raise ValueError(
-            "this sampler needs a learned range of variances, which this model does not have: choose another"
+            "this sampler needs a learned range of variances, which this model does not have: choose another, or train "
+            "one (train.variance = @LearnedRange())"
         )
 
 

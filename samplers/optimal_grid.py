@@ -8,6 +8,7 @@ import numpy as np
 from scipy.special import log_ndtr
 
 from diffusion.calibrate import between
+from diffusion.posterior import divergence, large, posterior
 from samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")
@@ -119,15 +120,11 @@ def step_costs(process, times, variance, m) -> np.ndarray:
     """Nats per dimension of a step from each of falling times (N,), with m there (N,), to each later one: (N, N), inf
     for others.
 
-    With inner = -sigma_s^2 expm1(-2h), the posterior's variance, and its mean's move c = -alpha_s expm1(-2h) per unit
-    of x0:  1/2 [log(var / inner) + (inner + c^2 m_t) / var - 1].
+    The posterior's divergence from what is drawn with the optimal variance, or another one of VARIANCES.
     """
-    lam, alpha, sigma = process.lam(times), process.alpha(times), process.sigma(times)
+    t, s, m = times[:, None], times[None, :], np.asarray(m)[:, None]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-        gone = -np.expm1(-2 * (lam[None, :] - lam[:, None]))
-        inner, move = sigma**2 * gone, alpha * gone
-        best = inner + move**2 * np.asarray(m)[:, None]
-        large = inner + move**2 * (sigma**2 / (alpha**2 + sigma**2))[:, None]
-        var = {"analytic": best, "small": inner, "large": large}[variance]
-        cost = 0.5 * (np.log(var / inner) + best / var - 1)
+        moved, inner = posterior(process, t, s)
+        var = {"analytic": inner + moved**2 * m, "small": inner, "large": large(process, t, moved, inner)}[variance]
+        cost = divergence(moved, inner, var, m)
     return np.where(np.triu(np.ones_like(cost, bool), 1), cost, np.inf)

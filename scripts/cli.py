@@ -28,6 +28,9 @@ def train(
         str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
     ],
     run: Annotated[str, typer.Option(help="The folder of the run. Given again, training goes on where it stopped.")],
+    begin: Annotated[
+        str | None, typer.Option("--init-from", metavar="RUN", help="Begin with the averaged weights of another run.")
+    ] = None,
     step: Step = None,
     set: Set = [],
     trust: Trust = False,
@@ -41,7 +44,7 @@ def train(
     from scripts.train import main
 
     start(distributed, coordinator, processes, process)
-    main(config, run, set, trust, step)
+    main(config, run, set, trust, step, begin)
 
 
 @app.command()
@@ -134,12 +137,13 @@ def compare(
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from scripts import compare, exactly
     from scripts.distributed import start
+    from scripts.errors import refuse_given
 
     start(distributed, coordinator, processes, process)
     chosen = compare.Chosen(nfe, sampler, grid, lever, sweep, set)
     if exact:
         other = ("metric", "features", "count", "seed", "repeats", "batch", "mesh", "distributed")
-        _refuse_given(context, "--exact has no images", *other)
+        refuse_given(context, "--exact has no images", *other)
         exactly.main(runs or [], chosen, gaussian, trust, step, out, json)
     else:
         measured = compare.Measured(metric, features, count, seed, repeats, batch)
@@ -249,6 +253,7 @@ def samplers(
 def main():
     """The console command: errors of the user are one line on stderr and exit status 2; FEWSTEP_DEBUG=1 shows where."""
     from scripts.cpu import tune
+    from scripts.errors import explained
 
     tune()
     status = 0
@@ -257,7 +262,7 @@ def main():
     except SystemExit as end:
         status = end.code or 0
     except Exception as error:
-        line = _line(error)
+        line = explained(error)
         if line is None or os.environ.get("FEWSTEP_DEBUG"):
             traceback.print_exc()
             status = 1
@@ -267,32 +272,6 @@ def main():
     from scripts.distributed import leave
 
     leave(status)
-
-
-def _refuse_given(context, why, *options):
-    """UserError where one of the options was typed."""
-    from scripts.errors import UserError
-
-    for option in options:
-        if context.get_parameter_source(option).name == "COMMANDLINE":
-            raise UserError(f"{why}: leave --{option} out")
-
-
-def _line(error) -> str | None:
-    """What to tell the user of an error: of our own, of values (ValueError), of files; None for a bug."""
-    from scripts import distributed
-    from train.errors import RunError
-
-    if distributed.broken(error):
-        return distributed.explained(error)
-    if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
-        return (
-            f"out of memory on the device ({str(error).splitlines()[0][:150]}): train with a larger train.accumulate, "
-            f"a smaller train.batch_size, or the other means of docs/scale.md; compare with a smaller --batch"
-        )
-    if isinstance(error, MemoryError):
-        return f"out of memory ({error}): ask for fewer images, or for other features"
-    return str(error) if isinstance(error, RunError | ValueError | OSError) else None
 
 
 if __name__ == "__main__":

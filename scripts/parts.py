@@ -9,6 +9,7 @@ import diffusion
 from diffusion import LEVERS
 from diffusion.networks import MLP, DiT, UNet
 from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from diffusion.variance import VARIANCES
 from samplers import GRIDS, SAMPLERS
 from samplers.euler import SDE_NOISES
 from samplers.interpolant import NOISES
@@ -17,7 +18,7 @@ from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES
 from train.experiment import Experiment
-from train.objectives import Denoising
+from train.objectives import Denoising, Hybrid, SecondMoment
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
@@ -28,12 +29,14 @@ CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 # By kind; behind each the parameters that the code fills in, not the config.
 PARTS = {
     "diffusion": (PROCESSES | {"edm": edm}, ()),
-    "networks": (NETWORKS, ("shape", "classes", "rngs")),
+    "variances": (VARIANCES, ()),
+    "networks": (NETWORKS, ("shape", "classes", "variance", "rngs")),
     "data": (SOURCES, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
-    "train": ({"denoising": Denoising, "train": Experiment}, ()),
+    "objectives": ({"denoising": Denoising, "second_moment": SecondMoment, "hybrid": Hybrid}, ()),
+    "train": ({"train": Experiment}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),

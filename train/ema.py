@@ -9,6 +9,7 @@ def update(ema, params, step):
 
     def move(decay):
         kept = jnp.minimum(float(decay), (1.0 + step) / (10.0 + step))
-        return lambda average, new: kept * average + (1 - kept) * new
+        # What does not move stays the same to the last bit.
+        return lambda average, new: average + (1 - kept) * (new - average)
 
     return {decay: jax.tree.map(move(decay), average, params) for decay, average in ema.items()}

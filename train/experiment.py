@@ -11,6 +11,7 @@ from diffusion.denoiser import Model
 from diffusion.networks import abstract, axes, split
 from diffusion.prediction import VELOCITY, Prediction
 from diffusion.process import Linear, Process
+from diffusion.variance import Variance
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,7 @@ class Experiment:
     optimizer: Callable
     process: Process = Linear()
     prediction: Prediction = VELOCITY
+    variance: Variance | None = None  # what a second output of the network tells
     steps: int = 10_000
     batch_size: int = 64
     seed: int = 0
@@ -58,7 +60,8 @@ class Experiment:
             raise ValueError(f"train.ema is a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
         if self.wandb is not None and (not isinstance(self.wandb, str) or not self.wandb):
             raise ValueError(f"train.wandb is the name of a project, or None: got {self.wandb!r}")
-        for name, kind in (("process", Process), ("prediction", Prediction)):
+        kinds = {"process": Process, "prediction": Prediction} | ({"variance": Variance} if self.variance else {})
+        for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
                 raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}")
         start, _ = self.process.ends
@@ -74,7 +77,8 @@ class Experiment:
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
 
     def _build(self, shape, classes):
-        return lambda: self.network(tuple(shape), self._told(classes), rngs=nnx.Rngs(self.seed))
+        second = {"variance": True} if self.variance else {}
+        return lambda: self.network(tuple(shape), self._told(classes), rngs=nnx.Rngs(self.seed), **second)
 
     def _told(self, classes):
         """How many of the data's classes the network knows."""
@@ -87,7 +91,7 @@ class Experiment:
     def abstract(self, shape, classes) -> tuple[Model, Any]:
         """The model with the shapes of its parameters; nothing is initialised."""
         apply, shapes = abstract(self._build(shape, classes))
-        return Model(apply, self.process, self.prediction, self._told(classes)), shapes
+        return Model(apply, self.process, self.prediction, self._told(classes), variance=self.variance), shapes
 
     def axes(self, shape, classes) -> Any:
         """The logical names of the axes of the parameters."""

@@ -17,12 +17,14 @@ from train.data import Batches, Dataset
 from train.errors import Diverged
 from train.experiment import Experiment
 from train.logs import Logs
+from train.optimizers import of_part
 from train.pictures import preview
 from train.processes import anywhere
 from train.progress import progress, say
 from train.sharding import assembled, batched, collected, make_mesh, own_rows
 from train.state import initial
 from train.step import PATIENCE, make_step
+from train.warm_start import begun
 
 AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
 
@@ -46,7 +48,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     _refuse_unequal_parts(experiment, mesh)
     batches = Batches(data.train, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
-    optimizer = experiment.optimizer(experiment.steps)
+    optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
     def fresh():
         params = {"net": experiment.params(data.shape, data.classes)}
@@ -81,18 +83,19 @@ def train(
     stop: Event | None = None,
     step: int | None = None,
     score: Callable | None = None,
+    start: Any = None,
 ) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    With `step` it goes on from that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is
-    set, it saves and returns early.  What score(den) says, {name: number}, is logged at every preview.  No other run
-    may train there meanwhile (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written,
-    and Diverged after PATIENCE bad steps in a row; what is on disk stays.
+    `start` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
+    checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
+    What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
+    (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row; what is on disk stays.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), own_rows(training.mesh, size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = _begin(training, checkpoints, step)
+        state = _begin(training, checkpoints, step, start)
         now, stopped = int(state.step), False
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
@@ -129,11 +132,11 @@ def train(
     return now
 
 
-def _begin(training, checkpoints, step):
+def _begin(training, checkpoints, step, start):
     """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
     step = checkpoints.latest() if step is None else step
     if step is None:
-        return training.fresh()
+        return training.fresh() if start is None else begun(training.fresh(), start)
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
     state = checkpoints.restore(step, like)

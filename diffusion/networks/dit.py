@@ -37,8 +37,17 @@ class Block(nnx.Module):
         return x + gate[:, None].astype(x.dtype) * self.out(nnx.gelu(self.wide(_modulated(x, scale, shift))))
 
 
+class _Variance(nnx.Module):
+    """A second output from the last tokens, zero at the start: a block, a norm, a dense layer."""
+
+    def __init__(self, width, outputs, block, *, rngs):
+        self.block = block()
+        self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        self.head = Linear(width, outputs, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+
+
 class DiT(nnx.Module):
-    """Predicts an array of the shape of an image, in float32.
+    """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
     shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called.
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
@@ -58,6 +67,7 @@ class DiT(nnx.Module):
         positions="sincos",
         remat=False,
         jumps=False,
+        variance=False,
         dtype="float32",
         *,
         rngs,
@@ -86,6 +96,7 @@ class DiT(nnx.Module):
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.head = Linear(width, patch * patch * channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        self.variance = _Variance(width, patch * patch * channels, block, rngs=rngs) if variance else None
 
     def _grid(self, height, width):
         """Rows and columns of tokens."""
@@ -96,7 +107,8 @@ class DiT(nnx.Module):
         return height // self.patch, width // self.patch
 
     def __call__(self, x, t, d, cond, key=None):
-        """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32; of cond, label (B,) is read.
+        """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C);
+        of cond, label (B,) is read.
 
         There is no dropout: key is ignored.  ValueError for labels or jumps the network was not built for, and for
         cond.skip.
@@ -106,6 +118,12 @@ class DiT(nnx.Module):
         batch, height, width, channels = x.shape
         (rows, columns), p = self._grid(height, width), self.patch
         tokens = x.reshape(batch, rows, p, columns, p, channels).swapaxes(2, 3).reshape(batch, rows * columns, -1)
+
+        def image(h, part):
+            scale, shift = part.modulation(embedding)
+            h = part.head(_modulated(h.astype(jnp.float32), scale, shift))
+            return h.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3).reshape(x.shape)
+
         h = self.stem(tokens)
         turn = None
         if self.positions == "sincos":
@@ -120,6 +138,6 @@ class DiT(nnx.Module):
         run = nnx.remat(run) if self.remat else run
         for block in self.blocks:
             h = run(block, h, embedding)
-        scale, shift = self.modulation(embedding)
-        h = self.head(_modulated(h.astype(jnp.float32), scale, shift))
-        return h.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3).reshape(x.shape)
+        if self.variance is None:
+            return image(h, self)
+        return jnp.concatenate([image(h, self), image(run(self.variance.block, h, embedding), self.variance)], axis=-1)

@@ -20,13 +20,25 @@ class Block(nnx.Module):
         return x + self.last(nnx.silu(self.first(x) * (1 + scale) + shift))
 
 
+class _Variance(nnx.Module):
+    """A second output from the last features, zero at the start."""
+
+    def __init__(self, width, features, dtype, *, rngs):
+        self.block = Block(width, dtype, rngs=rngs)
+        self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+
+    def __call__(self, h, embedding):
+        return self.head(self.block(h, embedding).astype(jnp.float32))
+
+
 class MLP(nnx.Module):
-    """Predicts an array of the shape of points, in float32; without normalisation, so that size is not forgotten.
+    """Predicts an array of the shape of points, in float32; with `variance` a second one beside it, from a block of its
+    own.  Without normalisation, so that size is not forgotten.
 
     shape = (d,).  dtype is that of the computation; parameters are float32.
     """
 
-    def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, dtype="float32", *, rngs):
+    def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, variance=False, dtype="float32", *, rngs):
         if len(shape) != 1:
             raise ValueError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         if min(width, depth) < 1:
@@ -37,12 +49,13 @@ class MLP(nnx.Module):
         self.stem = Linear(features, width, (None, EMBED), dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(width, dtype, rngs=rngs) for _ in range(depth)])
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        self.variance = _Variance(width, features, dtype, rngs=rngs) if variance else None
 
     def __call__(self, x, t, d, cond, key=None):
-        """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32; of cond, label (B,) is read.
+        """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32, with variance (B, 2d).
 
-        There is no dropout: key is ignored.  ValueError for labels or jumps the network was not built for, and for
-        cond.skip.
+        Of cond, label (B,) is read.  There is no dropout: key is ignored.  ValueError for labels or jumps the network
+        was not built for, and for cond.skip.
         """
         if cond.skip is not None:
             raise ValueError("an MLP has no skips to multiply: leave cond.skip None, or use a UNet")
@@ -50,4 +63,5 @@ class MLP(nnx.Module):
         h = self.stem(x)
         for block in self.blocks:
             h = block(h, embedding)
-        return self.head(h.astype(jnp.float32))
+        out = self.head(h.astype(jnp.float32))
+        return out if self.variance is None else jnp.concatenate([out, self.variance(h, embedding)], axis=-1)

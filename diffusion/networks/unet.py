@@ -32,8 +32,21 @@ def _doubled(x):
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
+class _Variance(nnx.Module):
+    """A second output from the last features, zero at the start: a residual block, a norm, a convolution."""
+
+    def __init__(self, inputs, channels, block, *, rngs):
+        self.block = block(inputs, inputs, attend=False)
+        self.norm = GroupNorm(inputs)
+        self.head = Conv(inputs, channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+
+    def __call__(self, h, embedding, key):
+        h = self.block(h, embedding, key)
+        return self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
+
+
 class UNet(nnx.Module):
-    """Predicts an array of the shape of an image, in float32.
+    """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
     shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else ValueError; other H and W may be given when it is
     called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
@@ -51,6 +64,7 @@ class UNet(nnx.Module):
         blocks=2,
         attention=(4,),
         jumps=False,
+        variance=False,
         dropout=0.0,
         dtype="float32",
         *,
@@ -85,9 +99,10 @@ class UNet(nnx.Module):
         self.grow = nnx.List([Conv(c, above, (EMBED, None), **layer) for above, c in pairwise(outs)])
         self.norm = GroupNorm(outs[0])
         self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        self.variance = _Variance(outs[0], channels, block, rngs=rngs) if variance else None
 
     def __call__(self, x, t, d, cond, key=None):
-        """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32.
+        """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
         Of cond, label (B,) and skip (B, levels) are read: column 0 of skip multiplies the skips of the innermost level,
         the last column those of full resolution.  key (B,), one an image; None: no dropout.  ValueError for labels or
@@ -118,4 +133,7 @@ class UNet(nnx.Module):
                 h = block(jnp.concatenate([h, skip], axis=-1), embedding, next(keys))
             if level:
                 h = _doubled(self.grow[level - 1](h))
-        return self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
+        out = self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
+        if self.variance is None:
+            return out
+        return jnp.concatenate([out, self.variance(h, embedding, next(keys))], axis=-1)

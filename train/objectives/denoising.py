@@ -35,6 +35,8 @@ class Denoising:
     weight: Callable = native
     label_drop: float = 0.1
 
+    only = None  # the part of the network that is trained; None: all of it
+
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:
             raise ValueError(f"denoising.label_drop is a share from 0 to 1: got {self.label_drop}")
@@ -51,11 +53,27 @@ class Denoising:
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""
-        x0, eps, t, label, key = examples
-        process, prediction, at = model.process, model.prediction, over(t, x0)
-        x = process.alpha(at) * x0 + process.sigma(at) * eps
-        scaled, clock = prediction.input_scale(process, at) * x, prediction.clock(process, t)
-        raw = model.network(params["net"], scaled, clock, None, Cond(label), key)
-        error = (raw - prediction.encode(process, at, x0, eps)) ** 2
-        weight = self.weight(process, prediction, t)
-        return jnp.mean(weight * error.reshape(len(t), -1).mean(axis=1)), {}
+        _, _, t, label, key = examples
+        if model.variance is not None:
+            raise ValueError(
+                "@denoising() trains no second output: leave train.variance None, or take @second_moment() or @hybrid()"
+            )
+        raw, _ = model.outputs(params["net"], noisy(model, examples), t, None, Cond(label), key)
+        return self.weighted(model, t, (raw - target(model, examples)) ** 2), {}
+
+    def weighted(self, model, t, errors):
+        """The mean of errors (B, ...) of the network's outputs, each time with its weight."""
+        weight = self.weight(model.process, model.prediction, t)
+        return jnp.mean(weight * errors.reshape(len(t), -1).mean(axis=1))
+
+
+def noisy(model, examples):
+    """x_t of examples."""
+    at = over(examples.t, examples.x0)
+    return model.process.alpha(at) * examples.x0 + model.process.sigma(at) * examples.eps
+
+
+def target(model, examples):
+    """What a perfect network would say of examples whose x0 and eps it knew."""
+    at = over(examples.t, examples.x0)
+    return model.prediction.encode(model.process, at, examples.x0, examples.eps)
