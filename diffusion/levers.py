@@ -2,7 +2,7 @@
 
 A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
 dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Mixing acts on x0 and eps and
-drops var (a variance does not mix); clipping x0 rebuilds eps.
+drops var (a variance does not mix); clipping x0 rebuilds eps, and leaves what x0 may be beyond it.
 """
 
 import math
@@ -64,6 +64,21 @@ class CFG(Wrapper):
         return Pred(guide(pred.x0), guide(pred.eps))
 
 
+@register_dataclass
+@dataclass(frozen=True)
+class Averaged(Wrapper):
+    """The variance averaged over the elements of each image, the same for all of them (Bao et al. 2022b)."""
+
+    inner: Any
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        pred = self.inner(x, t, s, cond)
+        if pred.var is None:
+            return pred
+        whole = jnp.broadcast_to(pred.var, pred.x0.shape)
+        return pred._replace(var=whole.mean(axis=tuple(range(1, whole.ndim)), keepdims=True))
+
+
 def under(den, levers):
     """The denoiser under levers, the first innermost."""
     for lever in levers:
@@ -76,6 +91,11 @@ def clip_x0(low=-1.0, high=1.0, rebuild=True):
     if not low < high:
         raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
+
+
+def averaged():
+    """One variance an image, in place of one for every element."""
+    return Averaged
 
 
 def cfg(scale):
@@ -91,4 +111,4 @@ def _guided(scale, den):
     return CFG(den, scale)
 
 
-LEVERS = {"clip_x0": clip_x0, "cfg": cfg, "curvature": curvature}
+LEVERS = {"clip_x0": clip_x0, "cfg": cfg, "averaged": averaged, "curvature": curvature}

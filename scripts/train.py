@@ -120,7 +120,8 @@ def _start(training, folder, trust):
         raise UserError(
             f"--init-from {folder}: it has no {missing[0]}, which stays as it is: give a run of this network"
         )
-    say(f"beginning with {folder} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
+    parts = dict.fromkeys(name.split(".")[0] for name in fresh)
+    say(f"beginning with {folder} at step {run.step}" + (f"; fresh: {', '.join(parts)}" if parts else ""))
     return run
 
 

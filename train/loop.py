@@ -90,7 +90,8 @@ def train(
     `start` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
     checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
     What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
-    (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after PATIENCE bad steps in a row; what is on disk stays.
+    (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
+    PATIENCE bad steps in a row; what is on disk stays.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), own_rows(training.mesh, size)

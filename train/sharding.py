@@ -77,8 +77,12 @@ def states(shapes: State, params, optimizer, mesh) -> State:
     """The sharding of a whole state: averages and moments lie where their parameters do, the rest everywhere."""
     whole = replicated(mesh)
     moments = optax.tree_map_params(
-        optimizer, lambda a, s: s if isinstance(a, jax.ShapeDtypeStruct) else a, shapes.opt_state, params,
-        transform_non_params=lambda _: whole, is_leaf=lambda a: isinstance(a, optax.MaskedNode),
+        optimizer,
+        lambda a, s: s if isinstance(a, jax.ShapeDtypeStruct) else a,
+        shapes.opt_state,
+        params,
+        transform_non_params=lambda _: whole,
+        is_leaf=lambda a: isinstance(a, optax.MaskedNode),
     )
     frozen = jax.tree.map(lambda _: whole, shapes.frozen)
     return State(whole, whole, params, dict.fromkeys(shapes.ema, params), frozen, moments)

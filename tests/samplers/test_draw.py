@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from checks import MEAN, STD, Zero, check_moments
 
-from diffusion import VP, Cond, Linear, cfg, oracles
+from diffusion import VELOCITY, VP, Cond, Linear, Model, cfg, oracles
 from diffusion.levers import ClipX0
+from diffusion.variance import LearnedRange
 from samplers import (
     Row,
     ddim,
@@ -198,7 +199,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="asks for zero predictions"):
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.0))), [0], SHAPE)
     with pytest.raises(ValueError, match="needs the variance of x0"):
-        draw(ClipX0(MIXTURE), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
+        draw(cfg(1.0)(MIXTURE), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match="needs a learned range"):
         draw(GAUSSIAN, tabulate([Row(0.9, x0=1.0, noise=0.5, stretch=1.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match=r"fresh.*path"):
@@ -211,3 +212,17 @@ def test_inconsistent_levers_take_only_tables_of_the_ddim_form():
         with pytest.raises(ValueError, match="alpha x0"):
             draw(den, table(sampler), [0], SHAPE)
     assert np.isfinite(draw(den, table(ddpm), [0], SHAPE)).all()
+
+
+@pytest.mark.parametrize(("value", "variance"), [(0.0, "small"), (1.0, "large")])
+def test_a_learned_range_ends_at_the_two_variances(value, variance):
+    def told(params, x, t, d, cond, key):
+        return jnp.concatenate([0 * x, 0 * x + 2 * params - 1], -1)
+
+    model = Model(told, VP(), VELOCITY, variance=LearnedRange())
+    plain = Model(lambda params, x, t, d, cond, key: 0 * x, VP(), VELOCITY)
+    between, fixed = (
+        draw(den.denoiser(value), table(ddpm, variance=kind), range(3), SHAPE)
+        for den, kind in ((model, "range"), (plain, variance))
+    )
+    np.testing.assert_allclose(between, fixed, rtol=2e-5, atol=1e-6)

@@ -90,6 +90,7 @@ def test_processes_have_the_losses_of_one(one, tmp_path, count, mesh):
     np.testing.assert_allclose(a, b, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_processes_draw_and_compare_as_one_does(one, tmp_path):
     words = ["--count", 6, "--nfe", 4, "--out"]
     images = []

@@ -1,0 +1,121 @@
+"""fewstep train --init-from: a run that begins with another one's weights."""
+
+import json
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from one_line import refused
+
+from fewstep import open_run
+
+HEAD = "configs/digits/npr.gin"
+
+
+@pytest.fixture(scope="module")
+def words(tiny):
+    """Of training a second output beside the tiny run's network."""
+    return [word for option in tiny for word in ("--set", option)]
+
+
+@pytest.fixture
+def npr(fewstep, digits_run, words, tmp_path):
+    """A tiny second output."""
+    status, _, err = fewstep("train", HEAD, "--run", tmp_path / "npr", "--init-from", digits_run, *words)
+    assert status == 0, err
+    assert f"beginning with {digits_run} at step 6; fresh: variance" in err
+    return tmp_path / "npr"
+
+
+def same(a, b):
+    return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), a, b))
+
+
+def test_what_is_not_trained_stays_to_the_last_bit(npr, digits_run, fewstep, words, tmp_path):
+    """Under weight decay too; the mean that is drawn with is the one that was trained beside."""
+    before, after = open_run(digits_run), open_run(npr)
+    assert same(before.params, {name: after.params[name] for name in before.params})
+    assert any(np.any(a) for a in jax.tree.leaves(after.params["variance"]["head"]))
+    images = [run.draw("ddim", 3, range(4)) for run in (before, after)]
+    np.testing.assert_allclose(*images, atol=1e-6)
+    begun = json.loads((npr / "run.json").read_text())["begun"]
+    assert (begun["step"], begun["weights"]) == (6, before.weights)
+    decayed = ("train", HEAD, "--run", tmp_path / "b", "--init-from", digits_run, "--set", "adamw.weight_decay=0.1")
+    assert fewstep(*decayed, *words)[0] == 0
+    assert same(before.params, {name: open_run(tmp_path / "b").params[name] for name in before.params})
+
+
+def test_the_variance_is_drawn_with(npr, fewstep, tmp_path):
+    told = open_run(npr).denoiser(np.zeros((2, 8, 8, 1), np.float32), 0.5).var
+    assert told.shape == (2, 8, 8, 1)
+    for more in ((), ("--lever", "averaged"), ("--lever", "clip_x0")):
+        words = ("--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
+        status, _, err = fewstep("sample", npr, *words, *more)
+        assert status == 0, err
+    status, out, err = fewstep(
+        "compare", npr, "--sampler", "ddpm,analytic_ddpm", "--nfe", 4, "--count", 16, "--metric", "bpd"
+    )
+    assert status == 0, err
+    assert "bpd by network calls" in out
+
+
+@pytest.mark.slow
+def test_it_goes_on_without_and_with(npr, fewstep, digits_run, words):
+    for more in ((), ("--init-from", digits_run)):
+        shutil.rmtree(npr / "checkpoints" / "6")
+        status, _, err = fewstep("train", HEAD, "--run", npr, *more, *words)
+        assert status == 0, err
+        assert (npr / "checkpoints" / "6").is_dir()
+
+
+def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
+    other = shutil.copytree(digits_run, tmp_path / "other")
+    shutil.rmtree(other / "checkpoints" / "6")
+    refused(fewstep("train", HEAD, "--run", npr, "--init-from", other, *words), "began with other weights", "step 6")
+    run = shutil.copytree(digits_run, tmp_path / "run")
+    plain = ("train", "configs/digits/flow.gin", "--run", run, *words)
+    refused(fewstep(*plain, "--init-from", digits_run), "began with fresh weights")
+    shutil.rmtree(npr / "checkpoints")
+    refused(fewstep("train", HEAD, "--run", npr, *words), "has no checkpoint yet", f"add --init-from {digits_run}")
+
+
+@pytest.mark.slow
+def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
+    run = tmp_path / "more"
+    more = ("train", "configs/digits/flow.gin", "--run", run, "--init-from", digits_run, *words)
+    assert fewstep(*more, "--set", "adamw.lr=0.0")[0] == 0
+    assert same(open_run(run).params, open_run(digits_run).params)
+
+
+@pytest.mark.parametrize(
+    ("more", "parts"),
+    [
+        ([], ["trains the network's part variance alone", "--init-from RUN"]),
+        (["--init-from", "nowhere"], ["nowhere is not a run"]),
+        (["--init-from", "{run}", "--set", "train.process=@VP()"], ["process is Linear()", "VP("]),
+        (["--init-from", "{run}", "--set", "train.prediction=%V"], ["prediction"]),
+        (["--init-from", "{run}", "--set", "UNet.base=16"], ["has shape", "the same network"]),
+        (["--init-from", "{run}", "--set", "UNet.mult=(1, 2)"], ["the same network"]),
+        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["which stays as it is"]),
+        (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["trains no second output"]),
+        (["--init-from", "{run}", "--set", "train.variance=3"], ["train.variance"]),
+    ],
+)
+def test_what_does_not_fit_is_one_line(fewstep, digits_run, words, tmp_path, more, parts):
+    more = [word.format(run=digits_run) for word in more]
+    refused(fewstep("train", HEAD, "--run", tmp_path / "new", *words, *more), *parts)
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.slow
+def test_a_learned_range_is_trained_and_drawn_with(fewstep, words, tmp_path):
+    run = tmp_path / "range"
+    status, _, err = fewstep("train", "configs/digits/range.gin", "--run", run, *words)
+    assert status == 0, err
+    assert "bound" in json.loads((run / "metrics.jsonl").read_text().splitlines()[-1])
+    asked = ("compare", run, "--sampler", "ddpm", "--sweep", "ddpm.variance=small,range", "--nfe", 4, "--count", 16)
+    status, out, err = fewstep(*asked, "--metric", "bpd", "--json")
+    assert status == 0, err
+    small, between = (cell["metrics"]["bpd"][0] for cell in json.loads(out)["cells"])
+    assert small != between
