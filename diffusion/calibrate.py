@@ -5,6 +5,8 @@ Two estimates of m = E[tr Cov(x0 | x_t)] / d, for a perfect network the same (al
 
     residual     E|x0 - D|^2 / d: positive, and the right one for an imperfect network too
     score_norm   (sigma / alpha)^2 (1 - E|eps_hat|^2 / d): the paper's; near t = 1 the difference of close numbers
+
+Of 8-bit images also what it costs to tell them from D, which says where a chain is best ended.
 """
 
 from dataclasses import dataclass
@@ -16,11 +18,13 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
+from diffusion import levels
 from diffusion.arrays import namespace, over
 from diffusion.denoiser import Cond, Wrapper
 
 LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
 ESTIMATES = ("residual", "score_norm")
+DEVIATIONS = np.geomspace(1e-4, 3, 48)  # with which levels are told
 
 
 class Statistics(NamedTuple):
@@ -31,37 +35,48 @@ class Statistics(NamedTuple):
     residual_error: np.ndarray
     score_norm: np.ndarray
     score_norm_error: np.ndarray
+    decoder: np.ndarray  # (K, 48) nats per element of telling 8-bit levels by N(D, DEVIATIONS^2); (K, 0): no such data
 
 
-def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None) -> Statistics:
+def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None, eight_bit=False) -> Statistics:
     """The statistics of a denoiser on clean images x0 (N, ...) with their `cond`, at half log-SNRs `lam` (K,).
 
     Every image has one noise, the same at all K.  show: called with the number of images done.
     """
     lam = np.sort(np.asarray(lam, np.float64))
-    process, found = den.process, []
+    process, found, deviations = (
+        den.process,
+        [],
+        DEVIATIONS.astype(np.float32) if eight_bit else np.zeros(0, np.float32),
+    )
     times = np.asarray(process.time(lam), np.float64)
     for first in range(0, len(x0), batch):
         at = np.minimum(np.arange(first, first + batch), len(x0) - 1)
         part, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x0, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        levels = [np.stack(_errors(den, part, np.float32(t), keys, told)) for t in times]
-        found.append(np.stack(levels)[..., : len(x0) - first])
+        points = [np.asarray(_errors(den, part, np.float32(t), keys, told, deviations)) for t in times]
+        found.append(np.stack(points)[..., : len(x0) - first])
         if show is not None:
             show(min(first + batch, len(x0)))
-    residual, squares = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
+    residual, squares, *decoder = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
     score_norm = np.exp(-2 * lam)[:, None] * (1 - squares)
     values = [f(a) for a in (residual, score_norm) for f in (_mean, _error)]
-    return Statistics(lam, *values)
+    return Statistics(lam, *values, np.reshape([_mean(a) for a in decoder], (-1, len(lam))).T)
 
 
 @jax.jit
-def _errors(den, x0, t, keys, cond):
-    """Of every image, the means over its elements of (x0 - D)^2 and eps_hat^2."""
+def _errors(den, x0, t, keys, cond, deviations):
+    """Of every image, the means over its elements of (x0 - D)^2, eps_hat^2, and the cost of its levels with each of the
+    deviations: (2 + their number, N)."""
     x0 = jnp.asarray(x0, jnp.zeros(()).dtype)
     eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
     pred = den(den.process.alpha(t) * x0 + den.process.sigma(t) * eps, t, None, cond)
-    return [(a**2).reshape(len(a), -1).mean(1) for a in (x0 - pred.x0, pred.eps)]
+
+    def mean(a):
+        return a.reshape(len(a), -1).mean(1)
+
+    costs = jax.lax.map(lambda deviation: mean(levels.cost(levels.nearest(x0), pred.x0, deviation)), deviations)
+    return jnp.concatenate([jnp.stack([mean((x0 - pred.x0) ** 2), mean(pred.eps**2)]), costs])
 
 
 def _mean(a):

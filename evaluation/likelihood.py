@@ -8,15 +8,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.special import log_ndtr
 
-from diffusion import Cond
+from diffusion import Cond, levels
 from diffusion.arrays import over
 from diffusion.denoiser import predict_shape
 from diffusion.posterior import divergence, posterior
 from samplers.loop import fetched, refuse_unknown_variance
-
-LEVELS = 256  # of an 8-bit image; level k is the interval of width 2 / 255 around k / 127.5 - 1
 
 
 class Bound(NamedTuple):
@@ -120,14 +117,8 @@ def _step(den, step, x0, keys, cond):
 
 @jax.jit
 def _decoder(den, step, x0, keys, cond):
-    """Nats per dimension of the level, under N(D, noise^2); the first and last level are open-ended."""
-    pred, half = _at(den, step, x0, keys, cond), 1 / (LEVELS - 1)
-    low, high = ((x0 + side - pred.x0) / step.noise for side in (-half, half))
-    low, high = jnp.where(x0 < -1 + half, -jnp.inf, low), jnp.where(x0 > 1 - half, jnp.inf, high)
-    mirrored = low + high > 0  # differences of small tails, not of numbers near 1
-    low, high = jnp.where(mirrored, -high, low), jnp.where(mirrored, -low, high)
-    upper, lower = log_ndtr(high), log_ndtr(low)
-    return _mean(-(upper + jnp.log1p(-jnp.exp(lower - upper))))
+    """Nats per dimension of the level, under N(D, noise^2)."""
+    return _mean(levels.cost(x0, _at(den, step, x0, keys, cond).x0, step.noise))
 
 
 @jax.jit
@@ -179,5 +170,5 @@ def _flow(den, x, keys, cond, t_min, tolerance):
 def bits(den, images, seed=0, cond=Cond(), **options) -> np.ndarray:
     """Bits per dimension of uint8 images (N, ...), spread evenly over their levels: -log2 p + 7 for data in [-1, 1]."""
     noise = np.random.default_rng(seed).random(images.shape)
-    x = np.float32(2 * (images + noise) / LEVELS - 1)
+    x = np.float32(2 * (images + noise) / levels.LEVELS - 1)
     return 7 - log_likelihood(den, x, seed, cond, **options) / (np.log(2) * np.prod(images.shape[1:]))

@@ -5,9 +5,9 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.special import log_ndtr
+from scipy.interpolate import RegularGridInterpolator
 
-from diffusion.calibrate import between
+from diffusion.calibrate import DEVIATIONS, LEAST, between
 from diffusion.posterior import divergence, large, posterior
 from samplers.steps import NoTable
 
@@ -20,16 +20,16 @@ def dp(
     start: float | None = None,
     end: float | None = None,
     variance="analytic",
-    levels: int | None = 256,
     candidates=300,
     known=None,
 ):
     """The best of all paths through times even in the half log-SNR, `candidates` steps of it, by a dynamic programme.
 
     A step costs the divergence of DDPM's posterior from what is drawn with the optimal variance, or with one of DDPM's
-    own, for m_t = E[Var(x0 | x_t)] as measured: `known` = (half log-SNRs, variances), which `fewstep calibrate` brings.
-    The last step, to an end beyond the process's finite one, costs what telling the `levels` of data in [-1, 1] takes,
-    and begins where that is best; without levels, or to another end, it begins or ends at the last of the times.
+    own, for m_t = E[Var(x0 | x_t)] as measured: `known`, the `diffusion.calibrate.Statistics` that `fewstep calibrate`
+    brings.  The last step, to an end beyond the process's finite one, costs what telling the levels of 8-bit images was
+    measured to take, and begins where that is best; of other data, or to another end, it begins or ends at the last of
+    the times.
 
     Raises NoTable for more steps than candidates, ValueError where m is not known.
     """
@@ -52,8 +52,8 @@ def dp(
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")
     if moves == 0:
         return np.array([first, *tail])
-    told = tuple(tuple(np.asarray(a, np.float64).tolist()) for a in known)
-    found = _paths(process, first, last, int(candidates), variance, told, levels if tail else None, _most(moves))
+    told = tuple(np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, known.decoder))
+    found = _paths(process, first, last, int(candidates), variance, told, bool(tail), _most(moves))
     return np.concatenate([found.best(moves), tail])
 
 
@@ -82,15 +82,16 @@ class _Paths(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _paths(process, first, last, count, variance, known, levels, most) -> _Paths:
+def _paths(process, first, last, count, variance, known, to_data, most) -> _Paths:
     lam = np.linspace(*process.lam(np.array([first, last])), count + 1)
     times = np.asarray(process.time(lam), np.float64)
     times[0], times[-1] = first, last
-    m = between(lam, *map(np.array, known))
+    at, residual, decoder = map(np.frombuffer, known)
+    m = between(lam, at, residual)
     cost = step_costs(process, times, variance, m)
     end = np.where(np.arange(count + 1) == count, cost, np.inf)
-    if levels is not None:
-        end = cost + decoder_costs(process, times, m, levels)
+    if to_data and decoder.size:
+        end = cost + decoder_costs(process, times, at, decoder.reshape(len(at), -1))
     costs, before = [cost[0]], [np.zeros(count + 1, int)]
     for _ in range(min(most, count) - 1):
         total = costs[-1][:, None] + cost
@@ -99,20 +100,18 @@ def _paths(process, first, last, count, variance, known, levels, most) -> _Paths
     return _Paths(times, costs, before, end)
 
 
-def decoder_costs(process, times, m, levels) -> np.ndarray:
-    """Nats per dimension of telling the level of x0 in [-1, 1] from x_s at each of falling times, with m there (N,), by
-    N(D, inner) with the posterior's variance of the step from t to s: (N, N), inf where s does not follow t.
+def decoder_costs(process, times, known, decoder) -> np.ndarray:
+    """Nats per dimension of telling the level of x0 from x_s at each of falling times, by N(D, inner) with the
+    posterior's variance of the step from t to s: (N, N), inf where s does not follow t.
 
-    The expectation over x0 - D of the law N(0, m_s).
+    decoder (K, 48): what it takes at half log-SNRs `known` (K,) with DEVIATIONS; its logarithm is interpolated.
     """
-    lam, nodes = process.lam(times), np.polynomial.hermite_e.hermegauss(64)
-    off, weights = np.sqrt(m)[:, None] * nodes[0], nodes[1] / nodes[1].sum()
-    half, found = 1 / (levels - 1), np.full((len(times), len(times)), np.inf)
-    for i in range(len(times) - 1):
-        inner = process.sigma(times[i + 1 :]) ** 2 * -np.expm1(-2 * (lam[i + 1 :] - lam[i]))
-        far, near = (np.abs(off[i + 1 :]) + side for side in (half, -half))  # of the level's edges from D
-        low, high = (log_ndtr(-edge / np.sqrt(inner)[:, None]) for edge in (far, near))
-        found[i, i + 1 :] = -(high + np.log1p(-np.exp(low - high))) @ weights
+    costs = RegularGridInterpolator((known, np.log(DEVIATIONS)), np.log(np.maximum(decoder, LEAST)), bounds_error=False)
+    t, s = (times[i] for i in np.triu_indices(len(times), 1))
+    _, inner = posterior(process, t, s)
+    deviation = np.clip(np.log(inner) / 2, *np.log(DEVIATIONS[[0, -1]]))
+    found = np.full((len(times), len(times)), np.inf)
+    found[np.triu_indices(len(times), 1)] = np.exp(costs((process.lam(s).clip(known[0], known[-1]), deviation)))
     return found
 
 

@@ -29,7 +29,7 @@ def main(folder, levers, count, points, seed, estimate, overrides, trust, step, 
     for name in ("log-SNR / 2", "residual", "", "score norm", ""):
         table.add_column(name, justify="right")
     for i in range(0, points, max(1, points // SHOWN)):
-        lam, residual, error, norm, doubt = (column[i] for column in found)
+        lam, residual, error, norm, doubt = (column[i] for column in found[:5])
         table.add_row(f"{lam:.2f}", f"{residual:.4g}", f"±{error:.1g}", f"{norm:.4g}", f"±{doubt:.1g}")
     Console(width=80).print("The variance of x0 given x_t, by both estimates, with standard errors:", table)
     say(f"{path(run, den)}: used by samplers that need it. Next: fewstep compare {folder} --sampler ddpm,analytic_ddpm")

@@ -32,7 +32,8 @@ def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -
     cond = Cond(images.label.astype(np.int32) if den.classes else None)
     lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
     with progress(len(images.image), unit="images") as show:
-        found, file = measure(den, images.image, lam, seed, cond, show=show), io.BytesIO()
+        found = measure(den, images.image, lam, seed, cond, show=show, eight_bit=len(run.shape) == 3)
+    file = io.BytesIO()
     told = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
     np.savez(file, told=json.dumps(told), **found._asdict())
     write_atomic(path(run, den), file.getvalue())
@@ -50,12 +51,10 @@ def ready(run, den, table):
 
 
 def grid_on(run, den, grid):
-    """The grid, with the run's statistics where it is laid out by them (`dp`): the residual, never negative."""
+    """The grid, with the run's statistics where it is laid out by them (`dp`)."""
     if "known" not in inspect.signature(grid).parameters:
         return grid
-    found, _ = _load(run, den)
-    levels = {} if len(run.shape) == 3 else {"levels": None}  # of images
-    return partial(grid, known=(found.lam, found.residual), **levels)
+    return partial(grid, known=_load(run, den)[0])
 
 
 def _load(run, den) -> tuple[Statistics, str]:

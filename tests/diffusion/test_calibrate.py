@@ -7,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 from jax.tree_util import register_dataclass
+from scipy.stats import norm
 
 from diffusion import VP, Cond, Linear, oracles
-from diffusion.calibrate import calibrated, measure
+from diffusion.calibrate import DEVIATIONS, calibrated, measure
 from diffusion.denoiser import Wrapper
 
 LAM = np.linspace(-4, 4, 9)
@@ -104,3 +105,21 @@ def test_data_within_bounds_have_no_more_variance():
     assert calibrated(None, noisy, "score_norm").var.tolist() == [0.0, 0.5]
     with pytest.raises(ValueError, match="residual and score_norm"):
         calibrated(None, found, "best")
+
+
+def test_what_levels_cost_to_tell():
+    """By the errors of 8-bit images themselves: half of these have the darkest level, of which nothing is below."""
+    rng = np.random.default_rng(0)
+    images = np.where(rng.random((200, 4, 4, 1)) < 0.5, -1.0, rng.integers(0, 256, (200, 4, 4, 1)) / 127.5 - 1)
+    den, lam = oracles.gaussian(Linear(), -0.5, 0.7), np.array([-1.0, 2.0])
+    found = measure(den, np.float32(images), lam, eight_bit=True).decoder
+    assert found.shape == (2, len(DEVIATIONS))
+    t = float(Linear().time(np.float64(2.0)))
+    x = Linear().alpha(t) * images + Linear().sigma(t) * rng.standard_normal(images.shape)
+    mean = den(x, t).x0
+    low = np.where(images < -0.999, -np.inf, images - 1 / 255)
+    high = np.where(images > 0.999, np.inf, images + 1 / 255)
+    for i in (32, 36, 40):
+        told = np.log(norm.cdf(high, mean, DEVIATIONS[i]) - norm.cdf(low, mean, DEVIATIONS[i]))
+        assert found[1, i] == pytest.approx(-told.mean(), abs=5 * told.std() / np.sqrt(images.size / 2))
+    assert measure(den, np.float32(images), lam).decoder.shape == (2, 0)

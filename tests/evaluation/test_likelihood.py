@@ -9,8 +9,9 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from diffusion import VE, VP, Linear, oracles
+from diffusion.levels import LEVELS
 from diffusion.levers import clip_x0
-from evaluation.likelihood import LEVELS, bits, is_bound, log_likelihood, vlb
+from evaluation.likelihood import bits, is_bound, log_likelihood, vlb
 from samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
 
 MEAN, STD = 0.1, 0.3
