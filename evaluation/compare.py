@@ -10,7 +10,8 @@ from evaluation.distances import DISTANCES, expected_bias
 from evaluation.drawing import Seeds, draw_missing, plan
 from evaluation.estimate import Interval, difference, mean
 from evaluation.features import Pixels
-from evaluation.measure import Gauge, interval, named
+from evaluation.flow import flow_bits
+from evaluation.measure import Gauge, bpd, interval, named
 from evaluation.reference import reference
 from samplers.cost import passes
 from train.data.fingerprint import change, fingerprint
@@ -62,6 +63,7 @@ def compare(
         Gauge(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats") for run in runs
     ]
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
+    flows = [flow_bits(run, count, cells) for run in runs if "bpd" in metrics]
     if not first():
         return None
     measured, told, previews = {}, [], {}
@@ -76,6 +78,8 @@ def compare(
                 told.append(_cell(name, p, drawn, measured[at]))
                 show(len(told), f"{p.line.name} at {p.budget}")
     floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, gauges, strict=True)]
+    for floor, bits in zip(floors, flows, strict=False):
+        floor["bpd"] = interval("bpd", bpd(bits))
     kinds = {metric for values in measured.values() for metric in values}
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
     gaps = _gaps(measured, names, budgets, shown)

@@ -50,7 +50,8 @@ class Gap:
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
-    floors[run][metric] is that of training images against the same held-out images.  Where several sets of `count`
+    floors[run][metric] is that of training images against the same held-out images, and of bpd that of the run's flow.
+    Where several sets of `count`
     seeds were drawn (`repeats`), a metric is its mean over them.  previews[run, line, budget] holds a few seeds, uint8
     (k, H, W, C), or points (N, 2).
     """
@@ -123,7 +124,7 @@ class Comparison:
         return cls(**plain | made)
 
     def to_csv(self) -> str:
-        """One line a cell, then one a floor."""
+        """One line a cell, then those that stand beside them."""
         told = ["run", "line", "sampler", "grid", "swept", "budget", "nfe", "passes"]
         told += ["ms_per_image", "ms_low", "ms_high"]
         rows = [told + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
@@ -132,8 +133,10 @@ class Comparison:
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
         for run, floor in self.floors.items():
-            rows.append([run, "floor", *[""] * 9])
-            rows[-1] += [value for metric in self.metrics for value in floor.get(metric, [""] * 3)]
+            for kind in dict.fromkeys(trait(metric).beside for metric in floor):
+                rows.append([run, kind, *[""] * 9])
+                here = {metric: values for metric, values in floor.items() if trait(metric).beside == kind}
+                rows[-1] += [value for metric in self.metrics for value in here.get(metric, [""] * 3)]
         return _written(rows)
 
     def gaps_to_csv(self) -> str:

@@ -13,6 +13,7 @@ from diffusion.levers import under
 from evaluation import likelihood
 from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
+from evaluation.flow import held_out, told
 from evaluation.likelihood import is_bound, vlb
 from samplers import GRIDS, SAMPLERS, Tableau, table_at
 from samplers.loop import HISTORY, batch_of, draw_batches, program
@@ -188,7 +189,6 @@ def _drawn(p, i, seeds, solution) -> Drawn:
 
 def _bits(p, seeds):
     """The bound on the bits per dimension of as many held-out images as there are seeds, or all, as 8-bit images."""
-    split = p.run.data.held_out
-    some = split[np.linspace(0, len(split) - 1, min(len(split), len(seeds))).astype(int)]
-    cond = Cond(some.label.astype(np.int32) if p.den.classes else None)
-    return vlb(p.den, p.table, np.float32(stored(some.image) / 127.5 - 1), int(seeds[0]), cond).total
+    some = held_out(p.run, len(seeds))
+    images = np.float32(stored(some.image) / 127.5 - 1)
+    return vlb(p.den, p.table, images, int(seeds[0]), told(p.run, some)).total

@@ -46,7 +46,7 @@ class Gauge:
     def floor(self, count, label=None) -> dict[str, Estimate]:
         """The same of the first training images, for metrics that those have, and that so many have."""
         found = self._measured(self.real.seen[:count], [array[:count] for array in self.seen], label)
-        return {metric: value for metric, value in found.items() if trait(metric).floor}
+        return {metric: value for metric, value in found.items() if trait(metric).beside == "floor"}
 
     def _measured(self, images, arrays, label):
         found = {}

@@ -10,7 +10,7 @@ class Trait(NamedTuple):
     better: str = "lower"  # or "higher", or "" where neither is
     least: float = 0.0
     most: float = math.inf
-    floor: bool = True  # whether training images have it
+    beside: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
 
 
 TRAITS = {
@@ -23,10 +23,10 @@ TRAITS = {
     "recall": Trait("higher", most=1.0),
     "density": Trait("higher"),
     "coverage": Trait("higher", most=1.0),
-    "novelty": Trait("", floor=False),
+    "novelty": Trait("", beside=""),
     "accuracy": Trait("higher", most=1.0),
-    "trajectory": Trait(floor=False),
-    "bpd": Trait(least=-math.inf, floor=False),
+    "trajectory": Trait(beside=""),
+    "bpd": Trait(least=-math.inf, beside="flow"),
 }
 
 

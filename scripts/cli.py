@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.options import Coordinator, Distributed, Lever, Mesh, Process, Processes, Set, Step, Trust
+from scripts.options import Calibrate, Coordinator, Distributed, Lever, Mesh, Process, Processes, Set, Step, Trust
 
 app = typer.Typer(
     name="fewstep",
@@ -56,6 +56,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
     lever: Lever = [],
+    calibrate: Calibrate = False,
     step: Step = None,
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
     out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
@@ -85,7 +86,7 @@ def sample(
 
     start(distributed, coordinator, processes, process)
     begin = (image, strength, invert, trajectory)
-    main(run, sampler, nfe, count, seed, label, lever, grid, out, set, trust, step, mesh, *begin)
+    main(run, sampler, nfe, count, seed, label, lever, calibrate, grid, out, set, trust, step, mesh, *begin)
 
 
 @app.command()
@@ -123,6 +124,7 @@ def compare(
         str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
     ] = None,
     lever: Lever = [],
+    calibrate: Calibrate = False,
     step: Step = None,
     out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
@@ -142,12 +144,12 @@ def compare(
     start(distributed, coordinator, processes, process)
     chosen = compare.Chosen(nfe, sampler, grid, lever, sweep, set)
     if exact:
-        other = ("metric", "features", "count", "seed", "repeats", "batch", "mesh", "distributed")
+        other = ("metric", "features", "count", "seed", "repeats", "batch", "calibrate", "mesh", "distributed")
         refuse_given(context, "--exact has no images", *other)
         exactly.main(runs or [], chosen, gaussian, trust, step, out, json)
     else:
         measured = compare.Measured(metric, features, count, seed, repeats, batch)
-        compare.main(runs or [], chosen, measured, gaussian, trust, step, mesh, out, json)
+        compare.main(runs or [], chosen, measured, gaussian, calibrate, trust, step, mesh, out, json)
 
 
 @app.command()

@@ -54,7 +54,7 @@ class Measured(NamedTuple):
     batch: int
 
 
-def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
+def main(folders, chosen, measured, gaussian, calibrate, trust, step, mesh, out, as_json):
     """Compare, print the tables, write the rest."""
     if gaussian is not None:
         raise UserError("--gaussian is the data of an exact comparison: add --exact")
@@ -68,7 +68,7 @@ def main(folders, chosen, measured, gaussian, trust, step, mesh, out, as_json):
     parse.within(measured.batch, "--batch", 1, parse.MOST_IMAGES)
     asked, mesh = chosen.lines(), parse.mesh(mesh)  # what is wrong with names is said before a run is opened
     needs_report()
-    runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh) for folder in folders]
+    runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh, calibrate) for folder in folders]
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
     wanted = asked.on([run.model.process for run in runs])

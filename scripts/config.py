@@ -132,11 +132,12 @@ def settings(overrides=(), run=True) -> Settings:
     return Settings(samplers, *others, given)
 
 
-def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:
+def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1), calibrate=False) -> Run:
     """The run in this folder, ready to draw from: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
     `trust` allows the config it was trained with to import code; `step` is that of a checkpoint, None the newest;
-    `mesh` says on which devices, as for `sharding.make_mesh`.
+    `mesh` says on which devices, as for `sharding.make_mesh`; with `calibrate` the variances that a sampler needs are
+    measured where that was not done.
     """
     path = epath.Path(folder) / "config.gin"
     if not path.is_file():
@@ -152,7 +153,7 @@ def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1)) -> Run:
     load(path, trust=trust)
     with translated(path):
         told = experiment()
-    return restore(folder, told, load_data, step, mesh)
+    return replace(restore(folder, told, load_data, step, mesh), calibrates=calibrate)
 
 
 FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when a run goes on: its losses do not

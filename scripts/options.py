@@ -17,4 +17,7 @@ Coordinator = Annotated[
 Processes = Annotated[int | None, typer.Option(help="How many processes there are.", **_several)]
 Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", **_several)]
 Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
+Calibrate = Annotated[
+    bool, typer.Option("--calibrate", help="Measure the variances that a sampler needs where that was not done.")
+]
 Step = Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")]

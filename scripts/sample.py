@@ -19,8 +19,8 @@ STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most
 
 
 def main(
-    folder, sampler, nfe, count, seed, label, levers, grid, out, overrides, trust, step=None, mesh="-1,1,1",
-    image=None, strength=None, invert=False, trajectory=False,
+    folder, sampler, nfe, count, seed, label, levers, calibrate, grid, out, overrides, trust, step, mesh, image=None,
+    strength=None, invert=False, trajectory=False,
 ):  # fmt: skip
     """Draw `count` images, from noise or from an image, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
     settings = config.settings(overrides)
@@ -36,7 +36,7 @@ def main(
         lookup("grid", grid, settings.grids)
     strength = starts.strength_of(strength, image, invert)
     parse.writable(out.parent, "--out")
-    run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
+    run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh), calibrate)
     if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
         raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
     grid = grid or chosen.grid_for(run.model.process)

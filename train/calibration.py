@@ -15,6 +15,7 @@ from train.contents import digest
 from train.data.archive import BROKEN
 from train.errors import RunError
 from train.files import write_atomic
+from train.processes import anywhere, first, meet
 from train.progress import progress
 
 POINTS = 40  # half log-SNRs at which they are measured
@@ -36,7 +37,9 @@ def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -
     file = io.BytesIO()
     told = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
     np.savez(file, told=json.dumps(told), **found._asdict())
-    write_atomic(path(run, den), file.getvalue())
+    if first():
+        write_atomic(path(run, den), file.getvalue())
+    meet("the statistics are kept")
     return found
 
 
@@ -58,8 +61,26 @@ def grid_on(run, den, grid):
 
 
 def _load(run, den) -> tuple[Statistics, str]:
-    """The statistics of a run under levers, and the estimate that is to be used."""
-    file, remedy = path(run, den), f"measure them with `fewstep calibrate {run.folder}` and the same levers"
+    """The statistics of a run under levers, and the estimate that is to be used; measured now where they are not there
+    and the run calibrates."""
+    if run.calibrates and anywhere(_fault(run, den) is not None):
+        calibrate(run, den)
+    return _kept(run, den)
+
+
+def _fault(run, den):
+    try:
+        _kept(run, den)
+    except RunError as error:
+        return error
+    return None
+
+
+def _kept(run, den):
+    file, remedy = (
+        path(run, den),
+        f"measure it with `fewstep calibrate {run.folder}` and the same levers, or by --calibrate",
+    )
     belongs = _belongs(run, den)
     if not file.exists():
         raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
@@ -68,11 +89,11 @@ def _load(run, den) -> tuple[Statistics, str]:
             told = json.loads(str(arrays["told"]))
             found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), told["estimate"]
     except (*BROKEN, KeyError):
-        raise RunError(f"{file} is damaged: {remedy} again") from None
+        raise RunError(f"{file} is damaged: {remedy}") from None
     for what, value in belongs.items():
         if told.get(what) != value:
             known = f" ({told.get(what)}, not {value})" if what in ("step", "process") else ""
-            raise RunError(f"{file} was measured with another {what}{known}: {remedy} again")
+            raise RunError(f"{file} was measured with another {what}{known}: {remedy}")
     return found, estimate
 
 

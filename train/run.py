@@ -90,6 +90,7 @@ class Run:
     shape: tuple
     load_data: Any  # () -> Dataset
     mesh: Mesh  # where the parameters lie, and images are drawn
+    calibrates: bool = False  # measures the statistics that a sampler needs and that are not there
 
     @property
     def name(self) -> str:

@@ -41,7 +41,9 @@ def _draw(axis, comparison, run, metric):
         floor = comparison.floors[run][metric].value
         shown.append(floor)
         axis.axhline(floor, color="0.4", linestyle="--", linewidth=1)
-        axis.text(max(comparison.budgets), floor, "floor ", color="0.4", ha="right", va="bottom", fontsize=9)
+        axis.text(
+            max(comparison.budgets), floor, f"{trait(metric).beside} ", color="0.4", ha="right", va="bottom", fontsize=9
+        )
     axis.set(xscale="log", xlabel="network calls per image", ylabel=metric, title=run)
     axis.set_xticks(comparison.budgets, labels=map(str, comparison.budgets))
     if trait(metric).better == "lower" and min(shown, default=0) > 0:

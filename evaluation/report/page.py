@@ -8,6 +8,7 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from evaluation.metrics import trait
 from evaluation.report.curve import curve
 from evaluation.report.table import number
 from train.pictures import png
@@ -16,7 +17,7 @@ from train.pictures import png
 def page(comparison) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "trait": trait}
     template = environment.from_string((files("evaluation.report") / "report.html").read_text())
     previews = {key: _preview(images) for key, images in comparison.previews.items()}
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}

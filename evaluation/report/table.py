@@ -33,7 +33,7 @@ def _blocks(comparison, run, metric, width):
     columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
     names = ["sampler", *comparison.lines]
     if metric in comparison.floors.get(run, {}):
-        names.append("floor")
+        names.append(trait(metric).beside)
         floor = number(comparison.floors[run][metric].value) + " "
         columns = [[*column, "" if i else floor] for i, column in enumerate(columns)]
     first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
@@ -93,7 +93,13 @@ def _legend(comparison):
     yield (
         f"{comparison.count} images a cell{sets}, against held-out ones; {better}. * is best, ~ may be as "
         f"good: the 95 % interval of its difference from the best, on the same seeds, holds 0 (unpaired: the interval, "
-        f"were the seeds others). Floor: up to as many training images."
+        f"were the seeds others)." + _beside(comparison)
     )
     if comparison.levers:
         yield f"Levers: {', '.join(comparison.levers)}."
+
+
+def _beside(comparison):
+    rows = {trait(metric).beside for floor in comparison.floors.values() for metric in floor}
+    means = {"floor": "up to as many training images", "flow": "held-out images by the probability-flow ODE"}
+    return "".join(f" {row.capitalize()}: {what}." for row, what in means.items() if row in rows)

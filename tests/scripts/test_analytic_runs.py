@@ -117,3 +117,13 @@ def test_bits_per_dimension_are_those_of_the_chain(fewstep, run, tmp_path):
     assert "cells were drawn before" in err
     assert json.loads(out)["cells"][0]["ms_per_image"] == told["cells"][0]["ms_per_image"]
     refused(fewstep("compare", run, "--metric", "bpd", "--sampler", "ddim", "--nfe", 4), "bpd", "analytic_ddpm")
+
+
+def test_what_is_missing_is_measured_at_once(fewstep, run, tmp_path):
+    words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 2, "--count", 2, "--out", tmp_path / "a.png")
+    status, _, err = fewstep(*words, "--calibrate")
+    assert status == 0, err
+    before = (run / "stats" / "variance.npz").stat().st_mtime_ns
+    for more in ((), ("--calibrate",)):
+        assert fewstep(*words, *more)[0] == 0
+    assert (run / "stats" / "variance.npz").stat().st_mtime_ns == before

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -107,6 +108,21 @@ def test_processes_draw_and_compare_as_one_does(one, tmp_path):
         cell = json.loads((tmp_path / str(count) / "table.json").read_text())["cells"][0]
         scores.append(cell["metrics"]["FD-points"])
     np.testing.assert_allclose(*scores, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_processes_measure_variances_and_bits_as_one_does(digits_run, tmp_path):
+    """Statistics, bounds and the flow's bits, which the first process keeps."""
+    found = []
+    for count in (1, 2):
+        run, out = shutil.copytree(digits_run, tmp_path / f"run{count}"), tmp_path / str(count)
+        words = ["--sampler", "ddpm,analytic_ddpm", "--nfe", 3, "--count", 20, "--metric", "FD,bpd", "--calibrate"]
+        together(["compare", run, *words, "--out", out], count)
+        told = json.loads((out / "table.json").read_text())
+        bits = [cell["metrics"]["bpd"][0] for cell in told["cells"]]
+        variance = np.load(run / "stats" / "variance.npz")["residual"]
+        found.append([*bits, *(floor["bpd"][0] for floor in told["floors"].values()), *variance])
+    np.testing.assert_allclose(*found, rtol=1e-3)
 
 
 def ending(process):

@@ -1,0 +1,44 @@
+"""How probable a run's flow finds held-out images, exactly, kept among the cells of a comparison."""
+
+import json
+
+import numpy as np
+
+from diffusion import Cond
+from evaluation import likelihood
+from evaluation.cells import Cells, Drawn, Extra, environment, source
+from evaluation.features import stored
+from train.contents import digest
+from train.data.split import Batch
+from train.processes import first, from_first
+from train.progress import say
+
+MOST = 256  # images: each takes some hundred passes
+
+
+def held_out(run, count) -> Batch:
+    """So many of a run's held-out images, evenly among them, or all."""
+    split = run.data.held_out
+    return split[np.linspace(0, len(split) - 1, min(len(split), count)).astype(int)]
+
+
+def told(run, some) -> Cond:
+    """The labels of images, where the model was told any."""
+    return Cond(some.label.astype(np.int32) if run.denoiser.classes else None)
+
+
+def flow_bits(run, count, cells: Cells) -> np.ndarray:
+    """Bits per dimension of up to MOST held-out images, (N,); of several processes all call it."""
+    some = held_out(run, min(count, MOST))
+    images = stored(some.image)
+    name, key = f"{run.name}-flow", digest(environment(), source(likelihood), run.denoiser, images)
+    known = cells.load(name, key) if first() else None
+    if json.loads(from_first(json.dumps(known is not None))):
+        return known.extra["bpd"].values if known else np.zeros(0)
+    say(f"{run.name}: bits per dimension of {len(images)} held-out images by the flow")
+    bits = likelihood.bits(run.denoiser, images, cond=told(run, some))
+    if first():
+        cells.save(
+            name, key, Drawn(np.zeros((0, *run.shape), np.uint8), True, np.zeros(0), 0, {"bpd": Extra(key, bits)})
+        )
+    return bits
