@@ -11,6 +11,7 @@ from samplers.ddim import ddim
 from samplers.er_sde import er_sde
 from samplers.euler import euler, euler_maruyama, heun
 from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
+from samplers.flow_map import consistency, flow_map
 from samplers.grids import GRIDS
 from samplers.interpolant import interpolant_sde
 from samplers.langevin import langevin
@@ -34,7 +35,7 @@ class Sampler:
     paper: str
     calls: int = 1  # network calls a step (a step to sigma = 0 takes 1)
     stochastic: bool = False
-    needs: frozenset = frozenset()  # of {"var", "range", "jump"}
+    needs: frozenset = frozenset()  # of {"var", "jump", "zero"}
 
     @property
     def name(self) -> str:
@@ -48,7 +49,7 @@ class Sampler:
         return process.grid or self.grid
 
 
-VAR = frozenset({"var"})
+VAR, JUMP, ZERO = (frozenset({need}) for need in ("var", "jump", "zero"))
 SAMPLERS = {
     sampler.name: sampler
     for sampler in (
@@ -89,6 +90,8 @@ SAMPLERS = {
         Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
         Sampler(analytic_ddpm, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
         Sampler(analytic_ddim, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
+        Sampler(flow_map, 1, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
+        Sampler(consistency, 1, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
         # Weak 3 down to errors of about 1e-8 on Gaussian data, where those of its little noise, of order 2, take over.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
