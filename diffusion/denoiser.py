@@ -46,7 +46,8 @@ class Model:
 
     network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.  With
     `variance` it has twice the channels: the second half tells of the variance.
-    `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone).
+    `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone, which need
+    no `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     """
 
@@ -87,8 +88,7 @@ class Denoiser:
 
     def __call__(self, x, t, s=None, cond=Cond(), key=None) -> Pred:
         """x (B, ...); t and s numbers or (B,)."""
-        jumps = self.answers - {INSTANT}
-        d = (t - (t if s is None else s)) if jumps else None
+        d = (t - (t if s is None else s)) if JUMP in self.answers else None
         at, process, prediction = over(t, x), self.process, self.model.prediction
         raw, second = self.model.outputs(self.params, x, t, d, cond, key)
         pred = Pred(*prediction.decode(process, at, x, raw))

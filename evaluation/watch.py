@@ -9,13 +9,11 @@ from evaluation.distances import Frechet
 from evaluation.drawing import conditions
 from evaluation.features import Pixels, stored
 from evaluation.reference import reference
-from samplers import SAMPLERS, draw_many, table_at
-
-CALLS = 16  # network calls
+from samplers import draw_many, watched
 
 
 def watch(data, sharding=None) -> Callable:
-    """score(den) -> {"FD-pixels": distance to the held-out images}: the value of compare's cell of dpmpp_2m at CALLS.
+    """score(den) -> {"FD-pixels": distance to the held-out images}: the value of compare's cell of the table `watched`.
 
     It is NaN where the images are not finite.  `sharding` is that of `draw_many`.
     """
@@ -25,7 +23,7 @@ def watch(data, sharding=None) -> Callable:
         nonlocal distance
         if distance is None:
             distance = Frechet(pixels(reference(data, COUNT).held_out))
-        table, cond = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS), conditions(den, data, COUNT)
+        table, cond = watched(den), conditions(den, data, COUNT)
         images = draw_many(den, table, range(COUNT), data.shape, cond=cond, batch=BATCH, sharding=sharding)
         finite = np.isfinite(images).all()
         value = distance(pixels(stored(images)))["FD"].value if finite else float("nan")

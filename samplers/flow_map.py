@@ -1,4 +1,6 @@
-"""Samplers for models that learned to jump: from t to any s (shortcut, MeanFlow), or from t to the data (consistency)."""
+"""Samplers for models that learned to jump: from t to any s (shortcut, MeanFlow), or to the data (consistency)."""
+
+import numpy as np
 
 from samplers.ddim import ddim
 from samplers.steps import steps
@@ -6,14 +8,16 @@ from samplers.tableau import Row
 
 
 def flow_map(process, grid):
-    """x_s = Phi_{t -> s}(x), where the learned map takes the state; ddim's steps with predictions for the jump (Frans et
-    al. 2024, arXiv:2410.12557; Geng et al. 2025, arXiv:2505.13447)."""
+    """x_s = Phi_{t -> s}(x), where the learned map takes the state: ddim's steps with predictions for the jump (Frans
+    et al. 2024, arXiv:2410.12557; Geng et al. 2025, arXiv:2505.13447)."""
     for (_, s), row in zip(steps(grid), ddim(process, grid), strict=True):
         yield row._replace(s=s)
 
 
 def consistency(process, grid):
-    """x_s = alpha_s f(x) + sigma_s z: to the data in one jump, and back up with fresh noise (Song et al. 2023,
-    arXiv:2303.01469 algorithm 1)."""
+    """x_s = f(x), the jump to t = 0, and back up with fresh noise (Song et al. 2023, arXiv:2303.01469 algorithm 1)."""
+    alpha, sigma = process.alpha(0.0), process.sigma(0.0)
     for t, s in steps(grid):
-        yield Row(t, s=0.0, x0=process.alpha(s), noise=process.sigma(s))
+        scale = process.alpha(s) / alpha
+        noise = process.sigma(s) ** 2 - (scale * sigma) ** 2
+        yield Row(t, s=0.0, x0=scale * alpha, eps=scale * sigma, noise=np.sqrt(max(noise, 0.0)))

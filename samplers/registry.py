@@ -99,6 +99,16 @@ SAMPLERS = {
 }
 
 
+# How a model is looked at while it trains, by the most that it answers: sampler, network calls.
+WATCHED = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
+
+
+def watched(den) -> Tableau:
+    """The table that a model is looked at with while it trains."""
+    name, calls = next(how for answer, how in WATCHED.items() if answer in den.answers)
+    return table_at(SAMPLERS[name], den.process, calls)
+
+
 def table_at(sampler, process, nfe, grid=None) -> Tableau:
     """The sampler's table with the most steps that fit into `nfe` network calls.  Beyond 64 calls it may miss a
     few steps where fewer would take more calls (restart).

@@ -18,7 +18,7 @@ from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES
 from train.experiment import Experiment
-from train.objectives import Denoising, Hybrid, SecondMoment
+from train.objectives import Consistency, Denoising, Hybrid, MeanFlow, SecondMoment, Shortcut
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
@@ -30,12 +30,22 @@ CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 PARTS = {
     "diffusion": (PROCESSES | {"edm": edm}, ()),
     "variances": (VARIANCES, ()),
-    "networks": (NETWORKS, ("shape", "classes", "variance", "rngs")),
+    "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
     "data": (SOURCES, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
-    "objectives": ({"denoising": Denoising, "second_moment": SecondMoment, "hybrid": Hybrid}, ()),
+    "objectives": (
+        {
+            "denoising": Denoising,
+            "second_moment": SecondMoment,
+            "hybrid": Hybrid,
+            "consistency_tuning": Consistency,
+            "meanflow": MeanFlow,
+            "shortcut": Shortcut,
+        },
+        (),
+    ),
     "train": ({"train": Experiment}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),

@@ -7,7 +7,7 @@ from typing import Any
 
 from flax import nnx
 
-from diffusion.denoiser import Model
+from diffusion.denoiser import JUMP, Model
 from diffusion.networks import abstract, axes, split
 from diffusion.prediction import VELOCITY, Prediction
 from diffusion.process import Linear, Process
@@ -77,8 +77,9 @@ class Experiment:
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
 
     def _build(self, shape, classes):
-        second = {"variance": True} if self.variance else {}
-        return lambda: self.network(tuple(shape), self._told(classes), rngs=nnx.Rngs(self.seed), **second)
+        more = {"variance": True} if self.variance else {}
+        more |= {"jumps": True} if JUMP in self.objective.answers else {}
+        return lambda: self.network(tuple(shape), self._told(classes), rngs=nnx.Rngs(self.seed), **more)
 
     def _told(self, classes):
         """How many of the data's classes the network knows."""
@@ -91,7 +92,8 @@ class Experiment:
     def abstract(self, shape, classes) -> tuple[Model, Any]:
         """The model with the shapes of its parameters; nothing is initialised."""
         apply, shapes = abstract(self._build(shape, classes))
-        return Model(apply, self.process, self.prediction, self._told(classes), variance=self.variance), shapes
+        told = self._told(classes), self.objective.answers, self.variance
+        return Model(apply, self.process, self.prediction, *told), shapes
 
     def axes(self, shape, classes) -> Any:
         """The logical names of the axes of the parameters."""

@@ -6,9 +6,9 @@ import numpy as np
 from PIL import Image
 
 from diffusion import Cond
-from samplers import SAMPLERS, draw_many, table_at
+from samplers import draw_many, watched
 
-IMAGES, POINTS, CALLS = 40, 1000, 16  # of a preview
+IMAGES, POINTS = 40, 1000  # of a preview
 
 
 def to_uint8(images) -> np.ndarray:
@@ -52,9 +52,8 @@ def png(picture) -> bytes:
 
 
 def preview(den, shape, sharding) -> np.ndarray | None:
-    """The same seeds (and classes in turn) each time, by DPM-Solver++(2M) in CALLS network calls; as `picture`."""
+    """The same seeds (and classes in turn) each time, by the table `watched`; as `picture`."""
     count = IMAGES if len(shape) == 3 else POINTS
     label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
-    table = table_at(SAMPLERS["dpmpp_2m"], den.process, CALLS)
-    drawn = draw_many(den, table, range(count), shape, cond=Cond(label), batch=count, sharding=sharding)
+    drawn = draw_many(den, watched(den), range(count), shape, cond=Cond(label), batch=count, sharding=sharding)
     return picture(drawn, columns=10)

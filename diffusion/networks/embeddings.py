@@ -5,7 +5,7 @@ import numpy as np
 from flax import nnx
 
 from diffusion.networks.initializers import unit
-from diffusion.networks.layers import EMBED, Linear
+from diffusion.networks.layers import EMBED, ZEROS, Linear
 
 FEATURES = 64
 # Radians per unit of time.  The slowest wave does not repeat within [-5, 5], the range of EDM's c_noise; the fastest
@@ -27,7 +27,8 @@ class Conditioning(nnx.Module):
         self.classes = classes
         whole = (None, None)  # small, and divided they are what XLA moves worst
         self.time = Linear(FEATURES, width, whole, rngs=rngs)
-        self.jump = Linear(FEATURES, width, whole, use_bias=False, rngs=rngs) if jumps else None
+        # Zero at the start: a network that begins with the weights of one without jumps begins as that.
+        self.jump = Linear(FEATURES, width, whole, use_bias=False, kernel_init=ZEROS, rngs=rngs) if jumps else None
         self.label = nnx.Embed(classes + 1, width, embedding_init=unit, rngs=rngs) if classes else None
         self.mix = Linear(width, width, (EMBED, None), rngs=rngs)
 

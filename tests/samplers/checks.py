@@ -13,7 +13,7 @@ import pytest
 from jax.tree_util import register_dataclass
 
 from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
-from diffusion.denoiser import INSTANT
+from diffusion.denoiser import INSTANT, JUMP
 from samplers import GRIDS, SAMPLERS, draw, exact, reduced, tabulate
 from samplers.tableau import pad
 
@@ -134,6 +134,8 @@ def check_order(sampler, process, claimed, stochastic=False, steps=None):
     """Weak errors are cheap, so they are measured where even steep processes have settled."""
     steps = steps or (640 if stochastic else 80)
     measured = exact.order(sampler, process, claimed, steps=steps, stochastic=stochastic)
+    if "zero" in getattr(sampler, "needs", ()):
+        return  # a jump to the data makes no error that more steps would take away
     if measured == np.inf and "var" in getattr(sampler, "needs", ()):
         return  # exact on Gaussian data
     assert abs(measured - claimed) < 0.3, f"order {measured:.2f}, not {claimed}"
@@ -205,7 +207,7 @@ class Zero:
 
     consistent = True
     classes = 0
-    answers = frozenset({INSTANT})
+    answers = frozenset({INSTANT, JUMP})
 
     def __call__(self, x, t, s=None, cond=Cond()):
         return Pred(*(jnp.zeros_like(x),) * 3)

@@ -3,11 +3,14 @@
 draw(model, batch, key) -> examples         all that is random, a leading batch axis in every field
 (model, params, state, examples) -> (loss, metrics)     means over the examples
 only                                the name of the part of the network that is trained, None for all of it
+answers                             what the network learns to answer, as in `Model.answers`
 
 so that a large batch worked off in parts has the numbers of the whole.
 """
 
+from train.objectives.consistency import Consistency
 from train.objectives.denoising import Denoising
+from train.objectives.jumps import MeanFlow, Shortcut
 from train.objectives.variance import Hybrid, SecondMoment
 
-__all__ = ["Denoising", "Hybrid", "SecondMoment"]
+__all__ = ["Consistency", "Denoising", "Hybrid", "MeanFlow", "SecondMoment", "Shortcut"]

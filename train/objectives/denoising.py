@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from diffusion.arrays import over
-from diffusion.denoiser import Cond
+from diffusion.denoiser import INSTANT, Cond
 from train.objectives.times import logit_normal
 from train.objectives.weights import native
 
@@ -36,6 +36,7 @@ class Denoising:
     label_drop: float = 0.1
 
     only = None  # the part of the network that is trained; None: all of it
+    answers = frozenset({INSTANT})  # what is learned, as in `Model.answers`
 
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:

@@ -1,0 +1,64 @@
+"""Consistency: the same clean image from every point of a path (Song et al. 2023, arXiv:2303.01469), by easy
+consistency tuning (Geng et al. 2024, arXiv:2406.14548)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+
+from diffusion.arrays import over
+from diffusion.denoiser import ZERO, Cond
+from train.objectives.denoising import Denoising, noisy
+from train.objectives.times import log_normal
+
+
+@dataclass(frozen=True)
+class Consistency(Denoising):
+    """f(x_t) against f(x_s) of the same image and noise, not differentiated, with s < t the nearer to t the longer the
+    training; f is the predicted x0, which at t = 0 is x itself by what the network predicts (velocity on the linear
+    path, v, EDM), so that s = 0 asks for the image.
+
+    In sigma / alpha, s = t (1 - q^-(stage + 1) (1 + k sigmoid(-b t))), 0 where that is negative; there are `stages` of
+    equal length in `steps` training steps.  The error, in units of the network's output, is counted as the
+    pseudo-Huber sqrt(|e|^2 + c^2) - c with c = `huber` times the root of the dimension.
+    """
+
+    times: Callable = log_normal
+    steps: int = 10_000
+    stages: int = 8
+    q: float = 2.0
+    k: float = 8.0
+    b: float = 1.0
+    huber: float = 0.00054
+
+    answers = frozenset({ZERO})
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.steps < 1 or self.stages < 1 or not self.q > 1 or not self.huber > 0:
+            raise ValueError(
+                f"consistency needs steps and stages of at least 1, q > 1 and huber > 0: got {self.steps}, "
+                f"{self.stages}, {self.q} and {self.huber}"
+            )
+
+    def nearer(self, process, t, step):
+        """The time s < t that t is compared with at a training step."""
+        stage = jnp.minimum(step * self.stages // self.steps, self.stages - 1)
+        ratio = jnp.exp(-process.lam(t))
+        kept = 1 - self.q ** -(stage + 1.0) * (1 + self.k * jax.nn.sigmoid(-self.b * ratio))
+        return jnp.where(kept > 0, process.time(-jnp.log(ratio * jnp.maximum(kept, 1e-9))), 0.0)
+
+    def __call__(self, model, params, state, examples):
+        """-> loss (), {"apart": mean squared difference of the two images}."""
+        process, prediction, t = model.process, model.prediction, examples.t
+        s, cond, at = self.nearer(process, t, state.step), Cond(examples.label), over(t, examples.x0)
+        den = model.denoiser(params["net"])
+        near = den(noisy(model, examples._replace(t=s)), s, None, cond, examples.key).x0
+        near = jax.lax.stop_gradient(jnp.where(over(s, near) > 0, near, examples.x0))
+        apart = den(noisy(model, examples), t, None, cond, examples.key).x0 - near
+        error = (prediction.det(process, at) / process.sigma(at) * apart).reshape(len(t), -1)
+        c = self.huber * error.shape[1] ** 0.5
+        weight = self.weight(process, prediction, t)
+        loss = jnp.mean(weight * (jnp.sqrt((error**2).sum(1) + c**2) - c))
+        return loss, {"apart": jnp.mean(apart**2)}
