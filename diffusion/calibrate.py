@@ -44,11 +44,8 @@ def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None, eight_bit=Fa
     Every image has one noise, the same at all K.  show: called with the number of images done.
     """
     lam = np.sort(np.asarray(lam, np.float64))
-    process, found, deviations = (
-        den.process,
-        [],
-        DEVIATIONS.astype(np.float32) if eight_bit else np.zeros(0, np.float32),
-    )
+    process, found = den.process, []
+    deviations = np.float32(DEVIATIONS if eight_bit else [])
     times = np.asarray(process.time(lam), np.float64)
     for first in range(0, len(x0), batch):
         at = np.minimum(np.arange(first, first + batch), len(x0) - 1)

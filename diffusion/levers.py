@@ -74,7 +74,7 @@ class Averaged(Wrapper):
     def __call__(self, x, t, s=None, cond=Cond()):
         pred = self.inner(x, t, s, cond)
         if pred.var is None:
-            return pred
+            raise ValueError("averaged_variance is for a model that tells a variance: a second output, or curvature")
         whole = jnp.broadcast_to(pred.var, pred.x0.shape)
         return pred._replace(var=whole.mean(axis=tuple(range(1, whole.ndim)), keepdims=True))
 
@@ -93,7 +93,7 @@ def clip_x0(low=-1.0, high=1.0, rebuild=True):
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 
-def averaged():
+def averaged_variance():
     """One variance an image, in place of one for every element."""
     return Averaged
 
@@ -111,4 +111,4 @@ def _guided(scale, den):
     return CFG(den, scale)
 
 
-LEVERS = {"clip_x0": clip_x0, "cfg": cfg, "averaged": averaged, "curvature": curvature}
+LEVERS = {"clip_x0": clip_x0, "cfg": cfg, "averaged_variance": averaged_variance, "curvature": curvature}

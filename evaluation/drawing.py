@@ -10,7 +10,7 @@ import numpy as np
 
 from diffusion import Cond
 from diffusion.levers import under
-from evaluation import likelihood
+from evaluation import flow, likelihood
 from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
 from evaluation.flow import held_out, told
@@ -107,9 +107,8 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         keys = tuple(digest(told, table, at) for at in seeds.sets)
         extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
         if "bpd" in metrics and len(run.shape) == 3 and is_bound(den, table):
-            extras = [
-                extra | {"bpd": digest(at, source(likelihood))} for extra, at in zip(extras, seeds.sets, strict=True)
-            ]
+            code = source(likelihood), source(flow)
+            extras = [extra | {"bpd": digest(at, *code)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
         planned.append(Planned(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
     return planned

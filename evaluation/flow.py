@@ -1,6 +1,7 @@
-"""How probable a run's flow finds held-out images, exactly, kept among the cells of a comparison."""
+"""How probable a run's flow finds held-out images, kept among the cells of a comparison."""
 
 import json
+from importlib.metadata import version
 
 import numpy as np
 
@@ -30,13 +31,14 @@ def told(run, some) -> Cond:
 def flow_bits(run, count, cells: Cells) -> np.ndarray:
     """Bits per dimension of up to MOST held-out images, (N,); of several processes all call it."""
     some = held_out(run, min(count, MOST))
-    images = stored(some.image)
-    name, key = f"{run.name}-flow", digest(environment(), source(likelihood), run.denoiser, images)
+    images, cond = stored(some.image), told(run, some)
+    of = environment(), source(likelihood), version("diffrax"), run.denoiser, images, cond
+    name, key = f"{run.name}-flow", digest(*of)
     known = cells.load(name, key) if first() else None
     if json.loads(from_first(json.dumps(known is not None))):
         return known.extra["bpd"].values if known else np.zeros(0)
     say(f"{run.name}: bits per dimension of {len(images)} held-out images by the flow")
-    bits = likelihood.bits(run.denoiser, images, cond=told(run, some))
+    bits = likelihood.bits(run.denoiser, images, cond=cond)
     if first():
         cells.save(
             name, key, Drawn(np.zeros((0, *run.shape), np.uint8), True, np.zeros(0), 0, {"bpd": Extra(key, bits)})

@@ -131,14 +131,15 @@ def _mean(a):
     return a.reshape(len(a), -1).mean(1)
 
 
-def log_likelihood(den, x, seed=0, cond=Cond(), t_min=1e-5, tolerance=1e-5, batch=64) -> np.ndarray:
-    """log p(x) in nats of states x (B, ...), by the probability-flow ODE (algorithms.md A12).
+def log_likelihood(den, x, seed=0, cond=Cond(), t_min=None, tolerance=1e-5, batch=64) -> np.ndarray:
+    """log p(x) in nats of states x (B, ...), by the probability-flow ODE (algorithms.md A12); NaN where it cannot be
+    solved.
 
-    log N(x_1; 0, sigma_1^2) + int div u dt from t_min to 1, u = alpha' D + sigma' eps.  The divergence is eta . du/dx
-    eta with one Rademacher eta an image, the same at all times, so that the integrand is smooth.  The steps are those
-    that `batch` states need.
+    log N(x_1; 0, sigma_1^2) + int div u dt from t_min to 1, u = alpha' D + sigma' eps; t_min is by default the last
+    time of the process, and at least 1e-5.  The divergence is eta . du/dx eta with one Rademacher eta an image, the
+    same at all times, so that the integrand is smooth.  The steps are those that `batch` states need.
     """
-    found = []
+    found, t_min = [], max(den.process.ends[1], 1e-5) if t_min is None else t_min
     for first in range(0, len(x), batch):
         at = np.minimum(np.arange(first, first + batch), len(x) - 1)
         part, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x, cond))
@@ -164,13 +165,13 @@ def _flow(den, x, keys, cond, t_min, tolerance):
 
     solution = diffrax.diffeqsolve(
         diffrax.ODETerm(slope), diffrax.Dopri5(), t_min, end, None, (x, jnp.zeros(len(x), x.dtype)),
-        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance),
+        stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance), throw=False,
     )  # fmt: skip
     (last,), (grown,) = solution.ys
     sigma = process.sigma(end)
     squares = (last**2).reshape(len(x), -1)
     prior = -0.5 * (squares / sigma**2 + jnp.log(2 * jnp.pi * sigma**2)).sum(1)
-    return prior + grown
+    return jnp.where(solution.result == diffrax.RESULTS.successful, prior + grown, jnp.nan)
 
 
 def bits(den, images, seed=0, cond=Cond(), draws=1, **options) -> np.ndarray:

@@ -43,6 +43,8 @@ def moments(table: Tableau, process, mean, var, start: Moments | None = None) ->
 
 def _affine(table, den, d):
     """The rows as (x, M) <- move (x, M) + offset, each with the variance of the noise added to x."""
+    if (table.stretch != 1).any():
+        raise ValueError("what a table does with variances that a model learned is not known without the model")
     size, s = 1 + table.history, np.where(np.isnan(table.s), table.t, table.s)
     zero, one = (den(np.full((table.nfe, d), x), table.t, s) for x in (0.0, 1.0))  # affine in x: two values give it
     for i in range(table.nfe):

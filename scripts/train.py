@@ -8,6 +8,7 @@ import jax
 
 from evaluation.watch import watch
 from scripts import config, parse
+from scripts.beginnings import source
 from scripts.errors import UserError
 from scripts.signals import stopping
 from train.data.fingerprint import change
@@ -18,13 +19,11 @@ from train.processes import anywhere, first, from_first, meet, same
 from train.progress import say
 from train.run import describe, read_description, write_description
 from train.sharding import batched
-from train.warm_start import unknown
 
 
 def main(config_path, folder, overrides, trust, step=None, begin=None):
     """Check everything that can be checked before anything is written, then train."""
     training, told = resolved(config_path, overrides, trust)
-    start = None if begin is None else _start(training, begin, trust)
     if not same(told):
         raise UserError("the processes read different configs: give all of them the same one")
     other = change(json.loads(from_first(json.dumps(describe(training)))), training.data)
@@ -35,12 +34,13 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
     if training.experiment.wandb:
         require()
     folder = parse.path(folder, "--run")
-    _refuse_other_start(folder, training.experiment.objective.only, start)
     if step is not None and not (folder / "config.gin").is_file():
         raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
+    start = source(training, told, folder, begin, trust)
+    config.load(config.find(config_path), overrides, trust)  # what is traced from here on is this config's
     with stopping() as stop, _opened(folder, training, told, start):
-        score, params = watch(training.data, batched(training.mesh)), start and start.params
-        reached, steps = train(training, folder, stop, step, score, params), training.experiment.steps
+        score, weights = watch(training.data, batched(training.mesh)), start and start.params
+        reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
     else:
@@ -104,44 +104,6 @@ def _refuse_strangers(folder):
         raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
 
 
-def _start(training, folder, trust):
-    """The run whose parameters training begins with; UserError where they are of something else."""
-    run, experiment = config.open_run(parse.path(folder, "--init-from"), trust), training.experiment
-    for what in ("process", "prediction"):
-        theirs, ours = getattr(run.model, what), getattr(experiment, what)
-        if theirs != ours:
-            raise UserError(f"--init-from {folder}: its {what} is {theirs}, and the config's is {ours}: give the same")
-    try:
-        fresh = unknown(training.fresh.eval_shape().params["net"], run.params)
-    except ValueError as error:
-        raise UserError(f"--init-from {folder}: {error}") from None
-    only = experiment.objective.only
-    if missing := [name for name in fresh if only and name.split(".")[0] != only]:
-        raise UserError(
-            f"--init-from {folder}: it has no {missing[0]}, which stays as it is: give a run of this network"
-        )
-    parts = dict.fromkeys(name.split(".")[0] for name in fresh)
-    say(f"beginning with {folder} at step {run.step}" + (f"; fresh: {', '.join(parts)}" if parts else ""))
-    return run
-
-
-def _refuse_other_start(folder, only, start):
-    """UserError where a run would begin with fresh parameters that should be those of another run, or the other way."""
-    saved = folder / "checkpoints"
-    goes_on = saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir())
-    begun = read_description(folder).get("begun") if (folder / "run.json").exists() else None
-    if start is None and not goes_on and (begun or only):
-        why = (
-            f"{folder} began with {begun['run']}, and has no checkpoint yet"
-            if begun
-            else (f"the objective trains the network's part {only} alone")
-        )
-        raise UserError(f"{why}: add --init-from {begun['run'] if begun else 'RUN'}")
-    if start and goes_on and (begun is None or begun["weights"] != start.weights):
-        how = f"with other weights, of {begun['run']} at step {begun['step']}" if begun else "with fresh weights"
-        raise UserError(f"{folder} began {how}: leave --init-from out, or give another --run folder")
-
-
 def _begin(folder, training, told, start):
     """Write what the run is, or find that a run which exists was told the same."""
     path = folder / "config.gin"
@@ -150,7 +112,7 @@ def _begin(folder, training, told, start):
             f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed)}. "
             f"Give another --run folder, or the run's own config: {path}"
         )
-    if path.exists() and (folder / "run.json").exists():
+    if path.exists() and (folder / "run.json").exists() and start is None:
         if changed := change(read_description(folder), training.data):
             raise UserError(
                 f"{training.data.name} has changed since the run {folder} began ({changed}), and images that were held "

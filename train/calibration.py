@@ -63,32 +63,32 @@ def grid_on(run, den, grid):
 def _load(run, den) -> tuple[Statistics, str]:
     """The statistics of a run under levers, and the estimate that is to be used; measured now where they are not there
     and the run calibrates."""
-    if run.calibrates and anywhere(_fault(run, den) is not None):
+    if run.calibrates and anywhere(_missing(run, den)):
         calibrate(run, den)
     return _kept(run, den)
 
 
-def _fault(run, den):
+def _missing(run, den):
     try:
         _kept(run, den)
-    except RunError as error:
-        return error
-    return None
+    except RunError:
+        return True
+    return False
 
 
 def _kept(run, den):
-    file, remedy = (
-        path(run, den),
-        f"measure it with `fewstep calibrate {run.folder}` and the same levers, or by --calibrate",
-    )
-    belongs = _belongs(run, den)
+    file, belongs = path(run, den), _belongs(run, den)
+    same = " and the same levers" if around(den) else ""
+    remedy = f"measure it with `fewstep calibrate {run.folder}`{same}, or by --calibrate"
     if not file.exists():
         raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
     try:
         with np.load(io.BytesIO(file.read_bytes()), allow_pickle=False) as arrays:
             told = json.loads(str(arrays["told"]))
             found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), told["estimate"]
-    except (*BROKEN, KeyError):
+    except KeyError:
+        raise RunError(f"{file} is not complete, or of another version of fewstep: {remedy}") from None
+    except BROKEN:
         raise RunError(f"{file} is damaged: {remedy}") from None
     for what, value in belongs.items():
         if told.get(what) != value:

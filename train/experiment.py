@@ -63,7 +63,8 @@ class Experiment:
         kinds = {"process": Process, "prediction": Prediction} | ({"variance": Variance} if self.variance else {})
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}")
+                hint = ", without its brackets ()" if isclass(getattr(self, name)) else ""
+                raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}{hint}")
         start, _ = self.process.ends
         if self.prediction.det(self.process, start) == 0:
             raise ValueError(

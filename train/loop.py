@@ -83,11 +83,11 @@ def train(
     stop: Event | None = None,
     step: int | None = None,
     score: Callable | None = None,
-    start: Any = None,
+    weights: Any = None,
 ) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    `start` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
+    `weights` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
     checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
     What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
     (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
@@ -96,7 +96,7 @@ def train(
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), own_rows(training.mesh, size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = _begin(training, checkpoints, step, start)
+        state = _begin(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
@@ -133,11 +133,13 @@ def train(
     return now
 
 
-def _begin(training, checkpoints, step, start):
+def _begin(training, checkpoints, step, weights):
     """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
     step = checkpoints.latest() if step is None else step
     if step is None:
-        return training.fresh() if start is None else begun(training.fresh(), start)
+        if weights is None and (only := training.experiment.objective.only):
+            raise ValueError(f"the objective trains the network's part {only} alone: give weights for the rest")
+        return training.fresh() if weights is None else begun(training.fresh(), weights)
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
     state = checkpoints.restore(step, like)

@@ -101,5 +101,5 @@ def _legend(comparison):
 
 def _beside(comparison):
     rows = {trait(metric).beside for floor in comparison.floors.values() for metric in floor}
-    means = {"floor": "up to as many training images", "flow": "held-out images by the probability-flow ODE"}
+    means = {"floor": "up to as many training images", "flow": "held-out images by the probability-flow ODE, no levers"}
     return "".join(f" {row.capitalize()}: {what}." for row, what in means.items() if row in rows)

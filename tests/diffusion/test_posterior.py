@@ -31,10 +31,10 @@ def test_it_is_bayes_rule(process):
 @every
 def test_the_large_variance_is_exact_for_standard_normal_data(process):
     t, s = 0.7, 0.3
-    moved, inner = posterior(process, t, s)
-    _, kept = process.alpha(t), process.sigma(t) ** 2
-    left = kept / (process.alpha(t) ** 2 + kept)  # Var[x0 | x_t]
-    assert large(process, t, moved, inner) == pytest.approx(inner + moved**2 * left)
+    at, st, as_, ss = process.alpha(t), process.sigma(t), process.alpha(s), process.sigma(s)
+    shared = at * as_ + (at / as_) * ss**2  # Cov(x_t, x_s)
+    left = as_**2 + ss**2 - shared**2 / (at**2 + st**2)  # Var[x_s | x_t]
+    assert large(process, t, *posterior(process, t, s)) == pytest.approx(left)
 
 
 def test_on_a_variance_preserving_process_it_is_beta():

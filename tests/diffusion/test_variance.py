@@ -8,7 +8,7 @@ import pytest
 
 from diffusion import VE, VP, X0, Cosine, Linear, V, cfg, clip_x0, edm, oracles
 from diffusion.denoiser import Model
-from diffusion.levers import averaged, curvature
+from diffusion.levers import averaged_variance, curvature
 from diffusion.prediction import EPS, SCORE, VELOCITY
 from diffusion.variance import NPR, SN, LearnedRange
 
@@ -121,9 +121,10 @@ def test_under_levers():
     x = np.concatenate([states(Linear(), t), states(Linear(), t) + 0.2], axis=1)
     plain = den(x, t).var
     np.testing.assert_array_equal(clip_x0()(den)(x, t).var, plain)
-    np.testing.assert_allclose(averaged()(den)(x, t).var, np.mean(plain, axis=1, keepdims=True), rtol=1e-12)
-    assert averaged()(oracles.mixture(Linear(), [0.0], [1.0]))(x, t).var.shape == (21, 1)
+    np.testing.assert_allclose(averaged_variance()(den)(x, t).var, np.mean(plain, axis=1, keepdims=True), rtol=1e-12)
+    assert averaged_variance()(oracles.mixture(Linear(), [0.0], [1.0]))(x, t).var.shape == (21, 1)
     guided = oracles.mixture(Linear(), [-0.6, 0.7], [0.2, 0.3])
     assert cfg(2.0)(guided)(x.astype(np.float32), t).var is None
-    assert averaged()(cfg(2.0)(guided))(x.astype(np.float32), t).var is None
+    with pytest.raises(ValueError, match="second output"):
+        averaged_variance()(cfg(2.0)(guided))(x.astype(np.float32), t)
     assert curvature(1)(clip_x0()(guided))(x.astype(np.float32), t).var is not None

@@ -7,7 +7,8 @@ from diffusion import VP, Linear, oracles
 from evaluation.distances import frechet
 from evaluation.drawing import Line
 from evaluation.exact import compare_exactly, spectrum
-from samplers import SAMPLERS, draw_many, table_at
+from samplers import SAMPLERS, ddpm, draw_many, table_at, tabulate, uniform
+from samplers.exact import moments
 
 ABOUT = {"command": "", "environment": {}}
 
@@ -43,3 +44,9 @@ def test_units_and_blanks():
     assert result.cell("ones", "ddim", 3).nfe == 3
     with pytest.raises(ValueError, match="no sampler has a table"):
         compare_exactly(data, lines[:1], [1], **ABOUT)
+
+
+def test_of_a_learned_range_nothing_is_known():
+    table = tabulate(ddpm(VP(), uniform(VP(), 4), "range"))
+    with pytest.raises(ValueError, match="not known without the model"):
+        moments(table, VP(), 0.0, 1.0)

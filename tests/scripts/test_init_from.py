@@ -49,7 +49,7 @@ def test_what_is_not_trained_stays_to_the_last_bit(npr, digits_run, fewstep, wor
 def test_the_variance_is_drawn_with(npr, fewstep, tmp_path):
     told = open_run(npr).denoiser(np.zeros((2, 8, 8, 1), np.float32), 0.5).var
     assert told.shape == (2, 8, 8, 1)
-    for more in ((), ("--lever", "averaged"), ("--lever", "clip_x0")):
+    for more in ((), ("--lever", "averaged_variance"), ("--lever", "clip_x0")):
         words = ("--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
         status, _, err = fewstep("sample", npr, *words, *more)
         assert status == 0, err
@@ -58,6 +58,21 @@ def test_the_variance_is_drawn_with(npr, fewstep, tmp_path):
     )
     assert status == 0, err
     assert "bpd by network calls" in out
+
+
+def test_of_the_other_run_come_weights_alone(fewstep, digits_run, words, tmp_path):
+    """Not what its config says of times, which are told no run while it trains."""
+    losses = []
+    for said in ("logit_normal.mean = 0.0", "logit_normal.mean = 2.0"):
+        other = shutil.copytree(digits_run, tmp_path / said[-3:])
+        text = (other / "config.gin").read_text()
+        assert "logit_normal.mean = 0.0" in text
+        (other / "config.gin").write_text(text.replace("logit_normal.mean = 0.0", said))
+        run = tmp_path / f"run{said[-3:]}"
+        more = ("train", "configs/digits/flow.gin", "--run", run, "--init-from", other, *words)
+        assert fewstep(*more)[0] == 0
+        losses.append([json.loads(line)["loss"] for line in (run / "metrics.jsonl").read_text().splitlines()])
+    assert losses[0] == losses[1]
 
 
 @pytest.mark.slow
@@ -72,12 +87,20 @@ def test_it_goes_on_without_and_with(npr, fewstep, digits_run, words):
 def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
     other = shutil.copytree(digits_run, tmp_path / "other")
     shutil.rmtree(other / "checkpoints" / "6")
-    refused(fewstep("train", HEAD, "--run", npr, "--init-from", other, *words), "began with other weights", "step 6")
+    refused(
+        fewstep("train", HEAD, "--run", npr, "--init-from", other, *words), f"began with the weights of {digits_run}"
+    )
     run = shutil.copytree(digits_run, tmp_path / "run")
     plain = ("train", "configs/digits/flow.gin", "--run", run, *words)
     refused(fewstep(*plain, "--init-from", digits_run), "began with fresh weights")
     shutil.rmtree(npr / "checkpoints")
     refused(fewstep("train", HEAD, "--run", npr, *words), "has no checkpoint yet", f"add --init-from {digits_run}")
+    status, _, err = fewstep("train", HEAD, "--run", npr, "--init-from", other, *words)
+    assert status == 0, err
+    assert json.loads((npr / "run.json").read_text())["begun"]["step"] == 3
+    (npr / "run.json").unlink()
+    assert fewstep("train", HEAD, "--run", npr, "--init-from", other, *words)[0] == 0
+    assert json.loads((npr / "run.json").read_text())["begun"]["step"] == 3
 
 
 @pytest.mark.slow
@@ -93,11 +116,16 @@ def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
     [
         ([], ["trains the network's part variance alone", "--init-from RUN"]),
         (["--init-from", "nowhere"], ["nowhere is not a run"]),
-        (["--init-from", "{run}", "--set", "train.process=@VP()"], ["process is Linear()", "VP("]),
-        (["--init-from", "{run}", "--set", "train.prediction=%V"], ["prediction"]),
+        (["--init-from", "{run}", "--set", "train.process=@VP()"], ["process is @Linear()", "@VP("]),
+        (
+            ["--init-from", "{run}", "--set", "train.prediction=%V"],
+            ["prediction is %VELOCITY", "%V"],
+        ),
         (["--init-from", "{run}", "--set", "UNet.base=16"], ["has shape", "the same network"]),
         (["--init-from", "{run}", "--set", "UNet.mult=(1, 2)"], ["the same network"]),
-        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["which stays as it is"]),
+        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["another network", "UNet.blocks = 2"]),
+        (["--init-from", "{run}", "--set", "train.conditional=False"], ["another network", "not in the config's"]),
+        (["--init-from", "{run}", "--set", "train.variance=@NPR"], ["train.variance", "brackets"]),
         (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["trains no second output"]),
         (["--init-from", "{run}", "--set", "train.variance=3"], ["train.variance"]),
     ],

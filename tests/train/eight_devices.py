@@ -12,13 +12,15 @@ import numpy as np
 import optax
 
 from diffusion.networks import MLP, DiT, UNet
+from diffusion.variance import NPR
 from train.checkpoints import Checkpoints
 from train.data import digits, points
 from train.experiment import Experiment
 from train.loop import prepare
-from train.objectives import Denoising
+from train.objectives import Denoising, SecondMoment
 from train.run import Run
 from train.sharding import collected, share
+from train.warm_start import begun
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
@@ -37,11 +39,11 @@ WHOLE = {"UNet": 0.2, "DiT": 0.4, "MLP": 0.3}
 STEPS, BATCH = 3, 16
 
 
-def training_of(name, mesh, **options):
+def training_of(name, mesh, objective=Denoising(), **options):
     data, network = NETWORKS[name]
     # sgd: adam would divide the rounding of gradients that are nearly zero by themselves
     settings = {"batch_size": BATCH, "steps": STEPS, "ema": (0.9,), "mesh": mesh} | options
-    return prepare(Experiment(data, network, Denoising(), lambda steps: optax.sgd(0.1, 0.9), **settings), data())
+    return prepare(Experiment(data, network, objective, lambda steps: optax.sgd(0.1, 0.9), **settings), data())
 
 
 def stepped(training, state):
@@ -129,6 +131,20 @@ def same_images(states):
         np.testing.assert_allclose(images, drawn[0], atol=1e-5)
 
 
+def same_second_outputs(name, weights):
+    """A second output beside weights of another run trains on every mesh as on one device, and nothing else moves."""
+    found = []
+    for mesh in ((1, 1, 1), (1, 8, 1), (2, 2, 2)):
+        training = training_of(name, mesh, SecondMoment(), variance=NPR())
+        state, losses = stepped(training, begun(training.fresh(), weights))
+        assert_equal({part: state.params["net"][part] for part in weights}, weights, f"what stays on {mesh}")
+        assert_equal({part: state.ema["0.9"]["net"][part] for part in weights}, weights, f"its average on {mesh}")
+        found.append((losses, state.params["net"]["variance"]))
+    for losses, second in found[1:]:
+        np.testing.assert_allclose(losses, found[0][0], rtol=2e-5)
+        assert_close(second, found[0][1], "a second output")
+
+
 def same_parts(name):
     """A batch worked off in parts has the gradients of the whole, on one device and on eight."""
     one = training_of(name, (1, 1, 1))
@@ -145,6 +161,7 @@ def main(name, folder):
     same_checkpoints(states, Path(folder))
     same_images(states)
     same_parts(name)
+    same_second_outputs(name, jax.device_get(next(iter(states.values()))[1].params["net"]))
     print(name, "on", jax.device_count(), "devices")
 
 

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from diffusion import Linear, oracles
+from diffusion import VP, Linear, oracles
 from diffusion.arrays import over
 from diffusion.calibrate import measure
 from diffusion.denoiser import Model
@@ -141,20 +141,20 @@ def test_a_learned_range_is_the_optimum_of_its_chain():
         np.testing.assert_allclose(den(x, t).range, want, atol=0.05)
 
 
-def test_the_bound_moves_the_range_alone():
-    """The gradient of the mean is that of plain denoising."""
+def test_the_bound_does_not_move_the_mean():
+    """The gradient of the mean's last layer is that of plain denoising."""
     net, params = split(MLP((2,), width=16, depth=1, variance=True, rngs=nnx.Rngs(0)))
     params = jax.tree.map(lambda a: a + 0.1, params)
     model = Model(net, PROCESS, VELOCITY, variance=LearnedRange())
     plain = Model(lambda *a: net(*a)[:, :2], PROCESS, VELOCITY)
     batch = Batch(samples(jax.random.key(0), 16), None)
 
-    def gradient(objective, model, share):
+    def gradient(objective, model):
         examples = objective.draw(model, batch, jax.random.key(1))
         return jax.grad(lambda p: objective(model, {"net": p}, None, examples)[0])(params)
 
-    hybrid = gradient(Hybrid(uniform, share=1.0), model, 1.0)
-    only = gradient(Denoising(uniform), plain, 0.0)
+    hybrid = gradient(Hybrid(uniform, share=1.0), model)
+    only = gradient(Denoising(uniform), plain)
     for a, b in zip(jax.tree.leaves(hybrid["head"]), jax.tree.leaves(only["head"]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
     assert all(np.any(a) for a in jax.tree.leaves(hybrid["variance"]["head"]))
@@ -201,3 +201,14 @@ def test_only_one_part_moves():
     moved = optax.apply_updates(params, updates)
     np.testing.assert_array_equal(moved["net"]["a"], 1.0)
     assert (moved["net"]["variance"]["b"] < 1).all()
+
+
+def test_the_bound_is_finite_at_the_ends_of_a_process():
+    net, params = split(MLP((2,), width=8, depth=1, variance=True, rngs=nnx.Rngs(0)))
+    for process in (Linear(), VP()):
+        model = Model(net, process, VELOCITY, variance=LearnedRange())
+        objective = Hybrid()
+        examples = objective.draw(model, Batch(np.ones((2, 2), np.float32), None), jax.random.key(0))
+        first, last = process.ends
+        examples = examples._replace(t=jnp.float32([min(first, 1 - 1e-5), max(last, 1e-5)]))
+        assert np.isfinite(objective(model, {"net": params}, None, examples)[0])

@@ -25,14 +25,13 @@ class Example(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Denoising:
-    """The weighted mean square of the network's output against A x0 + B eps.
+class Noised:
+    """Images with noise at random times, for an objective of them.
 
     `label_drop` is the share of labels replaced by the null class, which classifier-free guidance needs.
     """
 
     times: Callable = logit_normal
-    weight: Callable = native
     label_drop: float = 0.1
 
     only = None  # the part of the network that is trained; None: all of it
@@ -40,7 +39,7 @@ class Denoising:
 
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:
-            raise ValueError(f"denoising.label_drop is a share from 0 to 1: got {self.label_drop}")
+            raise ValueError(f"label_drop is a share from 0 to 1: got {self.label_drop}")
 
     def draw(self, model, batch, key) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None."""
@@ -51,6 +50,13 @@ class Denoising:
             label = jnp.where(jax.random.bernoulli(for_labels, self.label_drop, (n,)), model.classes, label)
         t = self.times(model.process, for_times, n)
         return Example(x0, jax.random.normal(for_noise, x0.shape), t, label, jax.random.split(for_dropout, n))
+
+
+@dataclass(frozen=True)
+class Denoising(Noised):
+    """The weighted mean square of the network's output against A x0 + B eps."""
+
+    weight: Callable = native
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""

@@ -1,6 +1,7 @@
 """Training the second output of a network: a second moment beside a mean that stays as it is (Bao et al. 2022b,
 arXiv:2206.07309), or a range of variances together with the mean (Nichol & Dhariwal 2021, arXiv:2102.09672)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -10,35 +11,39 @@ from diffusion.arrays import over
 from diffusion.denoiser import Cond
 from diffusion.posterior import divergence, large, posterior
 from diffusion.variance import NPR, SN, LearnedRange
-from train.objectives.denoising import Denoising, noisy, target
+from train.objectives.denoising import Denoising, Noised, noisy, target
+from train.objectives.times import uniform
 
 
 @dataclass(frozen=True)
-class SecondMoment(Denoising):
-    """The weighted mean square of the second output against what an SN or NPR asks of it, for the mean of a network
-    that is not trained any more, and that has no dropout here."""
+class SecondMoment(Noised):
+    """The mean square of the second output against what an SN or NPR asks of it, for the mean of a network that is not
+    trained any more, and that has no dropout here."""
+
+    times: Callable = uniform
 
     only = "variance"
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""
-        _refuse(self, model, SN | NPR, "@SN() or @NPR()")
+        _refuse(model, SN | NPR, "@SN() or @NPR()")
         net = jax.lax.stop_gradient(params["net"]) | {self.only: params["net"][self.only]}
         t, cond = examples.t, Cond(examples.label)
         raw, second = model.outputs(net, noisy(model, examples), t, None, cond)
         wanted = model.variance.target(raw, target(model, examples))
-        return self.weighted(model, t, (second - wanted) ** 2), {}
+        return jnp.mean((second - wanted) ** 2), {}
 
 
 @dataclass(frozen=True)
 class Hybrid(Denoising):
-    """Denoising, and `share` times the bound on the likelihood of a chain of `steps` even steps, in bits per dimension,
-    which trains a LearnedRange alone.
+    """Denoising, and `share` times what the steps of a chain of `steps` even ones cost in the bound on the likelihood,
+    bits per dimension, by the variances of a LearnedRange; that part does not see the mean as something to change.
 
-    Each example is one step of the chain, from its time t to t - 1 / steps of the way; where there is not so much left,
-    to half of t.
+    Each example is one step, from its time t to t - 1 / steps of the way, where there is not so much left to half of t;
+    with uniform times their mean is that of the chain.
     """
 
+    times: Callable = uniform
     steps: int = 100
     share: float = 1e-3
 
@@ -48,14 +53,14 @@ class Hybrid(Denoising):
             raise ValueError(f"hybrid needs steps >= 1 and share > 0: got {self.steps} and {self.share}")
 
     def __call__(self, model, params, state, examples):
-        """-> loss (), {"bound": bits per dimension of all steps}."""
-        _refuse(self, model, LearnedRange, "@LearnedRange()")
+        """-> loss (), {"bound": what all steps cost}."""
+        _refuse(model, LearnedRange, "@LearnedRange()")
         x0, _, t, label, key = examples
         x, process, at = noisy(model, examples), model.process, over(t, x0)
         raw, second = model.outputs(params["net"], x, t, None, Cond(label), key)
         mean, _ = model.prediction.decode(process, at, x, jax.lax.stop_gradient(raw))
         first, last = process.ends
-        s = over(jnp.maximum(t - (first - last) / self.steps, last + (t - last) / 2), x0)
+        s = over(jnp.maximum(t - (first - last) / self.steps, t / 2), x0)
         moved, inner = posterior(process, at, s)
         between = model.variance.tell(process, model.prediction, at, raw, second)["range"]
         var = inner * (large(process, at, moved, inner) / inner) ** between
@@ -64,6 +69,6 @@ class Hybrid(Denoising):
         return loss + self.share * bound, {"bound": bound}
 
 
-def _refuse(objective, model, kinds, names):
+def _refuse(model, kinds, names):
     if not isinstance(model.variance, kinds):
-        raise ValueError(f"{type(objective).__name__} trains a second output: set train.variance = {names}")
+        raise ValueError(f"this objective trains a second output: set train.variance = {names}")
