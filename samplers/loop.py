@@ -128,6 +128,12 @@ def batch_of(count, batch, sharding=None) -> int:
     return -(-batch // parts) * parts
 
 
+def unit_noise(seeds, shape) -> jax.Array:
+    """The z with which draws of the seeds (B,) begin, x = sigma_t z, (B, *shape)."""
+    keys = jax.vmap(jax.random.key)(seeds)
+    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
+
+
 def _first(process, t, keys, shape):
     """The initial state of each image at time t."""
     return jax.vmap(lambda key: process.prior(jax.random.fold_in(key, 0), t, shape))(keys)

@@ -172,6 +172,27 @@ def calibrate(
 
 
 @app.command()
+def pairs(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    out: Annotated[str, typer.Option(help="The folder of the pairs; given again, what is missing is drawn.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 10_000,
+    sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun",
+    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,
+    grid: Annotated[str, typer.Option(help="A step grid that begins where there is nothing but noise.")] = "uniform",
+    seed: Annotated[int, typer.Option(help="Seed of the first noise; the others count up from it.")] = 0,
+    lever: Lever = [],
+    step: Step = None,
+    set: Set = [],
+    trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+):
+    """Draw pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
+    from scripts.pairs import main
+
+    main(run, out, sampler, nfe, grid, count, seed, lever, set, trust, step, mesh)
+
+
+@app.command()
 def classifier(
     run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
     steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,

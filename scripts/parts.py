@@ -16,9 +16,9 @@ from samplers.interpolant import NOISES
 from samplers.sa_solver import TAUS
 from scripts.errors import UserError
 from train import optimizers
-from train.data import SOURCES
+from train.data import SOURCES, pairs
 from train.experiment import Experiment
-from train.objectives import Consistency, Denoising, Hybrid, MeanFlow, SecondMoment, Shortcut
+from train.objectives import Consistency, Denoising, Hybrid, MeanFlow, ReFlow, SecondMoment, Shortcut
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
@@ -31,7 +31,7 @@ PARTS = {
     "diffusion": (PROCESSES | {"edm": edm}, ()),
     "variances": (VARIANCES, ()),
     "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
-    "data": (SOURCES, ()),
+    "data": (SOURCES | {"pairs": pairs}, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
@@ -42,6 +42,7 @@ PARTS = {
             "hybrid": Hybrid,
             "consistency_tuning": Consistency,
             "meanflow": MeanFlow,
+            "reflow": ReFlow,
             "shortcut": Shortcut,
         },
         (),
@@ -56,7 +57,7 @@ SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a ru
 ALL = {name: part for parts, _ in PARTS.values() for name, part in parts.items()}
 MODULE = {name: module for module, (parts, _) in PARTS.items() for name in parts}
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
-PATHS |= {"npy.labels"}
+PATHS |= {"npy.labels", "pairs.path"}
 
 _WORDS = {
     bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",

@@ -31,6 +31,7 @@ class Experiment:
     optimizer: Callable
     process: Process = Linear()
     prediction: Prediction = VELOCITY
+    pairs: Callable | None = None  # () -> Split of pairs that take the place of the training images
     variance: Variance | None = None  # what a second output of the network tells
     steps: int = 10_000
     batch_size: int = 64

@@ -46,7 +46,8 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
     _refuse_unequal_parts(experiment, mesh)
-    batches = Batches(data.train, experiment.batch_size, experiment.seed, experiment.flip)
+    split = _pairs(experiment, data) if experiment.pairs else data.train
+    batches = Batches(split, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
     optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
@@ -62,9 +63,17 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
         say(f"each device keeps {part:.1%} of the parameters (1 of {parts} is {1 / parts:.1%})")
     fresh = jax.jit(fresh, out_shardings=placed)
     step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
-    one = data.train[:1]
+    one = batches.batch(0, slice(1))
     step.eval_shape(state, jax.tree.map(lambda a: jax.ShapeDtypeStruct((batches.size, *a.shape[1:]), a.dtype), one))
     return Training(experiment, data, mesh, model, batches, fresh, placed, step)
+
+
+def _pairs(experiment, data):
+    split = experiment.pairs()
+    known = experiment.conditional and data.classes
+    if split.shape != data.shape or (known and split[:1].label is None):
+        raise ValueError(f"train.pairs are of {split.shape} and the data of {data.shape}, with labels or both without")
+    return split
 
 
 def _refuse_unequal_parts(experiment, mesh):

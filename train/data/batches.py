@@ -47,6 +47,7 @@ class Batches:
         if self.flip:
             mirrored = np.random.default_rng([self.seed, int(k), FLIPS]).random(self.size)[rows] < 0.5
             batch.image[mirrored] = batch.image[mirrored, :, ::-1]
+            batch = batch if batch.seed is None else batch._replace(mirrored=mirrored)
         return batch
 
     def stream(self, first, last, rows=slice(None)):

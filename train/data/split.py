@@ -9,11 +9,14 @@ import numpy as np
 class Batch(NamedTuple):
     """image (B, *shape) float32 in [-1, 1]; label (B,) int32, or None when unlabelled.
 
-    A single item has no axis B.
+    Of pairs also the seed of the noise that became the image, (B,), and whether the image is mirrored since, (B,) or
+    None for no.  A single item has no axis B.
     """
 
     image: np.ndarray
     label: np.ndarray | None
+    seed: np.ndarray | None = None
+    mirrored: np.ndarray | None = None
 
 
 class Source(Protocol):
@@ -76,7 +79,8 @@ class Split:
     def __getitem__(self, at) -> Batch:
         index = np.asarray(self.index[at])
         images, labels = self.source.read(np.atleast_1d(index))
-        batch = Batch(_floats(images), labels)
+        seeds = getattr(self.source, "seeds", None)  # of pairs
+        batch = Batch(_floats(images), labels, None if seeds is None else seeds[np.atleast_1d(index)])
         return batch if index.ndim else Batch(*(None if a is None else a[0] for a in batch))
 
 

@@ -11,6 +11,7 @@ so that a large batch worked off in parts has the numbers of the whole.
 from train.objectives.consistency import Consistency
 from train.objectives.denoising import Denoising
 from train.objectives.jumps import MeanFlow, Shortcut
+from train.objectives.reflow import ReFlow
 from train.objectives.variance import Hybrid, SecondMoment
 
-__all__ = ["Consistency", "Denoising", "Hybrid", "MeanFlow", "SecondMoment", "Shortcut"]
+__all__ = ["Consistency", "Denoising", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment", "Shortcut"]

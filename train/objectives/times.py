@@ -28,4 +28,22 @@ def log_normal(process, key, n, mean=-1.2, std=1.2):
     return _within(process, process.time(-(mean + std * jax.random.normal(key, (n,)))))
 
 
-TIMES = {"uniform_times": uniform, "logit_normal": logit_normal, "log_normal": log_normal}
+def u_shaped(process, key, n, a=4.0):
+    """Most at both ends, of density a (e^(a t) + e^(a (1 - t))) / (2 (e^a - 1)) (Lee et al. 2024, arXiv:2405.20320)."""
+    for_size, for_end = jax.random.split(key)
+    t = jnp.log1p(jax.random.uniform(for_size, (n,)) * jnp.expm1(a)) / a
+    return _within(process, jnp.where(jax.random.bernoulli(for_end, shape=(n,)), t, 1 - t))
+
+
+def at_start(process, key, n):
+    """Where there is nothing but noise."""
+    return _within(process, jnp.ones(n))
+
+
+TIMES = {
+    "u_shaped": u_shaped,
+    "at_start": at_start,
+    "uniform_times": uniform,
+    "logit_normal": logit_normal,
+    "log_normal": log_normal,
+}

@@ -1,0 +1,26 @@
+"""fewstep pairs."""
+
+from scripts import config, parse
+from scripts.errors import lookup
+from scripts.overrides import target
+from train.pairing import write_pairs
+from train.progress import say
+
+
+def main(folder, out, sampler, nfe, grid, count, seed, levers, overrides, trust, step, mesh):
+    """Draw pairs and keep them."""
+    settings = config.settings(overrides)
+    chosen = lookup("sampler", sampler, settings.samplers)
+    lookup("grid", grid, settings.grids)
+    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
+    config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
+    wrap = [lever for _, lever in wrap]
+    out = parse.writable(out, "--out")
+    run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
+    table = run.table(chosen, nfe, settings.grids[grid], wrap)
+    write_pairs(run, table, out, count, seed, wrap)
+    say(
+        f"{out}: {count} pairs. Next: train.pairs = @pairs with --set pairs.path={out}, and train.objective = @reflow()"
+    )

@@ -1,0 +1,73 @@
+"""Pairs of noise and the image that a model made of it: shards of images, each with the seed that its noise comes from.
+
+pairs.json says what they are; digests.json has the sha256 of each shard that is whole.
+"""
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+from etils import epath
+
+from train.data.split import Split
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """A source of images in [-1, 1], float32 (N, *shape), with labels (N,) or None and the seeds (N,) of their noise."""
+
+    images: np.ndarray
+    labels: np.ndarray | None
+    seeds: np.ndarray
+    in_memory: bool = True
+
+    @property
+    def shape(self):
+        return self.images.shape[1:]
+
+    def __len__(self):
+        return len(self.images)
+
+    def read(self, indices):
+        """Images and labels, as any source."""
+        return self.images[indices], None if self.labels is None else self.labels[indices]
+
+
+def pairs(path: str) -> Split:
+    """The pairs in a folder that `fewstep pairs` wrote, in memory; ValueError where they are not whole."""
+    folder = epath.Path(path)
+    if not (folder / "pairs.json").exists():
+        raise ValueError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
+    told, digests = told_of(folder), digests_of(folder)
+    missing = len(shards_of(told)) - len(digests)
+    if missing:
+        raise ValueError(f"{path}: {missing} shards are missing: the same fewstep pairs goes on from there")
+    parts = [_read(folder / name, digests[name]) for name in shards_of(told)]
+    images, labels, seeds = (np.concatenate([part[key] for part in parts]) for key in ("images", "labels", "seeds"))
+    return Split(Drawn(images, labels if told["classes"] else None, seeds))
+
+
+def told_of(folder) -> dict:
+    """pairs.json."""
+    return json.loads((folder / "pairs.json").read_text())
+
+
+def digests_of(folder) -> dict[str, str]:
+    """digests.json, {} where there is none yet."""
+    path = folder / "digests.json"
+    return json.loads(path.read_text()) if path.exists() else {}
+
+
+def shards_of(told) -> list[str]:
+    """The names of all shards."""
+    return [f"{i:05d}.npz" for i in range(-(-told["count"] // told["shard_size"]))]
+
+
+def _read(path, digest):
+    data = path.read_bytes() if path.exists() else b""
+    if hashlib.sha256(data).hexdigest() != digest:
+        raise ValueError(f"{path} is damaged: remove it and its line in digests.json, and fewstep pairs draws it again")
+    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+        return {name: file[name] for name in file.files}
