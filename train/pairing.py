@@ -20,8 +20,8 @@ from train.sharding import batched
 
 
 def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=10_000, batch=256) -> None:
-    """Draw the images of `count` seeds with a table, with the labels of training images, and keep them in a folder; what
-    is there already stays, and the rest is drawn.
+    """Draw the images of `count` seeds with a table, with the labels of training images, and keep them in a folder;
+    where some are there already, the rest.
 
     RunError for a table with noise, one that does not begin at the process's first time, and a folder of other pairs.
     """

@@ -16,7 +16,7 @@ from train.data.split import Split
 
 @dataclass(frozen=True, eq=False)
 class Drawn:
-    """A source of images in [-1, 1], float32 (N, *shape), with labels (N,) or None and the seeds (N,) of their noise."""
+    """A source of images in [-1, 1], float32 (N, *shape), labels (N,) or None, and the seeds (N,) of their noise."""
 
     images: np.ndarray
     labels: np.ndarray | None

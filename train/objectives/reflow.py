@@ -1,5 +1,5 @@
-"""ReFlow: denoising on pairs of noise and the image that a flow made of it, whose paths it straightens (Liu et al. 2022,
-arXiv:2209.03003; Lee et al. 2024, arXiv:2405.20320)."""
+"""ReFlow: denoising on pairs of noise and the image that a flow made of it, which straightens the paths (Liu et al.
+2022, arXiv:2209.03003; Lee et al. 2024, arXiv:2405.20320)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
