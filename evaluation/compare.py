@@ -13,6 +13,7 @@ from evaluation.features import Pixels
 from evaluation.flow import flow_bits
 from evaluation.measure import Gauge, bpd, interval, named
 from evaluation.reference import reference
+from samplers import SAMPLERS, serves
 from samplers.cost import passes
 from train.data.fingerprint import change, fingerprint
 from train.processes import first
@@ -56,6 +57,7 @@ def compare(
         raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
     apart = _other_data(runs, names)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
+    _refuse_unserved(runs, lines)
     plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
     _refuse_untold(metrics, features, runs, plans, count)
     seen = None if "novelty" in metrics else count
@@ -105,6 +107,17 @@ def _other_data(runs, names):
         for name, changed in changes.items()
         if changed
     ]
+
+
+def _refuse_unserved(runs, lines):
+    for line in lines:
+        if not any(serves(run.denoiser, line.sampler) for run in runs):
+            learned = sorted({answer for run in runs for answer in run.denoiser.answers})
+            able = [name for name, sampler in SAMPLERS.items() if any(serves(run.denoiser, sampler) for run in runs)]
+            raise ValueError(
+                f"{line.sampler.name} asks for what no run here learned (they learned {', '.join(learned)}): leave it "
+                f"out, and choose among {', '.join(able[:4])}"
+            )
 
 
 def _refuse_untold(metrics, features, runs, plans, count):

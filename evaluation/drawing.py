@@ -15,7 +15,7 @@ from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
 from evaluation.flow import held_out, told
 from evaluation.likelihood import is_bound, vlb
-from samplers import GRIDS, SAMPLERS, Tableau, table_at
+from samplers import GRIDS, SAMPLERS, Tableau, serves, table_at
 from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
 from samplers.tableau import pad
@@ -86,6 +86,9 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
+        if not serves(dens[line.name], line.sampler):
+            refusal = f"{line.sampler.name} asks for what {run.name} did not learn"
+            continue
         try:
             grid = grid_on(run, dens[line.name], line.grids[line.grid_for(process)])
             table = table_at(line.sampler, process, budget, grid)

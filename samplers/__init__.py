@@ -14,7 +14,7 @@ from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 from samplers.interpolant import interpolant_sde
 from samplers.langevin import langevin
 from samplers.loop import draw, draw_many
-from samplers.registry import SAMPLERS, table_at, watched
+from samplers.registry import SAMPLERS, serves, table_at, watched
 from samplers.restart import restart
 from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from samplers.sa_solver import sa_solver
@@ -81,6 +81,7 @@ __all__ = [
     "rho_rk4",
     "sa_solver",
     "sde_dpmpp_1",
+    "serves",
     "shifted",
     "table_at",
     "tabulate",

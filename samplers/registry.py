@@ -99,6 +99,12 @@ SAMPLERS = {
 }
 
 
+def serves(den, sampler) -> bool:
+    """Whether a model answers what a sampler of the registry asks for: a network that jumps also jumps to the data."""
+    asked = getattr(sampler, "needs", frozenset()) & (JUMP | ZERO) or {"instant"}
+    return asked <= den.answers | (ZERO if den.answers >= JUMP else frozenset())
+
+
 # How a model is looked at while it trains, by the most that it answers: sampler, network calls.
 WATCHED = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
 

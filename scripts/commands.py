@@ -1,0 +1,123 @@
+"""The commands beside train, sample and compare."""
+
+from typing import Annotated
+
+import typer
+
+from scripts.options import Lever, Mesh, Set, Step, Trust
+
+
+def calibrate(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    lever: Lever = [],
+    count: Annotated[int, typer.Option(help="Training images.")] = 512,
+    points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
+    step: Step = None,
+    set: Set = [],
+    trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+):
+    """Measure the variance that a run's network leaves open, for samplers that need it."""
+    from scripts.calibrate import main
+
+    main(run, lever, count, points, seed, estimate, set, trust, step, mesh)
+
+
+def pairs(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    out: Annotated[str, typer.Option(help="The folder of the pairs; given again, what is missing is drawn.")],
+    count: Annotated[int, typer.Option(help="How many.")] = 10_000,
+    sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun",
+    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,
+    grid: Annotated[str, typer.Option(help="A step grid that begins where there is nothing but noise.")] = "uniform",
+    seed: Annotated[int, typer.Option(help="Seed of the first noise; the others count up from it.")] = 0,
+    lever: Lever = [],
+    step: Step = None,
+    set: Set = [],
+    trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+):
+    """Draw pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
+    from scripts.pairs import main
+
+    main(run, out, sampler, nfe, grid, count, seed, lever, set, trust, step, mesh)
+
+
+def classifier(
+    run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
+    steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Of its initial weights and batches.")] = 0,
+    trust: Trust = False,
+):
+    """Train a small classifier on a run's data, for compare --features classifier."""
+    from scripts.classifier import main
+
+    main(run, steps, seed, trust)
+
+
+def stats(
+    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    features: Annotated[str, typer.Option(help="Of pixels, classifier, and files of encoders' weights.")] = "pixels",
+    count: Annotated[int, typer.Option(help="Training images.")] = 500,
+    trust: Trust = False,
+):
+    """Compute the features of a run's real images, which compare then finds there, and the floor of FD."""
+    from scripts.stats import main
+
+    main(run, features, count, trust)
+
+
+def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs"):
+    """List runs: how far they are, their loss, FD and best sampler."""
+    from scripts.runs import main
+
+    main(folder)
+
+
+def config(
+    config: Annotated[str, typer.Argument(help="A .gin file.")],
+    set: Set = [],
+    trust: Trust = False,
+):
+    """Print all that a config sets, defaults and overrides included, as `train` would use it."""
+    from scripts.train import resolved
+
+    print(resolved(config, set, trust)[1], end="")
+
+
+def pack(
+    folder: Annotated[str, typer.Argument(help="A folder of images; two or more sub-folders are classes.")],
+    out: Annotated[str, typer.Argument(help="The folder to write, which must not exist yet.")],
+    size: Annotated[int, typer.Option(help="Side of the square images, in pixels.")] = 32,
+    channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse a folder with bad files, skip none.")] = False,
+    shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
+):
+    """Turn a folder of images into ArrayRecord shards, which are read far faster."""
+    from scripts.data import pack
+
+    pack(folder, out, size, channels, strict, shard_size)
+
+
+def samplers(
+    table: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Print this sampler's table.")] = None,
+    check: Annotated[
+        str | None, typer.Option(metavar="SAMPLER", help="Print its exact effect on Gaussian data, order, stability.")
+    ] = None,
+    nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
+    process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
+    set: Set = [],
+):
+    """List the samplers: calls per step, order, what they need, paper; or show one of them as numbers."""
+    from scripts.samplers import main, show
+
+    if table is None and check is None:
+        main(set)
+    else:
+        show(table, check, nfe, process, grid, set)
+
+
+OF_RUNS = (calibrate, pairs, classifier, stats, runs, config, samplers)
