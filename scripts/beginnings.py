@@ -20,8 +20,9 @@ def source(training, told, folder, begin, trust) -> Run | None:
     UserError where that is not what it was begun with, and where the weights are of something else.  Whatever the
     config of the other run binds stays bound: load the own one again.
     """
-    only = training.experiment.objective.only
-    goes_on, refusal = json.loads(from_first(json.dumps(_known(folder, begin, only))))
+    objective = training.experiment.objective
+    only = objective.only
+    goes_on, refusal = json.loads(from_first(json.dumps(_known(folder, begin, objective))))
     if refusal:
         raise UserError(refusal)
     if begin is None or (goes_on and (folder / "run.json").exists()):
@@ -34,7 +35,7 @@ def source(training, told, folder, begin, trust) -> Run | None:
     return run
 
 
-def _known(folder, begin, only):
+def _known(folder, begin, objective):
     """Whether the run has a checkpoint, and why it may not begin so, or None."""
     saved = folder / "checkpoints"
     goes_on = saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir())
@@ -45,8 +46,12 @@ def _known(folder, begin, only):
         refusal = (
             f"{folder} was to begin with {begun['run']}, and has no checkpoint yet: add --init-from {begun['run']}"
         )
-    elif begin is None and not goes_on and only:
-        refusal = f"the objective trains the network's part {only} alone: say with --init-from RUN what the rest is"
+    elif begin is None and not goes_on and objective.only:
+        refusal = (
+            f"the objective trains the network's part {objective.only} alone: say what the rest is, --init-from RUN"
+        )
+    elif begin is None and not goes_on and objective.teacher:
+        refusal = "the objective learns from a teacher: say which run that is, --init-from RUN"
     elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
         how = f"the weights of {begun['run']}" if begun else "fresh weights"
         refusal = f"{folder} began with {how}: leave --init-from out, or give another --run folder"

@@ -7,6 +7,7 @@ from threading import Event
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from etils import epath
 from jax.sharding import Mesh
 
@@ -53,7 +54,8 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
 
     def fresh():
         params = {"net": experiment.params(data.shape, data.classes)}
-        return initial(params, experiment.ema, optimizer)
+        frozen = {"teacher": jax.tree.map(jnp.copy, params)} if experiment.objective.teacher else {}
+        return initial(params, experiment.ema, optimizer, frozen)
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
@@ -146,8 +148,8 @@ def _begin(training, checkpoints, step, weights):
     """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
     step = checkpoints.latest() if step is None else step
     if step is None:
-        if weights is None and (only := training.experiment.objective.only):
-            raise ValueError(f"the objective trains the network's part {only} alone: give weights for the rest")
+        if weights is None and (training.experiment.objective.only or training.experiment.objective.teacher):
+            raise ValueError("the objective needs weights to begin with: those of another run")
         return training.fresh() if weights is None else begun(training.fresh(), weights)
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)

@@ -21,7 +21,7 @@ def unknown(net, found) -> list[str]:
 
 
 def begun(state, found):
-    """The state before the first step, with the parameters found, and its averages at the same."""
+    """The state before the first step, with the parameters found, its averages, and a teacher, at the same."""
     theirs = _named(found)
 
     def taken(tree):
@@ -34,7 +34,10 @@ def begun(state, found):
     def group(params):
         return params | {"net": taken(params["net"])}
 
-    return state._replace(params=group(state.params), ema={decay: group(params) for decay, params in state.ema.items()})
+    kept = {
+        name: {decay: group(params) for decay, params in getattr(state, name).items()} for name in ("ema", "frozen")
+    }
+    return state._replace(params=group(state.params), **kept)
 
 
 def _named(tree):

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import Linear, oracles
+from diffusion import Cond, Linear, oracles
 from diffusion.denoiser import INSTANT, JUMP, ZERO, Model
 from diffusion.prediction import VELOCITY, V
 from diffusion.process import VP
@@ -142,6 +142,34 @@ def test_consistency_is_at_home_where_steps_are_small():
         sizes.append(np.linalg.norm(found.mean(0)))
         doubt = np.linalg.norm(found.std(0)) / np.sqrt(len(found))
     assert sizes[1] < 0.4 * sizes[0] + 3 * doubt
+
+
+class Either(Exact):
+    """The jump to t = 0, or the velocity, as the parameters say."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        return super().__call__(params, x, t, params["whole"] * t, cond)
+
+
+def test_a_teacher_leads_along_its_own_path():
+    """Then nothing is random in what is compared, and little is left of it at the exact map."""
+    student, teacher = ({"net": {"a": jnp.zeros(4), "whole": jnp.float32(whole)}} for whole in (1, 0))
+    state = STATE._replace(params=student, frozen={"teacher": teacher}, step=jnp.int32(9))
+    asked = Model(Either(), Linear(), VELOCITY, answers=frozenset({ZERO}))
+    apart = []
+    for taught in (False, True):
+        objective = Consistency(uniform, steps=10, stages=10, b=0.0, k=2.0, teacher=taught)
+        examples = objective.draw(asked, batch(2000), jax.random.key(0))
+        _, told = objective(asked, student, state, examples)
+        apart.append(float(told["apart"]))
+    assert apart[1] < 1e-3 * apart[0]
+    far = Consistency(uniform, steps=10, stages=1, q=8.0, k=0.0, teacher=True)  # to a seventh of the noise at once
+    x, t = x_of(examples), jnp.full(2000, 0.5)
+    s = far.nearer(Linear(), t, 0)
+    led = far._led(asked, state, x, t, s, Cond())
+    want = GAUSSIAN(x, t, s)
+    s = s[:, None]
+    np.testing.assert_allclose(led, (1 - s) * want.x0 + s * want.eps, atol=0.02)
 
 
 def test_the_boundary_is_exact():

@@ -22,6 +22,9 @@ class Consistency(Denoising):
     In sigma / alpha, s = t (1 - q^-(stage + 1) (1 + k sigmoid(-b t))), 0 where that is negative; there are `stages` of
     equal length in `steps` training steps.  The error, in units of the network's output, is counted as the
     pseudo-Huber sqrt(|e|^2 + c^2) - c with c = `huber` times the root of the dimension.
+
+    `teacher`: x_s is where the run that training began with takes x_t, by one step of Heun's method for its ODE, in
+    place of the image with the same noise (consistency distillation).
     """
 
     times: Callable = log_normal
@@ -31,6 +34,7 @@ class Consistency(Denoising):
     k: float = 8.0
     b: float = 1.0
     huber: float = 0.00054
+    teacher: bool = False
 
     answers = frozenset({ZERO})
 
@@ -53,12 +57,23 @@ class Consistency(Denoising):
         """-> loss (), {"apart": mean squared difference of the two images}."""
         process, prediction, t = model.process, model.prediction, examples.t
         s, cond, at = self.nearer(process, t, state.step), Cond(examples.label), over(t, examples.x0)
-        den = model.denoiser(params["net"])
-        near = den(noisy(model, examples._replace(t=s)), s, None, cond, examples.key).x0
+        den, x = model.denoiser(params["net"]), noisy(model, examples)
+        below = self._led(model, state, x, t, s, cond) if self.teacher else noisy(model, examples._replace(t=s))
+        near = den(below, s, None, cond, examples.key).x0
         near = jax.lax.stop_gradient(jnp.where(over(s, near) > 0, near, examples.x0))
-        apart = den(noisy(model, examples), t, None, cond, examples.key).x0 - near
+        apart = den(x, t, None, cond, examples.key).x0 - near
         error = (prediction.det(process, at) / process.sigma(at) * apart).reshape(len(t), -1)
         c = self.huber * error.shape[1] ** 0.5
         weight = self.weight(process, prediction, t)
         loss = jnp.mean(weight * (jnp.sqrt((error**2).sum(1) + c**2) - c))
         return loss, {"apart": jnp.mean(apart**2)}
+
+    def _led(self, model, state, x, t, s, cond):
+        """Where the teacher's ODE leads from x at t to s: Heun's step for x / alpha in sigma / alpha, Euler's to 0."""
+        process, teacher = model.process, model.denoiser(state.frozen["teacher"]["net"])
+        (at, st), (as_, ss) = ((process.alpha(over(u, x)), process.sigma(over(u, x))) for u in (t, s))
+        first = teacher(x, t, None, cond).eps
+        moved = ss / as_ - st / at
+        there = as_ * (x / at + moved * first)
+        second = teacher(there, s, None, cond).eps
+        return jnp.where(ss > 0, as_ * (x / at + moved * (first + second) / 2), there)

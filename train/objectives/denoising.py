@@ -36,6 +36,7 @@ class Noised:
 
     only = None  # the part of the network that is trained; None: all of it
     answers = frozenset({INSTANT})  # what is learned, as in `Model.answers`
+    teacher = False  # whether the weights that training begins with are used all the time, state.frozen["teacher"]
 
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:
