@@ -83,11 +83,11 @@ def train(
     stop: Event | None = None,
     step: int | None = None,
     score: Callable | None = None,
-    weights: Any = None,
+    weights: Callable | None = None,
 ) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    `weights` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
+    weights() are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
     checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
     What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
     (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
@@ -139,7 +139,7 @@ def _begin(training, checkpoints, step, weights):
     if step is None:
         if weights is None and (only := training.experiment.objective.only):
             raise ValueError(f"the objective trains the network's part {only} alone: give weights for the rest")
-        return training.fresh() if weights is None else begun(training.fresh(), weights)
+        return training.fresh() if weights is None else begun(training.fresh(), weights())
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
     state = checkpoints.restore(step, like)
