@@ -1,44 +1,55 @@
 """What `fewstep train` begins with: fresh weights, or those of another run (--init-from)."""
 
 import json
+from collections.abc import Callable
+from typing import NamedTuple
 
+from diffusion.denoiser import INSTANT
 from scripts import config, parse
 from scripts.errors import UserError
 from scripts.parts import CONSTANTS, NETWORKS
+from train.checkpoints import Checkpoints
 from train.files import absolute
-from train.processes import from_first
+from train.processes import anywhere, from_first
 from train.progress import say
-from train.run import Run, read_description
+from train.run import read_description
 from train.warm_start import unknown
 
 FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
 
 
-def source(training, told, folder, begin, trust) -> Run | None:
-    """The run whose weights the run in `folder` is to begin with; None where it goes on, or begins afresh.
+class Beginning(NamedTuple):
+    """The weights of another run."""
+
+    told: dict  # what run.json remembers of them
+    take: Callable  # () -> the parameters, once: nothing here holds them any longer
+
+
+def beginning(training, told, folder, begin, trust) -> Beginning | None:
+    """What the run in `folder` is to begin with; None where it goes on, or begins afresh.
 
     UserError where that is not what it was begun with, and where the weights are of something else.  Whatever the
     config of the other run binds stays bound: load the own one again.
     """
-    objective = training.experiment.objective
-    only = objective.only
-    goes_on, refusal = json.loads(from_first(json.dumps(_known(folder, begin, objective))))
+    objective, saved, goes_on = training.experiment.objective, folder / "checkpoints", False
+    if anywhere(saved.exists()):
+        with Checkpoints(saved, create=False) as checkpoints:
+            goes_on = checkpoints.latest() is not None
+    refusal = from_first(_refusal(folder, begin, objective, goes_on) or "")
     if refusal:
         raise UserError(refusal)
-    if begin is None or (goes_on and (folder / "run.json").exists()):
+    if begin is None or (goes_on and json.loads(from_first(json.dumps((folder / "run.json").exists())))):
         return None
     path = parse.path(begin, "--init-from")
     run = config.open_run(path, trust, mesh=training.experiment.mesh)
-    fresh = _fresh(training, told, run, path, only)
-    run.weights  # noqa: B018  (of several processes all must ask for it)
-    say(f"beginning with {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
-    return run
+    found, fresh = _fitting(training, told, run, path)
+    if not goes_on:
+        say(f"beginning with {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
+    return Beginning({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
 
 
-def _known(folder, begin, objective):
-    """Whether the run has a checkpoint, and why it may not begin so, or None."""
-    saved = folder / "checkpoints"
-    goes_on = saved.is_dir() and any(path.name.isdigit() for path in saved.iterdir())
+def _refusal(folder, begin, objective, goes_on):
+    """Why the run may not begin so, or None."""
     known = (folder / "run.json").exists()
     begun = read_description(folder).get("begun") if known else None
     refusal = None
@@ -47,43 +58,52 @@ def _known(folder, begin, objective):
             f"{folder} was to begin with {begun['run']}, and has no checkpoint yet: add --init-from {begun['run']}"
         )
     elif begin is None and not goes_on and objective.only:
-        refusal = (
-            f"the objective trains the network's part {objective.only} alone: say what the rest is, --init-from RUN"
-        )
+        refusal = f"the objective trains the network's part {objective.only} alone: give --init-from RUN for the rest"
     elif begin is None and not goes_on and objective.teacher:
         refusal = "the objective learns from a teacher: say which run that is, --init-from RUN"
     elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
         how = f"the weights of {begun['run']}" if begun else "fresh weights"
         refusal = f"{folder} began with {how}: leave --init-from out, or give another --run folder"
-    return goes_on, refusal
+    return refusal
 
 
-def _fresh(training, told, run, path, only):
-    """The parts of the network that the run does not have; UserError where it is of another model."""
+def _fitting(training, told, run, path):
+    """The run's parameters that mean the same here, and the names of what it does not have; UserError where it is of
+    another model."""
     experiment = training.experiment
     for what in ("process", "prediction"):
         theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
         if theirs != ours:
             raise UserError(f"--init-from {path}: its {what} is {theirs}, and the config's is {ours}: give the same")
+    if experiment.objective.teacher and INSTANT not in run.model.answers:
+        raise UserError(f"--init-from {path}: a teacher tells the velocity at an instant, and this run only jumps")
     net = training.fresh.eval_shape().params["net"]
+    found = run.params
+    if type(run.model.variance) is not type(experiment.variance):  # its numbers mean something else
+        found = {name: part for name, part in found.items() if name != "variance"}
     try:
-        fresh, unused = unknown(net, run.params), unknown(run.params, net)
+        fresh, unused = unknown(net, found), unknown(found, net)
     except ValueError as error:
         raise UserError(f"--init-from {path}: {error}") from None
     changes = config.difference((run.folder / "config.gin").read_text(), told)
-    other = [line for line in changes if _of_the_network(line)]
-    if gone := [name for name in unused if name.split(".")[0] != "variance"]:
-        other = [f"{gone[0]} is not in the config's network", *other]
+    other = [line for line in changes if _of_the_network(line, told)]
+    if unused:
+        other = [f"{unused[0]} is not in the config's network", *other]
     if other:
         raise UserError(f"--init-from {path}: it is another network ({'; '.join(other[:4])}): give the same")
+    only = experiment.objective.only
     if missing := [name for name in fresh if only and name.split(".")[0] != only]:
         raise UserError(f"--init-from {path}: it has no {missing[0]}, which stays as it is: give a run of this network")
-    return list(dict.fromkeys(name.split(".")[0] for name in fresh))
+    whole = [name for name in net if name not in found]
+    return found, whole + [name for name in fresh if name.split(".")[0] not in whole]
 
 
-def _of_the_network(line):
-    """Whether a difference between two configs changes what weights mean."""
-    part, _, parameter = line[1:].split(" = ")[0].partition(".")
+def _of_the_network(line, told):
+    """Whether a difference between two configs changes what weights mean; a macro may, where a network uses it."""
+    name = line[1:].split(" = ")[0].split("/")[-1]
+    part, _, parameter = name.partition(".")
+    if not parameter:
+        return any(f"%{name}" in other and other.split(".")[0] in NETWORKS for other in told.splitlines())
     return (part in NETWORKS and parameter not in FREE) or (part == "train" and parameter in ("network", "conditional"))
 
 

@@ -8,7 +8,7 @@ import jax
 
 from evaluation.watch import watch
 from scripts import config, parse
-from scripts.beginnings import source
+from scripts.beginnings import beginning
 from scripts.errors import UserError
 from scripts.signals import stopping
 from train.data.fingerprint import change
@@ -26,6 +26,8 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
     training, told = resolved(config_path, overrides, trust)
     if not same(told):
         raise UserError("the processes read different configs: give all of them the same one")
+    if not same(str(begin)):
+        raise UserError("the processes were told different runs to begin with: give all of them the same --init-from")
     other = change(json.loads(from_first(json.dumps(describe(training)))), training.data)
     if anywhere(other is not None):
         raise UserError(
@@ -36,10 +38,10 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
     folder = parse.path(folder, "--run")
     if step is not None and not (folder / "config.gin").is_file():
         raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
-    start = source(training, told, folder, begin, trust)
+    start = beginning(training, told, folder, begin, trust)
     config.load(config.find(config_path), overrides, trust)  # what is traced from here on is this config's
     with stopping() as stop, _opened(folder, training, told, start):
-        score, weights = watch(training.data, batched(training.mesh)), start and start.params
+        score, weights = watch(training.data, batched(training.mesh)), start and start.take
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same command goes on from there")
@@ -119,6 +121,6 @@ def _begin(folder, training, told, start):
                 f"out would be trained on: put it back, or give another --run folder"
             )
     else:
-        write_description(folder, describe(training, start))
+        write_description(folder, describe(training, start and start.told))
         write_atomic(path, told)
     say(f"data: {training.data}")

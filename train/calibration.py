@@ -79,7 +79,8 @@ def _missing(run, den):
 def _kept(run, den):
     file, belongs = path(run, den), _belongs(run, den)
     same = " and the same levers" if around(den) else ""
-    remedy = f"measure it with `fewstep calibrate {run.folder}`{same}, or by --calibrate"
+    at = f" --step {run.step}" if file.exists() else ""
+    remedy = f"measure it with `fewstep calibrate {run.folder}{at}`{same}, or by --calibrate"
     if not file.exists():
         raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
     try:

@@ -94,11 +94,11 @@ def train(
     stop: Event | None = None,
     step: int | None = None,
     score: Callable | None = None,
-    weights: Any = None,
+    weights: Callable | None = None,
 ) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    `weights` are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
+    weights() are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
     checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
     What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
     (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
@@ -149,8 +149,8 @@ def _begin(training, checkpoints, step, weights):
     step = checkpoints.latest() if step is None else step
     if step is None:
         if weights is None and (training.experiment.objective.only or training.experiment.objective.teacher):
-            raise ValueError("the objective needs weights to begin with: those of another run")
-        return training.fresh() if weights is None else begun(training.fresh(), weights)
+            raise ValueError("the objective needs the weights of another run to begin with")
+        return training.fresh() if weights is None else begun(training.fresh(), weights())
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
     state = checkpoints.restore(step, like)

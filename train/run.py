@@ -29,8 +29,8 @@ from train.sharding import batched, collected, make_mesh, parameters
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def describe(training, start=None) -> dict:
-    """run.json: what the run is made of, beside its config; `start` is the Run it begins with."""
+def describe(training, begun=None) -> dict:
+    """run.json: what the run is made of, beside its config; `begun` tells whose weights it begins with."""
     shapes = training.fresh.eval_shape().params["net"]
     return {
         "shape": list(training.data.shape),
@@ -41,7 +41,7 @@ def describe(training, start=None) -> dict:
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
-    } | ({"begun": {"run": str(start.folder), "step": start.step, "weights": start.weights}} if start else {})
+    } | ({"begun": begun} if begun else {})
 
 
 def _commit():

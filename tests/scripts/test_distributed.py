@@ -111,6 +111,18 @@ def test_processes_draw_and_compare_as_one_does(one, tmp_path):
 
 
 @pytest.mark.slow
+def test_processes_begin_with_another_run_as_one_does(digits_run, tiny, tmp_path):
+    found = []
+    for count in (1, 2):
+        words = [word for option in tiny for word in ("--set", option)]
+        run = tmp_path / str(count)
+        together(["train", "configs/digits/npr.gin", "--run", run, "--init-from", digits_run, *words], count)
+        found.append(losses(run))
+        assert json.loads((run / "run.json").read_text())["begun"]["run"] == str(digits_run)
+    np.testing.assert_allclose(*found, rtol=1e-4)
+
+
+@pytest.mark.slow
 def test_processes_measure_variances_and_bits_as_one_does(digits_run, tmp_path):
     """Statistics, bounds and the flow's bits, which the first process keeps."""
     found = []

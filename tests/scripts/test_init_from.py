@@ -84,6 +84,14 @@ def test_it_goes_on_without_and_with(npr, fewstep, digits_run, words):
         assert (npr / "checkpoints" / "6").is_dir()
 
 
+def test_a_second_output_of_another_kind_begins_afresh(npr, fewstep, words, tmp_path):
+    status, _, err = fewstep("train", "configs/digits/sn.gin", "--run", tmp_path / "sn", "--init-from", npr, *words)
+    assert status == 0, err
+    assert "fresh: variance" in err
+    one, two = (open_run(run).params["variance"]["head"]["bias"] for run in (npr, tmp_path / "sn"))
+    assert not np.allclose(one, two)
+
+
 def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
     other = shutil.copytree(digits_run, tmp_path / "other")
     shutil.rmtree(other / "checkpoints" / "6")
@@ -147,3 +155,4 @@ def test_a_learned_range_is_trained_and_drawn_with(fewstep, words, tmp_path):
     assert status == 0, err
     small, between = (cell["metrics"]["bpd"][0] for cell in json.loads(out)["cells"])
     assert small != between
+    assert any(np.any(a) for a in jax.tree.leaves(open_run(run).params["variance"]["head"]))
