@@ -15,9 +15,10 @@ def flow_map(process, grid):
 
 
 def consistency(process, grid):
-    """x_s = f(x), the jump to t = 0, and back up with fresh noise (Song et al. 2023, arXiv:2303.01469 algorithm 1)."""
+    """x_s = f(x), the jump to t = 0, and back up with fresh noise but after the last (Song et al. 2023, arXiv:2303.01469
+    algorithm 1)."""
     alpha, sigma = process.alpha(0.0), process.sigma(0.0)
     for t, s in steps(grid):
         scale = process.alpha(s) / alpha
-        noise = process.sigma(s) ** 2 - (scale * sigma) ** 2
+        noise = 0.0 if s == grid[-1] else process.sigma(s) ** 2 - (scale * sigma) ** 2
         yield Row(t, s=0.0, x0=scale * alpha, eps=scale * sigma, noise=np.sqrt(max(noise, 0.0)))

@@ -1,7 +1,7 @@
 """What a run is told: everything that a config sets, in one place."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from inspect import isclass
 from typing import Any
 
@@ -72,11 +72,15 @@ class Experiment:
                 f"train.prediction: {type(self.process).__name__} starts at alpha = 0, where this prediction says "
                 f"nothing about x0: choose VELOCITY, V, X0 or edm, or a process such as VP"
             )
-        for name in ("data", "network", "objective", "optimizer"):
+        for name in ("data", "network", "objective", "optimizer", *(["pairs"] if self.pairs else [])):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
         if isclass(self.objective):
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
+        if bool(self.pairs) != self.objective.pairs:
+            raise ValueError("train.pairs and the objective @reflow() belong together: set both or neither")
+        if getattr(self.objective, "until", 0) is None:
+            object.__setattr__(self, "objective", replace(self.objective, until=self.steps))
 
     def _build(self, shape, classes):
         more = {"variance": True} if self.variance else {}

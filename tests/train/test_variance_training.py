@@ -186,9 +186,13 @@ def test_the_bound_is_that_of_its_steps():
 def test_objectives_and_outputs_that_do_not_fit(objective, variance, words):
     net, params = split(MLP((2,), width=8, depth=1, variance=variance is not None, rngs=nnx.Rngs(0)))
     model = Model(net, PROCESS, VELOCITY, variance=variance)
-    examples = objective.draw(model, Batch(np.zeros((2, 2), np.float32), None), jax.random.key(0))
+    batch = Batch(np.zeros((2, 2), np.float32), None)
+
+    def asked():
+        return objective(model, {"net": params}, None, objective.draw(model, batch, jax.random.key(0)))
+
     with pytest.raises(ValueError, match=words):
-        objective(model, {"net": params}, None, examples)
+        asked()
 
 
 def test_only_one_part_moves():

@@ -4,6 +4,7 @@ draw(model, batch, key) -> examples         all that is random, a leading batch 
 (model, params, state, examples) -> (loss, metrics)     means over the examples
 only                                the name of the part of the network that is trained, None for all of it
 answers                             what the network learns to answer, as in `Model.answers`
+second, pairs                       whether it trains a second output, and whether it learns from pairs
 teacher                             whether the weights that training begins with stay beside, state.frozen["teacher"]
 
 so that a large batch worked off in parts has the numbers of the whole.

@@ -36,6 +36,8 @@ class Noised:
 
     only = None  # the part of the network that is trained; None: all of it
     answers = frozenset({INSTANT})  # what is learned, as in `Model.answers`
+    second = False  # whether it trains a second output
+    pairs = False  # whether it learns from pairs of noise and image
     teacher = False  # whether the weights that training begins with are used all the time, state.frozen["teacher"]
 
     def __post_init__(self):
@@ -44,6 +46,10 @@ class Noised:
 
     def draw(self, model, batch, key) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None."""
+        if model.variance is not None and not self.second:
+            raise ValueError(
+                "this objective trains no second output: leave train.variance None, or take @second_moment(), @hybrid()"
+            )
         x0, n = batch.image, len(batch.image)
         for_times, for_noise, for_labels, for_dropout = jax.random.split(key, 4)
         label = batch.label if model.classes else None
@@ -62,10 +68,6 @@ class Denoising(Noised):
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""
         _, _, t, label, key = examples
-        if model.variance is not None:
-            raise ValueError(
-                "@denoising() trains no second output: leave train.variance None, or take @second_moment() or @hybrid()"
-            )
         raw, _ = model.outputs(params["net"], noisy(model, examples), t, None, Cond(label), key)
         return self.weighted(model, t, (raw - target(model, examples)) ** 2), {}
 

@@ -18,7 +18,7 @@ from diffusion.arrays import over
 from diffusion.denoiser import INSTANT, JUMP, Cond
 from diffusion.prediction import VELOCITY
 from diffusion.process import Linear
-from train.objectives.denoising import Denoising, noisy, target
+from train.objectives.denoising import Noised, noisy, target
 from train.objectives.times import logit_normal, uniform
 
 
@@ -34,7 +34,7 @@ class Jump(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Jumps(Denoising):
+class _Jumps(Noised):
     answers = frozenset({INSTANT, JUMP})
 
     def _velocity(self, model, params, examples):
@@ -74,10 +74,10 @@ class MeanFlow(_Jumps):
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
         drawn, n = super().draw(model, batch, key), len(batch.image)
-        for_other, for_same = jax.random.split(jax.random.fold_in(key, 4))
-        other = self.times(model.process, for_other, n)
+        for_other, for_order, for_same = jax.random.split(jax.random.fold_in(key, 4), 3)
+        # In another order: stratified times go up along the batch.
+        other = jax.random.permutation(for_order, self.times(model.process, for_other, n))
         t, s = jnp.maximum(drawn.t, other), jnp.minimum(drawn.t, other)
-        # Evenly among the batch, so that each part of it has its share.
         at_once = (jax.random.uniform(for_same) + jnp.arange(n) * self.same) % 1.0 < self.same
         return Jump(drawn.x0, drawn.eps, t, jnp.where(at_once, t, s), drawn.label, drawn.key)
 
@@ -103,9 +103,9 @@ def _share(same, name):
 class Shortcut(_Jumps):
     """One part in `bootstrap` of a batch learns that two jumps of half the size are one, the rest the velocity.
 
-    Sizes are 1, 1/2, ... 1 / 2^(sizes - 1), and t a multiple of the size; the two jumps are those of the first average
-    of the parameters, at half the smallest size the velocity.  clip: bounds of where the first one leads, and of their
-    mean, as in the published code for latents; None: none.
+    Sizes are 1, 1/2, ... 1 / 2^(sizes - 1), and t a multiple of the size; the two jumps are those of the longest
+    average of the parameters, at half the smallest size the velocity.  clip: bounds of where the first one leads, and
+    of their mean, as in the published code for latents; None: none.
     """
 
     times: Callable = uniform
@@ -121,12 +121,15 @@ class Shortcut(_Jumps):
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
         drawn, n = super().draw(model, batch, key), len(batch.image)
-        for_size, for_place = jax.random.split(jax.random.fold_in(key, 4))
+        if n < self.bootstrap:
+            raise ValueError(f"one image in {self.bootstrap} learns to jump, and a batch has {n}: take a larger batch")
+        for_size, for_place, for_order = jax.random.split(jax.random.fold_in(key, 4), 3)
         jumps = jnp.arange(n) < n // self.bootstrap
         order = (jax.random.randint(for_size, (), 0, self.sizes) + jnp.arange(n)) % self.sizes  # evenly
         d = 2.0**-order
         t = 1.0 - d * jnp.floor(jax.random.uniform(for_place, (n,)) / d)
-        t, s = jnp.where(jumps, t, drawn.t), jnp.where(jumps, t - d, drawn.t)
+        times = jax.random.permutation(for_order, drawn.t)  # stratified ones go up along the batch
+        t, s = jnp.where(jumps, t, times), jnp.where(jumps, t - d, times)
         return Jump(drawn.x0, drawn.eps, t, s, drawn.label, drawn.key)
 
     def __call__(self, model, params, state, examples):
@@ -135,7 +138,7 @@ class Shortcut(_Jumps):
         x, t, s = noisy(model, examples), examples.t, examples.s
         few = -(-len(t) // self.bootstrap)  # all jumps are among these, in every part of a batch
         first = jax.tree.map(lambda a: a[:few], examples)
-        both = self._both(model, next(iter(state.ema.values())), first, x[:few])
+        both = self._both(model, state.ema[max(state.ema, key=float)], first, x[:few])
         wanted = jnp.concatenate([jnp.where(over(first.s < first.t, both), both, v[:few]), v[few:]])
         squares = ((mean(x, t, s) - wanted) ** 2).reshape(len(t), -1).mean(1)
         told = {"flow": (1 - 1 / self.bootstrap, s == t), "jump": (1 / self.bootstrap, s < t)}

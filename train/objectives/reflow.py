@@ -25,6 +25,13 @@ class ReFlow(Noised):
     label_drop: float = 0.0
     huber: float | None = None
 
+    pairs = True
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.huber is not None and not self.huber > 0:
+            raise ValueError(f"reflow.huber is above 0, or None for the mean square: got {self.huber}")
+
     def draw(self, model, batch, key) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None, batch.seed (B,)."""
         if batch.seed is None:

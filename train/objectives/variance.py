@@ -22,7 +22,7 @@ class SecondMoment(Noised):
 
     times: Callable = uniform
 
-    only = "variance"
+    only, second = "variance", True
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""
@@ -46,6 +46,8 @@ class Hybrid(Denoising):
     times: Callable = uniform
     steps: int = 100
     share: float = 1e-3
+
+    second = True
 
     def __post_init__(self):
         super().__post_init__()
