@@ -69,6 +69,7 @@ class Mixture(_Oracle):
     classes = property(lambda self: len(self.weights))
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        _refuse_jumps(s)
         xp, k = namespace(x), self.classes
         y = x[:, None]
         at, st = self.process.alpha(over(t, y)), self.process.sigma(over(t, y))
@@ -101,6 +102,7 @@ class Finite(_Oracle):
     classes: int = field(default=0, metadata={"static": True})
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+        _refuse_jumps(s)
         xp = namespace(x)
         at, st = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         away = x[:, None] - (at if xp.ndim(at) == 0 else at[:, None]) * xp.asarray(self.images)[None]
@@ -111,6 +113,11 @@ class Finite(_Oracle):
         x0 = xp.reshape(r @ flat, x.shape)
         scatter = xp.einsum("bn,bnd->bd", r, (flat[None] - xp.reshape(x0, (len(x), 1, -1))) ** 2)
         return Pred(x0, (x - at * x0) / st, xp.reshape(scatter, x.shape))
+
+
+def _refuse_jumps(s):
+    if s is not None:
+        raise ValueError("where the flow of these data leads is not known: only Gaussian answers jumps")
 
 
 def _responsibilities(xp, logits, label, classes, labels):

@@ -15,8 +15,8 @@ def flow_map(process, grid):
 
 
 def consistency(process, grid):
-    """x_s = f(x), the jump to t = 0, and back up with fresh noise but after the last (Song et al. 2023, arXiv:2303.01469
-    algorithm 1)."""
+    """x_s = f(x), the jump to t = 0, and back up with fresh noise except after the last one (Song et al. 2023,
+    arXiv:2303.01469 algorithm 1)."""
     alpha, sigma = process.alpha(0.0), process.sigma(0.0)
     for t, s in steps(grid):
         scale = process.alpha(s) / alpha

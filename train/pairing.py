@@ -11,7 +11,7 @@ from diffusion import Cond
 from samplers.loop import draw_many
 from train.calibration import around
 from train.contents import digest
-from train.data.pairs import digests_of, shards_of, told_of
+from train.data.pairs import digests_of, noise_print, shards_of, told_of, whole
 from train.errors import RunError
 from train.files import write_atomic
 from train.processes import first, from_first, meet
@@ -36,9 +36,11 @@ def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=10_000,
     told = {
         "run": str(run.folder), "step": run.step, "weights": run.weights, "levers": digest(around(den)),
         "table": digest(table), "calls": table.nfe, "shape": list(run.shape), "classes": run.model.classes,
-        "count": count, "seed": seed, "shard_size": shard_size,
+        "count": count, "seed": seed, "shard_size": shard_size, "noise": noise_print(seed, run.shape),
     }  # fmt: skip
-    known = json.loads(from_first(json.dumps(_begun(folder, told) if first() else None)))
+    known, refusal = json.loads(from_first(json.dumps(_begun(folder, told) if first() else None)))
+    if refusal:
+        raise RunError(refusal)
     labels = _labels(run, count)
     todo = [name for name in shards_of(told) if name not in known]
     with progress(count, (len(shards_of(told)) - len(todo)) * shard_size, unit="pairs") as show:
@@ -54,13 +56,19 @@ def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=10_000,
     meet("the pairs are written")
 
 
+FREE = ("run", "count")  # a run may move, and there may be more of its pairs
+
+
 def _begun(folder, told):
-    """The digests of what is there, after pairs.json was written or found the same."""
-    if not (folder / "pairs.json").exists():
-        write_atomic(folder / "pairs.json", json.dumps(told, indent=1) + "\n")
-    if changed := [key for key, value in told_of(folder).items() if told.get(key) != value]:
-        raise RunError(f"{folder} holds pairs of another {', '.join(changed)}: give another folder")
-    return digests_of(folder)
+    """The digests of the whole shards that are there, and why no more can be drawn there, or None."""
+    known = told_of(folder) if (folder / "pairs.json").exists() else {}
+    if changed := [key for key, value in told.items() if known and key not in FREE and known.get(key) != value]:
+        return {}, f"{folder} holds pairs of another {', '.join(changed)}: give another folder"
+    write_atomic(folder / "pairs.json", json.dumps(told, indent=1) + "\n")
+    names = shards_of(told)
+    if known and known["count"] != told["count"]:  # the last one may have been a part
+        names = names[: min(known["count"], told["count"]) // told["shard_size"]]
+    return {name: digest for name, digest in digests_of(folder).items() if name in names and whole(folder, name)}, None
 
 
 def _labels(run, count):

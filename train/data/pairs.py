@@ -11,11 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from etils import epath
 
+from samplers.loop import unit_noise
 from train.data.split import Split
 
 
 @dataclass(frozen=True, eq=False)
-class Drawn:
+class Paired:
     """A source of images in [-1, 1], float32 (N, *shape), labels (N,) or None, and the seeds (N,) of their noise."""
 
     images: np.ndarray
@@ -41,12 +42,16 @@ def pairs(path: str) -> Split:
     if not (folder / "pairs.json").exists():
         raise ValueError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
     told, digests = told_of(folder), digests_of(folder)
-    missing = len(shards_of(told)) - len(digests)
+    missing = [name for name in shards_of(told) if name not in digests or not whole(folder, name)]
     if missing:
-        raise ValueError(f"{path}: {missing} shards are missing: the same fewstep pairs goes on from there")
-    parts = [_read(folder / name, digests[name]) for name in shards_of(told)]
+        raise ValueError(
+            f"{path}: {', '.join(missing[:3])} missing or damaged: the same fewstep pairs draws them again"
+        )
+    if noise_print(told["seed"], told["shape"]) != told["noise"]:
+        raise ValueError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
+    parts = [_read(folder / name) for name in shards_of(told)]
     images, labels, seeds = (np.concatenate([part[key] for part in parts]) for key in ("images", "labels", "seeds"))
-    return Split(Drawn(images, labels if told["classes"] else None, seeds))
+    return Split(Paired(images, labels if told["classes"] else None, seeds))
 
 
 def told_of(folder) -> dict:
@@ -65,9 +70,17 @@ def shards_of(told) -> list[str]:
     return [f"{i:05d}.npz" for i in range(-(-told["count"] // told["shard_size"]))]
 
 
-def _read(path, digest):
-    data = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(data).hexdigest() != digest:
-        raise ValueError(f"{path} is damaged: remove it and its line in digests.json, and fewstep pairs draws it again")
-    with np.load(io.BytesIO(data), allow_pickle=False) as file:
+def noise_print(seed, shape) -> str:
+    """What the noise of the first pair is told by: that it is made again from its seed has to hold."""
+    return " ".join(f"{z:.3f}" for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8])
+
+
+def whole(folder, name) -> bool:
+    """Whether a shard is what was written."""
+    path = folder / name
+    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == digests_of(folder).get(name)
+
+
+def _read(path):
+    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

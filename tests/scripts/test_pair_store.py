@@ -1,0 +1,80 @@
+"""The folder that fewstep pairs writes: whole, resumed, refused."""
+
+import json
+
+import numpy as np
+import pytest
+
+from fewstep import open_run
+from train.data.pairs import noise_print, pairs
+from train.errors import RunError
+from train.pairing import write_pairs
+
+
+@pytest.fixture
+def run(digits_run):
+    return open_run(digits_run)
+
+
+def write(run, folder, count=40, **options):
+    table = run.table("heun", 3, "uniform")
+    write_pairs(run, table, folder, count, **{"seed": 7, "shard_size": 16} | options)
+    return pairs(str(folder))
+
+
+def test_pairs_are_what_their_seeds_draw(run, tmp_path):
+    split = write(run, tmp_path)
+    assert split.source.seeds.tolist() == list(range(7, 47))
+    label = run.data.train[:40].label
+    np.testing.assert_array_equal(split.source.labels, label)
+    np.testing.assert_allclose(split.source.images, run.draw("heun", 3, range(7, 47), label, grid="uniform"), atol=1e-5)
+
+
+@pytest.mark.parametrize("spoil", ["cut", "gone", "unsaid"])
+def test_what_is_not_whole_is_refused_and_drawn_again(run, tmp_path, spoil):
+    before = write(run, tmp_path).source.images
+    shard, digests = tmp_path / "00001.npz", tmp_path / "digests.json"
+    if spoil == "cut":
+        shard.write_bytes(shard.read_bytes()[:100])
+    elif spoil == "gone":
+        shard.unlink()
+    else:
+        digests.write_text(json.dumps({k: v for k, v in json.loads(digests.read_text()).items() if k != "00001.npz"}))
+    first = (tmp_path / "00000.npz").stat().st_mtime_ns
+    with pytest.raises(ValueError, match=r"00001.npz missing or damaged"):
+        pairs(str(tmp_path))
+    np.testing.assert_array_equal(write(run, tmp_path).source.images, before)
+    assert (tmp_path / "00000.npz").stat().st_mtime_ns == first
+
+
+def test_more_pairs_of_the_same_kind(run, tmp_path):
+    few = write(run, tmp_path, 24).source
+    more = write(run, tmp_path, 40).source
+    assert len(more) == 40
+    np.testing.assert_allclose(more.images[:24], few.images, atol=1e-6)
+
+
+def test_what_does_not_fit(run, tmp_path):
+    write(run, tmp_path)
+    with pytest.raises(RunError, match="pairs of another seed"):
+        write(run, tmp_path, seed=8)
+    told = json.loads((tmp_path / "pairs.json").read_text())
+    (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_print(1, (8, 8, 1))}))
+    with pytest.raises(ValueError, match="other noise of a seed"):
+        pairs(str(tmp_path))
+    for sampler, grid, words in (("ddpm", "uniform", "without noise"), ("dpmpp_2m", "log_snr", "--grid uniform")):
+        with pytest.raises(RunError, match=words):
+            write_pairs(run, run.table(sampler, 4, grid), tmp_path / "new", 16)
+    with pytest.raises(ValueError, match="holds no pairs"):
+        pairs(str(tmp_path / "new"))
+
+
+def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path):
+    status, _, err = fewstep("pairs", digits_run, "--out", tmp_path / "pairs", "--count", 40, "--nfe", 3)
+    assert status == 0, err
+    words = [word for option in tiny for word in ("--set", option)]
+    asked = ("train", "configs/digits/reflow.gin", "--run", tmp_path / "run", "--init-from", digits_run, *words)
+    status, _, err = fewstep(*asked, "--set", f"pairs.path={tmp_path / 'pairs'}")
+    assert status == 0, err
+    last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert last["straightness"] == pytest.approx(last["loss"], rel=1e-5)
