@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from diffusion.denoiser import INSTANT
 from evaluation.cells import Cells
 from evaluation.comparison import Cell, Comparison, Gap, best_of
 from evaluation.distances import DISTANCES, expected_bias
@@ -65,7 +66,8 @@ def compare(
         Gauge(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats") for run in runs
     ]
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
-    flows = [flow_bits(run, count, cells) for run in runs if "bpd" in metrics]
+    flowing = [INSTANT in run.denoiser.answers and "bpd" in metrics for run in runs]
+    flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
     if not first():
         return None
     measured, told, previews = {}, [], {}
@@ -80,16 +82,17 @@ def compare(
                 told.append(_cell(name, p, drawn, measured[at]))
                 show(len(told), f"{p.line.name} at {p.budget}")
     floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, gauges, strict=True)]
-    for floor, bits in zip(floors, flows, strict=False):
-        floor["bpd"] = interval("bpd", bpd(bits))
+    for floor, bits in zip(floors, flows, strict=True):
+        floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
     kinds = {metric for values in measured.values() for metric in values}
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
     gaps = _gaps(measured, names, budgets, shown)
     gaps += [] if apart else _between(measured, names, budgets, shown)
+    notes = [*apart, *_left_out(names, runs, lines), *_notes(gauges, names, told, count, runs)]
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
-        notes=[*apart, *_notes(gauges, names, told, count, runs)], count=count, seed=seed, repeats=repeats,
+        notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
@@ -185,6 +188,14 @@ def _behind(here, budget, metric):
 def _best(here, metric):
     """[(run, line)] with the best of {(run, line): Estimate}; [] where none is."""
     return best_of({at: value.value for at, value in here.items()}, metric)[:1]
+
+
+def _left_out(names, runs, lines):
+    """What runs did not learn is left out of their tables."""
+    asked = dict.fromkeys(line.sampler for line in lines)
+    for name, run in zip(names, runs, strict=True):
+        if missing := [sampler.name for sampler in asked if not serves(run.denoiser, sampler)]:
+            yield f"{name} did not learn what {', '.join(missing)} asks for."
 
 
 def _notes(gauges, names, cells, count, runs):

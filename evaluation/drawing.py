@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from diffusion import Cond
+from diffusion.denoiser import INSTANT
 from diffusion.levers import under
 from evaluation import flow, likelihood
 from evaluation.cells import Cells, Drawn, Extra, environment, source
@@ -87,7 +88,6 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         if not serves(dens[line.name], line.sampler):
-            refusal = f"{line.sampler.name} asks for what {run.name} did not learn"
             continue
         try:
             grid = grid_on(run, dens[line.name], line.grids[line.grid_for(process)])
@@ -95,14 +95,16 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         except NoTable as error:
             refusal = error
             continue
-        traced = "trajectory" in metrics and not (table.noise.any() or table.spread.any())
+        noisy = table.noise.any() or table.spread.any()
+        traced = "trajectory" in metrics and INSTANT in run.denoiser.answers and not noisy
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
         if table.spread.any() and line.name not in calibrated:
             calibrated[line.name] = ready(run, dens[line.name], table)
         den = (calibrated if table.spread.any() else dens)[line.name]
         found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
-        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+        told = refusal or f"{run.name} did not learn what they ask for"
+        raise ValueError(f"no sampler has a table at any of these budgets: {told}")
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []
     for line, budget, den, table, solution in found:

@@ -105,13 +105,18 @@ def serves(den, sampler) -> bool:
     return asked <= den.answers | (ZERO if den.answers >= JUMP else frozenset())
 
 
-# How a model is looked at while it trains, by the most that it answers: sampler, network calls.
-WATCHED = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
+# How a model is drawn from unless told otherwise, by the most that it answers: sampler, network calls.
+USUAL = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
+
+
+def usual(den) -> tuple[str, int]:
+    """The name of the sampler, and the network calls, that a model is drawn with unless told otherwise."""
+    return next(how for answer, how in USUAL.items() if answer in den.answers)
 
 
 def watched(den) -> Tableau:
     """The table that a model is looked at with while it trains."""
-    name, calls = next(how for answer, how in WATCHED.items() if answer in den.answers)
+    name, calls = usual(den)
     return table_at(SAMPLERS[name], den.process, calls)
 
 

@@ -51,8 +51,10 @@ def train(
 @app.command()
 def sample(
     run: Annotated[str, typer.Argument(help="The folder of a run.")],
-    sampler: Annotated[str, typer.Option(help="One of `fewstep samplers`.")] = "dpmpp_2m",
-    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 16,
+    sampler: Annotated[
+        str | None, typer.Option(help="One of `fewstep samplers`: dpmpp_2m, or what the model learned to jump by.")
+    ] = None,
+    nfe: Annotated[int | None, typer.Option(help="Network calls per image, at most: 16, or 2 by jumps.")] = None,
     count: Annotated[int | None, typer.Option(help="How many images: 64, and with --invert those given.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")] = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
@@ -97,7 +99,12 @@ def compare(
         list[str] | None, typer.Argument(help="Folders of runs trained on the same data; with --exact processes too.")
     ] = None,
     nfe: Annotated[str, typer.Option(help="Budgets of network calls.")] = "1,2,4,8,16,32,64",
-    sampler: Annotated[str, typer.Option(help="Samplers to compare.")] = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama",
+    sampler: Annotated[
+        str | None,
+        typer.Option(
+            help="Samplers: by default ddim,heun,dpmpp_2m,ddpm,euler_maruyama, or what models that jump answer."
+        ),
+    ] = None,
     grid: Annotated[
         str | None, typer.Option(help="Step grids, for every sampler; by default the process's or the sampler's.")
     ] = None,

@@ -32,7 +32,7 @@ def pairs(
     sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun",
     nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,
     grid: Annotated[str, typer.Option(help="A step grid that begins where there is nothing but noise.")] = "uniform",
-    seed: Annotated[int, typer.Option(help="Seed of the first noise; the others count up from it.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
     lever: Lever = [],
     step: Step = None,
     set: Set = [],

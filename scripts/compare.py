@@ -10,10 +10,12 @@ from typing import NamedTuple
 
 import jax
 
+from diffusion.denoiser import INSTANT
 from evaluation.compare import compare
 from evaluation.metrics import TRAITS
 from evaluation.report import write
 from evaluation.report.table import render
+from samplers import usual
 from scripts import config, parse
 from scripts.errors import UserError, lookup
 from scripts.features import named as named_features
@@ -21,12 +23,14 @@ from scripts.lines import Lines, lines
 from train.processes import first, meet
 from train.progress import say
 
+SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that tell the velocity
+
 
 class Chosen(NamedTuple):
     """What is drawn, as it was typed."""
 
     nfe: str
-    samplers: str
+    samplers: str | None
     grids: str | None
     levers: list[str]
     sweeps: list[str]
@@ -39,7 +43,7 @@ class Chosen(NamedTuple):
 
     def lines(self, run=True) -> Lines:
         """What to compare, of runs or of processes."""
-        names, grids = parse.words(self.samplers, "--sampler"), parse.words(self.grids, "--grid")
+        names, grids = parse.words(self.samplers or SAMPLERS, "--sampler"), parse.words(self.grids, "--grid")
         return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
 
 
@@ -69,6 +73,8 @@ def main(folders, chosen, measured, gaussian, calibrate, trust, step, mesh, out,
     asked, mesh = chosen.lines(), parse.mesh(mesh)  # what is wrong with names is said before a run is opened
     needs_report()
     runs = [config.open_run(parse.path(folder, "the run"), trust, step, mesh, calibrate) for folder in folders]
+    if chosen.samplers is None:
+        asked = chosen._replace(samplers=_usual(runs)).lines()
     if len({run.folder for run in runs}) < len(runs):
         raise UserError("a run is given twice: name each folder once")
     wanted = asked.on([run.model.process for run in runs])
@@ -85,6 +91,13 @@ def main(folders, chosen, measured, gaussian, calibrate, trust, step, mesh, out,
     if first():
         show(result, out, as_json)
     meet("the comparison is written")  # a process that leaves early is taken for lost
+
+
+def _usual(runs):
+    """The names of the samplers for runs that learned this and that."""
+    jumping = [name for name, _ in (usual(run.denoiser) for run in runs) if name != "dpmpp_2m"]
+    instants = [SAMPLERS] if any(INSTANT in run.denoiser.answers for run in runs) else []
+    return ",".join([*instants, *dict.fromkeys(jumping)])
 
 
 def show(result, out, as_json):

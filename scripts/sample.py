@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 
+from samplers import usual
 from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
 from scripts.overrides import target
@@ -24,8 +25,9 @@ def main(
 ):  # fmt: skip
     """Draw `count` images, from noise or from an image, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
     settings = config.settings(overrides)
-    chosen = lookup("sampler", sampler, settings.samplers)
-    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
+    if sampler is not None:
+        lookup("sampler", sampler, settings.samplers)
+    parse.within(1 if nfe is None else nfe, "--nfe", 1, parse.MOST_CALLS)
     parse.within(1 if count is None else count, "--count", 1, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     out = parse.path(out, "--out")
@@ -37,6 +39,9 @@ def main(
     strength = starts.strength_of(strength, image, invert)
     parse.writable(out.parent, "--out")
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh), calibrate)
+    name, calls = usual(run.denoiser)
+    sampler, nfe = sampler or name, nfe or calls
+    chosen = settings.samplers[sampler]
     if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
         raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
     grid = grid or chosen.grid_for(run.model.process)

@@ -12,6 +12,7 @@ from evaluation.metrics import TRAITS
 from samplers import GRIDS, SAMPLERS
 from scripts import config
 from scripts.cli import app
+from scripts.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
 from scripts.lines import lines
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -41,7 +42,10 @@ def test_a_command_is_understood(command):
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
     if name == "compare":
         assert set(parsed.params["metric"].split(",")) <= {*TRAITS}
-        names, asked = parsed.params["sampler"].split(","), [parsed.params[key] for key in ("lever", "sweep", "set")]
+        names, asked = (
+            (parsed.params["sampler"] or SAMPLERS_OF_VELOCITIES).split(","),
+            [parsed.params[key] for key in ("lever", "sweep", "set")],
+        )
         names = [name for name in names if name in SAMPLERS]
         assert lines(names, [], *asked, run=not parsed.params["exact"]).on([Linear()])
     if name == "train":
