@@ -42,11 +42,10 @@ def beginning(training, told, folder, begin, trust) -> Beginning | None:
         return None
     path = parse.path(begin, "--init-from")
     run = config.open_run(path, trust, mesh=training.experiment.mesh)
-    fresh = _fresh(training, told, run, path, only)
+    found, fresh = _fitting(training, told, run, path)
     if not goes_on:
         say(f"beginning with {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
-    taken = {name: part for name, part in run.params.items() if name not in fresh}
-    return Beginning({"run": str(run.folder), "step": run.step, "weights": run.weights}, [taken].pop)
+    return Beginning({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
 
 
 def _refusal(folder, begin, only, goes_on):
@@ -66,8 +65,9 @@ def _refusal(folder, begin, only, goes_on):
     return refusal
 
 
-def _fresh(training, told, run, path, only):
-    """The parts of the network that the run does not have; UserError where it is of another model."""
+def _fitting(training, told, run, path):
+    """The run's parameters that mean the same here, and the names of what it does not have; UserError where it is of
+    another model."""
     experiment = training.experiment
     for what in ("process", "prediction"):
         theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
@@ -87,9 +87,11 @@ def _fresh(training, told, run, path, only):
         other = [f"{unused[0]} is not in the config's network", *other]
     if other:
         raise UserError(f"--init-from {path}: it is another network ({'; '.join(other[:4])}): give the same")
+    only = experiment.objective.only
     if missing := [name for name in fresh if only and name.split(".")[0] != only]:
         raise UserError(f"--init-from {path}: it has no {missing[0]}, which stays as it is: give a run of this network")
-    return list(dict.fromkeys(name.split(".")[0] for name in fresh))
+    whole = [name for name in net if name not in found]
+    return found, whole + [name for name in fresh if name.split(".")[0] not in whole]
 
 
 def _of_the_network(line, told):
