@@ -41,7 +41,8 @@ class Statistics(NamedTuple):
 def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None, eight_bit=False) -> Statistics:
     """The statistics of a denoiser on clean images x0 (N, ...) with their `cond`, at half log-SNRs `lam` (K,).
 
-    Every image has one noise, the same at all K.  show: called with the number of images done.
+    Every image has one noise, the same at all K.  show: called with the number of images done.  eight_bit: they are
+    images of 8 bits in [-1, 1], and what telling their levels costs is measured too.
     """
     lam = np.sort(np.asarray(lam, np.float64))
     process, found = den.process, []

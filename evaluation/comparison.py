@@ -50,10 +50,9 @@ class Gap:
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
-    floors[run][metric] is that of training images against the same held-out images, and of bpd that of the run's flow.
-    Where several sets of `count`
-    seeds were drawn (`repeats`), a metric is its mean over them.  previews[run, line, budget] holds a few seeds, uint8
-    (k, H, W, C), or points (N, 2).
+    floors[run][metric] is that of training images against the same held-out images, and of bpd that of the run's flow
+    (`Trait.beside`).  Where several sets of `count` seeds were drawn (`repeats`), a metric is its mean over them.
+    previews[run, line, budget] holds a few seeds, uint8 (k, H, W, C), or points (N, 2).
     """
 
     command: str

@@ -1,6 +1,5 @@
 """The images of a comparison: which cells there are, and drawing those that are not on disk."""
 
-import json
 import time
 from collections.abc import Mapping
 from itertools import product
@@ -132,7 +131,7 @@ def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
     """
     total = {(p.name, key): (j, i) for j, p in enumerate(planned) for i, key in enumerate(p.keys)}
     absent = [at for at in total.values() if first() and not _there(planned[at[0]], at[1], cells)]
-    missing = [(planned[j], i) for j, i in json.loads(from_first(json.dumps(absent)))]
+    missing = [(planned[j], i) for j, i in from_first(absent)]
     if len(missing) < len(total):
         say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before: {cells.folder}")
     calls, done, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, {}, {}

@@ -13,6 +13,10 @@ class Trait(NamedTuple):
     beside: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
 
 
+BESIDE = {
+    "floor": "up to as many training images",
+    "flow": "held-out images by the probability-flow ODE of the model without levers",
+}
 TRAITS = {
     "FD": Trait(),
     "FDinf": Trait(least=-math.inf),

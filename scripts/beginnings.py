@@ -1,6 +1,5 @@
 """What `fewstep train` begins with: fresh weights, or those of another run (--init-from)."""
 
-import json
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -35,10 +34,9 @@ def beginning(training, told, folder, begin, trust) -> Beginning | None:
     if anywhere(saved.exists()):
         with Checkpoints(saved, create=False) as checkpoints:
             goes_on = checkpoints.latest() is not None
-    refusal = from_first(_refusal(folder, begin, objective, goes_on) or "")
-    if refusal:
+    if refusal := from_first(_refusal(folder, begin, objective, goes_on)):
         raise UserError(refusal)
-    if begin is None or (goes_on and json.loads(from_first(json.dumps((folder / "run.json").exists())))):
+    if begin is None or (goes_on and from_first((folder / "run.json").exists())):
         return None
     path = parse.path(begin, "--init-from")
     run = config.open_run(path, trust, mesh=training.experiment.mesh)

@@ -1,6 +1,5 @@
 """fewstep train."""
 
-import json
 import secrets
 from contextlib import contextmanager, nullcontext
 
@@ -28,7 +27,7 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
         raise UserError("the processes read different configs: give all of them the same one")
     if not same(str(begin)):
         raise UserError("the processes were told different runs to begin with: give all of them the same --init-from")
-    other = change(json.loads(from_first(json.dumps(describe(training)))), training.data)
+    other = change(from_first(describe(training)), training.data)
     if anywhere(other is not None):
         raise UserError(
             f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
@@ -39,7 +38,8 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
     if step is not None and not (folder / "config.gin").is_file():
         raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
     start = beginning(training, told, folder, begin, trust)
-    config.load(config.find(config_path), overrides, trust)  # what is traced from here on is this config's
+    if start is not None:  # what is traced from here on is bound by this config again, not by the other run's
+        config.load(config.find(config_path), overrides, trust)
     with stopping() as stop, _opened(folder, training, told, start):
         score, weights = watch(training.data, batched(training.mesh)), start and start.take
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps

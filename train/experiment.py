@@ -64,8 +64,9 @@ class Experiment:
         kinds = {"process": Process, "prediction": Prediction} | ({"variance": Variance} if self.variance else {})
         for name, kind in kinds.items():
             if not isinstance(getattr(self, name), kind):
-                hint = ", without its brackets ()" if isclass(getattr(self, name)) else ""
-                raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {getattr(self, name)!r}{hint}")
+                given = getattr(self, name)
+                hint = f": write it with brackets, @{given.__name__}()" if isclass(given) else ""
+                raise ValueError(f"train.{name} is not a {kind.__name__.lower()}: got {given!r}{hint}")
         start, _ = self.process.ends
         if self.prediction.det(self.process, start) == 0:
             raise ValueError(

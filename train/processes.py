@@ -1,6 +1,7 @@
 """Several processes that do the same work together (jax.distributed): who writes, and what they agree on."""
 
 import hashlib
+import json
 import re
 
 import jax
@@ -30,14 +31,15 @@ def same(text) -> bool:
     return bool((multihost_utils.process_allgather(digest) == digest).all())
 
 
-def from_first(text: str) -> str:
-    """What the first process gave as its text; all of them must ask."""
+def from_first(value):
+    """What the first process gave, as JSON keeps it; all of them must ask."""
+    text = json.dumps(value)
     if jax.process_count() == 1:
-        return text
+        return json.loads(text)
     mine = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(mine))))
     theirs = multihost_utils.broadcast_one_to_all(np.resize(mine, size))
-    return bytes(np.asarray(theirs)).decode()
+    return json.loads(bytes(np.asarray(theirs)).decode())
 
 
 def lost(error) -> bool:

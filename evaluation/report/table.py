@@ -3,7 +3,7 @@
 import textwrap
 from itertools import takewhile
 
-from evaluation.metrics import trait
+from evaluation.metrics import BESIDE, trait
 
 WIDTH = 80
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}
@@ -93,13 +93,13 @@ def _legend(comparison):
     yield (
         f"{comparison.count} images a cell{sets}, against held-out ones; {better}. * is best, ~ may be as "
         f"good: the 95 % interval of its difference from the best, on the same seeds, holds 0 (unpaired: the interval, "
-        f"were the seeds others)." + _beside(comparison)
+        f"were the seeds others). {' '.join(beside(comparison))}"
     )
     if comparison.levers:
         yield f"Levers: {', '.join(comparison.levers)}."
 
 
-def _beside(comparison):
+def beside(comparison) -> list[str]:
+    """What the rows beside the lines are."""
     rows = {trait(metric).beside for floor in comparison.floors.values() for metric in floor}
-    means = {"floor": "up to as many training images", "flow": "held-out images by the probability-flow ODE, no levers"}
-    return "".join(f" {row.capitalize()}: {what}." for row, what in means.items() if row in rows)
+    return [f"{row.capitalize()}: {what}." for row, what in BESIDE.items() if row in rows]

@@ -8,11 +8,13 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from diffusion import VE, VP, Linear, oracles
+from diffusion import VE, VP, Linear, levels, oracles
+from diffusion.calibrate import calibrated, measure
 from diffusion.levels import LEVELS
 from diffusion.levers import clip_x0
 from evaluation.likelihood import bits, is_bound, log_likelihood, vlb
 from samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
+from samplers.optimal_grid import dp
 
 MEAN, STD = 0.1, 0.3
 PROCESSES = [Linear(), VP(), VE()]
@@ -106,7 +108,54 @@ def test_terms_of_one_point_are_those_of_two_gaussians():
         inner, moved = process.sigma(s) ** 2 * -np.expm1(-2 * h), process.alpha(s) * -np.expm1(-2 * h)
         var = inner + moved**2 * process.sigma(t) ** 2
         kl = np.log(np.sqrt(var / inner)) + (inner + (moved * 0.05) ** 2) / (2 * var) - 0.5
-        assert found.steps[0, i] == pytest.approx(kl / np.log(2), rel=1e-5)
+        assert found.steps[0, i] == pytest.approx(kl / np.log(2), abs=1e-6)
+
+
+@every
+@pytest.mark.parametrize("variance", TABLES)
+def test_terms_of_gaussian_data_are_those_of_two_gaussians(process, variance):
+    """To 1e-6, image by image: of the posterior of its x0, and of the step from D = E[x0 | x_t] by its closed form."""
+    grid, n = uniform(process, 5, end=0.0), 20
+    x0 = np.random.default_rng(3).normal(MEAN, STD, (n, 3))
+    with jax.enable_x64(True):
+        found = vlb(oracles.gaussian(process, MEAN, STD), tabulate(TABLES[variance](process, grid)), x0)
+        keys = jax.vmap(lambda i: jax.random.fold_in(jax.random.key(0), i))(np.arange(n))
+        for i, (t, s) in enumerate(pairwise(grid[:-1])):
+            eps = np.stack([jax.random.normal(jax.random.fold_in(key, i), (3,), np.float64) for key in keys])
+            alpha, sigma = process.alpha(t), process.sigma(t)
+            gain = alpha * STD**2 / ((alpha * STD) ** 2 + sigma**2)
+            d = MEAN + gain * (alpha * x0 + sigma * eps - alpha * MEAN)
+            h = process.lam(s) - process.lam(t)
+            inner, moved = process.sigma(s) ** 2 * -np.expm1(-2 * h), process.alpha(s) * -np.expm1(-2 * h)
+            left = STD**2 * sigma**2 / ((alpha * STD) ** 2 + sigma**2)
+            wide = sigma**2 / (alpha**2 + sigma**2)
+            var = inner + moved**2 * {"small": 0.0, "large": wide, "analytic": left}[variance]
+            kl = 0.5 * np.log(var / inner) + (inner + (moved * (x0 - d)) ** 2) / (2 * var) - 0.5
+            np.testing.assert_allclose(found.steps[:, i], kl.mean(1) / np.log(2), rtol=1e-6, atol=1e-6)
+    prior = 0.5 * (process.alpha(grid[0]) / process.sigma(grid[0]) * x0) ** 2
+    np.testing.assert_allclose(found.prior, prior.mean(1) / np.log(2), rtol=1e-6, atol=1e-6)
+
+
+@pytest.fixture(scope="module")
+def known():
+    """8-bit images, half of them the darkest level, and a denoiser with one variance a noise level, as `dp` counts."""
+    images = levels.nearest(np.random.default_rng(0).normal(-0.9, [0.05, 0.1, 0.3, 0.5], (2000, 4))).astype(np.float32)
+    den = oracles.gaussian(Linear(), -0.9, np.array([0.05, 0.1, 0.3, 0.5]))
+    found = measure(den, images[:1000], np.linspace(-6.5, 6.5, 60), eight_bit=True, batch=500)
+    return calibrated(den, found), found, np.asarray(images[1000:])
+
+
+@pytest.mark.parametrize("steps", [2, 3, 5, 7, 10, 30])
+@pytest.mark.parametrize("variance", TABLES)
+def test_the_best_trajectory_has_the_better_bound(known, steps, variance):
+    """The whole of it, decoder included, as measured on other images."""
+    den, found, images = known
+    even, best = (
+        vlb(den, tabulate(TABLES[variance](Linear(), grid)), images, batch=500).total
+        for grid in (uniform(Linear(), steps, end=0.0), dp(Linear(), steps, known=found, variance=variance))
+    )
+    gain = even - best
+    assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
 
 
 def test_levels_have_the_probabilities_of_their_intervals():

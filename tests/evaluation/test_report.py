@@ -70,6 +70,25 @@ def test_csv_has_a_line_a_cell():
     assert float(rows[0]["FD-pixels low"]) == comparison.cells[0].metrics["FD-pixels"].low
 
 
+def test_the_flow_stands_beside_the_bounds(tmp_path):
+    """In its own row, not as a floor, in the table, the CSV and the page."""
+    comparison = made()
+    for cell in comparison.cells:
+        cell.metrics["bpd"] = Interval(4.0 + 1 / cell.budget, 3.9, 5.2)
+    comparison.floors["digits"]["bpd"] = Interval(5.27, 5.1, 5.4)
+    comparison = replace(comparison, metrics=[*METRICS, "bpd"])
+    text = render(comparison)
+    table = text[text.index("digits: bpd") :].splitlines()
+    assert ["flow", "5.27"] in [line.split()[:2] for line in table]
+    assert "Flow: held-out" in " ".join(text.split())
+    assert "Flow" not in render(made())
+    *_, floor, flow = csv.DictReader(io.StringIO(comparison.to_csv()))
+    assert (floor["line"], floor["bpd"], flow["line"], flow["bpd"]) == ("floor", "", "flow", "5.27")
+    page = write(tmp_path, comparison)["report.html"].read_text()
+    assert "<td>flow</td>" in page
+    assert "Flow: held-out images" in page
+
+
 def test_table_fits_marks_the_best_and_leaves_blanks():
     lines = render(made()).splitlines()
     assert max(map(len, lines)) <= 80

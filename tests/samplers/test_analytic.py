@@ -68,9 +68,11 @@ def test_ddpm_and_ddim_lack_variance(steps):
     assert (large[:2] >= small[:2]).all()
 
 
-def test_drawn_samples_have_the_exact_law():
-    grid = uniform(Linear(), 2, end=0.02)
-    table = tabulate(analytic_ddpm(Linear(), grid))
+@pytest.mark.parametrize("steps", [1, 2, 5, 50])
+@pytest.mark.parametrize("sampler", [analytic_ddpm, analytic_ddim], ids=["ddpm", "ddim"])
+def test_drawn_samples_have_the_exact_law(sampler, steps):
+    grid = uniform(Linear(), steps, end=0.02)
+    table = tabulate(sampler(Linear(), grid))
     den = oracles.gaussian(Linear(), MEAN, np.sqrt(VAR))
     x = np.asarray(draw(den, table, range(2**14), (4,)), np.float64)
     mean, var = law(Linear(), 0.02)

@@ -96,6 +96,7 @@ def test_what_is_wrong_is_one_line(fewstep, digits_run, words, parts):
     refused(fewstep("calibrate", digits_run, *words), *parts)
 
 
+@pytest.mark.slow
 def test_bits_per_dimension_are_those_of_the_chain(fewstep, run, tmp_path):
     assert fewstep("calibrate", run, "--count", 60, "--points", 12)[0] == 0
     words = ("--sampler", "ddpm,analytic_ddpm,ddim", "--sweep", "ddpm.variance=small,large", "--nfe", "1,8")

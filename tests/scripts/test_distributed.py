@@ -74,7 +74,8 @@ def one(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize(("count", "mesh"), [(2, "(-1, 1, 1)"), pytest.param(4, "(2, 2, 1)", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("count", "mesh"), [(2, "(-1, 1, 1)"), (4, "(2, 2, 1)")])
 def test_processes_have_the_losses_of_one(one, tmp_path, count, mesh):
     folder = tmp_path / "run"
     said = together(command(folder, f"train.mesh={mesh}"), count)

@@ -46,6 +46,7 @@ def test_what_is_not_trained_stays_to_the_last_bit(npr, digits_run, fewstep, wor
     assert same(before.params, {name: open_run(tmp_path / "b").params[name] for name in before.params})
 
 
+@pytest.mark.slow
 def test_the_variance_is_drawn_with(npr, fewstep, tmp_path):
     told = open_run(npr).denoiser(np.zeros((2, 8, 8, 1), np.float32), 0.5).var
     assert told.shape == (2, 8, 8, 1)
@@ -60,6 +61,7 @@ def test_the_variance_is_drawn_with(npr, fewstep, tmp_path):
     assert "bpd by network calls" in out
 
 
+@pytest.mark.slow
 def test_of_the_other_run_come_weights_alone(fewstep, digits_run, words, tmp_path):
     """Not what its config says of times, which are told no run while it trains."""
     losses = []
@@ -92,6 +94,7 @@ def test_a_second_output_of_another_kind_begins_afresh(npr, fewstep, words, tmp_
     assert not np.allclose(one, two)
 
 
+@pytest.mark.slow
 def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
     other = shutil.copytree(digits_run, tmp_path / "other")
     shutil.rmtree(other / "checkpoints" / "6")
