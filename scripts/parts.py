@@ -18,7 +18,8 @@ from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES, pairs
 from train.experiment import Experiment
-from train.objectives import Consistency, Denoising, Hybrid, MeanFlow, ReFlow, SecondMoment, Shortcut
+from train.objectives import ContinuousConsistency, Denoising, DiscreteConsistency, Hybrid, MeanFlow, ReFlow, SecondMoment, Shortcut
+from train.objectives.consistency import NEIGHBOURS, SIZES
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS
 
@@ -34,13 +35,16 @@ PARTS = {
     "data": (SOURCES | {"pairs": pairs}, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
+    "neighbours": (NEIGHBOURS, ("process", "t", "done")),
+    "sizes": (SIZES, ("process", "prediction", "t", "s")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
     "objectives": (
         {
             "denoising": Denoising,
             "second_moment": SecondMoment,
             "hybrid": Hybrid,
-            "consistency_tuning": Consistency,
+            "discrete_consistency": DiscreteConsistency,
+            "continuous_consistency": ContinuousConsistency,
             "meanflow": MeanFlow,
             "reflow": ReFlow,
             "shortcut": Shortcut,

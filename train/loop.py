@@ -53,13 +53,14 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
     def fresh():
-        params = {"net": experiment.params(data.shape, data.classes)}
-        frozen = {"teacher": jax.tree.map(jnp.copy, params)} if experiment.objective.teacher else {}
-        return initial(params, experiment.ema, optimizer, frozen)
+        net = {"net": experiment.params(data.shape, data.classes)}
+        frozen = {"teacher": jax.tree.map(jnp.copy, net)} if experiment.objective.teacher else {}
+        return initial(net | experiment.objective.beside(), experiment.ema, optimizer, frozen)
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
-    placed = sharding.states(state, {"net": placed}, optimizer, mesh)
+    whole = jax.tree.map(lambda _: sharding.replicated(mesh), experiment.objective.beside())
+    placed = sharding.states(state, {"net": placed} | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
         part = sharding.share(state.params, placed.params)
         say(f"each device keeps {part:.1%} of the parameters (1 of {parts} is {1 / parts:.1%})")

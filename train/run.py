@@ -24,7 +24,7 @@ from train.contents import digest
 from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
-from train.sharding import batched, collected, make_mesh, parameters
+from train.sharding import batched, collected, make_mesh, parameters, replicated
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -182,7 +182,10 @@ def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1,
         step = checkpoints.latest() if step is None else step
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
-        like = {str(decay): {"net": shapes} for decay in experiment.ema}
+        # Read as well, and let go: what the objective trained beside the network.
+        beside = jax.eval_shape(experiment.objective.beside)
+        beside = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), beside)
+        like = {str(decay): {"net": shapes} | beside for decay in experiment.ema}
         ema = checkpoints.restore_ema(step, like)
     params = ema[str(experiment.ema[0])]["net"]
     return Run(folder, model, params, step, known["shape"], load_data, mesh)

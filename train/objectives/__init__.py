@@ -5,15 +5,17 @@ draw(model, batch, key) -> examples         all that is random, a leading batch 
 only                                the name of the part of the network that is trained, None for all of it
 answers                             what the network learns to answer, as in `Model.answers`
 second, pairs                       whether it trains a second output, and whether it learns from pairs
+beside()                            what is trained beside the network, {group: parameters}
 teacher                             whether the weights that training begins with stay beside, state.frozen["teacher"]
 
 so that a large batch worked off in parts has the numbers of the whole.
 """
 
-from train.objectives.consistency import Consistency
+from train.objectives.consistency import DiscreteConsistency
+from train.objectives.continuous import ContinuousConsistency
 from train.objectives.denoising import Denoising
 from train.objectives.jumps import MeanFlow, Shortcut
 from train.objectives.reflow import ReFlow
 from train.objectives.variance import Hybrid, SecondMoment
 
-__all__ = ["Consistency", "Denoising", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment", "Shortcut"]
+__all__ = ["ContinuousConsistency", "Denoising", "DiscreteConsistency", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment", "Shortcut"]

@@ -40,6 +40,10 @@ class Noised:
     pairs = False  # whether it learns from pairs of noise and image
     teacher = False  # whether the weights that training begins with are used all the time, state.frozen["teacher"]
 
+    def beside(self) -> dict:
+        """What is trained beside the network, groups of `State.params`, as they are before the first step."""
+        return {}
+
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:
             raise ValueError(f"label_drop is a share from 0 to 1: got {self.label_drop}")
