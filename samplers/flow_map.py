@@ -16,7 +16,13 @@ def flow_map(process, grid):
 
 def consistency(process, grid):
     """x_s = f(x), the jump to t = 0, and back up with fresh noise except after the last one (Song et al. 2023,
-    arXiv:2303.01469 algorithm 1)."""
+    arXiv:2303.01469 algorithm 1).
+
+    Without the least noise level of a grid that goes on from there to the end of the process: the jump from it is next
+    to nothing.
+    """
+    if len(grid) > 2 and grid[-2] == process.snr_ends[1]:
+        grid = np.delete(grid, -2)
     alpha, sigma = process.alpha(0.0), process.sigma(0.0)
     for t, s in steps(grid):
         scale = process.alpha(s) / alpha

@@ -18,7 +18,16 @@ from scripts.errors import UserError
 from train import optimizers
 from train.data import SOURCES, pairs
 from train.experiment import Experiment
-from train.objectives import ContinuousConsistency, Denoising, DiscreteConsistency, Hybrid, MeanFlow, ReFlow, SecondMoment, Shortcut
+from train.objectives import (
+    ContinuousConsistency,
+    Denoising,
+    DiscreteConsistency,
+    Hybrid,
+    MeanFlow,
+    ReFlow,
+    SecondMoment,
+    Shortcut,
+)
 from train.objectives.consistency import NEIGHBOURS, SIZES
 from train.objectives.times import TIMES
 from train.objectives.weights import WEIGHTS

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.networks.embeddings import Conditioning
+from diffusion.networks.embeddings import FASTEST, Conditioning
 from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from diffusion.networks.positions import rotary, sincos
 
@@ -66,6 +66,7 @@ class DiT(nnx.Module):
         ratio=4,
         positions="sincos",
         remat=False,
+        fastest=FASTEST,
         jumps=False,
         variance=False,
         dtype="float32",
@@ -90,7 +91,7 @@ class DiT(nnx.Module):
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
         self._grid(height, wide)
-        self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)
+        self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
         block = partial(Block, width, heads, ratio, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])

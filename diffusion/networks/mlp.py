@@ -3,7 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.networks.embeddings import Conditioning
+from diffusion.networks.embeddings import FASTEST, Conditioning
 from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 
 
@@ -38,14 +38,26 @@ class MLP(nnx.Module):
     shape = (d,).  dtype is that of the computation; parameters are float32.
     """
 
-    def __init__(self, shape, classes=0, width=128, depth=4, jumps=False, variance=False, dtype="float32", *, rngs):
+    def __init__(
+        self,
+        shape,
+        classes=0,
+        width=128,
+        depth=4,
+        fastest=FASTEST,
+        jumps=False,
+        variance=False,
+        dtype="float32",
+        *,
+        rngs,
+    ):
         if len(shape) != 1:
             raise ValueError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         if min(width, depth) < 1:
             raise ValueError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
         (features,) = shape
         dtype = jnp.dtype(dtype)
-        self.conditioning = Conditioning(classes, width, jumps, rngs=rngs)
+        self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
         self.stem = Linear(features, width, (None, EMBED), dtype=dtype, rngs=rngs)
         self.blocks = nnx.List([Block(width, dtype, rngs=rngs) for _ in range(depth)])
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.networks.embeddings import Conditioning
+from diffusion.networks.embeddings import FASTEST, Conditioning
 from diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 
 
@@ -63,6 +63,7 @@ class UNet(nnx.Module):
         mult=(1, 2),
         blocks=2,
         attention=(4,),
+        fastest=FASTEST,
         jumps=False,
         variance=False,
         dropout=0.0,
@@ -90,7 +91,7 @@ class UNet(nnx.Module):
         outs = [base * m for m in mult]
         attend = [min(height, width) >> level in attention for level in range(self.levels)]
         stages = list(zip([base, *outs[:-1]], outs, attend, strict=True))
-        self.conditioning = Conditioning(classes, 4 * base, jumps, rngs=rngs)
+        self.conditioning = Conditioning(classes, 4 * base, jumps, fastest, rngs=rngs)
         self.stem = Conv(channels, base, (None, EMBED), **layer)
         self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, a) for into, out, a in stages])
         self.shrink = nnx.List([Linear(4 * c, c, (EMBED, None), **layer) for c in outs[:-1]])

@@ -1,0 +1,75 @@
+"""Networks that represent the exact flow map of Gaussian data, and the gradients that objectives have there."""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from diffusion import Linear, oracles
+from diffusion.denoiser import Model
+from diffusion.prediction import VELOCITY
+from train.data.split import Batch
+from train.state import State
+
+MEAN, STD = 0.2, np.array([0.3, 0.8], np.float32)
+GAUSSIAN = oracles.gaussian(Linear(), MEAN, STD)
+
+
+@dataclass(frozen=True)
+class Exact:
+    """The mean velocity of Gaussian data, plus a little of smooth functions of what the network sees."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        d = jnp.zeros_like(t) if d is None else d
+        pred = GAUSSIAN(x, t, t - d)
+        told = jnp.stack([jnp.ones_like(x), x, jnp.broadcast_to(t[:, None], x.shape), jnp.sin(3 * x) * d[:, None]])
+        return pred.eps - pred.x0 + jnp.tensordot(params["a"], told, 1)
+
+
+class Either(Exact):
+    """The jump to t = 0, or the velocity, as the parameters say."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        return super().__call__(params, x, t, params["whole"] * t, cond)
+
+
+class ToTheData(Exact):
+    """The jump to t = 0, whatever is asked."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        return super().__call__(params, x, t, t, cond)
+
+
+def model(*answers):
+    return Model(Exact(), Linear(), VELOCITY, answers=frozenset(answers))
+
+
+PARAMS = {"net": {"a": jnp.zeros(4)}, "weight": {"waves": jnp.zeros(16)}}
+STATE = State(jnp.int32(0), jnp.int32(0), PARAMS, {"0.9": PARAMS}, {}, None)
+
+
+def batch(n, seed=0):
+    rng = np.random.default_rng(seed)
+    return Batch(np.float32(MEAN + STD * rng.standard_normal((n, 2))), None)
+
+
+def gradients(objective, asked, n=4000, state=STATE, at=PARAMS["net"]):
+    """Of every example alone, (n, 4), at parameters of the network."""
+    examples = objective.draw(asked, batch(n), jax.random.key(0))
+
+    def one(example):
+        example = jax.tree.map(lambda a: a[None], example)
+        return jax.grad(lambda net: objective(asked, PARAMS | {"net": net}, state, example)[0])(at)["a"]
+
+    return np.asarray(jax.jit(jax.vmap(one))(examples))
+
+
+def far(found):
+    """By how many standard errors the mean gradient is off."""
+    return abs(found.mean(0)) / np.maximum(found.std(0) / np.sqrt(len(found)), 1e-30)
+
+
+def x_of(examples):
+    t = examples.t[:, None]
+    return (1 - t) * examples.x0 + t * examples.eps
