@@ -23,7 +23,8 @@ from diffusion.denoiser import Cond, Pred, Wrapper
 @dataclass(frozen=True)
 class ClipX0(Wrapper):
     """x0 held within [low, high], eps rebuilt from it (Ho et al. 2020; algorithms.md E4), or left as it was, as
-    Analytic-DPM's code does for DDIM."""
+    Analytic-DPM's code does for DDIM.  The x0 of a jump that does not go to the end of the process is no image, and
+    stays."""
 
     inner: Any
     low: float = -1.0
@@ -36,6 +37,8 @@ class ClipX0(Wrapper):
         pred = self.inner(x, t, s, cond)
         alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         x0 = jnp.clip(pred.x0, self.low, self.high)
+        if s is not None:
+            x0 = jnp.where(over((s == t) | (s <= self.process.ends[1]), x0), x0, pred.x0)
         if not self.rebuild:
             return pred._replace(x0=x0)
         # eps moves by exactly what x0 gave up: elements that are not clipped keep the network's eps bit for bit.

@@ -76,6 +76,16 @@ def test_clip_x0(process, t):
     assert (np.abs(a * clipped.x0 + s * clipped.eps - x) <= 2e-6 * scale).all()
 
 
+def test_clip_x0_leaves_jumps_that_end_between():
+    """Their x0 is a point that the path leads through, and may lie beyond the images."""
+    den = oracles.gaussian(Linear(), 0.2, 0.5)
+    x = jnp.float32([[3.0], [-3.0]])
+    times = jnp.float32([0.9, 0.9])
+    for s, stays in ((0.4, True), (0.0, False), (0.9, False)):
+        plain, clipped = den(x, times, jnp.full(2, s)), clip_x0(0.15, 0.25)(den)(x, times, jnp.full(2, s))
+        assert (clipped.x0 == plain.x0).all() == stays
+
+
 def test_clip_x0_beyond_all_predictions_changes_nothing():
     inner, x = oracles.gaussian(VP(), 0.1, 0.2), states(VP(), 0.5)
     plain, clipped = ASK(inner, x, 0.5), ASK(clip_x0(-10.0, 10.0)(inner), x, 0.5)

@@ -25,7 +25,8 @@ def test_consistency_is_at_home_where_steps_are_small():
     """What is left of its gradient at the exact map goes with the distance of the two times."""
     asked, sizes = Model(ToTheData(), Linear(), VELOCITY, answers=frozenset({ZERO})), []
     for stage in (3, 6):
-        objective = DiscreteConsistency(uniform, pair=partial(shrinking, stages=10, b=0.0, k=2.0), weight=of_square, until=10, huber=10.0)
+        pair = partial(shrinking, stages=10, b=0.0, k=2.0)
+        objective = DiscreteConsistency(uniform, pair=pair, weight=of_square, until=10, huber=10.0)
         state = STATE._replace(step=jnp.int32(stage))
         found = gradients(objective, asked, 20_000, state)
         sizes.append(np.linalg.norm(found.mean(0)))
@@ -39,7 +40,8 @@ def test_a_teacher_leads_along_its_own_path():
     asked = Model(Either(), Linear(), VELOCITY, answers=frozenset({ZERO}))
     apart = []
     for taught in (False, True):
-        objective = DiscreteConsistency(uniform, pair=partial(shrinking, stages=10, b=0.0, k=2.0), until=10, teacher=taught)
+        pair = partial(shrinking, stages=10, b=0.0, k=2.0)
+        objective = DiscreteConsistency(uniform, pair=pair, until=10, teacher=taught)
         examples = objective.draw(asked, batch(2000), jax.random.key(0))
         _, told = objective(asked, STUDENT, state, examples)
         apart.append(float(told["apart"]))

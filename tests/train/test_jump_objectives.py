@@ -109,3 +109,48 @@ def test_jumps_are_of_the_linear_path(objective, process, prediction):
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=r"train.process = @Linear\(\)"):
         objective(asked, PARAMS, STATE, examples)
+
+
+class Labelled:
+    """The velocity of one number a class, the null class being the last."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        return jnp.zeros_like(x) + params["of"][cond.label][:, None]
+
+
+OF = {"net": {"of": jnp.array([1.0, 3.0, -0.5])}}
+KNOWN = Model(Labelled(), Linear(), VELOCITY, classes=2, answers=frozenset({INSTANT, JUMP}))
+
+
+def labelled(n):
+    return batch(n)._replace(label=np.arange(n, dtype=np.int32) % 2)
+
+
+def test_meanflow_learns_what_is_guided():
+    objective = MeanFlow(uniform, label_drop=0.5, same=1.0, power=0.0, guidance=1.5, mix=0.25)
+    examples = objective.draw(KNOWN, labelled(64), jax.random.key(0))
+    loss, _ = objective(KNOWN, OF, STATE, examples)
+    label = np.asarray(examples.label)
+    assert set(label) == {0, 1, 2}
+    own, v = np.asarray(OF["net"]["of"])[label][:, None], np.asarray(examples.eps - examples.x0)
+    guided = 1.5 * v + (1 - 1.5 - 0.25) * -0.5 + 0.25 * own
+    want = np.where(label[:, None] == 2, v, guided)
+    assert float(loss) == pytest.approx(((own - want) ** 2).sum(1).mean(), rel=1e-5)
+
+
+def test_the_smallest_shortcuts_are_guided_and_the_rest_follows():
+    objective = Shortcut(uniform, label_drop=0.0, bootstrap=2, sizes=3, guidance=2.0)
+    state = STATE._replace(ema={"0.9": OF})
+    examples = objective.draw(KNOWN, labelled(48), jax.random.key(0))
+    _, told = objective(KNOWN, OF, state, examples)
+    strength = np.array([1.0, 3.0]) + 0.5  # label less null
+    assert float(told["jump_4"]) == pytest.approx((strength**2).mean(), rel=1e-5)
+    assert (told["jump_1"], told["jump_2"]) == (0, 0)
+    assert float(told["jump"]) == pytest.approx(float(told["jump_4"]) / 3, rel=1e-5)
+
+
+@pytest.mark.parametrize("objective", [MeanFlow(guidance=2.0), Shortcut(guidance=2.0)])
+def test_guidance_is_of_labels(objective):
+    examples = objective.draw(model(INSTANT, JUMP), batch(8), jax.random.key(0))
+    with pytest.raises(ValueError, match="guidance is learned with labels"):
+        objective(model(INSTANT, JUMP), PARAMS, STATE, examples)

@@ -14,7 +14,7 @@ from train.data import Batches
 from train.data.pairs import Paired
 from train.data.split import Batch, Split
 from train.objectives import ReFlow
-from train.objectives.times import at_start, u_shaped
+from train.objectives.times import at_steps, u_shaped
 
 MEAN, STD = 0.2, np.array([0.3, 0.8], np.float32)
 
@@ -101,4 +101,7 @@ def test_times_of_the_methods():
     cumulative = (np.expm1(a * edges) + np.expm1(a) - np.expm1(a * (1 - edges))) / (2 * np.expm1(a))
     counts = np.histogram(t, edges)[0]
     np.testing.assert_allclose(counts / 20_000, np.diff(cumulative), atol=0.012)
-    assert (np.asarray(at_start(Linear(), None, 3)) > 1 - 1e-4).all()
+    key = jax.random.key(0)
+    assert (np.asarray(at_steps(Linear(), key, 3)) > 1 - 1e-4).all()
+    asked = np.asarray(at_steps(Linear(), key, 6, steps=3))
+    np.testing.assert_allclose(np.sort(asked), np.repeat([1 / 3, 2 / 3, 1], 2), atol=2e-5)

@@ -18,4 +18,7 @@ from train.objectives.jumps import MeanFlow, Shortcut
 from train.objectives.reflow import ReFlow
 from train.objectives.variance import Hybrid, SecondMoment
 
-__all__ = ["ContinuousConsistency", "Denoising", "DiscreteConsistency", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment", "Shortcut"]
+__all__ = [
+    "ContinuousConsistency", "Denoising", "DiscreteConsistency", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment",
+    "Shortcut",
+]  # fmt: skip

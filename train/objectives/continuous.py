@@ -10,7 +10,7 @@ from diffusion.arrays import over
 from diffusion.denoiser import ZERO, Cond
 from diffusion.prediction import VELOCITY
 from train.objectives.consistency import must_be_consistent
-from train.objectives.denoising import Noised, noisy, target
+from train.objectives.denoising import Noised, noisy
 from train.objectives.times import log_normal
 
 WAVES = 16
@@ -74,8 +74,8 @@ class ContinuousConsistency(Noised):
 
     def _slope(self, model, state, x, examples):
         """dx/dt, and what the network would say that knew it."""
-        if not self.teacher:
-            return VELOCITY.encode(model.process, over(examples.t, x), examples.x0, examples.eps), target(model, examples)
-        pred = model.denoiser(state.frozen["teacher"]["net"])(x, examples.t, None, Cond(examples.label))
+        known = examples
+        if self.teacher:
+            known = model.denoiser(state.frozen["teacher"]["net"])(x, examples.t, None, Cond(examples.label))
         at = over(examples.t, x)
-        return tuple(kind.encode(model.process, at, pred.x0, pred.eps) for kind in (VELOCITY, model.prediction))
+        return tuple(kind.encode(model.process, at, known.x0, known.eps) for kind in (VELOCITY, model.prediction))

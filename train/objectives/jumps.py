@@ -7,7 +7,6 @@ velocity itself.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -37,18 +36,25 @@ class Jump(NamedTuple):
 class _Jumps(Noised):
     answers = frozenset({INSTANT, JUMP})
 
-    def _velocity(self, model, params, examples):
-        """U(x, t, s), a function of the network, and dx/dt of examples (B, ...)."""
+    def _mean(self, model, params, examples):
+        """The network's U(x, t, s), for the labels of examples unless told another."""
         if model.process != Linear() or model.prediction != VELOCITY:
             raise ValueError(
                 "jumps are learned as mean velocities of the linear path: set train.process = @Linear() and "
                 "train.prediction = %VELOCITY"
             )
 
-        def mean(params, x, t, s):
-            return model.outputs(params["net"], x, t, t - s, Cond(examples.label), examples.key)[0]
+        def mean(x, t, s, label=examples.label):
+            return model.outputs(params["net"], x, t, t - s, Cond(label), examples.key)[0]
 
-        return partial(mean, params), target(model, examples)
+        return mean
+
+
+def _null(model, examples):
+    """The label of no class for every example."""
+    if examples.label is None:
+        raise ValueError("guidance is learned with labels: the data have none, or train.conditional is False")
+    return jnp.full_like(examples.label, model.classes)
 
 
 @dataclass(frozen=True)
@@ -57,12 +63,18 @@ class MeanFlow(_Jumps):
 
     t and s are the larger and the smaller of two draws of `times`; a share `same` has s = t.  An image's squared error
     is divided by itself plus `floor`, to the power `power`, where it is not differentiated either.
+
+    With `guidance` w and `mix` k, v is w v + (1 - w - k) u(null) + k u(label), u being the network's own velocities:
+    what is learned is guided by a scale of w / (1 - k), without calls of its own when sampled.  Images without a label
+    keep v.
     """
 
     times: Callable = logit_normal
     same: float = 0.75
     power: float = 1.0
     floor: float = 0.01
+    guidance: float = 1.0
+    mix: float = 0.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -70,6 +82,8 @@ class MeanFlow(_Jumps):
             raise ValueError(
                 f"meanflow needs same in [0, 1], power >= 0 and floor > 0: got {self.same}, {self.power}, {self.floor}"
             )
+        if not self.guidance > 0 or not 0 <= self.mix < 1:
+            raise ValueError(f"meanflow needs guidance > 0 and mix in [0, 1): got {self.guidance} and {self.mix}")
 
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
@@ -83,8 +97,8 @@ class MeanFlow(_Jumps):
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {"flow", "jump": mean squared errors of s = t and of the others, "slope": size of dU/dt}."""
-        mean, v = self._velocity(model, params, examples)
-        x, t, s = noisy(model, examples), examples.t, examples.s
+        mean, x, t, s = self._mean(model, params, examples), noisy(model, examples), examples.t, examples.s
+        v = self._guided(model, mean, x, examples)
         u, slope = jax.jvp(lambda x, t: mean(x, t, s), (x, t), (v, jnp.ones_like(t)))
         wanted = jax.lax.stop_gradient(v - over(t - s, x) * slope)
         squares = ((u - wanted) ** 2).reshape(len(t), -1)
@@ -93,6 +107,17 @@ class MeanFlow(_Jumps):
         parts = {"flow": s == t, "jump": s < t}
         told = {name: jnp.mean(squares.mean(1) * part) / _share(self.same, name) for name, part in parts.items()}
         return loss, told | {"slope": jnp.sqrt(jnp.mean(slope**2))}
+
+
+    def _guided(self, model, mean, x, examples):
+        """dx/dt, under guidance."""
+        v, t = target(model, examples), examples.t
+        if (self.guidance, self.mix) == (1, 0):
+            return v
+        null = _null(model, examples)
+        without, with_label = mean(x, t, t, null), mean(x, t, t)
+        guided = self.guidance * v + (1 - self.guidance - self.mix) * without + self.mix * with_label
+        return jax.lax.stop_gradient(jnp.where(over(examples.label == null, v), v, guided))
 
 
 def _share(same, name):
@@ -105,13 +130,15 @@ class Shortcut(_Jumps):
 
     Sizes are 1, 1/2, ... 1 / 2^(sizes - 1), and t a multiple of the size; the two jumps are those of the longest
     average of the parameters, at half the smallest size the velocity.  clip: bounds of where the first one leads, and
-    of their mean, as in the published code for latents; None: none.
+    of their mean, as in the published code for latents; None: none.  guidance: the scale of those velocities, from
+    which all jumps have it; the velocity itself is learned without.
     """
 
     times: Callable = uniform
     bootstrap: int = 4
     sizes: int = 7
     clip: float | None = None
+    guidance: float = 1.0
 
     def __post_init__(self):
         super().__post_init__()
@@ -133,24 +160,34 @@ class Shortcut(_Jumps):
         return Jump(drawn.x0, drawn.eps, t, s, drawn.label, drawn.key)
 
     def __call__(self, model, params, state, examples):
-        """-> loss (), {"flow", "jump": mean squared errors of the two parts}."""
-        mean, v = self._velocity(model, params, examples)
+        """-> loss (), {"flow", "jump": mean squared errors of the two parts, "jump_K": of jumps of size 1 / K}."""
+        mean, v = self._mean(model, params, examples), target(model, examples)
         x, t, s = noisy(model, examples), examples.t, examples.s
         few = -(-len(t) // self.bootstrap)  # all jumps are among these, in every part of a batch
         first = jax.tree.map(lambda a: a[:few], examples)
         both = self._both(model, state.ema[max(state.ema, key=float)], first, x[:few])
         wanted = jnp.concatenate([jnp.where(over(first.s < first.t, both), both, v[:few]), v[few:]])
         squares = ((mean(x, t, s) - wanted) ** 2).reshape(len(t), -1).mean(1)
-        told = {"flow": (1 - 1 / self.bootstrap, s == t), "jump": (1 / self.bootstrap, s < t)}
+        jumps = 1 / self.bootstrap
+        told = {"flow": (1 - jumps, s == t), "jump": (jumps, s < t)}
+        told |= {f"jump_{2**k}": (jumps / self.sizes, abs(t - s - 2.0**-k) < 1e-6) for k in range(self.sizes)}
         return squares.mean(), {name: jnp.mean(squares * part) / share for name, (share, part) in told.items()}
 
     def _both(self, model, teacher, examples, x):
         """The mean of the velocities of two jumps of half the size."""
-        learned, _ = self._velocity(model, teacher, examples)
+        learned = self._mean(model, teacher, examples)
         t, half = examples.t, (examples.t - examples.s) / 2
         step = jnp.where(half < 1.5 * 2.0**-self.sizes, 0.0, half)
         bound = jnp.inf if self.clip is None else self.clip
-        first = learned(x, t, t - step)
+
+        def along(x, t):
+            u = learned(x, t, t - step)
+            if self.guidance == 1:
+                return u
+            null = learned(x, t, t - step, _null(model, examples))
+            return jnp.where(over(step, u) > 0, u, null + self.guidance * (u - null))
+
+        first = along(x, t)
         between = jnp.clip(x - over(half, x) * first, -bound, bound)
-        second = learned(between, t - half, t - half - step)
+        second = along(between, t - half)
         return jax.lax.stop_gradient(jnp.clip((first + second) / 2, -bound, bound))

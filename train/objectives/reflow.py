@@ -17,8 +17,8 @@ class ReFlow(Noised):
     """The mean square of the network's output against A x0 + B eps of a pair; with `huber` the pseudo-Huber
     sqrt(|e|^2 + c^2) - c over the dimension, c being that many times it.
 
-    label_drop is 0 by default: the noise of an image is that of its label.  With times = @at_start the pair is learned
-    by one step from noise alone (distillation).
+    label_drop is 0 by default: the noise of an image is that of its label.  With times = @at_steps the pair is learned
+    for one step from noise alone, or where a few steps ask (distillation).
     """
 
     times: Callable = uniform

@@ -35,14 +35,16 @@ def u_shaped(process, key, n, a=4.0):
     return _within(process, jnp.where(jax.random.bernoulli(for_end, shape=(n,)), t, 1 - t))
 
 
-def at_start(process, key, n):
-    """Where there is nothing but noise."""
-    return _within(process, jnp.ones(n))
+def at_steps(process, key, n, steps=1):
+    """Where a sampler of so many equal steps asks, once or more each: for distillation into these steps."""
+    first, last = process.ends
+    place = (jax.random.randint(key, (), 0, steps) + jnp.arange(n)) % steps
+    return _within(process, first - (first - last) * place / steps)
 
 
 TIMES = {
     "u_shaped": u_shaped,
-    "at_start": at_start,
+    "at_steps": at_steps,
     "uniform_times": uniform,
     "logit_normal": logit_normal,
     "log_normal": log_normal,
