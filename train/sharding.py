@@ -74,7 +74,7 @@ def collected(placed: NamedSharding):
 
 
 def states(shapes: State, params, optimizer, mesh) -> State:
-    """The sharding of a whole state: averages and moments lie where their parameters do, the rest everywhere."""
+    """The sharding of a state: averages, moments and teachers lie as the parameters do, the rest is everywhere."""
     whole = replicated(mesh)
     moments = optax.tree_map_params(
         optimizer,
@@ -84,7 +84,7 @@ def states(shapes: State, params, optimizer, mesh) -> State:
         transform_non_params=lambda _: whole,
         is_leaf=lambda a: isinstance(a, optax.MaskedNode),
     )
-    frozen = jax.tree.map(lambda _: whole, shapes.frozen)
+    frozen = {name: {group: params[group] for group in kept} for name, kept in shapes.frozen.items()}
     return State(whole, whole, params, dict.fromkeys(shapes.ema, params), frozen, moments)
 
 

@@ -20,7 +20,7 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
     finite changes nothing but the counters; PATIENCE of them in a row stay counted until somebody looks.
     """
 
-    in_use = jax.tree.map(collected, placed.params)
+    in_use = jax.tree.map(collected, placed)
 
     @partial(
         jax.jit,
@@ -32,10 +32,14 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         examples = objective.draw(model, batch, key)
 
-        def loss_of(params, examples):
-            return objective(model, params, state, examples)
+        # Averages and teachers too, where the objective asks: what it does not use XLA leaves where it is.
+        whole, averages, frozen = jax.lax.with_sharding_constraint(
+            (state.params, state.ema, state.frozen), (in_use.params, in_use.ema, in_use.frozen)
+        )
+        seen = state._replace(ema=averages, frozen=frozen)
 
-        whole = jax.lax.with_sharding_constraint(state.params, in_use)
+        def loss_of(params, examples):
+            return objective(model, params, seen, examples)
 
         def gradient(examples):
             value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)

@@ -17,7 +17,7 @@ from train.checkpoints import Checkpoints
 from train.data import digits, points
 from train.experiment import Experiment
 from train.loop import prepare
-from train.objectives import Denoising, SecondMoment
+from train.objectives import Denoising, DiscreteConsistency, SecondMoment, Shortcut
 from train.run import Run
 from train.sharding import collected, share
 from train.warm_start import begun
@@ -145,6 +145,28 @@ def same_second_outputs(name, weights):
         assert_close(second, found[0][1], "a second output")
 
 
+def same_teachers(name):
+    """Averages and weights of the start that teach are divided like parameters, and teach the same on every mesh."""
+    for objective in (Shortcut(label_drop=0.0), DiscreteConsistency(teacher=True)):
+        found = []
+        for mesh in ((1, 1, 1), (1, 8, 1), (2, 2, 2)):
+            training = training_of(name, mesh, objective)
+            fresh = training.fresh()
+            weights = jax.device_get(fresh.params["net"])
+            state, losses = stepped(training, begun(fresh, weights))
+            found.append((losses, state.params["net"]))
+            for teacher in state.frozen.values():
+                assert_equal(teacher["net"], weights, f"a teacher on {mesh}")
+                assert share(jax.eval_shape(lambda p: p, teacher["net"]), training.placed.params["net"]) < 1 or (
+                    mesh == (1, 1, 1)
+                )
+            for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(training.placed), strict=True):
+                assert a.sharding.is_equivalent_to(b, a.ndim)
+        for losses, net in found[1:]:
+            np.testing.assert_allclose(losses, found[0][0], rtol=2e-5)
+            assert_close(net, found[0][1], f"{objective}")
+
+
 def same_parts(name):
     """A batch worked off in parts has the gradients of the whole, on one device and on eight."""
     one = training_of(name, (1, 1, 1))
@@ -161,6 +183,8 @@ def main(name, folder):
     same_checkpoints(states, Path(folder))
     same_images(states)
     same_parts(name)
+    if name == "MLP":
+        same_teachers(name)
     same_second_outputs(name, jax.device_get(next(iter(states.values()))[1].params["net"]))
     print(name, "on", jax.device_count(), "devices")
 

@@ -108,7 +108,6 @@ class MeanFlow(_Jumps):
         told = {name: jnp.mean(squares.mean(1) * part) / _share(self.same, name) for name, part in parts.items()}
         return loss, told | {"slope": jnp.sqrt(jnp.mean(slope**2))}
 
-
     def _guided(self, model, mean, x, examples):
         """dx/dt, under guidance."""
         v, t = target(model, examples), examples.t

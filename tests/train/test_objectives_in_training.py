@@ -1,0 +1,127 @@
+"""Every objective under the training loop: resumed to the bit, in parts, and after a spike."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from diffusion.networks import MLP
+from diffusion.variance import NPR, LearnedRange
+from train.checkpoints import Checkpoints
+from train.data import points
+from train.data.pairs import Paired
+from train.data.split import Split
+from train.experiment import Experiment
+from train.loop import prepare, train
+from train.objectives import (
+    ContinuousConsistency,
+    Denoising,
+    DiscreteConsistency,
+    Hybrid,
+    MeanFlow,
+    ReFlow,
+    SecondMoment,
+    Shortcut,
+)  # fmt: skip
+from train.optimizers import adamw
+
+OBJECTIVES = {
+    "denoising": Denoising(),
+    "second moment": SecondMoment(),
+    "hybrid": Hybrid(),
+    "reflow": ReFlow(),
+    "shortcut": Shortcut(),
+    "meanflow": MeanFlow(),
+    "consistency": DiscreteConsistency(),
+    "distilled consistency": DiscreteConsistency(teacher=True),
+    "continuous consistency": ContinuousConsistency(warmup=2),
+    "distilled continuous consistency": ContinuousConsistency(warmup=2, teacher=True),
+}
+SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
+each = pytest.mark.parametrize("name", OBJECTIVES)
+
+
+def paired():
+    rng = np.random.default_rng(0)
+    return Split(
+        Paired(np.float32(rng.standard_normal((64, 2))), np.zeros(64, np.int32), np.arange(64, dtype=np.uint32))
+    )
+
+
+def training(name, **options):
+    objective = OBJECTIVES[name]
+    settings = {"steps": 6, "batch_size": 16, "ema": (0.9, 0.99), "save_every": 3, "log_every": 1} | options
+    if objective.pairs:
+        settings["pairs"] = paired
+    if name in SECOND:
+        settings["variance"] = SECOND[name]
+    network, data = partial(MLP, width=16, depth=1), partial(points, count=200, held_out=50)
+    return prepare(Experiment(data, network, objective, partial(adamw, warmup=2), **settings), data())
+
+
+def weights():
+    """Of another run: without a second output, and with nothing at its start that is zero."""
+    fresh = training("denoising").fresh().params["net"]
+    rng = np.random.default_rng(1)
+    return jax.tree.map(lambda a: np.float32(0.3 * rng.standard_normal(a.shape)), fresh)
+
+
+def saved(run, folder, step):
+    shapes = run.fresh.eval_shape()
+    like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, run.placed)
+    with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
+        return checkpoints.restore(step, like)
+
+
+@each
+def test_resumed_to_the_last_bit(name, tmp_path):
+    """Teachers, averages and what is trained beside the network are part of what a checkpoint keeps."""
+    run, begin = training(name), weights()
+    assert train(run, tmp_path / "whole", weights=lambda: begin) == 6
+    train(run, tmp_path / "parted", weights=lambda: begin)
+    assert train(run, tmp_path / "parted", step=3) == 6  # from its third step once more
+    first, second = (saved(run, tmp_path / folder, 6) for folder in ("whole", "parted"))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    if OBJECTIVES[name].teacher:
+        jax.tree.map(np.testing.assert_array_equal, second.frozen["teacher"]["net"], begin)
+    else:
+        assert not second.frozen
+    moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), first.params, run.fresh().params)
+    assert all(any(jax.tree.leaves(group)) for group in moved.values())
+
+
+@pytest.mark.slow
+@each
+def test_a_batch_in_parts_is_a_step_of_the_whole(name):
+    states = []
+    for parts in (1, 2):
+        run = training(name, accumulate=parts)
+        state, metrics = run.step(run.fresh(), run.batches.batch(0))
+        states.append((state.params, {k: v for k, v in metrics.items() if k != "slope"}))
+    one, other = states
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), one, other)
+
+
+@pytest.mark.slow
+@each
+def test_a_spike_does_not_destroy_a_run(name):
+    """Images a thousand times too large for one step, then a step that is not finite at all."""
+    run = training(name, steps=60)
+    state, begin = run.fresh(), None
+    for k in range(20):
+        batch = run.batches.batch(k)
+        if k == 10:
+            begin = state.params
+            begin = jax.tree.map(np.asarray, begin)
+            batch = batch._replace(image=1e3 * batch.image)
+        if k == 11:
+            batch = batch._replace(image=np.nan * batch.image)
+        state, metrics = run.step(state, batch)
+        if k == 11:
+            assert int(state.bad) == 1
+        elif k != 10:
+            assert int(state.bad) == 0
+    moved = jax.tree.map(lambda a, b: float(abs(np.asarray(a) - b).max()), state.params, begin)
+    assert max(jax.tree.leaves(moved)) < 20 * 1e-3 * 3  # steps of Adam are of the size of its rate
+    assert np.isfinite(float(metrics["loss"]))
