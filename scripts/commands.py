@@ -27,7 +27,10 @@ def calibrate(
 
 def pairs(
     run: Annotated[str, typer.Argument(help="The folder of a run.")],
-    out: Annotated[str, typer.Option(help="The folder of the pairs; given again, what is missing is drawn.")],
+    out: Annotated[
+        str | None,
+        typer.Option(help="The folder of the pairs: RUN/pairs by default; given again, what is missing is drawn."),
+    ] = None,
     count: Annotated[int, typer.Option(help="How many.")] = 10_000,
     sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun",
     nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,

@@ -1,9 +1,13 @@
 """fewstep pairs."""
 
+from contextlib import nullcontext
+
 from scripts import config, parse
 from scripts.errors import lookup
 from scripts.overrides import target
+from train.files import alone
 from train.pairing import write_pairs
+from train.processes import first
 from train.progress import say
 
 
@@ -17,10 +21,9 @@ def main(folder, out, sampler, nfe, grid, count, seed, levers, overrides, trust,
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap = [lever for _, lever in wrap]
-    out = parse.writable(out, "--out")
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     table = run.table(chosen, nfe, settings.grids[grid], wrap)
-    write_pairs(run, table, out, count, seed, wrap)
-    say(
-        f"{out}: {count} pairs. Next: train.pairs = @pairs with --set pairs.path={out}, and train.objective = @reflow()"
-    )
+    out = parse.writable(out or run.folder / "pairs", "--out")
+    with alone(out) if first() else nullcontext():
+        write_pairs(run, table, out, count, seed, wrap)
+    say(f"{out}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={out}")

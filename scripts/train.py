@@ -27,7 +27,7 @@ def main(config_path, folder, overrides, trust, step=None, begin=None):
         raise UserError("the processes read different configs: give all of them the same one")
     if not same(str(begin)):
         raise UserError("the processes were told different runs to begin with: give all of them the same --init-from")
-    other = change(from_first(describe(training)), training.data)
+    other = change(from_first(describe(training)), training.data, training.pairs)
     if anywhere(other is not None):
         raise UserError(
             f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
@@ -119,6 +119,11 @@ def _begin(folder, training, told, start):
             raise UserError(
                 f"{training.data.name} has changed since the run {folder} began ({changed}), and images that were held "
                 f"out would be trained on: put it back, or give another --run folder"
+            )
+        if changed := change(read_description(folder), training.data, training.pairs):
+            raise UserError(
+                f"the pairs have changed since the run {folder} began ({changed}): put them back, or give another "
+                f"--run folder"
             )
     else:
         write_description(folder, describe(training, start and start.told))

@@ -14,4 +14,4 @@ class Diverged(RunError):
 
 
 class Busy(RunError):
-    """Another process is training in the same folder."""
+    """Another process is at work in the same folder."""

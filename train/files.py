@@ -128,7 +128,7 @@ def alone(folder):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"another process is training in {folder}: wait for it, or give another --run folder") from None
+            raise Busy(f"another process is at work in {folder}: wait for it, or give another folder") from None
         except OSError:  # a file system without locks
             pass
         yield

@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from diffusion.denoiser import Model
 from train import sharding
 from train.checkpoints import Checkpoints
-from train.data import Batches, Dataset
+from train.data import Batches, Dataset, Split
 from train.errors import Diverged
 from train.experiment import Experiment
 from train.logs import Logs
@@ -37,6 +37,7 @@ class Training(NamedTuple):
     data: Dataset
     mesh: Mesh
     model: Model
+    pairs: Split | None  # what takes the place of the training images
     batches: Batches
     fresh: Callable[[], Any]  # jitted: the state before the first step, placed on the mesh
     placed: Any  # the sharding of every array of the state
@@ -47,8 +48,8 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
     _refuse_unequal_parts(experiment, mesh)
-    split = _pairs(experiment, data) if experiment.pairs else data.train
-    batches = Batches(split, experiment.batch_size, experiment.seed, experiment.flip)
+    pairs = _pairs(experiment, data) if experiment.pairs else None
+    batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
     optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
@@ -68,15 +69,21 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
     one = batches.batch(0, slice(1))
     step.eval_shape(state, jax.tree.map(lambda a: jax.ShapeDtypeStruct((batches.size, *a.shape[1:]), a.dtype), one))
-    return Training(experiment, data, mesh, model, batches, fresh, placed, step)
+    return Training(experiment, data, mesh, model, pairs, batches, fresh, placed, step)
 
 
 def _pairs(experiment, data):
-    split = experiment.pairs()
-    known = experiment.conditional and data.classes
-    if split.shape != data.shape or (known and split[:1].label is None):
-        raise ValueError(f"train.pairs are of {split.shape} and the data of {data.shape}, with labels or both without")
-    return split
+    pairs = experiment.pairs()
+    if pairs.shape != data.shape:
+        raise ValueError(f"train.pairs are images of {pairs.shape}, and the data of {data.shape}: draw others")
+    if experiment.conditional and data.classes:
+        label = pairs[:].label
+        if label is None or label.max() >= data.classes:
+            raise ValueError(
+                f"train.pairs have {'no labels' if label is None else f'a label {label.max()}'}, and the data "
+                f"{data.classes} classes: draw others, or set train.conditional = False"
+            )
+    return pairs
 
 
 def _refuse_unequal_parts(experiment, mesh):

@@ -38,7 +38,7 @@ def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=10_000,
         "table": digest(table), "calls": table.nfe, "shape": list(run.shape), "classes": run.model.classes,
         "count": count, "seed": seed, "shard_size": shard_size, "noise": noise_print(seed, run.shape),
     }  # fmt: skip
-    known, refusal = json.loads(from_first(json.dumps(_begun(folder, told) if first() else None)))
+    known, refusal = from_first(_begun(folder, told) if first() else None)
     if refusal:
         raise RunError(refusal)
     labels = _labels(run, count)

@@ -37,7 +37,7 @@ def describe(training, begun=None) -> dict:
         "classes": training.data.classes,
         "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(shapes)),
         "seed": training.experiment.seed,
-        "data": fingerprint(training.data),
+        "data": fingerprint(training.data, training.pairs),
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),

@@ -1,13 +1,21 @@
 """The folder that fewstep pairs writes: whole, resumed, refused."""
 
 import json
+from functools import partial
 
 import numpy as np
 import pytest
 
+from diffusion.networks import UNet
 from fewstep import open_run
-from train.data.pairs import noise_print, pairs
+from train.data import Split, digits
+from train.data.pairs import Paired, noise_print, pairs
 from train.errors import RunError
+from train.experiment import Experiment
+from train.files import alone
+from train.loop import prepare
+from train.objectives import ReFlow
+from train.optimizers import adamw
 from train.pairing import write_pairs
 
 
@@ -78,3 +86,40 @@ def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path)
     assert status == 0, err
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["straightness"] == pytest.approx(last["loss"], rel=1e-5)
+    # Other pairs than it began with: neither more of them, nor of other noise.
+    digits_pairs = fewstep("pairs", digits_run, "--out", tmp_path / "other", "--count", 48, "--nfe", 3)
+    assert digits_pairs[0] == 0
+    status, _, err = fewstep(*asked, "--set", f"pairs.path={tmp_path / 'other'}")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "contradicts" in err  # another path is another config
+    for file in (tmp_path / "other").iterdir():
+        (tmp_path / "pairs" / file.name).write_bytes(file.read_bytes())
+    status, _, err = fewstep(*asked, "--set", f"pairs.path={tmp_path / 'pairs'}")
+    assert (status, err.count("\n")) == (2, 1)
+    assert "the pairs have changed since the run" in err
+    assert "48 paired images, not 40" in err
+
+
+def test_two_at_once_are_refused(fewstep, digits_run, tmp_path):
+    with alone(tmp_path):
+        status, _, err = fewstep("pairs", digits_run, "--out", tmp_path, "--count", 4, "--nfe", 3)
+    assert status == 2
+    assert "another process is at work in" in err
+
+
+def test_pairs_of_other_data(tmp_path):
+    data, rng = digits(), np.random.default_rng(0)
+
+    def experiment(shape, labels):
+        images = np.float32(rng.standard_normal((40, *shape)))
+        source = Paired(images, labels, np.arange(40, dtype=np.uint32))
+        network = partial(UNet, base=8, mult=(1,), blocks=1, attention=())
+        return Experiment(digits, network, ReFlow(), adamw, pairs=lambda: Split(source), steps=2, batch_size=8)
+
+    for shape, labels, words in (
+        ((4, 4, 1), np.zeros(40, np.int32), r"images of \(4, 4, 1\), and the data of \(8, 8, 1\)"),
+        ((8, 8, 1), None, "no labels, and the data 10 classes"),
+        ((8, 8, 1), np.full(40, 12, np.int32), "a label 12, and the data 10 classes"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            prepare(experiment(shape, labels), data)

@@ -6,22 +6,30 @@ LOOKED_AT = 32  # images of each part, spread evenly over it
 SLACK = 0.05  # of a print, for other versions of decoders; two images differ by about 0.5
 
 
-def fingerprint(data) -> dict:
-    """What run.json remembers of a data set: {"train": {"images", "labels", "prints"}, "held_out": the same}.
+def fingerprint(data, pairs=None) -> dict:
+    """What run.json remembers of a data set: {"train": {"images", "labels", "prints"}, "held_out": the same}, and the
+    same of pairs that take the place of the training images.
 
     A print is an image's product with one white noise, over the root of its size.
     """
-    return {"train": _part(data.train), "held_out": _part(data.held_out)}
+    parts = {"train": data.train, "held_out": data.held_out} | ({"pairs": pairs} if pairs else {})
+    return {name: _part(split) for name, split in parts.items()}
 
 
-def change(known, data) -> str | None:
+def change(known, data, pairs=None) -> str | None:
     """How the data set differs from what run.json (`known`) remembers, such as "81 training images, not 72"; None where
     it does not, or nothing is remembered."""
     if tuple(data.shape) != tuple(known["shape"]):
         return f"images of {tuple(data.shape)}, not {tuple(known['shape'])}"
     if data.classes != known["classes"]:
         return f"{data.classes} classes, not {known['classes']}"
-    for part, split, name in (("train", data.train, "training"), ("held_out", data.held_out, "held-out")):
+    for part, split, name in (
+        ("train", data.train, "training"),
+        ("held_out", data.held_out, "held-out"),
+        ("pairs", pairs, "paired"),
+    ):
+        if split is None:
+            continue
         told = known.get("data", {}).get(part)
         if told and told["images"] != len(split):
             return f"{len(split)} {name} images, not {told['images']}"
