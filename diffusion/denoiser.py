@@ -15,6 +15,7 @@ from diffusion.process import Process
 from diffusion.variance import Variance
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
+SAID = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}
 
 
 class Pred(NamedTuple):

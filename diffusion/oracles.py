@@ -17,6 +17,8 @@ _TINY = 1e-30
 
 
 class _Oracle:
+    """Asked with s, an oracle answers the jump; those that know none refuse any s."""
+
     consistent = True
     classes = 0
     answers = frozenset({INSTANT})

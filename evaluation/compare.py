@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 
-from diffusion.denoiser import INSTANT
+from diffusion.denoiser import INSTANT, SAID
 from evaluation.cells import Cells
 from evaluation.comparison import Cell, Comparison, Gap, best_of
 from evaluation.distances import DISTANCES, expected_bias
@@ -115,11 +115,11 @@ def _other_data(runs, names):
 def _refuse_unserved(runs, lines):
     for line in lines:
         if not any(serves(run.denoiser, line.sampler) for run in runs):
-            learned = sorted({answer for run in runs for answer in run.denoiser.answers})
+            learned = " and ".join(SAID[a] for a in sorted({a for run in runs for a in run.denoiser.answers}))
             able = [name for name, sampler in SAMPLERS.items() if any(serves(run.denoiser, sampler) for run in runs)]
             raise ValueError(
-                f"{line.sampler.name} asks for what no run here learned (they learned {', '.join(learned)}): leave it "
-                f"out, and choose among {', '.join(able[:4])}"
+                f"{line.sampler.name} asks for what no run here learned (they learned {learned}): leave it out, "
+                f"and choose among {', '.join(able[:4])}"
             )
 
 
@@ -141,6 +141,8 @@ def _refuse_untold(metrics, features, runs, plans, count):
         "trajectory": "samplers without noise",
         "bpd": "ddpm and analytic_ddpm, on images and a grid that ends at 0 (--set uniform.end=0)",
     }
+    if not any(INSTANT in run.denoiser.answers for run in runs) and (asked := [m for m in metrics if m in of]):
+        raise ValueError(f"{asked[0]} is that of models that learned {SAID[INSTANT]}, and none of these runs did")
     for metric in of.keys() & {*metrics} - told:
         raise ValueError(f"{metric} is that of {of[metric]}: choose one")
 
@@ -192,9 +194,9 @@ def _best(here, metric):
 
 def _left_out(names, runs, lines):
     """What runs did not learn is left out of their tables."""
-    asked = dict.fromkeys(line.sampler for line in lines)
+    asked = {line.sampler.name: line.sampler for line in lines}
     for name, run in zip(names, runs, strict=True):
-        if missing := [sampler.name for sampler in asked if not serves(run.denoiser, sampler)]:
+        if missing := [sampler for sampler in asked if not serves(run.denoiser, asked[sampler])]:
             yield f"{name} did not learn what {', '.join(missing)} asks for."
 
 

@@ -77,6 +77,11 @@ class Comparison:
         found = (c for c in self.cells if (c.run, c.line, c.budget) == (run, line, budget))
         return next(found, None)
 
+    def drawn(self, run) -> list[str]:
+        """The lines that the run has a cell of; all where it has none."""
+        here = {c.line for c in self.cells if c.run == run}
+        return [line for line in self.lines if line in here] or list(self.lines)
+
     def best(self, run, budget, metric) -> list[str]:
         """The lines with the best value at this budget, of several equal ones all."""
         here = (c for c in self.cells if (c.run, c.budget) == (run, budget) and metric in c.metrics)

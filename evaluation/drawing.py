@@ -15,7 +15,7 @@ from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
 from evaluation.flow import held_out, told
 from evaluation.likelihood import is_bound, vlb
-from samplers import GRIDS, SAMPLERS, Tableau, serves, table_at
+from samplers import GRIDS, SAMPLERS, Tableau, serves, table_at, usual
 from samplers.loop import HISTORY, batch_of, draw_batches, program
 from samplers.steps import NoTable
 from samplers.tableau import pad
@@ -102,8 +102,12 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         den = (calibrated if table.spread.any() else dens)[line.name]
         found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
-        told = refusal or f"{run.name} did not learn what they ask for"
-        raise ValueError(f"no sampler has a table at any of these budgets: {told}")
+        if refusal:
+            raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+        names = ", ".join(dict.fromkeys(line.sampler.name for line in lines))
+        raise ValueError(
+            f"{run.name} did not learn what {names} asks for: leave it out, or add the sampler {usual(run.denoiser)[0]}"
+        )
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []
     for line, budget, den, table, solution in found:

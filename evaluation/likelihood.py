@@ -82,7 +82,7 @@ def _steps(den, table):
             "a bound is that of predictions with alpha x0 + sigma eps = x: leave out the lever that breaks it"
         )
     times = [*table.t, 0.0]
-    if table.past.any() or table.x.any() or table.nfe < 2:
+    if table.past.any() or table.x.any() or np.isfinite(table.s).any() or table.nfe < 2:
         raise ValueError("a bound is that of a chain of DDPM's steps, two or more")
     found = []
     for i, (t, s) in enumerate(pairwise(times)):

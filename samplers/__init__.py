@@ -14,7 +14,7 @@ from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 from samplers.interpolant import interpolant_sde
 from samplers.langevin import langevin
 from samplers.loop import draw, draw_many
-from samplers.registry import SAMPLERS, serves, table_at, usual, watched
+from samplers.registry import SAMPLERS, serves, table_at, usual, usual_calls, watched
 from samplers.restart import restart
 from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from samplers.sa_solver import sa_solver
@@ -89,5 +89,6 @@ __all__ = [
     "uniform",
     "unipc",
     "usual",
+    "usual_calls",
     "watched",
 ]

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Under, predict_shape
+from diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape
 from samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
@@ -227,8 +227,8 @@ def _refuse_unanswerable(den, table):
         asked.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.answers else JUMP)
     if missing := asked - den.answers:
         raise ValueError(
-            f"this sampler asks for {', '.join(sorted(missing))} predictions, and the model learned only "
-            f"{', '.join(sorted(den.answers))}: choose another sampler, or a model trained for it"
+            f"this sampler asks for {' and '.join(SAID[a] for a in sorted(missing))}, and the model learned only "
+            f"{' and '.join(SAID[a] for a in sorted(den.answers))}: choose another sampler, or a model trained for it"
         )
     model, t = _network(den, table.t[0])
     if model and model.prediction.det(model.process, t) == 0:

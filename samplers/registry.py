@@ -30,7 +30,7 @@ class Sampler:
     """A sampler with what is known of it.  Called like the function itself: (process, grid, **options) -> rows."""
 
     rows: Callable
-    order: int  # of convergence: of the mean path for deterministic samplers, weak for stochastic ones
+    order: int | None  # of the mean path for deterministic samplers, weak for stochastic ones; None: no error of steps
     grid: str  # the default grid
     paper: str
     calls: int = 1  # network calls a step (a step to sigma = 0 takes 1)
@@ -90,8 +90,8 @@ SAMPLERS = {
         Sampler(langevin, 0, "log_snr", "Song et al. 2021, arXiv:2011.13456", calls=2, stochastic=True),
         Sampler(analytic_ddpm, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
         Sampler(analytic_ddim, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
-        Sampler(flow_map, 1, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
-        Sampler(consistency, 1, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
+        Sampler(flow_map, None, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
+        Sampler(consistency, None, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
         # Weak 3 down to errors of about 1e-8 on Gaussian data, where those of its little noise, of order 2, take over.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
@@ -107,6 +107,11 @@ def serves(den, sampler) -> bool:
 
 # How a model is drawn from unless told otherwise, by the most that it answers: sampler, network calls.
 USUAL = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
+
+
+def usual_calls(sampler) -> int:
+    """The network calls that a sampler of the registry is drawn with unless told otherwise."""
+    return USUAL["zero" if sampler.needs & (JUMP | ZERO) else "instant"][1]
 
 
 def usual(den) -> tuple[str, int]:

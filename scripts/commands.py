@@ -36,6 +36,7 @@ def pairs(
     nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,
     grid: Annotated[str, typer.Option(help="A step grid that begins where there is nothing but noise.")] = "uniform",
     seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
+    batch: Annotated[int, typer.Option(help="Images drawn at once.")] = 256,
     lever: Lever = [],
     step: Step = None,
     set: Set = [],
@@ -45,7 +46,7 @@ def pairs(
     """Draw pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
     from scripts.pairs import main
 
-    main(run, out, sampler, nfe, grid, count, seed, lever, set, trust, step, mesh)
+    main(run, out, sampler, nfe, grid, count, seed, batch, lever, set, trust, step, mesh)
 
 
 def classifier(

@@ -15,7 +15,7 @@ from evaluation.compare import compare
 from evaluation.metrics import TRAITS
 from evaluation.report import write
 from evaluation.report.table import render
-from samplers import usual
+from samplers.registry import USUAL, usual
 from scripts import config, parse
 from scripts.errors import UserError, lookup
 from scripts.features import named as named_features
@@ -95,7 +95,7 @@ def main(folders, chosen, measured, gaussian, calibrate, trust, step, mesh, out,
 
 def _usual(runs):
     """The names of the samplers for runs that learned this and that."""
-    jumping = [name for name, _ in (usual(run.denoiser) for run in runs) if name != "dpmpp_2m"]
+    jumping = [name for name, _ in (usual(run.denoiser) for run in runs) if name != USUAL[INSTANT][0]]
     instants = [SAMPLERS] if any(INSTANT in run.denoiser.answers for run in runs) else []
     return ",".join([*instants, *dict.fromkeys(jumping)])
 

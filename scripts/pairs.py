@@ -1,29 +1,28 @@
 """fewstep pairs."""
 
-from contextlib import nullcontext
-
 from scripts import config, parse
 from scripts.errors import lookup
 from scripts.overrides import target
 from train.files import alone
 from train.pairing import write_pairs
-from train.processes import first
 from train.progress import say
 
 
-def main(folder, out, sampler, nfe, grid, count, seed, levers, overrides, trust, step, mesh):
+def main(folder, out, sampler, nfe, grid, count, seed, batch, levers, overrides, trust, step, mesh):
     """Draw pairs and keep them."""
     settings = config.settings(overrides)
     chosen = lookup("sampler", sampler, settings.samplers)
     lookup("grid", grid, settings.grids)
     parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    parse.within(seed, "--seed", 0, 2**32 - count)
+    parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap = [lever for _, lever in wrap]
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     table = run.table(chosen, nfe, settings.grids[grid], wrap)
     out = parse.writable(out or run.folder / "pairs", "--out")
-    with alone(out) if first() else nullcontext():
-        write_pairs(run, table, out, count, seed, wrap)
+    with alone(out):
+        write_pairs(run, table, out, count, seed, wrap, batch=batch)
     say(f"{out}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={out}")

@@ -6,7 +6,8 @@ import sys
 
 import numpy as np
 
-from samplers import usual
+from diffusion.denoiser import INSTANT, SAID
+from samplers import usual, usual_calls
 from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
 from scripts.overrides import target
@@ -39,12 +40,15 @@ def main(
     strength = starts.strength_of(strength, image, invert)
     parse.writable(out.parent, "--out")
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh), calibrate)
-    name, calls = usual(run.denoiser)
-    sampler, nfe = sampler or name, nfe or calls
+    sampler = sampler or usual(run.denoiser)[0]
     chosen = settings.samplers[sampler]
+    nfe = nfe or usual_calls(chosen)
+    if invert and INSTANT not in run.denoiser.answers:
+        raise UserError(f"--invert follows {SAID[INSTANT]}, and this run learned only to jump: leave it out")
     if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
         raise UserError("--trajectory makes a picture, and this run has no grey or colour images")
-    grid = grid or chosen.grid_for(run.model.process)
+    process = run.model.process
+    grid = grid or chosen.grid_for(process)
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap, grids = [lever for _, lever in wrap], settings.grids
     given = None if image is None else starts.read(image, run.shape)
@@ -55,12 +59,14 @@ def main(
         grid, begin = grids[grid], None
         table = run.table(chosen, nfe, grid, wrap)
     else:
-        grid = grid_on(run, run.under(wrap), starts.shortened(grid, grids, run.model.process, strength, invert))
+        grid = grid_on(run, run.under(wrap), starts.shortened(grid, grids, process, strength, invert))
         table = starts.open_to_images(run.table(chosen, nfe, grid, wrap), sampler)
         if invert:
             begin = starts.invert(run, given, seeds, nfe, grid, float(table.t[0]), wanted, wrap)
         else:
             begin = starts.begin(run, given, seeds, table)
+    if trajectory and (table.s > process.ends[1]).any():
+        raise UserError(f"--trajectory shows the images that are predicted on the way, and {sampler} jumps over them")
     images = run.follow(table, seeds, wanted, wrap, begin)
     predicted = None
     if trajectory:

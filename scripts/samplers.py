@@ -24,7 +24,7 @@ def main(overrides=()):
         table.add_column(name, no_wrap=name != "paper")
     for name, sampler in SAMPLERS.items():
         needs, noise = ", ".join(sorted(sampler.needs)) or "-", "yes" if sampler.stochastic else "-"
-        order = f"{sampler.order} (weak)" if sampler.stochastic else str(sampler.order)
+        order = f"{sampler.order or '-'}" + " (weak)" * bool(sampler.stochastic and sampler.order)
         table.add_row(name, str(sampler.calls), order, noise, needs, sampler.grid, sampler.paper)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
@@ -93,13 +93,15 @@ def checked(sampler, process, table) -> str:
     stochastic = bool(sampler.stochastic or table.noise.any() or table.spread.any())  # few rows may have no noise yet
     # Weak errors are cheap and settle late; little noise hides a higher order until there are many steps.
     measured = ["after an analytic first step not measured"]
-    if np.isnan(table.start):
+    if sampler.order is None:
+        measured = ["none, as jumps make no error that more steps would take away"]
+    elif np.isnan(table.start):
         counts = (80, 640) if stochastic else (80,)
         orders = [exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic) for k in counts]
         measured = [f"{order:.2f} at {k} steps" for order, k in zip(orders, counts, strict=True)]
         if np.isinf(orders).all():
             measured = ["none, as there is no error on Gaussian data"]
-    weak = " (weak)" if stochastic else ""
+    default = "" if sampler.order is None else f"; by default {sampler.order}" + " (weak)" * stochastic
     kinked = "             (it is not smooth in t: methods in t lose their order)"
     kinks = [kinked] if isinstance(process, Discrete) else []
     return "\n".join(
@@ -107,7 +109,7 @@ def checked(sampler, process, table) -> str:
             f"  mean       {got.mean[0]:.6g}, of the data {MEAN:g}",
             f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
             f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
-            f"  order      {', '.join(measured)}; by default {sampler.order}{weak}",
+            f"  order      {', '.join(measured)}{default}",
             *kinks,
             "  stability  the most that a change of the state grows:",
             f"             {stable.row:.4g}-fold over one call, {stable.table:.4g}-fold up to the end;",

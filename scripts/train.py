@@ -129,3 +129,5 @@ def _begin(folder, training, told, start):
         write_description(folder, describe(training, start and start.told))
         write_atomic(path, told)
     say(f"data: {training.data}")
+    if training.pairs:
+        say(f"pairs: {len(training.pairs)} of noise and image, in place of the images to train on")

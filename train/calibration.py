@@ -10,7 +10,7 @@ from functools import partial
 import numpy as np
 
 from diffusion.calibrate import Statistics, calibrated, measure
-from diffusion.denoiser import Cond, predict_shape
+from diffusion.denoiser import INSTANT, Cond, predict_shape
 from train.contents import digest
 from train.data.archive import BROKEN
 from train.errors import RunError
@@ -29,6 +29,7 @@ def around(den) -> list:
 def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -> Statistics:
     """Measure statistics of a run's network under levers, `den`, on the first `count` training images at half log-SNRs
     evenly between the finite ends of the process, and keep them in the run."""
+    refuse_jumpers(run)
     images = run.data.train[: min(count, len(run.data.train))]
     cond = Cond(images.label.astype(np.int32) if den.classes else None)
     lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
@@ -51,6 +52,12 @@ def ready(run, den, table):
     if predict_shape(den, np.zeros((1, *run.shape), np.float32), np.float32(0.5), None, cond).var is not None:
         return den
     return calibrated(den, *_load(run, den), bound=1.0 if len(run.shape) == 3 else None)
+
+
+def refuse_jumpers(run):
+    """RunError for a run that learned nothing of a variance."""
+    if INSTANT not in run.model.answers:
+        raise RunError(f"{run.folder} learned to jump to the data alone: what x0 is on average it does not tell")
 
 
 def grid_on(run, den, grid):
@@ -77,6 +84,7 @@ def _missing(run, den):
 
 
 def _kept(run, den):
+    refuse_jumpers(run)
     file, belongs = path(run, den), _belongs(run, den)
     same = " and the same levers" if around(den) else ""
     at = f" --step {run.step}" if file.exists() else ""

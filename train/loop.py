@@ -15,6 +15,7 @@ from diffusion.denoiser import Model
 from train import sharding
 from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset, Split
+from train.data.pairs import Paired
 from train.errors import Diverged
 from train.experiment import Experiment
 from train.logs import Logs
@@ -48,6 +49,8 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
     _refuse_unequal_parts(experiment, mesh)
+    if not isinstance(data, Dataset):
+        raise ValueError("train.data is not a source of data: pairs go to train.pairs")
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
@@ -74,10 +77,12 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
 
 def _pairs(experiment, data):
     pairs = experiment.pairs()
+    if not isinstance(pairs, Split) or not isinstance(pairs.source, Paired):
+        raise ValueError("train.pairs is not a source of pairs: set train.pairs = @pairs")
     if pairs.shape != data.shape:
         raise ValueError(f"train.pairs are images of {pairs.shape}, and the data of {data.shape}: draw others")
     if experiment.conditional and data.classes:
-        label = pairs[:].label
+        label = pairs.source.labels
         if label is None or label.max() >= data.classes:
             raise ValueError(
                 f"train.pairs have {'no labels' if label is None else f'a label {label.max()}'}, and the data "

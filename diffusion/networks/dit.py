@@ -53,6 +53,7 @@ class DiT(nnx.Module):
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: blocks are computed again in the
     backward pass instead of being kept.  dtype is that of the computation; parameters are float32.
+    fastest: of the waves of time, in radians (embeddings.py).
     """
 
     def __init__(

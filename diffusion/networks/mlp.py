@@ -36,6 +36,7 @@ class MLP(nnx.Module):
     own.  Without normalisation, so that size is not forgotten.
 
     shape = (d,).  dtype is that of the computation; parameters are float32.
+    fastest: of the waves of time, in radians (embeddings.py).
     """
 
     def __init__(

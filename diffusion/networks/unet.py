@@ -53,6 +53,7 @@ class UNet(nnx.Module):
     Self-attention follows the last block, down and up, of the levels where the smaller side of shape, halved i times,
     is in `attention`, and the middle if the last level is among them.  dtype is that of the computation; parameters are
     float32.
+    fastest: of the waves of time, in radians (embeddings.py).
     """
 
     def __init__(

@@ -31,6 +31,8 @@ def curve(comparison, kind, metric=None) -> bytes:
 def _draw(axis, comparison, run, metric):
     shown = []
     for line, colour, marker in zip(comparison.lines, cycle(COLOURS), cycle(MARKERS), strict=False):
+        if line not in comparison.drawn(run):
+            continue
         cells = [c for b in comparison.budgets if (c := comparison.cell(run, line, b)) and metric in c.metrics]
         calls, values = [c.nfe for c in cells], [c.metrics[metric] for c in cells]
         axis.plot(calls, [v.value for v in values], color=colour, marker=marker, markersize=5, label=line)

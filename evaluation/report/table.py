@@ -31,7 +31,7 @@ def render(comparison, width=WIDTH) -> str:
 def _blocks(comparison, run, metric, width):
     """As many columns side by side as fit."""
     columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
-    names = ["sampler", *comparison.lines]
+    names = ["sampler", *comparison.drawn(run)]
     if metric in comparison.floors.get(run, {}):
         names.append(trait(metric).beside)
         floor = number(comparison.floors[run][metric].value) + " "
@@ -46,7 +46,7 @@ def _blocks(comparison, run, metric, width):
 
 def _column(comparison, run, metric, budget):
     best, ties = comparison.best(run, budget, metric), comparison.ties(run, budget, metric)
-    for line in comparison.lines:
+    for line in comparison.drawn(run):
         cell = comparison.cell(run, line, budget)
         value = cell.metrics.get(metric) if cell else None
         mark = "*" if line in best else "~" if line in ties else " "

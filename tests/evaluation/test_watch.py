@@ -8,13 +8,13 @@ from evaluation.compare import compare
 from evaluation.distances import frechet
 from evaluation.drawing import Line
 from evaluation.watch import watch
-from samplers import SAMPLERS, draw_many, table_at
+from samplers import SAMPLERS, draw_many, usual, watched
 
 
 def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
     process = Linear()
     den = oracles.gaussian(process, mean=0.2, std=0.5)
-    images = draw_many(den, table_at(SAMPLERS["dpmpp_2m"], process, 16), range(500), (2,), batch=250)
+    images = draw_many(den, watched(den), range(500), (2,), batch=250)
     score = watch(cloud)
     assert score(den) == {"FD-points": pytest.approx(frechet(images, cloud.held_out[:].image), rel=1e-9)}
     far = oracles.gaussian(process, mean=1.2, std=0.5)
@@ -23,9 +23,10 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
 
 def test_it_is_the_cell_of_compare(oracle_run, cloud, tmp_path):
     run = oracle_run(mean=0.3, std=0.4)
-    lines = [Line("dpmpp_2m", SAMPLERS["dpmpp_2m"])]
-    result = compare([run], lines, [16], folder=tmp_path, command="", environment={})
-    value = result.cell("cloud", "dpmpp_2m", 16).metrics["FD-points"].value
+    name, calls = usual(run.denoiser)
+    lines = [Line(name, SAMPLERS[name])]
+    result = compare([run], lines, [calls], folder=tmp_path, command="", environment={})
+    value = result.cell("cloud", name, calls).metrics["FD-points"].value
     assert watch(cloud)(run.denoiser) == {"FD-points": pytest.approx(value, rel=1e-6)}
 
 

@@ -5,9 +5,11 @@ from functools import partial
 
 import numpy as np
 import pytest
+from one_line import refused
 
 from diffusion.networks import UNet
 from fewstep import open_run
+from samplers import uniform
 from train.data import Split, digits
 from train.data.pairs import Paired, noise_print, pairs
 from train.errors import RunError
@@ -55,11 +57,45 @@ def test_what_is_not_whole_is_refused_and_drawn_again(run, tmp_path, spoil):
     assert (tmp_path / "00000.npz").stat().st_mtime_ns == first
 
 
-def test_more_pairs_of_the_same_kind(run, tmp_path):
+def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
     few = write(run, tmp_path, 24).source
+    monkeypatch.setattr("train.pairing.draw_many", stopped)  # before the shard that was a part of one is there
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            write(run, tmp_path, 40)
+    with pytest.raises(ValueError, match=r"00001.npz, 00002.npz missing"):
+        pairs(str(tmp_path))
+    monkeypatch.undo()
     more = write(run, tmp_path, 40).source
-    assert len(more) == 40
+    assert more.seeds.tolist() == list(range(7, 47))
     np.testing.assert_allclose(more.images[:24], few.images, atol=1e-6)
+    with pytest.raises(RunError, match="holds 40 pairs already"):
+        write(run, tmp_path, 24)
+    assert len(pairs(str(tmp_path))) == 40
+
+
+def stopped(*_, **__):
+    raise KeyboardInterrupt
+
+
+def test_nothing_is_claimed_before_there_is_a_shard(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("train.pairing.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan))
+    with pytest.raises(RunError, match="not finite: take more calls"):
+        write(run, tmp_path)
+    monkeypatch.undo()
+    write(run, tmp_path, seed=9)
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[1, 2]"])
+def test_damaged_words(run, tmp_path, damage):
+    write(run, tmp_path)
+    (tmp_path / "digests.json").write_text(damage)
+    with pytest.raises(ValueError, match="missing or damaged"):
+        pairs(str(tmp_path))
+    write(run, tmp_path)
+    (tmp_path / "pairs.json").write_text(damage)
+    with pytest.raises(ValueError, match=r"pairs.json is damaged: remove the folder"):
+        pairs(str(tmp_path))
 
 
 def test_what_does_not_fit(run, tmp_path):
@@ -70,11 +106,24 @@ def test_what_does_not_fit(run, tmp_path):
     (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_print(1, (8, 8, 1))}))
     with pytest.raises(ValueError, match="other noise of a seed"):
         pairs(str(tmp_path))
-    for sampler, grid, words in (("ddpm", "uniform", "without noise"), ("dpmpp_2m", "log_snr", "--grid uniform")):
+    for sampler, grid, words in (
+        ("ddpm", "uniform", "without noise"),
+        ("dpmpp_2m", "log_snr", "--grid uniform"),
+        ("ddim", partial(uniform, end=0.5), "pairs end at images"),
+    ):
         with pytest.raises(RunError, match=words):
             write_pairs(run, run.table(sampler, 4, grid), tmp_path / "new", 16)
     with pytest.raises(ValueError, match="holds no pairs"):
         pairs(str(tmp_path / "new"))
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "notes.txt").write_text("mine")
+    with pytest.raises(RunError, match=r"holds other things \(notes.txt\)"):
+        write(run, tmp_path / "full")
+
+
+@pytest.mark.parametrize("seed", [-1, 2**32 - 3])
+def test_seeds_are_numbers_of_32_bits(fewstep, digits_run, tmp_path, seed):
+    refused(fewstep("pairs", digits_run, "--out", tmp_path, "--count", 4, "--nfe", 3, "--seed", seed), "--seed")
 
 
 def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path):
@@ -86,7 +135,7 @@ def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path)
     assert status == 0, err
     last = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["straightness"] == pytest.approx(last["loss"], rel=1e-5)
-    # Other pairs than it began with: neither more of them, nor of other noise.
+    # Other pairs than it began with, and more of them.
     digits_pairs = fewstep("pairs", digits_run, "--out", tmp_path / "other", "--count", 48, "--nfe", 3)
     assert digits_pairs[0] == 0
     status, _, err = fewstep(*asked, "--set", f"pairs.path={tmp_path / 'other'}")

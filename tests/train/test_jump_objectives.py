@@ -14,6 +14,21 @@ from train.objectives import MeanFlow, Shortcut
 from train.objectives.times import logit_normal, uniform
 
 
+class Labelled:
+    """The velocity of one number a class, the null class being the last."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        return jnp.zeros_like(x) + params["of"][cond.label][:, None]
+
+
+OF = {"net": {"of": jnp.array([1.0, 3.0, -0.5])}}
+KNOWN = Model(Labelled(), Linear(), VELOCITY, classes=2, answers=frozenset({INSTANT, JUMP}))
+
+
+def labelled(n):
+    return batch(n)._replace(label=np.arange(n, dtype=np.int32) % 2)
+
+
 @pytest.mark.parametrize("power", [0.0, 1.0])
 def test_meanflow_has_no_gradient_at_the_exact_map(power):
     assert far(gradients(MeanFlow(logit_normal, same=0.25, power=power), model(INSTANT, JUMP))).max() < 4.5
@@ -65,9 +80,8 @@ def test_two_shortcuts_are_one():
     jumps = np.asarray(examples.s < examples.t)
     assert jumps.sum() == 32
     assert told["jump"] < 2e-3  # at 1/64 two steps along the velocity stand for two jumps
-    larger = examples._replace(t=jnp.where(jumps, examples.t, 0.5), s=jnp.where(jumps, examples.s, 0.5))
-    wide = jnp.where((larger.t - larger.s) > 1 / 50, 1, 0)
-    some = jax.tree.map(lambda a: a[np.asarray(wide, bool)], larger)
+    wide = np.asarray(examples.t - examples.s) > 1 / 50
+    some = jax.tree.map(lambda a: a[wide], examples)
     assert objective._both(asked, PARAMS, some, x_of(some)).shape == some.x0.shape
     pred = GAUSSIAN(x_of(some), some.t, some.s)
     np.testing.assert_allclose(objective._both(asked, PARAMS, some, x_of(some)), pred.eps - pred.x0, atol=2e-4)
@@ -94,6 +108,24 @@ def test_its_teacher_is_the_average_of_the_parameters():
     assert other > same + 0.1
 
 
+def test_what_teaches_is_held_within_bounds():
+    """Of a velocity of 1, jumps of size 1 lead from x to x - 1 at most, and their mean is clipped too."""
+    asked, examples = (
+        KNOWN,
+        Shortcut(uniform, label_drop=0.0, bootstrap=2, sizes=1).draw(KNOWN, labelled(8), jax.random.key(0)),
+    )
+    jumps = jax.tree.map(lambda a: a[:4], examples)
+    for clip, want in ((None, [1.0, 3.0]), (0.5, [0.5, 0.5])):
+        both = Shortcut(uniform, sizes=1, clip=clip)._both(asked, OF, jumps, x_of(jumps))
+        np.testing.assert_allclose(both, np.array(want)[np.asarray(jumps.label)][:, None] * np.ones((1, 2)))
+
+
+@pytest.mark.parametrize("wrong", [{"clip": -1.0}, {"guidance": 0.0}, {"bootstrap": 1}, {"sizes": 0}])
+def test_shortcuts_that_cannot_be(wrong):
+    with pytest.raises(ValueError, match="shortcut needs"):
+        Shortcut(**wrong)
+
+
 def test_meanflow_times():
     objective = MeanFlow(uniform, same=0.75)
     drawn = objective.draw(model(INSTANT, JUMP), batch(400), jax.random.key(0))
@@ -109,21 +141,6 @@ def test_jumps_are_of_the_linear_path(objective, process, prediction):
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=r"train.process = @Linear\(\)"):
         objective(asked, PARAMS, STATE, examples)
-
-
-class Labelled:
-    """The velocity of one number a class, the null class being the last."""
-
-    def __call__(self, params, x, t, d, cond, key=None):
-        return jnp.zeros_like(x) + params["of"][cond.label][:, None]
-
-
-OF = {"net": {"of": jnp.array([1.0, 3.0, -0.5])}}
-KNOWN = Model(Labelled(), Linear(), VELOCITY, classes=2, answers=frozenset({INSTANT, JUMP}))
-
-
-def labelled(n):
-    return batch(n)._replace(label=np.arange(n, dtype=np.int32) % 2)
 
 
 def test_meanflow_learns_what_is_guided():

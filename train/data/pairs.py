@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
-from etils import epath
 
 from samplers.loop import unit_noise
+from train.data.checks import local
 from train.data.split import Split
 
 
@@ -38,31 +38,36 @@ class Paired:
 
 def pairs(path: str) -> Split:
     """The pairs in a folder that `fewstep pairs` wrote, in memory; ValueError where they are not whole."""
-    folder = epath.Path(path)
+    folder = local(path)
     if not (folder / "pairs.json").exists():
         raise ValueError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
     told, digests = told_of(folder), digests_of(folder)
-    missing = [name for name in shards_of(told) if name not in digests or not whole(folder, name)]
-    if missing:
+    parts = {name: whole(folder, name, digests.get(name)) for name in shards_of(told)}
+    if missing := [name for name, part in parts.items() if part is None]:
         raise ValueError(
             f"{path}: {', '.join(missing[:3])} missing or damaged: the same fewstep pairs draws them again"
         )
-    if noise_print(told["seed"], told["shape"]) != told["noise"]:
+    if not np.allclose(noise_print(told["seed"], told["shape"]), told["noise"], atol=0.01):
         raise ValueError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
-    parts = [_read(folder / name) for name in shards_of(told)]
+    parts = [_read(part) for part in parts.values()]
     images, labels, seeds = (np.concatenate([part[key] for part in parts]) for key in ("images", "labels", "seeds"))
     return Split(Paired(images, labels if told["classes"] else None, seeds))
 
 
 def told_of(folder) -> dict:
     """pairs.json."""
-    return json.loads((folder / "pairs.json").read_text())
+    try:
+        return dict(json.loads((folder / "pairs.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        raise ValueError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again") from None
 
 
 def digests_of(folder) -> dict[str, str]:
-    """digests.json, {} where there is none yet."""
-    path = folder / "digests.json"
-    return json.loads(path.read_text()) if path.exists() else {}
+    """digests.json, {} where there is none that can be read: then no shard is known to be whole."""
+    try:
+        return dict(json.loads((folder / "digests.json").read_text()))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
 def shards_of(told) -> list[str]:
@@ -70,17 +75,18 @@ def shards_of(told) -> list[str]:
     return [f"{i:05d}.npz" for i in range(-(-told["count"] // told["shard_size"]))]
 
 
-def noise_print(seed, shape) -> str:
+def noise_print(seed, shape) -> list[float]:
     """What the noise of the first pair is told by: that it is made again from its seed has to hold."""
-    return " ".join(f"{z:.3f}" for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8])
+    return [round(float(z), 3) for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8]]
 
 
-def whole(folder, name) -> bool:
-    """Whether a shard is what was written."""
+def whole(folder, name, sha) -> bytes | None:
+    """What a shard holds, where that is what was written."""
     path = folder / name
-    return path.exists() and hashlib.sha256(path.read_bytes()).hexdigest() == digests_of(folder).get(name)
+    found = path.read_bytes() if path.exists() else b""
+    return found if hashlib.sha256(found).hexdigest() == sha else None
 
 
-def _read(path):
-    with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
+def _read(part):
+    with np.load(io.BytesIO(part), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

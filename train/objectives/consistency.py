@@ -24,9 +24,10 @@ def shrinking(process, t, done, stages=8, q=2.0, k=8.0, b=1.0):
     return t, jnp.where(kept > 0, process.time(-jnp.log(ratio * jnp.maximum(kept, 1e-9))), 0.0)
 
 
-def doubling(process, t, done, first=10, last=1280, rho=7.0, start=80.0, end=0.002):
-    """Neighbours t > s around the time drawn, on Karras et al.'s grid from `start` to `end` in sigma / alpha, whose
-    number of steps doubles from `first` to `last` (improved consistency training); below the grid, s = 0."""
+def doubling(process, t, done, first=10, last=1280, rho=7.0):
+    """Neighbours t > s around the time drawn, on Karras et al.'s grid between the process's finite ends, whose number
+    of steps doubles from `first` to `last` (improved consistency training); below the grid, s = 0."""
+    start, end = (float(np.exp(-process.lam(u))) for u in process.snr_ends)
     times = np.floor(np.log2(last / first)) + 1
     steps = jnp.minimum(first * 2.0 ** jnp.floor(done * times), last)
     low, high = end ** (1 / rho), start ** (1 / rho)
@@ -50,8 +51,9 @@ def of_square(process, prediction, t, s):
 
 
 def of_slope(process, prediction, t, s):
-    """One over the difference in sigma / alpha (improved consistency training)."""
-    return 1 / (jnp.exp(-process.lam(t)) - jnp.exp(-process.lam(s)))
+    """One over the difference in sigma / alpha (improved consistency training), which is told to a part in 1e6."""
+    high, low = jnp.exp(-process.lam(t)), jnp.exp(-process.lam(s))
+    return 1 / jnp.maximum(high - low, 1e-6 * high)
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,10 @@ class DiscreteConsistency(Noised):
 
     def __post_init__(self):
         super().__post_init__()
-        if not self.huber > 0:
-            raise ValueError(f"discrete_consistency needs huber > 0: got {self.huber}")
+        if not self.huber > 0 or (self.until is not None and self.until < 1):
+            raise ValueError(
+                f"discrete_consistency needs huber > 0 and until of at least 1: got {self.huber} and {self.until}"
+            )
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {"apart": mean squared difference of the two images}."""
@@ -92,7 +96,7 @@ class DiscreteConsistency(Noised):
         den, x = model.denoiser(params["net"]), noisy(model, examples)
         below = self._led(model, state, x, t, s, cond) if self.teacher else noisy(model, examples._replace(t=s))
         near = den(below, s, None, cond, examples.key).x0
-        near = jax.lax.stop_gradient(jnp.where(over(s, near) > 0, near, examples.x0))
+        near = jax.lax.stop_gradient(jnp.where(over(s, near) > 0, near, below))
         apart = den(x, t, None, cond, examples.key).x0 - near
         size = jnp.sqrt((apart**2).reshape(len(t), -1).sum(1) + c**2) - c
         return jnp.mean(self.weight(process, prediction, t, s) * size), {"apart": jnp.mean(apart**2)}
@@ -110,12 +114,15 @@ class DiscreteConsistency(Noised):
 
 def must_be_consistent(model):
     """ValueError where x0 at t = 0 is not the state itself."""
-    process = model.process
-    found, _ = model.prediction.decode(process, 0.0, 1.0, 0.5)
-    if process.sigma(0.0) != 0 or not np.isclose(found * process.alpha(0.0), 1.0):
+    process, zero = model.process, np.float64(0.0)
+    if process.sigma(zero) != 0:
+        raise ValueError("at t = 0 a consistent image is the state itself: choose a process without noise there")
+    with np.errstate(all="ignore"):
+        found, _ = model.prediction.decode(process, zero, np.float64(1.0), np.float64(0.5))
+    if not np.isclose(found * process.alpha(zero), 1.0):
         raise ValueError(
-            "at t = 0 a consistent image is the state itself: choose a process without noise there, and VELOCITY, "
-            "V or edm as what the network predicts"
+            "at t = 0 a consistent image is the state itself, whatever the network says: let it predict V or edm, or "
+            "VELOCITY on a path that is straight there"
         )
 
 

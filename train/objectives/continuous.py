@@ -44,7 +44,7 @@ class ContinuousConsistency(Noised):
         return {"weight": {"waves": jnp.zeros(WAVES)}}
 
     def __call__(self, model, params, state, examples):
-        """-> loss (), {"error": mean of |g / (|g| + floor)|^2, "slope": size of df/da cos(a)}."""
+        """-> loss (), {"error": mean of |g / (|g| + floor)|^2, "slope": mean square of cos(a) df/da}."""
         must_be_consistent(model)
         process, prediction = model.process, model.prediction
         x, t, cond = noisy(model, examples), examples.t, Cond(examples.label)
@@ -54,23 +54,20 @@ class ContinuousConsistency(Noised):
             raw, _ = model.outputs(params["net"], x, t, None, cond, examples.key)
             return prediction.decode(process, over(t, x), x, raw)[0], raw
 
-        def share(t):
-            """Of -F in the image."""
-            return process.sigma(t) / prediction.det(process, t)
-
         slope, wanted = self._slope(model, state, x, examples)
-        # cos(a) dt/da, multiplied before the product: nothing in it is large.
-        alpha, sigma = process.alpha(at), process.sigma(at)
-        pace = alpha * jnp.sqrt(alpha**2 + sigma**2) / (alpha * process.dsigma(at) - sigma * process.dalpha(at))
+        # cos(a) dt/da, multiplied before the product and not after it.
+        alpha, sigma, det = process.alpha(at), process.sigma(at), prediction.det(process, at)
+        size = jnp.sqrt(alpha**2 + sigma**2)
+        pace = alpha * size / (alpha * process.dsigma(at) - sigma * process.dalpha(at))
         (_, out), (along, _) = jax.jvp(image, (x, t), (pace * slope, pace.reshape(t.shape)))
-        _, pull = jax.jvp(share, (at,), (pace,))
         r = jnp.minimum(1.0, (state.step + 1) / max(self.warmup, 1))
-        g = jnp.sign(share(at)) * (r * along - (1 - r) * pull * (out - wanted))
-        size = jnp.sqrt((g**2).reshape(len(t), -1).sum(1))
-        goal = jax.lax.stop_gradient(out + g / (over(size, x) + self.floor))
+        # The image is -sigma / det of F, and off by -sin(a) (size / det) of what F is off.
+        g = jnp.sign(det) * r * along - (1 - r) * (alpha / size) ** 2 * (size / abs(det)) * (out - wanted)
+        norm = jnp.sqrt((g**2).reshape(len(t), -1).sum(1))
+        goal = jax.lax.stop_gradient(out + g / (over(norm, x) + self.floor))
         squares = ((out - goal) ** 2).reshape(len(t), -1).sum(1)
         w = jnp.cos(jnp.pi * t[:, None] * jnp.arange(WAVES)) @ params["weight"]["waves"]
-        return jnp.mean(jnp.exp(-w) * squares + w), {"error": squares.mean(), "slope": jnp.sqrt(jnp.mean(along**2))}
+        return jnp.mean(jnp.exp(-w) * squares + w), {"error": squares.mean(), "slope": jnp.mean(along**2)}
 
     def _slope(self, model, state, x, examples):
         """dx/dt, and what the network would say that knew it."""

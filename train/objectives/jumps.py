@@ -96,7 +96,7 @@ class MeanFlow(_Jumps):
         return Jump(drawn.x0, drawn.eps, t, jnp.where(at_once, t, s), drawn.label, drawn.key)
 
     def __call__(self, model, params, state, examples):
-        """-> loss (), {"flow", "jump": mean squared errors of s = t and of the others, "slope": size of dU/dt}."""
+        """-> loss (), {"flow", "jump": mean squared errors of s = t and of the others, "slope": that of dU/dt}."""
         mean, x, t, s = self._mean(model, params, examples), noisy(model, examples), examples.t, examples.s
         v = self._guided(model, mean, x, examples)
         u, slope = jax.jvp(lambda x, t: mean(x, t, s), (x, t), (v, jnp.ones_like(t)))
@@ -106,16 +106,16 @@ class MeanFlow(_Jumps):
         loss = jnp.mean(total / jax.lax.stop_gradient(total + self.floor) ** self.power)
         parts = {"flow": s == t, "jump": s < t}
         told = {name: jnp.mean(squares.mean(1) * part) / _share(self.same, name) for name, part in parts.items()}
-        return loss, told | {"slope": jnp.sqrt(jnp.mean(slope**2))}
+        return loss, told | {"slope": jnp.mean(slope**2)}
 
     def _guided(self, model, mean, x, examples):
         """dx/dt, under guidance."""
         v, t = target(model, examples), examples.t
         if (self.guidance, self.mix) == (1, 0):
             return v
-        null = _null(model, examples)
-        without, with_label = mean(x, t, t, null), mean(x, t, t)
-        guided = self.guidance * v + (1 - self.guidance - self.mix) * without + self.mix * with_label
+        null, guided = _null(model, examples), self.guidance * v
+        for share, label in ((1 - self.guidance - self.mix, null), (self.mix, examples.label)):
+            guided += share * mean(x, t, t, label) if share else 0.0
         return jax.lax.stop_gradient(jnp.where(over(examples.label == null, v), v, guided))
 
 
@@ -143,6 +143,8 @@ class Shortcut(_Jumps):
         super().__post_init__()
         if self.bootstrap < 2 or self.sizes < 1:
             raise ValueError(f"shortcut needs bootstrap >= 2 and sizes >= 1: got {self.bootstrap} and {self.sizes}")
+        if not self.guidance > 0 or (self.clip is not None and not self.clip > 0):
+            raise ValueError(f"shortcut needs guidance > 0, and clip > 0 or None: got {self.guidance} and {self.clip}")
 
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
@@ -159,7 +161,8 @@ class Shortcut(_Jumps):
         return Jump(drawn.x0, drawn.eps, t, s, drawn.label, drawn.key)
 
     def __call__(self, model, params, state, examples):
-        """-> loss (), {"flow", "jump": mean squared errors of the two parts, "jump_K": of jumps of size 1 / K}."""
+        """-> loss (), {"flow", "jump": mean squared errors of the two parts, "jump_K": of jumps of size 1 / K}, each
+        over its share of many batches."""
         mean, v = self._mean(model, params, examples), target(model, examples)
         x, t, s = noisy(model, examples), examples.t, examples.s
         few = -(-len(t) // self.bootstrap)  # all jumps are among these, in every part of a batch
