@@ -149,7 +149,9 @@ def check_jumps(sampler, process):
         begin = exact.Moments(*(np.array([a]) for a in (process.alpha(start) * MEAN, 0.0)))
         begin = begin._replace(var=np.array([(process.alpha(start) * STD) ** 2 + process.sigma(start) ** 2]))
         got, last = exact.moments(table, process, MEAN, STD**2, start=begin), process.ends[1]
-        want = (process.alpha(last) * STD) ** 2 + process.sigma(last) ** 2
+        # The last jump to the data is left as it is, with what noise there is at t = 0.
+        end = last if not sampler.stochastic else 0.0
+        want = process.alpha(last) ** 2 * (STD**2 + (process.sigma(end) / process.alpha(end)) ** 2)
         assert table.nfe == nfe
         np.testing.assert_allclose((got.mean[0], got.var[0]), (process.alpha(last) * MEAN, want), rtol=1e-9)
 

@@ -16,7 +16,7 @@ from scripts.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
 from scripts.lines import lines
 
 DOCS = Path(__file__).parents[2] / "docs"
-VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate"}
+VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs"}
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
 SHOWN = [re.search(PATTERN, line)[1] for line in LINES if "pip " not in line]

@@ -1,6 +1,7 @@
 """Runs that learned to jump, from the command line: begun from another, drawn, compared, refused."""
 
 import json
+from functools import cache
 
 import numpy as np
 import pytest
@@ -14,13 +15,18 @@ METHODS = {
 
 @pytest.fixture(scope="module")
 def jumping(tiny, digits_run, tmp_path_factory):
-    """{method: a finished tiny run that began with another}."""
+    """jumping(method): a finished tiny run that began with another."""
     from scripts import train
 
     folder = tmp_path_factory.mktemp("few")
-    for name, option in METHODS.items():
-        train.main(f"configs/digits/{name}.gin", folder / name, [*tiny, option], False, begin=str(digits_run))
-    return {name: folder / name for name in METHODS}
+
+    @cache
+    def made(name):
+        options = [*tiny, METHODS[name]]
+        train.main(f"configs/digits/{name}.gin", folder / name, options, False, begin=str(digits_run))
+        return folder / name
+
+    return made
 
 
 def drawn(fewstep, tmp_path, *words):
@@ -31,25 +37,34 @@ def drawn(fewstep, tmp_path, *words):
         return file["images"], err
 
 
-@pytest.mark.parametrize(("name", "sampler"), zip(METHODS, ["flow_map"] * 2 + ["consistency"] * 2, strict=True))
+@pytest.mark.parametrize(
+    ("name", "sampler"),
+    [
+        ("shortcut", "flow_map"),
+        ("ect", "consistency"),
+        pytest.param("meanflow", "flow_map", marks=pytest.mark.slow),
+        pytest.param("scm", "consistency", marks=pytest.mark.slow),
+    ],
+)
 def test_they_are_drawn_as_they_learned(fewstep, jumping, tmp_path, name, sampler):
-    images, err = drawn(fewstep, tmp_path, jumping[name])
+    images, err = drawn(fewstep, tmp_path, jumping(name))
     assert f"4 images by {sampler} in 2 calls" in err
-    again, _ = drawn(fewstep, tmp_path, jumping[name], "--sampler", sampler, "--nfe", 2)
+    again, _ = drawn(fewstep, tmp_path, jumping(name), "--sampler", sampler, "--nfe", 2)
     np.testing.assert_array_equal(images, again)
-    clipped, _ = drawn(fewstep, tmp_path, jumping[name], "--lever", "clip_x0(-0.05, 0.05)")
+    clipped, _ = drawn(fewstep, tmp_path, jumping(name), "--lever", "clip_x0(-0.05, 0.05)")
     assert abs(clipped).max() <= 0.0500001
-    last = json.loads((jumping[name] / "metrics.jsonl").read_text().splitlines()[-1])
+    last = json.loads((jumping(name) / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["FD-pixels"] > 0
 
 
 def test_calls_are_those_of_the_sampler(fewstep, jumping, tmp_path):
-    assert "by dpmpp_2m in 16 calls" in drawn(fewstep, tmp_path, jumping["shortcut"], "--sampler", "dpmpp_2m")[1]
-    assert "by consistency in 2 calls" in drawn(fewstep, tmp_path, jumping["shortcut"], "--sampler", "consistency")[1]
+    assert "by dpmpp_2m in 16 calls" in drawn(fewstep, tmp_path, jumping("shortcut"), "--sampler", "dpmpp_2m")[1]
+    assert "by consistency in 2 calls" in drawn(fewstep, tmp_path, jumping("shortcut"), "--sampler", "consistency")[1]
 
 
+@pytest.mark.slow
 def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
-    words = ("compare", digits_run, *jumping.values(), "--nfe", "1,2", "--count", 20, "--out", tmp_path)
+    words = ("compare", digits_run, *map(jumping, METHODS), "--nfe", "1,2", "--count", 20, "--out", tmp_path)
     status, out, err = fewstep(*words)
     assert status == 0, err
     ect = out[out.index("ect: FD-pixels") :].split("floor")[0]
@@ -87,22 +102,22 @@ def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
 def test_what_they_do_not_answer_is_one_line(fewstep, jumping, tmp_path, monkeypatch, name, words, parts):
     monkeypatch.chdir(tmp_path)
     verb, *rest = words
-    refused(fewstep(verb, jumping[name], *rest), *parts)
+    refused(fewstep(verb, jumping(name), *rest), *parts)
 
 
 def test_a_run_without_velocities_beside_samplers_that_need_them(fewstep, digits_run, jumping, tmp_path):
-    words = ("compare", digits_run, jumping["ect"], "--sampler", "ddim", "--nfe", 2, "--out", tmp_path)
+    words = ("compare", digits_run, jumping("ect"), "--sampler", "ddim", "--nfe", 2, "--out", tmp_path)
     refused(fewstep(*words), "ect did not learn what ddim asks for", "add the sampler consistency")
 
 
 def test_images_are_not_followed_up_where_no_velocity_is_known(fewstep, jumping, tmp_path):
-    drawn(fewstep, tmp_path, jumping["scm"])
-    words = ("sample", jumping["scm"], "--from", tmp_path / "some.npz", "--invert", "--out", tmp_path / "b.png")
+    drawn(fewstep, tmp_path, jumping("ect"))
+    words = ("sample", jumping("ect"), "--from", tmp_path / "some.npz", "--invert", "--out", tmp_path / "b.png")
     refused(fewstep(*words), "--invert follows velocities at an instant", "learned only to jump")
 
 
 def test_a_teacher_tells_velocities(fewstep, tiny, jumping, tmp_path):
     words = [word for option in (*tiny, "discrete_consistency.teacher=True") for word in ("--set", option)]
     asked = ("train", "configs/digits/ect.gin", "--run", tmp_path / "run", *words)
-    refused(fewstep(*asked, "--init-from", jumping["ect"]), "this run only jumps")
+    refused(fewstep(*asked, "--init-from", jumping("ect")), "this run only jumps")
     refused(fewstep(*asked), "learns from a teacher", "--init-from RUN")

@@ -44,6 +44,8 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         "train",
         *2 * ["samplers"],
         *2 * ["sample"],
+        *2 * ["train"],
+        "compare",
     ]
     for command in COMMANDS:
         status, _, err = fewstep(*command, *small.get(command[0], []))
