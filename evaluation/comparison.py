@@ -78,9 +78,9 @@ class Comparison:
         return next(found, None)
 
     def drawn(self, run) -> list[str]:
-        """The lines that the run has a cell of; all where it has none."""
-        here = {c.line for c in self.cells if c.run == run}
-        return [line for line in self.lines if line in here] or list(self.lines)
+        """The lines without those that other runs have cells of, and this one none."""
+        here, there = ({c.line for c in self.cells if (c.run == run) == own} for own in (True, False))
+        return [line for line in self.lines if line in here or line not in there]
 
     def best(self, run, budget, metric) -> list[str]:
         """The lines with the best value at this budget, of several equal ones all."""

@@ -104,9 +104,9 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     if not found:
         if refusal:
             raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-        names = ", ".join(dict.fromkeys(line.sampler.name for line in lines))
+        names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), usual(run.denoiser)[0]
         raise ValueError(
-            f"{run.name} did not learn what {names} asks for: leave it out, or add the sampler {usual(run.denoiser)[0]}"
+            f"{run.name} did not learn what {names} asks for: leave that run out, or add the sampler {able}"
         )
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []

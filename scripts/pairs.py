@@ -1,7 +1,7 @@
 """fewstep pairs."""
 
 from scripts import config, parse
-from scripts.errors import lookup
+from scripts.errors import UserError, lookup
 from scripts.overrides import target
 from train.files import alone
 from train.pairing import write_pairs
@@ -21,6 +21,9 @@ def main(folder, out, sampler, nfe, grid, count, seed, batch, levers, overrides,
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap = [lever for _, lever in wrap]
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
+    process = run.model.process
+    if settings.grids[grid](process, 4)[-1] != process.ends[1]:
+        raise UserError(f"pairs end at images, at t = {process.ends[1]:g}: choose a grid that ends there")
     table = run.table(chosen, nfe, settings.grids[grid], wrap)
     out = parse.writable(out or run.folder / "pairs", "--out")
     with alone(out):

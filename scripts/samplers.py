@@ -24,7 +24,7 @@ def main(overrides=()):
         table.add_column(name, no_wrap=name != "paper")
     for name, sampler in SAMPLERS.items():
         needs, noise = ", ".join(sorted(sampler.needs)) or "-", "yes" if sampler.stochastic else "-"
-        order = f"{sampler.order or '-'}" + " (weak)" * bool(sampler.stochastic and sampler.order)
+        order = "-" if sampler.order is None else str(sampler.order) + " (weak)" * sampler.stochastic
         table.add_row(name, str(sampler.calls), order, noise, needs, sampler.grid, sampler.paper)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)

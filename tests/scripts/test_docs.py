@@ -58,3 +58,9 @@ def test_a_metric_is_told_of(metric):
     (option,) = (p for p in typer.main.get_command(app).commands["compare"].params if p.name == "metric")
     assert metric in re.findall(r"\w+", option.help)
     assert re.search(rf"^\|.*`{metric}`.*\|.*\|.*\|$", (DOCS / "compare.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)
+def test_what_a_page_links_to_is_there(page):
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text())
+    assert not [link for link in links if not (page.parent / link).exists()]

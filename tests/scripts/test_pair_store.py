@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from one_line import refused
 
+import train.pairing
 from diffusion.networks import UNet
 from fewstep import open_run
-from samplers import uniform
 from train.data import Split, digits
 from train.data.pairs import Paired, noise_print, pairs
 from train.errors import RunError
@@ -58,18 +58,30 @@ def test_what_is_not_whole_is_refused_and_drawn_again(run, tmp_path, spoil):
 
 
 def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
+    """What is there stays as it is, also in the shard that was a part of one, and can be read meanwhile."""
     few = write(run, tmp_path, 24).source
-    monkeypatch.setattr("train.pairing.draw_many", stopped)  # before the shard that was a part of one is there
-    for _ in range(2):
-        with pytest.raises(KeyboardInterrupt):
-            write(run, tmp_path, 40)
-    with pytest.raises(ValueError, match=r"00001.npz, 00002.npz missing"):
-        pairs(str(tmp_path))
+    monkeypatch.setattr("train.pairing.draw_many", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        write(run, tmp_path, 40)
     monkeypatch.undo()
+    np.testing.assert_array_equal(pairs(str(tmp_path)).source.images, few.images)
+    kept, calls = train.pairing._kept, []
+
+    def kept_once(*arguments):
+        if calls:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return kept(*arguments)
+
+    monkeypatch.setattr("train.pairing._kept", kept_once)  # the part is filled up, and the next shard is not there
+    with pytest.raises(KeyboardInterrupt):
+        write(run, tmp_path, 40)
+    monkeypatch.undo()
+    np.testing.assert_array_equal(pairs(str(tmp_path)).source.images, few.images)
     more = write(run, tmp_path, 40).source
     assert more.seeds.tolist() == list(range(7, 47))
-    np.testing.assert_allclose(more.images[:24], few.images, atol=1e-6)
-    with pytest.raises(RunError, match="holds 40 pairs already"):
+    np.testing.assert_array_equal(more.images[:24], few.images)
+    with pytest.raises(RunError, match="is of 40 pairs already"):
         write(run, tmp_path, 24)
     assert len(pairs(str(tmp_path))) == 40
 
@@ -86,7 +98,7 @@ def test_nothing_is_claimed_before_there_is_a_shard(run, tmp_path, monkeypatch):
     write(run, tmp_path, seed=9)
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[1, 2]"])
+@pytest.mark.parametrize("damage", ["", "{", "[1, 2]", "{}"])
 def test_damaged_words(run, tmp_path, damage):
     write(run, tmp_path)
     (tmp_path / "digests.json").write_text(damage)
@@ -109,7 +121,6 @@ def test_what_does_not_fit(run, tmp_path):
     for sampler, grid, words in (
         ("ddpm", "uniform", "without noise"),
         ("dpmpp_2m", "log_snr", "--grid uniform"),
-        ("ddim", partial(uniform, end=0.5), "pairs end at images"),
     ):
         with pytest.raises(RunError, match=words):
             write_pairs(run, run.table(sampler, 4, grid), tmp_path / "new", 16)
@@ -119,6 +130,11 @@ def test_what_does_not_fit(run, tmp_path):
     (tmp_path / "full" / "notes.txt").write_text("mine")
     with pytest.raises(RunError, match=r"holds other things \(notes.txt\)"):
         write(run, tmp_path / "full")
+
+
+def test_pairs_end_at_images(fewstep, digits_run, tmp_path):
+    words = ("pairs", digits_run, "--out", tmp_path, "--count", 4, "--nfe", 3, "--set", "uniform.end=0.5")
+    refused(fewstep(*words), "pairs end at images", "choose a grid that ends there")
 
 
 @pytest.mark.parametrize("seed", [-1, 2**32 - 3])

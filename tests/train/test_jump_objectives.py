@@ -109,15 +109,21 @@ def test_its_teacher_is_the_average_of_the_parameters():
 
 
 def test_what_teaches_is_held_within_bounds():
-    """Of a velocity of 1, jumps of size 1 lead from x to x - 1 at most, and their mean is clipped too."""
-    asked, examples = (
-        KNOWN,
-        Shortcut(uniform, label_drop=0.0, bootstrap=2, sizes=1).draw(KNOWN, labelled(8), jax.random.key(0)),
-    )
+    """Where the first jump leads, and the mean of both: of a velocity of 3 x."""
+
+    def thrice(params, x, t, d, cond, key=None):
+        return 3 * x
+
+    asked = Model(thrice, Linear(), VELOCITY, answers=frozenset({INSTANT, JUMP}))
+    examples = Shortcut(uniform, bootstrap=2, sizes=1).draw(asked, batch(8), jax.random.key(0))
     jumps = jax.tree.map(lambda a: a[:4], examples)
-    for clip, want in ((None, [1.0, 3.0]), (0.5, [0.5, 0.5])):
-        both = Shortcut(uniform, sizes=1, clip=clip)._both(asked, OF, jumps, x_of(jumps))
-        np.testing.assert_allclose(both, np.array(want)[np.asarray(jumps.label)][:, None] * np.ones((1, 2)))
+    x = np.asarray(x_of(jumps))
+    for clip in (np.inf, 2.0, 0.2):
+        between = np.clip(x - 0.5 * 3 * x, -clip, clip)
+        want = np.clip((3 * x + 3 * between) / 2, -clip, clip)
+        found = Shortcut(uniform, sizes=1, clip=None if clip == np.inf else clip)._both(asked, PARAMS, jumps, x)
+        np.testing.assert_allclose(found, want, rtol=1e-5)
+    assert (abs(x - 1.5 * x) > 0.2).any()
 
 
 @pytest.mark.parametrize("wrong", [{"clip": -1.0}, {"guidance": 0.0}, {"bootstrap": 1}, {"sizes": 0}])

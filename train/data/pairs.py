@@ -9,9 +9,9 @@ import json
 from dataclasses import dataclass
 
 import numpy as np
+from etils import epath
 
 from samplers.loop import unit_noise
-from train.data.checks import local
 from train.data.split import Split
 
 
@@ -38,28 +38,36 @@ class Paired:
 
 def pairs(path: str) -> Split:
     """The pairs in a folder that `fewstep pairs` wrote, in memory; ValueError where they are not whole."""
-    folder = local(path)
+    folder = epath.Path(path).expanduser()
     if not (folder / "pairs.json").exists():
         raise ValueError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
     told, digests = told_of(folder), digests_of(folder)
     parts = {name: whole(folder, name, digests.get(name)) for name in shards_of(told)}
-    if missing := [name for name, part in parts.items() if part is None]:
+    missing = [name for name, part in parts.items() if part is None]
+    if missing or sum(len(part["seeds"]) for part in parts.values()) < told["count"]:
         raise ValueError(
-            f"{path}: {', '.join(missing[:3])} missing or damaged: the same fewstep pairs draws them again"
+            f"{path}: {', '.join(missing[:3]) or 'pairs'} missing or damaged: the same fewstep pairs draws them again"
         )
-    if not np.allclose(noise_print(told["seed"], told["shape"]), told["noise"], atol=0.01):
+    if not alike(noise_print(told["seed"], told["shape"]), told["noise"]):
         raise ValueError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
-    parts = [_read(part) for part in parts.values()]
-    images, labels, seeds = (np.concatenate([part[key] for part in parts]) for key in ("images", "labels", "seeds"))
+    images, labels, seeds = (
+        np.concatenate([part[key] for part in parts.values()])[: told["count"]] for key in ("images", "labels", "seeds")
+    )
     return Split(Paired(images, labels if told["classes"] else None, seeds))
+
+
+KEYS = {"step", "weights", "levers", "table", "calls", "shape", "classes", "count", "seed", "shard_size", "noise"}
 
 
 def told_of(folder) -> dict:
     """pairs.json."""
     try:
-        return dict(json.loads((folder / "pairs.json").read_text()))
+        told = dict(json.loads((folder / "pairs.json").read_text()))
+        if told.keys() >= KEYS and isinstance(told["noise"], list):
+            return told
     except (OSError, ValueError, TypeError):
-        raise ValueError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again") from None
+        pass
+    raise ValueError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")
 
 
 def digests_of(folder) -> dict[str, str]:
@@ -80,13 +88,16 @@ def noise_print(seed, shape) -> list[float]:
     return [round(float(z), 3) for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8]]
 
 
-def whole(folder, name, sha) -> bytes | None:
+def alike(one, other) -> bool:
+    """Whether two prints are of one noise, but for its last bits."""
+    return len(one) == len(other) and np.allclose(one, other, atol=0.01)
+
+
+def whole(folder, name, sha) -> dict | None:
     """What a shard holds, where that is what was written."""
     path = folder / name
     found = path.read_bytes() if path.exists() else b""
-    return found if hashlib.sha256(found).hexdigest() == sha else None
-
-
-def _read(part):
-    with np.load(io.BytesIO(part), allow_pickle=False) as file:
+    if hashlib.sha256(found).hexdigest() != sha:
+        return None
+    with np.load(io.BytesIO(found), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}

@@ -19,7 +19,8 @@ WAVES = 16
 @dataclass(frozen=True)
 class ContinuousConsistency(Noised):
     """The network's output F against F + g / (|g| + `floor`), not differentiated, with g = cos(a) df/da, f the image
-    that F tells, at the angle a = arctan(sigma / alpha) (the paper's TrigFlow, for any process).
+    that F tells, at the angle a = arctan(sigma / alpha) (the paper's TrigFlow, for any process; -g where more of F is
+    more of the image).
 
     df/da is along the slope of image and noise or, with `teacher`, that of the run that training began with
     (distillation), by one forward-mode product.  Its share r grows over `warmup` steps, from the part in which F is
