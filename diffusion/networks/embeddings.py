@@ -10,8 +10,8 @@ from diffusion.networks.layers import EMBED, ZEROS, Linear
 FEATURES = 64
 # Radians per unit of time.  The slowest wave does not repeat within [-5, 5], the range of EDM's c_noise; the fastest
 # turns by 0.26 over 1e-3, the smallest time of VP.  Faster ones would only amplify derivatives with respect to time,
-# and objectives that learn from these want much slower ones: MeanFlow's error of jumps on digits, trained with 256, is
-# 40 times that with 16.
+# and objectives that learn from these want much slower ones: MeanFlow's error of jumps on digits is 19 with 256, and
+# 0.58 with 16.
 SLOWEST, FASTEST = 0.25, 256.0
 
 
