@@ -26,6 +26,10 @@ def main(folder, out, sampler, nfe, grid, count, seed, batch, levers, overrides,
         raise UserError(f"pairs end at images, at t = {process.ends[1]:g}: choose a grid that ends there")
     table = run.table(chosen, nfe, settings.grids[grid], wrap)
     out = parse.writable(out or run.folder / "pairs", "--out")
-    with alone(out):
-        write_pairs(run, table, out, count, seed, wrap, batch=batch)
+    try:
+        with alone(out):
+            write_pairs(run, table, out, count, seed, wrap, batch=batch)
+    except KeyboardInterrupt:
+        say(f"stopped: the shards that are whole are in {out}, and the same command goes on from there")
+        raise
     say(f"{out}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={out}")

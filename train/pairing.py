@@ -19,7 +19,7 @@ from train.progress import progress
 from train.sharding import batched
 
 
-def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=10_000, batch=256) -> None:
+def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=1024, batch=256) -> None:
     """Draw the images of `count` seeds with a table, with the labels of training images, and keep them in a folder;
     where some are there already, the rest.
 
