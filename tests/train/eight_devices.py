@@ -159,7 +159,8 @@ def same_teachers(name):
     weights = jax.tree.map(lambda a: np.float32(0.2 * rng.standard_normal(a.shape)), weights)
     path, (rows, columns) = DIVIDED[name]
     # huber: the direction of a small difference of two outputs is rounding.
-    for objective in (Shortcut(label_drop=0.0), DiscreteConsistency(teacher=True, huber=1.0), ContinuousConsistency(), MeanFlow()):
+    distilled = DiscreteConsistency(teacher=True, huber=1.0)
+    for objective in (Shortcut(label_drop=0.0), distilled, ContinuousConsistency(), MeanFlow()):
         found = []
         for mesh in ((1, 1, 1), (1, 8, 1), (2, 2, 2)):
             training = training_of(name, mesh, objective)
