@@ -43,7 +43,10 @@ class Chosen(NamedTuple):
 
     def lines(self, run=True) -> Lines:
         """What to compare, of runs or of processes."""
-        names, grids = parse.words(self.samplers or SAMPLERS, "--sampler"), parse.words(self.grids, "--grid")
+        names, grids = (
+            parse.words(SAMPLERS if self.samplers is None else self.samplers, "--sampler"),
+            parse.words(self.grids, "--grid"),
+        )
         return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
 
 

@@ -13,6 +13,7 @@ def run(digits_run, tmp_path):
     return shutil.copytree(digits_run, tmp_path / "digits")
 
 
+@pytest.mark.slow
 def test_a_sampler_that_needs_a_variance_says_how_to_get_it(fewstep, run, tmp_path):
     words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
     refused(fewstep(*words), "the variance of x0 is needed", f"fewstep calibrate {run}")

@@ -86,6 +86,7 @@ def test_it_goes_on_without_and_with(npr, fewstep, digits_run, words):
         assert (npr / "checkpoints" / "6").is_dir()
 
 
+@pytest.mark.slow
 def test_a_second_output_of_another_kind_begins_afresh(npr, fewstep, words, tmp_path):
     status, _, err = fewstep("train", "configs/digits/sn.gin", "--run", tmp_path / "sn", "--init-from", npr, *words)
     assert status == 0, err

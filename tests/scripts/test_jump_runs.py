@@ -41,7 +41,7 @@ def drawn(fewstep, tmp_path, *words):
     ("name", "sampler"),
     [
         ("shortcut", "flow_map"),
-        ("ect", "consistency"),
+        pytest.param("ect", "consistency", marks=pytest.mark.slow),
         pytest.param("meanflow", "flow_map", marks=pytest.mark.slow),
         pytest.param("scm", "consistency", marks=pytest.mark.slow),
     ],

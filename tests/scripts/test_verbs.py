@@ -129,6 +129,7 @@ def cells(folder):
     }
 
 
+@pytest.mark.slow
 def test_runs_compared_together_score_what_they_score_alone(fewstep, digits_run, tiny, tmp_path):
     """Each with its own network and data; settings of samplers come from the command line alone."""
     from scripts import train
@@ -232,6 +233,7 @@ except SystemExit:
     assert done.stdout.splitlines()[-1] == "[]"
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_on_another_mesh_and_in_other_parts(fewstep, tiny, digits_run, tmp_path):
     folder = shutil.copytree(digits_run, tmp_path / "run")
     words = [word for override in tiny for word in ("--set", override)]

@@ -72,7 +72,7 @@ def test_flips_mirror_about_half_of_the_images_left_to_right():
     plain, flipped = Batches(split, 32, seed=2), Batches(split, 32, seed=2, flip=True)
     mirrored = []
     for k in range(40):
-        image, label = flipped.batch(k)
+        image, label, *_ = flipped.batch(k)
         np.testing.assert_array_equal(label, plain.batch(k).label)
         straight = (image == images[label]).all((1, 2, 3))
         assert (straight | (image == images[label][:, :, ::-1]).all((1, 2, 3))).all()

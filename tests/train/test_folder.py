@@ -21,7 +21,7 @@ def test_images_keep_their_pixels_and_the_class_of_their_folder(tmp_path):
     source = data.train.source
     assert source.names[:2] == ["ant/001.png", "ant/004.png"]
     for split in (data.train, data.held_out):
-        for (image, label), i in zip(map(split.__getitem__, range(len(split))), split.index, strict=True):
+        for (image, label, *_), i in zip(map(split.__getitem__, range(len(split))), split.index, strict=True):
             name = source.names[i]
             pixels = PIXELS[0 if "deeper" in name else int(name[-7:-4])]
             np.testing.assert_array_equal(as_bytes(image), pixels)

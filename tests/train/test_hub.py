@@ -29,7 +29,7 @@ def test_a_data_set_without_splits(tmp_path):
     data = huggingface(saved(tmp_path / "hub", table()), size=8, held_out=6)
     assert (data.name, data.shape, data.classes, len(data.held_out)) == ("hub", (8, 8, 3), 5, 6)
     for split in (data.train, data.held_out):
-        image, label = split[:]
+        image, label, *_ = split[:]
         np.testing.assert_array_equal(as_bytes(image), PIXELS[split.index])
         np.testing.assert_array_equal(label, np.array(LABELS)[split.index])
 

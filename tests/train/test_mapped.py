@@ -21,7 +21,7 @@ def test_images_stay_on_the_disk_until_their_batch(tmp_path):
     assert isinstance(source.images, np.memmap)
     assert source.images.dtype == np.uint8
     for split in (data.train, data.held_out):
-        image, label = split[:]
+        image, label, *_ = split[:]
         np.testing.assert_allclose(image[..., 0], IMAGES[label] / 127.5 - 1, atol=1e-6)
     assert Batches(npy(tmp_path / "a.npy").train, 4).batch(0).label is None
 

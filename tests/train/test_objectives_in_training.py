@@ -41,6 +41,7 @@ OBJECTIVES = {
     "distilled continuous consistency": ContinuousConsistency(warmup=2, teacher=True),
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
+QUICK = ("reflow", "shortcut", "distilled consistency", "continuous consistency")
 each = pytest.mark.parametrize("name", OBJECTIVES)
 
 
@@ -77,7 +78,9 @@ def saved(run, folder, step):
         return checkpoints.restore(step, like)
 
 
-@each
+@pytest.mark.parametrize(
+    "name", [name if name in QUICK else pytest.param(name, marks=pytest.mark.slow) for name in OBJECTIVES]
+)
 def test_resumed_to_the_last_bit(name, tmp_path):
     """Teachers, averages and what is trained beside the network are part of what a checkpoint keeps."""
     run, begin = training(name), weights()
@@ -90,8 +93,7 @@ def test_resumed_to_the_last_bit(name, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, second.frozen["teacher"]["net"], begin)
     else:
         assert not second.frozen
-    start = run.fresh().params
-    start |= {"net": start["net"] | begin}
+    start = begun(run.fresh(), begin).params
     moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), first.params, start)
     assert all(any(jax.tree.leaves(group)) for group in moved.values())
 

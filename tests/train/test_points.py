@@ -18,7 +18,7 @@ def test_points_counts_and_classes(kind, classes):
 
 
 def test_moons_without_noise_lie_on_their_half_circles():
-    image, label = points("moons", noise=0).train[:]
+    image, label, *_ = points("moons", noise=0).train[:]
     xy, upper = image * 1.5 + (0.5, 0.25), label == 0
     np.testing.assert_allclose(np.hypot(*xy[upper].T), 1, atol=1e-6)
     np.testing.assert_allclose(np.hypot(*(xy[~upper] - (1, 0.5)).T), 1, atol=1e-6)
@@ -27,7 +27,7 @@ def test_moons_without_noise_lie_on_their_half_circles():
 
 
 def test_mixture_components_have_the_stated_mean_and_standard_deviation():
-    (image, label), scale = points("mixture", noise=0.1).train[:], 1 / 1.4
+    (image, label, *_), scale = points("mixture", noise=0.1).train[:], 1 / 1.4
     for component, angle in enumerate(np.arange(8) * np.pi / 4):
         xy = image[label == component]
         np.testing.assert_allclose(xy.mean(0), scale * np.array([np.cos(angle), np.sin(angle)]), atol=0.01)

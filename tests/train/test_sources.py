@@ -82,7 +82,7 @@ def same(one, other):
 def test_float32_in_the_box_split_the_same_way_again(dataset):
     first, again = dataset(), dataset()
     for split, twin in [(first.train, again.train), (first.held_out, again.held_out)]:
-        image, label = split[:]
+        image, label, *_ = split[:]
         assert image.dtype == np.float32
         assert image.shape == (len(split), *split.shape)
         assert split.shape == first.shape
