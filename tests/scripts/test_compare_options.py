@@ -114,6 +114,7 @@ def test_json_is_all_of_stdout(fewstep, digits_run, tmp_path):
     assert json.loads(out) == json.loads((tmp_path / "table.json").read_text())
 
 
+@pytest.mark.slow
 def test_a_classifier_of_the_run_gives_features_and_accuracy(fewstep, digits_run, tmp_path):
     digits_run = shutil.copytree(digits_run, tmp_path / "digits")
     status, _, err = fewstep("classifier", digits_run, "--steps", 60)

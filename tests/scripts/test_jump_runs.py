@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from one_line import refused
 
+pytestmark = pytest.mark.slow
 METHODS = {
     "meanflow": "UNet.fastest=16.0", "shortcut": "shortcut.sizes=3", "ect": "discrete_consistency.huber=0.01",
     "scm": "continuous_consistency.warmup=2",
@@ -41,9 +42,9 @@ def drawn(fewstep, tmp_path, *words):
     ("name", "sampler"),
     [
         ("shortcut", "flow_map"),
-        pytest.param("ect", "consistency", marks=pytest.mark.slow),
-        pytest.param("meanflow", "flow_map", marks=pytest.mark.slow),
-        pytest.param("scm", "consistency", marks=pytest.mark.slow),
+        ("ect", "consistency"),
+        ("meanflow", "flow_map"),
+        ("scm", "consistency"),
     ],
 )
 def test_they_are_drawn_as_they_learned(fewstep, jumping, tmp_path, name, sampler):
@@ -62,7 +63,6 @@ def test_calls_are_those_of_the_sampler(fewstep, jumping, tmp_path):
     assert "by consistency in 2 calls" in drawn(fewstep, tmp_path, jumping("shortcut"), "--sampler", "consistency")[1]
 
 
-@pytest.mark.slow
 def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
     words = ("compare", digits_run, *map(jumping, METHODS), "--nfe", "1,2", "--count", 20, "--out", tmp_path)
     status, out, err = fewstep(*words)

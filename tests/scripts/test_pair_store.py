@@ -142,6 +142,7 @@ def test_seeds_are_numbers_of_32_bits(fewstep, digits_run, tmp_path, seed):
     refused(fewstep("pairs", digits_run, "--out", tmp_path, "--count", 4, "--nfe", 3, "--seed", seed), "--seed")
 
 
+@pytest.mark.slow
 def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path):
     status, _, err = fewstep("pairs", digits_run, "--out", tmp_path / "pairs", "--count", 40, "--nfe", 3)
     assert status == 0, err

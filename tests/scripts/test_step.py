@@ -71,6 +71,7 @@ def test_a_step_that_is_not_there(fewstep, run, moons_run, tiny, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_step_and_later_ones_are_set_aside(fewstep, run, tiny):
     before, newest = losses(run), run / "checkpoints" / "6"
     (newest / "params" / "manifest.ocdbt").unlink()

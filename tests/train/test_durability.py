@@ -18,6 +18,7 @@ def uninterrupted(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(uninterrupted, tmp_path):
     folder, rng = tmp_path / "run", random.Random(0)
     for _ in range(2):
