@@ -104,7 +104,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     if not found:
         if refusal:
             raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-        names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), usual(run.denoiser)[0]
+        names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), usual(run.denoiser)
         raise ValueError(
             f"{run.name} did not learn what {names} asks for: leave that run out, or add the sampler {able}"
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
+from diffusion import Linear
 from diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape
 from samplers.tableau import Tableau, pad
 
@@ -130,8 +131,7 @@ def batch_of(count, batch, sharding=None) -> int:
 
 def unit_noise(seeds, shape) -> jax.Array:
     """The z with which draws of the seeds (B,) begin, x = sigma_t z, (B, *shape)."""
-    keys = jax.vmap(jax.random.key)(seeds)
-    return jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, 0), shape))(keys)
+    return _first(Linear(), 1.0, jax.vmap(jax.random.key)(seeds), shape)
 
 
 def _first(process, t, keys, shape):

@@ -105,24 +105,23 @@ def serves(den, sampler) -> bool:
     return asked <= den.answers | (ZERO if den.answers >= JUMP else frozenset())
 
 
-# How a model is drawn from unless told otherwise, by the most that it answers: sampler, network calls.
-USUAL = {"jump": ("flow_map", 2), "zero": ("consistency", 2), "instant": ("dpmpp_2m", 16)}
+USUAL = {"jump": "flow_map", "zero": "consistency", "instant": "dpmpp_2m"}  # by the most that a model answers
+
+
+def usual(den) -> str:
+    """The name of the sampler that a model is drawn with unless told otherwise."""
+    return next(name for answer, name in USUAL.items() if answer in den.answers)
 
 
 def usual_calls(sampler) -> int:
     """The network calls that a sampler of the registry is drawn with unless told otherwise."""
-    return USUAL["zero" if sampler.needs & (JUMP | ZERO) else "instant"][1]
-
-
-def usual(den) -> tuple[str, int]:
-    """The name of the sampler, and the network calls, that a model is drawn with unless told otherwise."""
-    return next(how for answer, how in USUAL.items() if answer in den.answers)
+    return 2 if sampler.needs & (JUMP | ZERO) else 16
 
 
 def watched(den) -> Tableau:
     """The table that a model is looked at with while it trains."""
-    name, calls = usual(den)
-    return table_at(SAMPLERS[name], den.process, calls)
+    sampler = SAMPLERS[usual(den)]
+    return table_at(sampler, den.process, usual_calls(sampler))
 
 
 def table_at(sampler, process, nfe, grid=None) -> Tableau:

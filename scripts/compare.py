@@ -98,7 +98,7 @@ def main(folders, chosen, measured, gaussian, calibrate, trust, step, mesh, out,
 
 def _usual(runs):
     """The names of the samplers for runs that learned this and that."""
-    jumping = [name for name, _ in (usual(run.denoiser) for run in runs) if name != USUAL[INSTANT][0]]
+    jumping = [name for name in (usual(run.denoiser) for run in runs) if name != USUAL[INSTANT]]
     instants = [SAMPLERS] if any(INSTANT in run.denoiser.answers for run in runs) else []
     return ",".join([*instants, *dict.fromkeys(jumping)])
 

@@ -40,7 +40,7 @@ def main(
     strength = starts.strength_of(strength, image, invert)
     parse.writable(out.parent, "--out")
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh), calibrate)
-    sampler = sampler or usual(run.denoiser)[0]
+    sampler = sampler or usual(run.denoiser)
     chosen = settings.samplers[sampler]
     nfe = nfe or usual_calls(chosen)
     if invert and INSTANT not in run.denoiser.answers:

@@ -8,7 +8,7 @@ from evaluation.compare import compare
 from evaluation.distances import frechet
 from evaluation.drawing import Line
 from evaluation.watch import watch
-from samplers import SAMPLERS, draw_many, usual, watched
+from samplers import SAMPLERS, draw_many, usual, usual_calls, watched
 
 
 def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
@@ -23,7 +23,8 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
 
 def test_it_is_the_cell_of_compare(oracle_run, cloud, tmp_path):
     run = oracle_run(mean=0.3, std=0.4)
-    name, calls = usual(run.denoiser)
+    name = usual(run.denoiser)
+    calls = usual_calls(SAMPLERS[name])
     lines = [Line(name, SAMPLERS[name])]
     result = compare([run], lines, [calls], folder=tmp_path, command="", environment={})
     value = result.cell("cloud", name, calls).metrics["FD-points"].value

@@ -178,7 +178,7 @@ def test_pairs_of_other_data(tmp_path):
 
     def experiment(shape, labels):
         images = np.float32(rng.standard_normal((40, *shape)))
-        source = Paired(images, labels, np.arange(40, dtype=np.uint32))
+        source = Paired(images, labels, seeds=np.arange(40, dtype=np.uint32))
         network = partial(UNet, base=8, mult=(1,), blocks=1, attention=())
         return Experiment(digits, network, ReFlow(), adamw, pairs=lambda: Split(source), steps=2, batch_size=8)
 

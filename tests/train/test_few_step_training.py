@@ -90,7 +90,7 @@ def test_in_one_and_two_calls(flow, name):
     pairs = None
     if objective.pairs:
         seeds = np.arange(2**31, 2**31 + 40_000, dtype=np.uint32)
-        pairs = Split(Paired(drawn(den, heun, 40, seeds), None, seeds))
+        pairs = Split(Paired(drawn(den, heun, 40, seeds), None, seeds=seeds))
     few, _ = trained(objective, weights, pairs)
     for steps in (1, 2):
         found, before = (distance(drawn(*asked, steps)) for asked in ((few, sampler), (den, ddim)))

@@ -48,7 +48,7 @@ each = pytest.mark.parametrize("name", OBJECTIVES)
 def paired():
     rng = np.random.default_rng(0)
     return Split(
-        Paired(np.float32(rng.standard_normal((64, 2))), np.zeros(64, np.int32), np.arange(64, dtype=np.uint32))
+        Paired(np.float32(rng.standard_normal((64, 2))), np.zeros(64, np.int32), seeds=np.arange(64, dtype=np.uint32))
     )
 
 

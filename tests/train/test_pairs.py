@@ -31,7 +31,7 @@ def test_the_noise_of_a_pair_is_what_the_draw_began_with():
 
 def source(n=64, shape=(4, 4, 1)):
     images = np.random.default_rng(0).uniform(-1, 1, (n, *shape)).astype(np.float32)
-    return Split(Paired(images, np.arange(n, dtype=np.int32) % 3, np.arange(100, 100 + n, dtype=np.uint32)))
+    return Split(Paired(images, np.arange(n, dtype=np.int32) % 3, seeds=np.arange(100, 100 + n, dtype=np.uint32)))
 
 
 def test_seeds_stay_with_their_images():

@@ -6,33 +6,19 @@ pairs.json says what they are; digests.json has the sha256 of each shard that is
 import hashlib
 import io
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from etils import epath
 
-from train.data.split import Split
+from train.data.split import Arrays, Split
 
 
 @dataclass(frozen=True, eq=False)
-class Paired:
-    """A source of images in [-1, 1], float32 (N, *shape), labels (N,) or None, and the seeds (N,) of their noise."""
+class Paired(Arrays):
+    """Arrays with the seeds (N,) of the noise that became the images."""
 
-    images: np.ndarray
-    labels: np.ndarray | None
-    seeds: np.ndarray
-    in_memory: bool = True
-
-    @property
-    def shape(self):
-        return self.images.shape[1:]
-
-    def __len__(self):
-        return len(self.images)
-
-    def read(self, indices):
-        """Images and labels, as any source."""
-        return self.images[indices], None if self.labels is None else self.labels[indices]
+    seeds: np.ndarray = field(kw_only=True)
 
 
 def pairs(path: str) -> Split:
@@ -52,7 +38,7 @@ def pairs(path: str) -> Split:
     images, labels, seeds = (
         np.concatenate([part[key] for part in parts.values()])[: told["count"]] for key in ("images", "labels", "seeds")
     )
-    return Split(Paired(images, labels if told["classes"] else None, seeds))
+    return Split(Paired(images, labels if told["classes"] else None, seeds=seeds))
 
 
 KEYS = {"step", "weights", "levers", "table", "calls", "shape", "classes", "count", "seed", "shard_size", "noise"}
