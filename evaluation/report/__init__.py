@@ -1,4 +1,4 @@
-"""A comparison as files: tables, a plot, and one page that needs nothing else."""
+"""A comparison as files: tables, plots, and one page that needs nothing else."""
 
 from etils import epath
 
@@ -6,12 +6,14 @@ from train.files import write_atomic
 
 
 def write(folder, comparison) -> dict:
-    """Write the tables, the curve and the page into the folder; {name: path}.
+    """Write the tables, the plots and the page into the folder; {name: path}.
 
-    Raises ModuleNotFoundError where the optional extra [report] is not installed.
+    Where no number was swept there is no sweep.png and .svg, and those of an earlier comparison are removed.  Raises
+    ModuleNotFoundError where the optional extra [report] is not installed.
     """
     from evaluation.report.curve import curve  # here: they need matplotlib and jinja2, which the table does not
     from evaluation.report.page import page
+    from evaluation.report.sweep import sweep
 
     folder = epath.Path(folder)
     files = {
@@ -20,8 +22,13 @@ def write(folder, comparison) -> dict:
         "differences.csv": comparison.gaps_to_csv(),
         "curve.png": curve(comparison, "png"),
         "curve.svg": curve(comparison, "svg"),
+        "sweep.png": sweep(comparison, "png"),
+        "sweep.svg": sweep(comparison, "svg"),
         "report.html": page(comparison),
     }
     for name, data in files.items():
-        write_atomic(folder / name, data)
-    return {name: folder / name for name in files}
+        if data is None:
+            (folder / name).unlink(missing_ok=True)
+        else:
+            write_atomic(folder / name, data)
+    return {name: folder / name for name, data in files.items() if data is not None}

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from evaluation.metrics import trait
 from evaluation.report.curve import curve
+from evaluation.report.sweep import sweep
 from evaluation.report.table import beside, number
 from train.pictures import png
 
@@ -21,8 +22,9 @@ def page(comparison) -> str:
     template = environment.from_string((files("evaluation.report") / "report.html").read_text())
     previews = {key: _preview(images) for key, images in comparison.previews.items()}
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}
-    drawn = _uri(curve(comparison, "svg"), "svg+xml")
-    return template.render(c=comparison, curve=drawn, pictures=pictures, beside=beside(comparison))
+    plots = {"curve": curve(comparison, "svg"), "sweep": sweep(comparison, "svg")}
+    drawn = {name: _uri(data, "svg+xml") for name, data in plots.items() if data}
+    return template.render(c=comparison, pictures=pictures, beside=beside(comparison), **drawn)
 
 
 def _uri(data, kind):

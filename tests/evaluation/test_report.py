@@ -15,7 +15,7 @@ from PIL import Image
 from evaluation.comparison import Cell, Comparison, Gap, best_of
 from evaluation.estimate import Difference, Interval
 from evaluation.report import write
-from evaluation.report.curve import COLOURS, MARKERS
+from evaluation.report.plot import COLOURS, MARKERS
 from evaluation.report.table import number, render
 from samplers import SAMPLERS
 

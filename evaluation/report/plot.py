@@ -1,0 +1,94 @@
+"""What the plots of a comparison share: a metric's lines with their intervals as bands, the floor dashed."""
+
+import io
+from itertools import cycle
+from typing import NamedTuple
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
+
+from evaluation.estimate import Interval
+from evaluation.metrics import trait
+
+# Okabe and Ito's colours, told apart by colour-blind readers; one marker more, so that no pair of the two comes twice.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+MARKERS = "osD^vPX*"
+
+
+class Points(NamedTuple):
+    """One line; `best` are the positions of points to ring."""
+
+    x: list[float]
+    values: list[Interval]
+    best: tuple[int, ...] = ()
+
+
+class Panel(NamedTuple):
+    """The lines of a run by their labels, over `about`; at `ticks` the axis is logarithmic."""
+
+    run: str
+    about: str
+    lines: dict[str, Points]
+    ticks: list[int] | None = None
+
+
+def plot(panels, metric, floors, kind) -> bytes:
+    """Panels one below another, a label in the same colour in all; floors as of `Comparison`; `kind` is "png" or
+    "svg"."""
+    labels = dict.fromkeys(label for panel in panels for label in panel.lines)
+    styles = dict(zip(labels, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
+    heights = [max(4.2, 0.22 * len(panel.lines) + 0.8) for panel in panels]  # inches: legends grow with their lines
+    figure = Figure(figsize=(7.2, sum(heights)), layout="constrained")
+    axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
+    for axis, panel in zip(axes, panels, strict=True):
+        shown = _lines(axis, panel, styles) + _floor(axis, floors.get(panel.run, {}), metric)
+        _dress(axis, panel, metric, least=min(shown, default=0))
+    buffer = io.BytesIO()
+    with matplotlib.rc_context({"svg.hashsalt": "fewstep", "svg.fonttype": "none"}):
+        figure.savefig(buffer, format=kind, dpi=160, metadata={"Date": None} if kind == "svg" else None)
+    return buffer.getvalue()
+
+
+def _lines(axis, panel, styles):
+    """Draw them -> their finite values."""
+    ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": "0.2", "linestyle": "none"}
+    rings = []
+    for label, (x, values, best) in panel.lines.items():
+        colour, marker = styles[label]
+        axis.plot(x, [v.value for v in values], color=colour, marker=marker, markersize=5, label=label)
+        lows = [v.low if v.low > 0 or v.value <= 0 else 1e-3 * v.value for v in values]  # a logarithmic axis has no 0
+        axis.fill_between(x, lows, [v.high for v in values], color=colour, alpha=0.15, linewidth=0)
+        rings += [(x[i], values[i].value) for i in best]
+    if rings:
+        axis.plot(*zip(*rings, strict=True), **ring, label="best of its line")
+    return [v.value for points in panel.lines.values() for v in points.values if np.isfinite(v.value)]
+
+
+def _floor(axis, floors, metric):
+    """Draw it where there is one -> [its value]."""
+    if metric not in floors:
+        return []
+    floor, right = floors[metric].value, axis.get_yaxis_transform()
+    axis.axhline(floor, color="0.4", linestyle="--", linewidth=1)
+    text = f"{trait(metric).beside} "
+    axis.text(1, floor, text, transform=right, color="0.4", ha="right", va="bottom", fontsize=9)
+    return [floor]
+
+
+def _dress(axis, panel, metric, least):
+    """least: of the values shown."""
+    axis.set(xlabel=panel.about, ylabel=metric, title=panel.run)
+    if panel.ticks:
+        axis.set_xscale("log")
+        axis.set_xticks(panel.ticks, labels=map(str, panel.ticks))
+    if trait(metric).better == "lower" and least > 0:
+        axis.set_yscale("log")
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], least / 3))  # bands to 0 leave it at the bottom
+        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axis.yaxis.set_major_formatter("{x:g}")
+    axis.minorticks_off()
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
