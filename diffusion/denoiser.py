@@ -109,10 +109,27 @@ class Wrapper:
     classes = property(lambda self: self.inner.classes)
     answers = property(lambda self: self.inner.answers)
     consistent = property(lambda self: self.inner.consistent)
+    without = property(lambda self: self.inner, doc="The denoiser without this lever.")
 
     def under(self, process) -> "Under":
         """This denoiser for states of another process."""
         return Under(self, process)
+
+    def with_x0(self, pred, x0, t) -> Pred:
+        """pred at t with another x0, and with the eps that belongs to it.
+
+        eps moves by exactly what x0 gave up: elements that stay keep theirs bit for bit.  Where the pair inside does
+        not belong together, on purpose, eps stays.
+        """
+        if not self.inner.consistent:
+            return pred._replace(x0=x0)
+        alpha, sigma = self.process.alpha(over(t, x0)), self.process.sigma(over(t, x0))
+        return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma)
+
+
+def wrappers(den) -> list:
+    """The denoisers around a network or an oracle, outermost first, without it."""
+    return [den, *wrappers(den.inner)] if hasattr(den, "inner") else []
 
 
 @register_dataclass

@@ -9,7 +9,7 @@ import numpy as np
 
 from diffusion import Cond
 from diffusion.denoiser import INSTANT
-from diffusion.levers import under
+from diffusion.levers import enlarged
 from evaluation import flow, likelihood
 from evaluation.cells import Cells, Drawn, Extra, environment, source
 from evaluation.features import stored
@@ -71,6 +71,11 @@ class Planned(NamedTuple):
     name: str
     keys: tuple  # one a set of seeds
 
+    @property
+    def shape(self) -> tuple:
+        """Of an image: larger than those of the data under some levers."""
+        return enlarged(self.run.shape, self.den)
+
 
 def conditions(den, data, count) -> Cond:
     """The labels of `count` images to draw: those of training images, over again where fewer; none where the model was
@@ -82,7 +87,7 @@ def conditions(den, data, count) -> Cond:
 def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
     """Every cell of a run that has a table, with what some metrics ask beside the images; ValueError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
-    dens = {line.name: under(run.denoiser, line.levers) for line in lines}
+    dens = {line.name: run.under(line.levers) for line in lines}
     calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
@@ -114,7 +119,8 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         told = digest(common, around(den))
         keys = tuple(digest(told, table, at) for at in seeds.sets)
         extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
-        if "bpd" in metrics and len(run.shape) == 3 and is_bound(den, table):
+        of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
+        if "bpd" in metrics and of_data and is_bound(den, table):
             code = source(likelihood), source(flow)
             extras = [extra | {"bpd": digest(at, *code)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
@@ -172,7 +178,8 @@ def _program(p):
 
 
 def _batches(p, table, seeds, batch):
-    return draw_batches(p.den, table, seeds, p.run.shape, cond=p.cond, batch=batch, sharding=batched(p.run.mesh))
+    options = {"cond": p.cond, "batch": batch, "sharding": batched(p.run.mesh)}
+    return draw_batches(p.den, table, seeds, p.shape, **options)
 
 
 def _drawn(p, i, seeds, solution) -> Drawn:

@@ -36,8 +36,9 @@ class Gauge:
 
     def __call__(self, drawn: Drawn, label=None) -> dict[str, Estimate]:
         """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
-        own images were not finite."""
-        found = self._measured(drawn.images, [kind(drawn.images) for kind in self.features], label)
+        own images were not finite.  Larger images than the real ones are measured by means of their pixels."""
+        images = averaged(drawn.images, self.real.held_out.shape)
+        found = self._measured(images, [kind(images) for kind in self.features], label)
         for name, extra in drawn.extra.items():
             if name in self.metrics:
                 found[name] = EXTRA[name](extra.values)
@@ -58,6 +59,16 @@ class Gauge:
                 values["accuracy"] = estimate(right.mean(), right)
             found |= {named(name, kind): value for name, value in values.items() if name in self.metrics}
         return found
+
+
+def averaged(images, shape) -> np.ndarray:
+    """uint8 images (N, H, W, C) of m times the sides of those of a shape (N, h, w, C), as means of m x m pixels; others
+    as they are."""
+    if images.ndim != 4 or images.shape[1:] == shape[1:]:
+        return images
+    (n, height, width, channels), m = images.shape, images.shape[1] // shape[1]
+    blocks = images.reshape(n, height // m, m, width // m, m, channels)
+    return np.round(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
 
 
 def trajectory(error) -> Estimate:

@@ -1,6 +1,6 @@
 """What a table costs on a denoiser with its levers, counted by running it."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 import jax
@@ -10,6 +10,7 @@ from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
 from diffusion.denoiser import Cond, Pred
+from diffusion.levers import enlarged
 from samplers.loop import draw
 
 
@@ -49,7 +50,7 @@ def passes(den, table, shape=(8, 8, 1)) -> float:
     table = table._replace(noise=still, spread=still)  # noise costs no pass, and time to count
     cond = Cond(jnp.zeros(1, jnp.int32)) if den.classes else Cond()
     with jax.disable_jit():
-        image = draw(_replaced(den, counter), table, [0], shape, cond=cond)
+        image = draw(_replaced(den, counter), table, [0], enlarged(shape, den), cond=cond)
     return counter.elements / image.size
 
 
@@ -61,7 +62,8 @@ def _without_variance(den):
 
 
 def _replaced(den, counter):
-    """The same levers around a stand-in."""
-    if hasattr(den, "inner"):
-        return replace(den, inner=_replaced(den.inner, counter))
-    return _StandIn(counter, den.process, den.classes, den.answers)
+    """The same levers around a stand-in, for a second network too."""
+    if not hasattr(den, "inner"):
+        return _StandIn(counter, den.process, den.classes, den.answers)
+    inside = {f.name: getattr(den, f.name) for f in fields(den)}
+    return replace(den, **{n: _replaced(v, counter) for n, v in inside.items() if hasattr(v, "answers")})

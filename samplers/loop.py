@@ -9,7 +9,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from diffusion import Linear
-from diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape
+from diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape, wrappers
 from samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
@@ -245,10 +245,10 @@ def _refuse_unanswerable(den, table):
 
 def _network(den, t):
     """The network's own Model under all levers, None for an oracle, and what it takes the time t for."""
-    while hasattr(den, "inner"):
-        t = den.inner_time(t) if isinstance(den, Under) else t
-        den = den.inner
-    return getattr(den, "model", None), t
+    around = wrappers(den)
+    for wrapper in around:
+        t = wrapper.inner_time(t) if isinstance(wrapper, Under) else t
+    return getattr(around[-1].inner if around else den, "model", None), t
 
 
 def refuse_unknown_variance(spread, stretch, expected):

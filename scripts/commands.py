@@ -61,6 +61,47 @@ def classifier(
     main(run, steps, seed, trust)
 
 
+def tune_skips(
+    run: Annotated[str, typer.Argument(help="The folder of a run of a U-Net.")],
+    sampler: Annotated[str | None, typer.Option(help="One of `fewstep samplers`: dpmpp_2m.")] = None,
+    nfe: Annotated[int | None, typer.Option(help="Network calls per image, at most: 16.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
+    lever: Lever = [],
+    values: Annotated[
+        str, typer.Option(help="Factors of the innermost skips to begin with.")
+    ] = "0.4,0.5,0.6,0.7,0.8,0.9,1,1.1,1.2",
+    window: Annotated[
+        str | None, typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they hold; all.")
+    ] = None,
+    refine: Annotated[bool, typer.Option("--refine", help="Then all levels' factors, by gradient.")] = False,
+    metric: Annotated[str, typer.Option(help="The distance that is to become small.")] = "FD",
+    features: Annotated[
+        str, typer.Option(help="Those tuned on, and others to check: pixels, classifier, files of encoders' weights.")
+    ] = "pixels",
+    count: Annotated[int, typer.Option(help="Images for every value.")] = 1000,
+    seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
+    batch: Annotated[int, typer.Option(help="Images drawn at once.")] = 256,
+    step: Step = None,
+    set: Set = [],
+    trust: Trust = False,
+    mesh: Mesh = "-1,1,1",
+):
+    """Search the factors of a U-Net's skips for a sampler in few calls, for the lever skip_tuning."""
+    from scripts.tune_skips import main
+
+    main(
+        run, sampler, nfe, grid, lever, values, window, refine, metric, features, count, seed, batch, set, trust, step,
+        mesh,
+    )  # fmt: skip
+
+
+def levers(set: Set = []):
+    """List the levers: settings, cost, what they do."""
+    from scripts.levers import main
+
+    main(set)
+
+
 def stats(
     run: Annotated[str, typer.Argument(help="The folder of a run.")],
     features: Annotated[str, typer.Option(help="Of pixels, classifier, and files of encoders' weights.")] = "pixels",
@@ -124,4 +165,4 @@ def samplers(
         show(table, check, nfe, process, grid, set)
 
 
-OF_RUNS = (calibrate, pairs, classifier, stats, runs, config, samplers)
+OF_RUNS = (calibrate, pairs, tune_skips, classifier, stats, runs, config, samplers, levers)

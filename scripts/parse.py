@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+import math
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -19,6 +20,17 @@ def whole_numbers(text, option) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
+
+
+def numbers(text, option) -> list[float]:
+    """ "0.5,0.75,1" as numbers, each once, in order."""
+    try:
+        found = sorted({float(part) for part in text.split(",")})
+    except ValueError:
+        found = []
+    if not found or not all(map(math.isfinite, found)):
+        raise UserError(f"{option} {text!r}: write numbers with commas, such as 0.5,0.75,1")
+    return found
 
 
 def words(text, option) -> list[str]:

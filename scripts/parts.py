@@ -15,6 +15,7 @@ from samplers.euler import SDE_NOISES
 from samplers.interpolant import NOISES
 from samplers.sa_solver import TAUS
 from scripts.errors import UserError
+from scripts.second_run import autoguidance
 from train import optimizers
 from train.data import SOURCES, pairs
 from train.experiment import Experiment
@@ -64,7 +65,7 @@ PARTS = {
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),
-    "levers": (LEVERS, ()),
+    "levers": (LEVERS | {"autoguidance": autoguidance}, ()),
 }
 SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
 ALL = {name: part for parts, _ in PARTS.values() for name, part in parts.items()}

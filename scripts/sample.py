@@ -7,6 +7,7 @@ import sys
 import numpy as np
 
 from diffusion.denoiser import INSTANT, SAID
+from diffusion.levers import enlarged
 from samplers import usual, usual_calls
 from scripts import config, parse, starts
 from scripts.errors import UserError, lookup
@@ -51,7 +52,7 @@ def main(
     grid = grid or chosen.grid_for(process)
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     wrap, grids = [lever for _, lever in wrap], settings.grids
-    given = None if image is None else starts.read(image, run.shape)
+    given = None if image is None else starts.read(image, enlarged(run.shape, run.under(wrap)))
     if count is None:
         count = len(given) if invert else IMAGES
     seeds = np.arange(seed, seed + count)

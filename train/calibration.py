@@ -10,7 +10,8 @@ from functools import partial
 import numpy as np
 
 from diffusion.calibrate import Statistics, calibrated, measure
-from diffusion.denoiser import INSTANT, Cond, predict_shape
+from diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
+from diffusion.levers import enlarged
 from train.contents import digest
 from train.data.archive import BROKEN
 from train.errors import RunError
@@ -23,13 +24,14 @@ POINTS = 40  # half log-SNRs at which they are measured
 
 def around(den) -> list:
     """The levers around a network, outermost first, without it."""
-    return [replace(den, inner=None), *around(den.inner)] if hasattr(den, "inner") else []
+    return [replace(wrapper, inner=None) for wrapper in wrappers(den)]
 
 
 def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -> Statistics:
     """Measure statistics of a run's network under levers, `den`, on the first `count` training images at half log-SNRs
     evenly between the finite ends of the process, and keep them in the run."""
     refuse_jumpers(run)
+    refuse_larger(run, den)
     images = run.data.train[: min(count, len(run.data.train))]
     cond = Cond(images.label.astype(np.int32) if den.classes else None)
     lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
@@ -49,7 +51,8 @@ def ready(run, den, table):
     if not table.spread.any():
         return den
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
-    if predict_shape(den, np.zeros((1, *run.shape), np.float32), np.float32(0.5), None, cond).var is not None:
+    image = np.zeros((1, *enlarged(run.shape, den)), np.float32)
+    if predict_shape(den, image, np.float32(0.5), None, cond).var is not None:
         return den
     return calibrated(den, *_load(run, den), bound=1.0 if len(run.shape) == 3 else None)
 
@@ -58,6 +61,12 @@ def refuse_jumpers(run):
     """RunError for a run that learned nothing of a variance."""
     if INSTANT not in run.model.answers:
         raise RunError(f"{run.folder} learned to jump to the data alone: what x0 is on average it does not tell")
+
+
+def refuse_larger(run, den):
+    """RunError for levers under which images are larger than those of the data."""
+    if enlarged(run.shape, den) != run.shape:
+        raise RunError(f"{run.folder} has no data of the size of images under these levers: leave upsample_guidance out")
 
 
 def grid_on(run, den, grid):
@@ -85,6 +94,7 @@ def _missing(run, den):
 
 def _kept(run, den):
     refuse_jumpers(run)
+    refuse_larger(run, den)
     file, belongs = path(run, den), _belongs(run, den)
     same = " and the same levers" if around(den) else ""
     at = f" --step {run.step}" if file.exists() else ""

@@ -10,7 +10,7 @@ from etils import epath
 
 from diffusion import Cond
 from samplers.loop import draw_many
-from train.calibration import around
+from train.calibration import around, refuse_larger
 from train.contents import digest
 from train.data.pairs import alike, digests_of, noise_print, shards_of, told_of, whole
 from train.errors import RunError
@@ -32,6 +32,7 @@ def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=1024, b
     if table.t[0] != first:
         raise RunError(f"pairs begin where there is nothing but noise, at t = {first:g}: choose --grid uniform")
     den = run.under(levers)
+    refuse_larger(run, den)
     told = {
         "run": str(run.folder), "step": run.step, "weights": run.weights, "levers": digest(around(den)),
         "table": digest(table), "calls": table.nfe, "shape": list(run.shape), "classes": run.model.classes,

@@ -15,7 +15,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from diffusion.denoiser import Cond, Denoiser, Model
-from diffusion.levers import under
+from diffusion.levers import enlarged, under
+from diffusion.levers.skips import untold
 from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
 from train.calibration import grid_on, ready
@@ -25,6 +26,7 @@ from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
 from train.sharding import batched, collected, make_mesh, parameters, replicated
+from train.tuned import tuned
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -151,19 +153,23 @@ class Run:
         return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
     def follow(self, table, seeds, label=None, levers=(), start=None, batch=256) -> np.ndarray:
-        """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise."""
+        """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise.
+
+        Under levers that enlarge images, shape is theirs: `enlarged`.
+        """
         den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
         options = {"batch": batch, "sharding": batched(self.mesh)}
-        return draw_many(den, table, seeds, self.shape, cond=cond, start=start, **options)
+        return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
 
     def predictions(self, table, seeds, label=None, levers=(), start=None) -> np.ndarray:
         """The clean images predicted at the calls of a table, (N, B, *shape)."""
         den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
-        return fetched(draw(den, table, seeds, self.shape, cond=cond, start=start, trajectory=True)[1].x0)
+        shape = enlarged(self.shape, den)
+        return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
     def under(self, levers):
-        """The denoiser under levers, the first innermost."""
-        return under(self.denoiser, levers)
+        """The denoiser under levers, the first innermost; skip_tuning without a number is the run's own."""
+        return under(self.denoiser, [tuned(self).lever() if lever is untold else lever for lever in levers])
 
 
 def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:

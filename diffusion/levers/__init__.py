@@ -1,0 +1,46 @@
+"""Levers: training-free changes of a denoiser, each a function Denoiser -> Denoiser.
+
+A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
+dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Mixing acts on x0 and eps and
+drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At most one lever of a chain has a memory, and
+what asks its inner denoiser in other batches stands inside that one.
+"""
+
+from diffusion.curvature import curvature
+from diffusion.levers.apg import apg
+from diffusion.levers.attention import attention_scale
+from diffusion.levers.autoguidance import autoguidance
+from diffusion.levers.bounds import clip_x0, dynamic_threshold
+from diffusion.levers.guidance import cfg, cfg_pp
+from diffusion.levers.interval import interval
+from diffusion.levers.rescale import rescale
+from diffusion.levers.skips import freeu, skip_tuning
+from diffusion.levers.upsample import enlarged, upsample_guidance
+from diffusion.levers.variance import averaged_variance
+
+LEVERS = {
+    "cfg": cfg,
+    "apg": apg,
+    "cfg_pp": cfg_pp,
+    "autoguidance": autoguidance,
+    "rescale": rescale,
+    "interval": interval,
+    "clip_x0": clip_x0,
+    "dynamic_threshold": dynamic_threshold,
+    "skip_tuning": skip_tuning,
+    "freeu": freeu,
+    "upsample_guidance": upsample_guidance,
+    "attention_scale": attention_scale,
+    "averaged_variance": averaged_variance,
+    "curvature": curvature,
+}
+
+
+def under(den, levers):
+    """The denoiser under levers, the first innermost."""
+    for lever in levers:
+        den = lever(den)
+    return den
+
+
+__all__ = ["LEVERS", "enlarged", "under", *LEVERS]

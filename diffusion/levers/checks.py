@@ -1,0 +1,23 @@
+"""What levers refuse, in one line."""
+
+import math
+
+from diffusion.denoiser import wrappers
+
+
+def finite(lever, **settings):
+    """ValueError for a setting that is no finite number."""
+    for name, value in settings.items():
+        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            raise ValueError(f"{lever}.{name} is a finite number: got {value!r}")
+
+
+def remembers(den) -> bool:
+    """Whether a lever around a network wants to see what it saw at the row before."""
+    return any(getattr(wrapper, "remembers", False) for wrapper in wrappers(den))
+
+
+def refuse_memory(lever, den):
+    """ValueError where a lever inside has a memory, which is of the images and not of the batch that `lever` asks."""
+    if remembers(den):
+        raise ValueError(f"{lever} does not go around a lever with a memory (apg): give --lever {lever}(...) before it")

@@ -1,0 +1,94 @@
+"""Images larger than those of training, guided by what the network says of them at its own size (Hwang et al. 2024,
+arXiv:2404.01709; algorithms.md E2)."""
+
+import math
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+import jax.numpy as jnp
+from jax.tree_util import register_dataclass
+
+from diffusion.arrays import namespace, over
+from diffusion.denoiser import Cond, Pred, Wrapper, wrappers
+from diffusion.levers.checks import finite, refuse_memory
+from diffusion.levers.interval import switched
+
+
+def pooled(x, m):
+    """(B, H, W, C) -> (B, H/m, W/m, C), means of m x m pixels."""
+    b, h, w, c = x.shape
+    return x.reshape(b, h // m, m, w // m, m, c).mean(axis=(2, 4))
+
+
+def repeated(x, m):
+    """(B, H, W, C) -> (B, mH, mW, C), each pixel m x m times; pooled(repeated(x, m), m) = x."""
+    b, h, w, c = x.shape
+    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, m, w, m, c)).reshape(b, m * h, m * w, c)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class UpsampleGuidance(Wrapper):
+    """The means of m x m pixels of x0 and eps moved towards what is predicted from those of x, by theta; from t = 1
+    down to 1 - eta.
+
+    Averaged, the noise of x is m times smaller: as alpha D x0 + (sigma / m) eps' it is a state of the process at the
+    time of m^2 times the signal-to-noise ratio, but for a factor.  x0 and eps move together so that
+    alpha x0 + sigma eps = x holds on.
+    """
+
+    inner: Any
+    m: int = field(metadata={"static": True})
+    theta: float = 1.0
+    eta: float = 1.0
+
+    enlarges = property(lambda self: self.m)
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        if x.ndim != 4 or x.shape[1] % self.m or x.shape[2] % self.m:
+            raise ValueError(f"upsample_guidance({self.m}) is for images whose sides divide by {self.m}, not {x.shape}")
+        pred = self.inner(x, t, s, cond)
+
+        def guided():
+            low = self._low(pooled(x, self.m), t, s, cond)
+            moved = (low.x0 - pooled(pred.x0, self.m), low.eps / self.m - pooled(pred.eps, self.m))
+            return tuple(a + self.theta * repeated(d, self.m) for a, d in zip(pred[:2], moved, strict=True))
+
+        on = jnp.asarray((t >= 1 - self.eta) & (self.theta != 0))
+        return Pred(*switched(on, guided, lambda: tuple(pred[:2])))
+
+    def _low(self, y, t, s, cond):
+        """The prediction for y = alpha_t x0 + (sigma_t / m) eps."""
+        time = self._matched(t)
+        there, here = over(time, y), over(t, y)
+        # alpha / alpha_t = sigma m / sigma_t, and the sums are never zero.
+        scale = self.process.alpha(there) + self.process.sigma(there)
+        scale = scale / (self.process.alpha(here) + self.process.sigma(here) / self.m)
+        return self.inner(scale * y, time, None if s is None else self._matched(s), cond)
+
+    def _matched(self, t):
+        """The time of m^2 times the signal-to-noise ratio, within the ends of the process."""
+        ends = [self.process.lam(end) for end in self.process.ends]
+        return self.process.time(namespace(t).clip(self.process.lam(t) + math.log(self.m), *ends))
+
+
+def enlarged(shape, den) -> tuple:
+    """The shape of images under levers, of a network trained on `shape`."""
+    factor = math.prod(getattr(wrapper, "enlarges", 1) for wrapper in wrappers(den))
+    return tuple(shape) if factor == 1 else (factor * shape[0], factor * shape[1], *shape[2:])
+
+
+def upsample_guidance(m=2, theta=1.0, eta=1.0):
+    """Images of m times the sides, with the content of the trained size; theta 0: without guidance."""
+    finite("upsample_guidance", theta=theta, eta=eta)
+    if m != int(m) or m < 2:
+        raise ValueError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
+    if not 0 <= eta <= 1:
+        raise ValueError(f"upsample_guidance.eta is in [0, 1]: got {eta}")
+    return partial(_guided, int(m), float(theta), float(eta))
+
+
+def _guided(m, theta, eta, den):
+    refuse_memory("upsample_guidance", den)
+    return UpsampleGuidance(den, m, theta, eta)

@@ -1,0 +1,55 @@
+"""fewstep levers."""
+
+import inspect
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from diffusion import VELOCITY, Denoiser, Linear
+from diffusion.levers import LEVERS, under
+from samplers import SAMPLERS, table_at
+from samplers.cost import passes
+from scripts import config, parts
+
+CALLS = 10
+
+
+def main(overrides=()):
+    """Print the registry, in full where the output is no terminal; passes are counted."""
+    config.refuse_unused(config.settings(overrides).given, ())
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("lever", "passes", "what it does"):
+        table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
+    for name in LEVERS:
+        part = parts.ALL[name]
+        settings = ", ".join(str(p).partition(":")[0].partition(" =")[0] for p in inspect.signature(part).parameters.values())
+        table.add_row(f"{name}({settings})", f"{counted(name):.4g}", " ".join(inspect.getdoc(part).split()))
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print(f"passes: of the network in {CALLS} calls, under the lever; 10 without.  Each has a page in docs/levers.")
+
+
+def counted(name) -> float:
+    """Network passes an image in CALLS calls under a lever, as of EXAMPLES."""
+    asks = ("curvature", "averaged_variance")
+    table = table_at(SAMPLERS["analytic_ddpm" if name in asks else "ddim"], Linear(), CALLS)
+    return passes(under(_NETWORK, EXAMPLES.get(name) or [LEVERS[name]()]), table)
+
+
+def _network(params, x, t, d, cond, key):
+    return x
+
+
+_NETWORK = Denoiser.from_function(_network, {}, Linear(), VELOCITY, classes=2, levels=2, attends=True)
+EXAMPLES = {
+    "cfg": [LEVERS["cfg"](2.0)],
+    "apg": [LEVERS["apg"](2.0)],
+    "cfg_pp": [LEVERS["cfg_pp"](0.6)],
+    "autoguidance": [LEVERS["autoguidance"](_NETWORK, 2.0)],
+    "rescale": [LEVERS["cfg"](2.0), LEVERS["rescale"]()],
+    "interval": [LEVERS["cfg"](2.0), LEVERS["interval"](0.5, 2.0)],
+    "skip_tuning": [LEVERS["skip_tuning"](0.8)],
+}
+"""How levers that need settings, or another lever inside, are counted."""

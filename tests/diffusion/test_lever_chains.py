@@ -1,0 +1,212 @@
+"""All levers by one contract: neutral settings change no bit, alpha x0 + sigma eps stays x, settings are leaves."""
+
+from functools import partial
+from itertools import pairwise
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear
+from diffusion.arrays import over
+from diffusion.levers import (
+    LEVERS,
+    apg,
+    attention_scale,
+    autoguidance,
+    averaged_variance,
+    cfg,
+    cfg_pp,
+    clip_x0,
+    curvature,
+    dynamic_threshold,
+    freeu,
+    interval,
+    rescale,
+    skip_tuning,
+    under,
+    upsample_guidance,
+)
+from diffusion.networks import UNet, split
+
+SHAPE = (8, 8, 1)
+LABEL = np.array([0, 1, 2, 0], np.int32)
+X = np.random.default_rng(0).standard_normal((4, *SHAPE)).astype(np.float32)
+
+
+def cheap(params, x, t, d, cond, key):
+    """A network that is no network, and hears everything that there is to tell."""
+    told = 0.0 if cond.label is None else cond.label * 0.3
+    for heard in (cond.skip, cond.low, cond.backbone):
+        told = told if heard is None else told * heard.mean(1)
+    told = told if cond.attention is None else told + cond.attention
+    return jnp.tanh(params * x + jnp.roll(x, 1, axis=1) + over(told + jnp.zeros(len(x)), x))
+
+
+def network(process=Linear(), slope=1.5):
+    options = {"classes": 3, "levels": 2, "attends": True}
+    return Denoiser.from_function(cheap, np.float32(slope), process, VELOCITY, **options)
+
+
+BAD = network(slope=0.3)
+# Settings that change nothing, and what is there without them; cfg_pp has none.
+NEUTRAL = {
+    "cfg": ([cfg(1.0)], []),
+    "apg": ([apg(1.0)], []),
+    "autoguidance": ([autoguidance(BAD, 1.0)], []),
+    "rescale": ([cfg(3.0), rescale(0.0)], [cfg(3.0)]),
+    "interval": ([cfg(3.0), interval()], [cfg(3.0)]),
+    "clip_x0": ([clip_x0(-1e6, 1e6)], []),
+    "dynamic_threshold": ([clip_x0(), dynamic_threshold()], [clip_x0()]),
+    "skip_tuning": ([skip_tuning(1.0)], []),
+    "freeu": ([freeu(1.0, 1.0, 1.0, 1.0)], []),
+    "upsample_guidance": ([upsample_guidance(2, 0.0)], []),
+    "attention_scale": ([attention_scale(0.0)], []),
+    "curvature": ([curvature(1)], []),
+    "averaged_variance": ([curvature(1), averaged_variance()], [curvature(1)]),
+}
+# What chains are made of: (levers, one that goes just around).
+PARTS = [
+    [cfg(3.0)], [cfg(2.0), rescale(0.7)], [cfg(4.0), interval(0.3, 2.0)], [autoguidance(BAD, 2.0)], [clip_x0(-0.5, 0.6)],
+    [dynamic_threshold(0.9)], [skip_tuning(0.7), interval(0.5)], [freeu()], [upsample_guidance(2)], [attention_scale()],
+    [curvature(2)],
+]  # fmt: skip
+
+
+def ask(den, x, t):
+    return den(x, t, None, Cond(LABEL))
+
+
+def test_every_lever_is_here():
+    assert {*NEUTRAL, "cfg_pp"} == {*LEVERS}
+
+
+@pytest.mark.parametrize("name", NEUTRAL)
+@pytest.mark.parametrize("t", [0.1, 0.8])
+def test_a_neutral_setting_changes_no_bit(name, t):
+    with_it, without = (ask(under(network(), levers), X, np.float32(t)) for levers in NEUTRAL[name])
+    np.testing.assert_array_equal(with_it.x0, without.x0)
+    np.testing.assert_array_equal(with_it.eps, without.eps)
+
+
+@pytest.mark.parametrize("lever", [skip_tuning(1.0), skip_tuning((1, 1)), freeu(1, 1, 1, 1), attention_scale(0)])
+def test_no_bit_of_a_real_network_changes_either(lever):
+    apply, params = split(UNet(SHAPE, 3, base=8, mult=(1, 2), blocks=1, attention=(4,), rngs=nnx.Rngs(0)))
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda a: a + np.float32(0.1 * rng.standard_normal(a.shape)), params)
+    den = Denoiser.from_function(apply, params, Linear(), VELOCITY, classes=3, levels=2, attends=True)
+    asked = jax.jit(ask)
+    with_it, without = asked(lever(den), X, 0.5), asked(den, X, 0.5)
+    np.testing.assert_array_equal(with_it.x0, without.x0)
+    assert np.abs(with_it.x0).max() > 0.1
+
+
+@pytest.mark.parametrize("process", [Linear(), VP(), VE(), Cosine()], ids=str)
+@pytest.mark.parametrize("seed", range(4))
+def test_the_pair_belongs_together_after_any_chain(process, seed):
+    """alpha x0 + sigma eps = x to rounding, for four levers in any order, ended by one with a memory or not."""
+    chosen = np.random.default_rng(seed).permutation(len(PARTS))[:4]
+    chain = [lever for i in chosen for lever in PARTS[i]] + [apg(3.0, 0.2, -0.5, 5.0)] * (seed % 2)
+    bad_too = [autoguidance(network(process, 0.3), 2.0) if lever is PARTS[3][0] else lever for lever in chain]
+    den = under(network(process), bad_too)
+    assert den.consistent
+    for t in (0.1, 0.6, 0.95):
+        alpha, sigma = process.alpha(t), process.sigma(t)
+        x = X * np.float32(np.hypot(alpha, sigma))
+        pred = jax.jit(ask)(den, x, t)
+        scale = np.abs(x) + np.abs(alpha * pred.x0) + np.abs(sigma * pred.eps)
+        assert (np.abs(alpha * pred.x0 + sigma * pred.eps - x) <= 1e-5 * scale.max()).all()
+
+
+def test_those_that_part_the_pair_say_so():
+    for lever in (cfg_pp(0.5), clip_x0(rebuild=False)):
+        den = lever(network())
+        assert not den.consistent
+        assert not under(den, [skip_tuning(0.5), dynamic_threshold(0.5)]).consistent
+
+
+def test_what_clips_leaves_the_noise_of_a_parted_pair():
+    """CFG++ takes it from the unconditional model, whatever becomes of x0."""
+    parted = ask(cfg_pp(0.5)(network()), X, 0.5)
+    clipped = ask(under(network(), [cfg_pp(0.5), clip_x0(-0.1, 0.1)]), X, 0.5)
+    np.testing.assert_array_equal(clipped.eps, parted.eps)
+    assert np.abs(clipped.x0).max() <= np.float32(0.1)
+
+
+@pytest.mark.parametrize(
+    "lever",
+    [
+        cfg, apg, cfg_pp, skip_tuning, attention_scale, rescale, dynamic_threshold, lambda w: autoguidance(BAD, w),
+        partial(upsample_guidance, 2), lambda w: interval(0.0, w), lambda w: freeu(w, 1.0, w, 1.0),
+    ],
+)  # fmt: skip
+def test_settings_are_leaves(lever):
+    """Other settings are the same program."""
+    around = [cfg(2.0)] if lever is rescale else [skip_tuning(0.5)]
+    traces, found = [], []
+
+    @jax.jit
+    def call(den):
+        traces.append(1)
+        return ask(den, X, 0.5).x0
+
+    for setting in (0.2, 0.8):
+        found.append(call(under(network(), [*around, lever(setting)])))
+    assert len(traces) == 1
+    assert not np.array_equal(*found)
+
+
+def test_skip_factors_of_several_levers_multiply():
+    seen = []
+
+    def hears(params, x, t, d, cond, key):
+        seen.append(cond)
+        return x
+
+    den = Denoiser.from_function(hears, 0.0, Linear(), VELOCITY, levels=3)
+    under(den, [skip_tuning(0.5), skip_tuning((1.0, 2.0, 3.0)), freeu(1.1, 1.2, 0.9, 0.8)])(X, 0.5)
+    (cond,) = seen
+    np.testing.assert_allclose(cond.skip, np.tile([0.5, 1.5, 3.0], (4, 1)))
+    np.testing.assert_allclose(cond.backbone, np.tile([1.1, 1.2, 1.0], (4, 1)), rtol=1e-6)
+    np.testing.assert_allclose(cond.low, np.tile([0.9, 0.8, 1.0], (4, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("quantile", [0.5, 0.995, 1.0])
+def test_dynamic_threshold(quantile):
+    """Of one image after the other, in NumPy."""
+    plain, bound = ask(network(), 3 * X, 0.5).x0, ask(dynamic_threshold(quantile)(network()), 3 * X, 0.5).x0
+    for image, got in zip(np.asarray(plain), bound, strict=True):
+        q = max(np.quantile(np.abs(image), quantile), 1.0)
+        np.testing.assert_allclose(got, np.clip(image, -q, q) / q, rtol=1e-5, atol=1e-6)
+    assert np.abs(plain).max() > 1.5
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda den: skip_tuning((0.5, 1.0, 1.0))(den), "rho has 3 factors: the skips of this network have 2 levels"),
+        (lambda den: skip_tuning()(den), "needs a number"),
+        (lambda den: skip_tuning(np.nan), "skip_tuning.rho is a finite number"),
+        (lambda den: freeu("a"), "freeu.b1 is a finite number"),
+        (lambda den: dynamic_threshold(0.0), r"quantile is in \(0, 1\]"),
+        (lambda den: skip_tuning(0.5)(plain_network()), "skip_tuning is for U-Nets"),
+        (lambda den: freeu()(plain_network()), "freeu is for U-Nets"),
+        (lambda den: attention_scale()(plain_network()), "this model's has none"),
+        (lambda den: under(den, [curvature(), interval(0.1)]), "the one inside tells a variance"),
+    ],
+)
+def test_refusals(make, message):
+    with pytest.raises(ValueError, match=message):
+        make(network())
+
+
+def plain_network():
+    return Denoiser.from_function(cheap, 1.0, Linear(), VELOCITY)
+
+
+def test_an_order_that_cannot_be_is_refused_and_any_other_goes():
+    pool = [cfg(2.0), skip_tuning(0.8), clip_x0(), upsample_guidance(2)]
+    for first, second in pairwise([*pool, *reversed(pool)]):
+        assert np.isfinite(ask(under(network(), [first, second]), X, 0.5).x0).all()

@@ -1,0 +1,47 @@
+"""The factors of skips that `fewstep tune-skips` found for a run, kept in it for the lever skip_tuning without a number."""
+
+import json
+from functools import partial
+from typing import NamedTuple
+
+from diffusion.levers import interval, skip_tuning, under
+from train.errors import RunError
+from train.files import dumps, write_atomic
+
+
+class Tuned(NamedTuple):
+    """What was found, for which weights."""
+
+    factors: list[float]  # of each level, the innermost first
+    window: list[float] | None  # the noise levels sigma / alpha, (low, high], where they hold; None: all
+    weights: str  # digest of the network's parameters
+
+    def lever(self):
+        """Denoiser -> Denoiser."""
+        window = () if self.window is None else (interval(*self.window),)
+        return partial(under, levers=(skip_tuning(tuple(self.factors)), *window))
+
+
+def path(run):
+    """Where it is."""
+    return run.folder / "stats" / "skips.json"
+
+
+def keep(run, tuned, **about):
+    """Write it, and what else should be known of it."""
+    write_atomic(path(run), dumps(tuned._asdict() | about, indent=1) + "\n")
+
+
+def tuned(run) -> Tuned:
+    """RunError where nothing was found yet, or for other weights than the run has."""
+    remedy = f"`fewstep tune-skips {run.folder}` finds them, or give a number: skip_tuning(0.8)"
+    if not path(run).exists():
+        raise RunError(f"{run.folder} has no tuned factors of its skips yet: {remedy}")
+    try:
+        told = json.loads(path(run).read_text())
+        found = Tuned(*(told[name] for name in Tuned._fields))
+    except (ValueError, TypeError, KeyError):
+        raise RunError(f"{path(run)} is damaged: {remedy}") from None
+    if found.weights != run.weights:
+        raise RunError(f"{path(run)} is of other weights than those of step {run.step}: {remedy}")
+    return found
