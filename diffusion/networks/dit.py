@@ -8,7 +8,7 @@ from flax import nnx
 
 from diffusion.networks.embeddings import FASTEST, Conditioning
 from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
-from diffusion.networks.positions import rotary, sincos
+from diffusion.networks.positions import places, rotary, sincos
 
 
 def _modulated(x, scale, shift, eps=1e-6):
@@ -49,7 +49,8 @@ class _Variance(nnx.Module):
 class DiT(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
-    shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called.
+    shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called,
+    and positions are then those of the same image on a finer or coarser grid.
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: blocks are computed again in the
     backward pass instead of being kept.  dtype is that of the computation; parameters are float32.
@@ -91,7 +92,7 @@ class DiT(nnx.Module):
         height, wide, channels = shape
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
-        self._grid(height, wide)
+        self.trained = self._grid(height, wide)
         self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
         block = partial(Block, width, heads, ratio, dtype=self.dtype, rngs=rngs)
@@ -127,11 +128,11 @@ class DiT(nnx.Module):
             return h.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3).reshape(x.shape)
 
         h = self.stem(tokens)
-        turn = None
+        turn, at = None, places((rows, columns), self.trained)
         if self.positions == "sincos":
-            h += sincos(rows, columns, h.shape[-1]).astype(h.dtype)
+            h += sincos(at, h.shape[-1]).astype(h.dtype)
         else:
-            turn = rotary(rows, columns, h.shape[-1] // self.heads)
+            turn = rotary(at, h.shape[-1] // self.heads)
         embedding = self.conditioning(batch, t, d, cond.label)
 
         def run(block, h, embedding):
