@@ -37,6 +37,9 @@ class Cond(NamedTuple):
 
     label: Array | None = None  # (B,) int32; the null class is a value (the number of classes), not None
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
+    low: Array | None = None  # (B, levels) multipliers of the lowest frequencies of the skips
+    backbone: Array | None = None  # (B, levels) multipliers of the first half of the channels that meet the skips
+    attention: Array | None = None  # (B,) powers of log(tokens) / log(tokens in training), which multiplies logits
     text: Array | None = None  # reserved: (B, L, D) tokens
     memory: tuple = ()  # Pred.memory of the row before
 
