@@ -5,15 +5,20 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import nnx
 from test_networks import CALL, normal, perturbed
 
+from diffusion import VP, oracles
 from diffusion.denoiser import Cond
+from diffusion.levers import clip_x0
 from diffusion.networks import MLP, DiT, UNet, split
 from diffusion.networks.hooks import joined, lowpass, tempered
 from diffusion.networks.layers import SelfAttention
 from diffusion.networks.positions import places, rotary, sincos
+from train.experiment import Experiment
+from train.objectives import Denoising
 
 NETWORKS = {
     "unet": partial(UNet, base=4, blocks=1, attention=(2,)),
@@ -177,3 +182,28 @@ def test_what_a_network_does_not_hear(kind, options, field, value, words):
     with pytest.raises(ValueError, match=words) as raised:
         apply(params, x, 0.3, None, Cond()._replace(**{field: value}))
     assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "options", "levels", "attends"),
+    [
+        ("unet", {}, 2, True),
+        ("unet", {"attention": (), "mult": (1, 1, 1)}, 3, False),
+        ("dit", {}, 0, True),
+        ("mlp", {}, 0, False),
+    ],
+)
+def test_a_denoiser_tells_what_it_hears(kind, options, levels, attends):
+    experiment = Experiment(list, partial(NETWORKS[kind], **options), Denoising(), optax.sgd)
+    shape = (4,) if kind == "mlp" else (4, 4, 1)
+    (model, shapes), (again, _) = (experiment.abstract(shape, 3) for _ in range(2))
+    assert model == again
+    assert hash(model) == hash(again)
+    den = model.denoiser(shapes)
+    for asked in (den, clip_x0()(den), den.under(VP())):
+        assert (asked.levels, asked.attends) == (levels, attends)
+
+
+def test_an_oracle_hears_nothing():
+    den = oracles.gaussian(VP())
+    assert (den.levels, den.attends) == (0, False)
