@@ -37,6 +37,9 @@ class Cond(NamedTuple):
 
     label: Array | None = None  # (B,) int32; the null class is a value (the number of classes), not None
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
+    low: Array | None = None  # (B, levels) multipliers of the lowest frequencies of the skips
+    backbone: Array | None = None  # (B, levels) multipliers of the first half of the channels that meet the skips
+    attention: Array | None = None  # (B,) powers of log(tokens) / log(tokens in training), which multiplies logits
     text: Array | None = None  # reserved: (B, L, D) tokens
     memory: tuple = ()  # Pred.memory of the row before
 
@@ -50,6 +53,7 @@ class Model:
     `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone, which need
     no `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
+    `levels` are those of a U-Net's skips, 0 for a network without; `attends`: it hears Cond.attention.
     """
 
     network: Callable
@@ -58,6 +62,8 @@ class Model:
     classes: int = 0
     answers: frozenset = frozenset({INSTANT})
     variance: Variance | None = None
+    levels: int = 0
+    attends: bool = False
 
     def outputs(self, params, x, t, d=None, cond=Cond(), key=None) -> tuple[Array, Array | None]:
         """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast up to x's type."""
@@ -81,6 +87,8 @@ class Denoiser:
     process = property(lambda self: self.model.process)
     classes = property(lambda self: self.model.classes)
     answers = property(lambda self: self.model.answers)
+    levels = property(lambda self: self.model.levels)
+    attends = property(lambda self: self.model.attends)
 
     @classmethod
     def from_function(cls, fn, params, process, prediction, **options) -> "Denoiser":
@@ -108,6 +116,8 @@ class Wrapper:
     process = property(lambda self: self.inner.process)
     classes = property(lambda self: self.inner.classes)
     answers = property(lambda self: self.inner.answers)
+    levels = property(lambda self: self.inner.levels)
+    attends = property(lambda self: self.inner.attends)
     consistent = property(lambda self: self.inner.consistent)
     without = property(lambda self: self.inner, doc="The denoiser without this lever.")
 

@@ -22,6 +22,7 @@ class _Oracle:
     consistent = True
     classes = 0
     answers = frozenset({INSTANT})
+    levels, attends = 0, False
 
 
 @register_dataclass

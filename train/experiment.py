@@ -8,7 +8,7 @@ from typing import Any
 from flax import nnx
 
 from diffusion.denoiser import JUMP, Model
-from diffusion.networks import abstract, axes, split
+from diffusion.networks import axes, split
 from diffusion.prediction import VELOCITY, Prediction
 from diffusion.process import Linear, Process
 from diffusion.variance import Variance
@@ -97,10 +97,15 @@ class Experiment:
         return split(self._build(shape, classes)())[1]
 
     def abstract(self, shape, classes) -> tuple[Model, Any]:
-        """The model with the shapes of its parameters; nothing is initialised."""
-        apply, shapes = abstract(self._build(shape, classes))
+        """The model with the shapes of its parameters; nothing is initialised.
+
+        What a module says of its `levels` and whether it `attends` is the model's; one that says nothing has none.
+        """
+        module = nnx.eval_shape(self._build(shape, classes))
+        apply, shapes = split(module)
         told = self._told(classes), self.objective.answers, self.variance
-        return Model(apply, self.process, self.prediction, *told), shapes
+        hears = getattr(module, "levels", 0), getattr(module, "attends", False)
+        return Model(apply, self.process, self.prediction, *told, *hears), shapes
 
     def axes(self, shape, classes) -> Any:
         """The logical names of the axes of the parameters."""

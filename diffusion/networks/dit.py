@@ -1,5 +1,6 @@
 """Diffusion transformer for images, after Peebles & Xie 2022 (arXiv:2212.09748)."""
 
+import math
 from functools import partial
 
 import jax
@@ -7,8 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from diffusion.networks.embeddings import FASTEST, Conditioning
+from diffusion.networks.hooks import SKIPS, refuse
 from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
-from diffusion.networks.positions import rotary, sincos
+from diffusion.networks.positions import places, rotary, sincos
 
 
 def _modulated(x, scale, shift, eps=1e-6):
@@ -22,17 +24,17 @@ def _modulated(x, scale, shift, eps=1e-6):
 class Block(nnx.Module):
     """Attention and a wide layer, each added to the tokens through a gate that is zero at the start (adaLN-zero)."""
 
-    def __init__(self, width, heads, ratio, *, dtype, rngs):
+    def __init__(self, width, heads, ratio, tokens, *, dtype, rngs):
         self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        self.attention = SelfAttention(width, heads, dtype=dtype, rngs=rngs)
+        self.attention = SelfAttention(width, heads, tokens, dtype=dtype, rngs=rngs)
         self.wide = Linear(width, ratio * width, dtype=dtype, rngs=rngs)
         self.out = Linear(ratio * width, width, (HIDDEN, EMBED), dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, embedding, turn=None):
-        """x (B, N, width), embedding (B, width) -> (B, N, width)."""
+    def __call__(self, x, embedding, turn=None, power=None):
+        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as of SelfAttention."""
         modulation = self.modulation(embedding)
         scale, shift, gate = modulation[:3]
-        x += gate[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift), turn)
+        x += gate[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift), turn, power)
         scale, shift, gate = modulation[3:]
         return x + gate[:, None].astype(x.dtype) * self.out(nnx.gelu(self.wide(_modulated(x, scale, shift))))
 
@@ -49,12 +51,15 @@ class _Variance(nnx.Module):
 class DiT(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
-    shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called.
+    shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called,
+    and positions are then those of the same image on a finer or coarser grid.
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: blocks are computed again in the
     backward pass instead of being kept.  dtype is that of the computation; parameters are float32.
     fastest: of the waves of time, in radians (embeddings.py).
     """
+
+    levels, attends = 0, True
 
     def __init__(
         self,
@@ -91,10 +96,10 @@ class DiT(nnx.Module):
         height, wide, channels = shape
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
-        self._grid(height, wide)
+        self.trained = self._grid(height, wide)
         self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
-        block = partial(Block, width, heads, ratio, dtype=self.dtype, rngs=rngs)
+        block = partial(Block, width, heads, ratio, math.prod(self.trained), dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.head = Linear(width, patch * patch * channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
@@ -110,13 +115,12 @@ class DiT(nnx.Module):
 
     def __call__(self, x, t, d, cond, key=None):
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C);
-        of cond, label (B,) is read.
+        of cond, label (B,) and attention (B,) are read.
 
         There is no dropout: key is ignored.  ValueError for labels or jumps the network was not built for, and for
-        cond.skip.
+        multipliers of skips.
         """
-        if cond.skip is not None:
-            raise ValueError("a DiT has no skips to multiply: leave cond.skip None, or use a UNet")
+        refuse(cond, "a DiT has no skips", *SKIPS)
         batch, height, width, channels = x.shape
         (rows, columns), p = self._grid(height, width), self.patch
         tokens = x.reshape(batch, rows, p, columns, p, channels).swapaxes(2, 3).reshape(batch, rows * columns, -1)
@@ -127,15 +131,15 @@ class DiT(nnx.Module):
             return h.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3).reshape(x.shape)
 
         h = self.stem(tokens)
-        turn = None
+        turn, at = None, places((rows, columns), self.trained)
         if self.positions == "sincos":
-            h += sincos(rows, columns, h.shape[-1]).astype(h.dtype)
+            h += sincos(at, h.shape[-1]).astype(h.dtype)
         else:
-            turn = rotary(rows, columns, h.shape[-1] // self.heads)
+            turn = rotary(at, h.shape[-1] // self.heads)
         embedding = self.conditioning(batch, t, d, cond.label)
 
         def run(block, h, embedding):
-            return block(h, embedding, turn)
+            return block(h, embedding, turn, cond.attention)
 
         run = nnx.remat(run) if self.remat else run
         for block in self.blocks:

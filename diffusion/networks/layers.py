@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from diffusion.networks.hooks import tempered
 from diffusion.networks.initializers import fan_in
 
 ZEROS = nnx.initializers.zeros
@@ -99,18 +100,21 @@ def dropout(x, rate, key):
 
 
 class SelfAttention(nnx.Module):
-    """Multi-head self-attention over tokens (B, N, channels) (arXiv:1706.03762 3.2)."""
+    """Multi-head self-attention over tokens (B, N, channels), N = `tokens` in training (arXiv:1706.03762 3.2)."""
 
-    def __init__(self, channels, heads, *, out_init=fan_in, dtype, rngs):
-        self.heads = heads
+    def __init__(self, channels, heads, tokens, *, out_init=fan_in, dtype, rngs):
+        self.heads, self.tokens = heads, tokens
         self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
         self.out = Linear(channels, channels, (HIDDEN, EMBED), kernel_init=out_init, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, turn=None):
-        """x (B, N, channels), the same shape back; turn: a function of queries and keys (B, N, heads, size)."""
+    def __call__(self, x, turn=None, power=None):
+        """x (B, N, channels), the same shape back; turn: a function of queries and keys (B, N, heads, size).
+
+        power (B,) or None: Cond.attention.
+        """
         # Heads are the outer axis, so that a device has whole heads wherever the devices divide them.
         qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
-        q, k, v = qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :]
+        q, k, v = tempered(qkv[..., 0, :], power, self.tokens), qkv[..., 1, :], qkv[..., 2, :]
         if turn:
             q, k = turn(q), turn(k)
         return self.out(jax.nn.dot_product_attention(q, k, v).reshape(x.shape))
@@ -119,37 +123,41 @@ class SelfAttention(nnx.Module):
 class Attention(nnx.Module):
     """Self-attention over the pixels, added to its input; zero at the start; heads of 32 channels if they divide."""
 
-    def __init__(self, channels, dtype, *, rngs):
+    def __init__(self, channels, tokens, dtype, *, rngs):
         heads = math.gcd(channels, max(1, channels // 32))
         self.norm = GroupNorm(channels)
-        self.mix = SelfAttention(channels, heads, out_init=ZEROS, dtype=dtype, rngs=rngs)
+        self.mix = SelfAttention(channels, heads, tokens, out_init=ZEROS, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x):
+    def __call__(self, x, power=None):
         tokens = self.norm(x).reshape(x.shape[0], -1, x.shape[-1])
-        return x + self.mix(tokens).reshape(x.shape)
+        return x + self.mix(tokens, power=power).reshape(x.shape)
 
 
 class Block(nnx.Module):
-    """Residual block of two 3x3 convolutions, the second zero at the start, then attention if `attend`.
+    """Residual block of two 3x3 convolutions, the second zero at the start, then attention over the pixels, `tokens` in
+    training, 0 for none.
 
     The time (and class, and step) embedding scales and shifts what the second normalisation returns
     (Dhariwal & Nichol 2021, arXiv:2105.05233 sec. 3).
     """
 
-    def __init__(self, channels, out, embedding, attend, *, dropout, dtype, rngs):
+    def __init__(self, channels, out, embedding, tokens, *, dropout, dtype, rngs):
         self.norm = GroupNorm(channels)
         self.conv = Conv(channels, out, dtype=dtype, rngs=rngs)
         self.modulation = Modulation(embedding, out, 2, rngs=rngs)
         self.dropout = dropout
         self.last = Conv(out, out, (HIDDEN, EMBED), kernel_init=ZEROS, dtype=dtype, rngs=rngs)
         self.shortcut = None if channels == out else Linear(channels, out, (EMBED, None), dtype=dtype, rngs=rngs)
-        self.attention = Attention(out, dtype, rngs=rngs) if attend else None
+        self.attention = Attention(out, tokens, dtype, rngs=rngs) if tokens else None
 
-    def __call__(self, x, embedding, key=None):
-        """x (B, H, W, channels), embedding (B, embedding), key (B,) -> (B, H, W, out); key None: no dropout."""
+    def __call__(self, x, embedding, key=None, power=None):
+        """x (B, H, W, channels), embedding (B, embedding), key (B,) -> (B, H, W, out); key None: no dropout.
+
+        power (B,) or None: Cond.attention.
+        """
         h = self.conv(nnx.silu(self.norm(x)))
         scale, shift = self.modulation(embedding)
         h = nnx.silu(group_norm(h, groups_of(h.shape[-1]), 1 + scale, shift))
         h = self.last(dropout(h, self.dropout, key))
         x = h + (x if self.shortcut is None else self.shortcut(x))
-        return x if self.attention is None else self.attention(x)
+        return x if self.attention is None else self.attention(x, power)

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from diffusion.networks.embeddings import FASTEST, Conditioning
+from diffusion.networks.hooks import SKIPS, refuse
 from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 
 
@@ -39,6 +40,8 @@ class MLP(nnx.Module):
     fastest: of the waves of time, in radians (embeddings.py).
     """
 
+    levels, attends = 0, False
+
     def __init__(
         self,
         shape,
@@ -68,10 +71,9 @@ class MLP(nnx.Module):
         """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32, with variance (B, 2d).
 
         Of cond, label (B,) is read.  There is no dropout: key is ignored.  ValueError for labels or jumps the network
-        was not built for, and for cond.skip.
+        was not built for, and for multipliers of what it lacks.
         """
-        if cond.skip is not None:
-            raise ValueError("an MLP has no skips to multiply: leave cond.skip None, or use a UNet")
+        refuse(cond, "an MLP has no skips and no attention", *SKIPS, "attention")
         embedding = self.conditioning(len(x), t, d, cond.label)
         h = self.stem(x)
         for block in self.blocks:

@@ -8,29 +8,37 @@ import numpy as np
 SPREAD = 10_000.0, 100.0  # wavelengths from 2 pi tokens to so many times that: of sincos, of rotary
 
 
-def _angles(rows, columns, count, spread):
-    """(rows * columns, 2, count) float32: row and column of each token times `count` geometric frequencies."""
+def places(grid, trained):
+    """(rows * columns, 2) float64: row and column of each token of a grid (rows, columns), in tokens of training.
+
+    A grid of another size covers the same image: token i of n sits at (i + 1/2) n0 / n - 1/2, n0 those of training.
+    """
+    axes = [(np.arange(n) + 0.5) * n0 / n - 0.5 for n, n0 in zip(grid, trained, strict=True)]
+    return np.stack(np.meshgrid(*axes, indexing="ij"), -1).reshape(-1, 2)
+
+
+def _angles(places, count, spread):
+    """(N, 2, count) float32: places (N, 2) times `count` geometric frequencies."""
     frequencies = spread ** -(np.arange(count) / count)
-    place = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), -1).reshape(-1, 2)
-    return (place[..., None] * frequencies).astype(np.float32)
+    return (places[..., None] * frequencies).astype(np.float32)
 
 
-def sincos(rows, columns, width):
-    """(rows * columns, width) float32: sines and cosines of rows, then of columns; width a multiple of 4.
+def sincos(places, width):
+    """(N, width) float32: sines and cosines of rows, then of columns, of places (N, 2); width a multiple of 4.
 
     As in MAE and DiT (He et al. 2021, arXiv:2111.06377; Peebles & Xie 2022, arXiv:2212.09748).
     """
-    angles = _angles(rows, columns, width // 4, SPREAD[0])
+    angles = _angles(places, width // 4, SPREAD[0])
     return np.concatenate([np.sin(angles), np.cos(angles)], axis=-1).reshape(len(angles), width)
 
 
-def rotary(rows, columns, size):
-    """A function that turns queries or keys (B, rows * columns, heads, size) by their places; size a multiple of 4.
+def rotary(places, size):
+    """A function that turns queries or keys (B, N, heads, size) by their places (N, 2); size a multiple of 4.
 
     Pairs of features turn by frequency times row in one half, times column in the other, so that a product of a query
     and a key depends on the difference of their places (Su et al. 2021, arXiv:2104.09864, in two dimensions).
     """
-    angles = _angles(rows, columns, size // 4, SPREAD[1]).reshape(rows * columns, 1, size // 2)
+    angles = _angles(places, size // 4, SPREAD[1]).reshape(len(places), 1, size // 2)
     return partial(_turned, cos=np.cos(angles), sin=np.sin(angles))
 
 

@@ -1,5 +1,6 @@
 """U-Net for images, after Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
 
+import math
 from functools import partial
 from itertools import count, pairwise, repeat
 
@@ -8,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from diffusion.networks.embeddings import FASTEST, Conditioning
+from diffusion.networks.hooks import check_columns, joined, refuse
 from diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 
 
@@ -36,7 +38,7 @@ class _Variance(nnx.Module):
     """A second output from the last features, zero at the start: a residual block, a norm, a convolution."""
 
     def __init__(self, inputs, channels, block, *, rngs):
-        self.block = block(inputs, inputs, attend=False)
+        self.block = block(inputs, inputs, tokens=0)
         self.norm = GroupNorm(inputs)
         self.head = Conv(inputs, channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
@@ -85,19 +87,21 @@ class UNet(nnx.Module):
         layer = {"dtype": jnp.dtype(dtype), "rngs": rngs}
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
 
-        def stage(inputs, out, attend):
+        def stage(inputs, out, tokens):
             last = len(inputs) - 1
-            return nnx.List([block(c, out, attend=attend and i == last) for i, c in enumerate(inputs)])
+            return nnx.List([block(c, out, tokens=tokens if i == last else 0) for i, c in enumerate(inputs)])
 
         outs = [base * m for m in mult]
-        attend = [min(height, width) >> level in attention for level in range(self.levels)]
-        stages = list(zip([base, *outs[:-1]], outs, attend, strict=True))
+        sides = [(height >> level, width >> level) for level in range(self.levels)]
+        tokens = [math.prod(side) if min(side) in attention else 0 for side in sides]  # that are attended over
+        self.attends = any(tokens)
+        stages = list(zip([base, *outs[:-1]], outs, tokens, strict=True))
         self.conditioning = Conditioning(classes, 4 * base, jumps, fastest, rngs=rngs)
         self.stem = Conv(channels, base, (None, EMBED), **layer)
-        self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, a) for into, out, a in stages])
+        self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, n) for into, out, n in stages])
         self.shrink = nnx.List([Linear(4 * c, c, (EMBED, None), **layer) for c in outs[:-1]])
-        self.middle = nnx.List([block(outs[-1], outs[-1], attend=a) for a in (attend[-1], False)])
-        self.up = nnx.List([stage([2 * out] * blocks + [out + into], out, a) for into, out, a in stages])
+        self.middle = nnx.List([block(outs[-1], outs[-1], tokens=n) for n in (tokens[-1], 0)])
+        self.up = nnx.List([stage([2 * out] * blocks + [out + into], out, n) for into, out, n in stages])
         self.grow = nnx.List([Conv(c, above, (EMBED, None), **layer) for above, c in pairwise(outs)])
         self.norm = GroupNorm(outs[0])
         self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
@@ -106,33 +110,33 @@ class UNet(nnx.Module):
     def __call__(self, x, t, d, cond, key=None):
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
-        Of cond, label (B,) and skip (B, levels) are read: column 0 of skip multiplies the skips of the innermost level,
-        the last column those of full resolution.  key (B,), one an image; None: no dropout.  ValueError for labels or
-        jumps the network was not built for, and for another number of columns.
+        Of cond, label (B,), attention (B,), and skip, low and backbone (B, levels) are read: column 0 is of the
+        innermost level, the last column of full resolution.  key (B,), one an image; None: no dropout.  ValueError for
+        labels or jumps the network was not built for, for another number of columns, and for attention if it has none.
         """
         batch, height, width, _ = x.shape
         _check_divisible(height, width, self.levels)
-        if cond.skip is not None and jnp.shape(cond.skip)[-1] != self.levels:
-            raise ValueError(
-                f"cond.skip has shape {jnp.shape(cond.skip)}: it needs one column for each of {self.levels} levels"
-            )
+        check_columns(cond, self.levels)
+        if not self.attends:
+            refuse(cond, "this U-Net has no attention", "attention")
         embedding = self.conditioning(batch, t, d, cond.label)
         keys = repeat(None) if key is None else (jax.vmap(jax.random.fold_in, (0, None))(key, i) for i in count())
+
+        def run(block, h):
+            return block(h, embedding, next(keys), cond.attention)
+
         h = self.stem(x)
         skips = [h]
         for level, stage in enumerate(self.down):
             if level:
                 skips.append(h := self.shrink[level - 1](_halved(h)))
             for block in stage:
-                skips.append(h := block(h, embedding, next(keys)))
+                skips.append(h := run(block, h))
         for block in self.middle:
-            h = block(h, embedding, next(keys))
+            h = run(block, h)
         for level, stage in reversed(list(enumerate(self.up))):
             for block in stage:
-                skip = skips.pop()
-                if cond.skip is not None:
-                    skip *= cond.skip[:, self.levels - 1 - level, None, None, None].astype(skip.dtype)
-                h = block(jnp.concatenate([h, skip], axis=-1), embedding, next(keys))
+                h = run(block, joined(h, skips.pop(), cond, self.levels - 1 - level))
             if level:
                 h = _doubled(self.grow[level - 1](h))
         out = self.head(nnx.silu(self.norm(h.astype(jnp.float32))))

@@ -10,7 +10,7 @@ from test_networks import CALL, LABEL, T, normal, perturbed
 from diffusion.denoiser import Cond
 from diffusion.networks import MLP, DiT, UNet, abstract, axes, split
 from diffusion.networks.layers import EMBED, HIDDEN
-from diffusion.networks.positions import rotary, sincos
+from diffusion.networks.positions import places, rotary, sincos
 
 SMALL = {"classes": 3, "width": 16, "depth": 2, "heads": 2}
 
@@ -139,7 +139,7 @@ def test_other_sizes_of_images_and_jumps():
 
 
 def test_rotary_products_depend_on_the_difference_of_places():
-    turn = rotary(4, 6, 8)
+    turn = rotary(places((4, 6), (4, 6)), 8)
     q, k = (np.tile(normal((1, 1, 1, 8), seed), (1, 24, 1, 1)) for seed in (0, 1))
     products = np.einsum("ipd,iqd->pq", turn(q)[:, :, 0], turn(k)[:, :, 0]).reshape(4, 6, 4, 6)
     np.testing.assert_allclose(products[1, 2, 3, 5], products[0, 1, 2, 4], rtol=1e-4)
@@ -149,9 +149,9 @@ def test_rotary_products_depend_on_the_difference_of_places():
 
 
 def test_every_place_has_its_own_sines():
-    places = sincos(5, 7, 16)
-    assert places.shape == (35, 16)
-    assert np.linalg.norm(places[:, None] - places[None], axis=-1)[~np.eye(35, dtype=bool)].min() > 0.1
+    sines = sincos(places((5, 7), (5, 7)), 16)
+    assert sines.shape == (35, 16)
+    assert np.linalg.norm(sines[:, None] - sines[None], axis=-1)[~np.eye(35, dtype=bool)].min() > 0.1
 
 
 @pytest.mark.parametrize(
