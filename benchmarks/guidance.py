@@ -81,7 +81,10 @@ def cells(result, name, scales):
 def table(result, names, told) -> str:
     """Markdown."""
     rows = [f"{told.sampler} in {told.nfe} calls, {told.count} images; {jax.devices()[0].device_kind}", ""]
-    rows += ["| | scale | accuracy | FD-pixels | FD-classifier | passes | ms an image |", "|---|---|---|---|---|---|---|"]
+    rows += [
+        "| | scale | accuracy | FD-pixels | FD-classifier | passes | ms an image |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in names:
         for cell in cells(result, name, told.scales):
             numbers = [cell.metrics[m] for m in METRICS]
@@ -89,7 +92,9 @@ def table(result, names, told) -> str:
             told_of = [name, cell.swept["scale"], *shown, f"{cell.passes:g}", f"{cell.ms_per_image.value:.3g}"]
             rows.append(f"| {' | '.join(told_of)} |")
     floor = result.floors[result.runs[0]]
-    rows.append(f"| training images | | {' | '.join(f'{floor[m].value:.4g}' if m in floor else '' for m in METRICS)} | | |")
+    rows.append(
+        f"| training images | | {' | '.join(f'{floor[m].value:.4g}' if m in floor else '' for m in METRICS)} | | |"
+    )
     return "\n".join(rows) + "\n"
 
 
@@ -101,7 +106,11 @@ def figure(result, names, told):
         found = cells(result, name, told.scales)
         accuracy, _, distance = ([cell.metrics[m].value for cell in found] for m in METRICS)
         style = {"color": colour, "marker": marker, "markersize": 5, "label": name}
-        for axis, x, y in ((axes[0], told.scales, accuracy), (axes[1], told.scales, distance), (axes[2], accuracy, distance)):
+        for axis, x, y in (
+            (axes[0], told.scales, accuracy),
+            (axes[1], told.scales, distance),
+            (axes[2], accuracy, distance),
+        ):
             axis.plot(x, y, **style)
     axes[0].set(xlabel="scale", ylabel="accuracy of the classifier")
     axes[1].set(xlabel="scale", ylabel="FD-classifier")

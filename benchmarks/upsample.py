@@ -19,13 +19,12 @@ import jax
 import numpy as np
 from PIL import Image
 
-from diffusion.levers import attention_scale, cfg, clip_x0, upsample_guidance
+from diffusion.levers import attention_scale, cfg, upsample_guidance
 from evaluation.distances import Frechet
 from evaluation.estimate import difference
 from evaluation.features import Pixels, classifier, stored
 from evaluation.measure import averaged
 from evaluation.reference import reference
-from samplers import SAMPLERS
 from scripts import config
 from train.pictures import png, sheet
 
@@ -72,7 +71,10 @@ def main():
     }
     told.out.mkdir(parents=True, exist_ok=True)
     rows = [f"{told.sampler} in {told.nfe} calls, {told.count} images; {jax.devices()[0].device_kind}", ""]
-    rows += ["| | FD-pixels of means | FD-classifier of means | less than without | power beyond, dB apart |", "|---|---|---|---|---|"]
+    rows += [
+        "| | FD-pixels of means | FD-classifier of means | less than without | power beyond, dB apart |",
+        "|---|---|---|---|---|",
+    ]
     plain = None
     for name, levers in ways.items():
         images = stored(run.draw(told.sampler, told.nfe, range(told.count), levers=levers, batch=told.batch))
@@ -89,7 +91,9 @@ def main():
         print(rows[-1], flush=True)
     small = stored(run.draw(told.sampler, told.nfe, range(told.count), batch=told.batch))
     found = [distance.of(kind(small)) for distance, kind in zip(far, kinds, strict=True)]
-    rows.append(f"| at the trained size | {' | '.join(f'{f.value:.4g} ± {f.interval().high - f.value:.2g}' for f in found)} | | |")
+    rows.append(
+        f"| at the trained size | {' | '.join(f'{f.value:.4g} ± {f.interval().high - f.value:.2g}' for f in found)} | | |"
+    )
     (told.out / "upsample.md").write_text("\n".join(rows) + "\n")
     print(rows[-1])
 

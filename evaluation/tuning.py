@@ -19,8 +19,8 @@ from train.calibration import ready
 from train.progress import progress
 from train.sharding import batched
 
-LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and steps by gradient, at most
-BOUNDS = 0.2, 2.0  # of a factor, by gradient
+LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and gradients, at most
+BOUNDS, STEP = (0.2, 2.0), 0.03  # of a factor, and of a numeric gradient: pixels are rounded to 8 bits
 
 
 class Point(NamedTuple):
@@ -40,7 +40,7 @@ class Check(NamedTuple):
 
 
 class Found(NamedTuple):
-    """curve: of linear schedules, by the innermost factor; steps: what the gradient tried."""
+    """curve: of linear schedules, by the innermost factor; steps: what was tried for gradients and along them."""
 
     metric: str
     curve: list[Point]
@@ -81,22 +81,26 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
         tried = []
 
         def distance(factors):
-            found = measured(0, [0], tuple(float(f) for f in factors))[0]
-            tried.append(Point(tuple(map(float, factors)), found.interval(0.0)))
-            show(min(len(tried), total), f"{', '.join(f'{f:.2f}' for f in factors)}: {found.value:.4g}")
-            return found.value if np.isfinite(found.value) else np.inf
+            factors = tuple(map(float, factors))
+            found = measured(0, [0], factors)[0]
+            tried.append(Point(factors, found.interval(0.0)))
+            show(min(len(tried), total - 1), f"{', '.join(f'{f:.2f}' for f in factors)}: {found.value:.4g}")
+            return _score(tried[-1])
 
         of_rho = partial(_linear, distance, levels)
         scores = [of_rho(rho) for rho in values]
         around = _around(values, int(np.argmin(scores)))
         if around:
             minimize_scalar(of_rho, bounds=around, method="bounded", options={"maxiter": LOOKS, "xatol": 0.01})
-        curve, tried[:] = sorted(tried, key=lambda point: point.factors[0]), []
-        best = _best(curve)
+        curve, steps = sorted(tried, key=lambda point: point.factors[0]), []
+        best = min(curve, key=_score)
         if refine:
-            options = {"maxfun": (1 + levels) * GRADIENTS, "maxiter": GRADIENTS, "eps": 0.01}
-            minimize(distance, best.factors, method="L-BFGS-B", bounds=[BOUNDS] * levels, options=options)
-            best = _best([best, *tried])
+            unit, before = _score(best), len(tried)  # so that a step of a gradient is a step of a factor
+            options = {"maxfun": (1 + levels) * GRADIENTS, "ftol": 1e-3, "eps": STEP, "maxls": 5}
+            bounds = [BOUNDS] * levels
+            minimize(lambda f: distance(f) / unit, best.factors, method="L-BFGS-B", bounds=bounds, options=options)
+            steps = tried[before:]
+            best = min([best, *steps], key=_score)
         kinds = range(len(features))
         pairs = zip(*(measured(1, kinds, factors) for factors in (None, best.factors)), strict=True)
         checks = [
@@ -104,7 +108,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
             for kind, (plain, tuned) in zip(features, pairs, strict=True)
         ]
         show(total, "checked")
-    return Found(named(metric, features[0]), curve, tried, best, checks)
+    return Found(named(metric, features[0]), curve, steps, best, checks)
 
 
 def _linear(distance, levels, rho):
@@ -117,5 +121,5 @@ def _around(values, i):
     return (ends[0], ends[-1]) if len(ends) > 1 else None
 
 
-def _best(points):
-    return min(points, key=lambda point: point.distance.value if np.isfinite(point.distance.value) else np.inf)
+def _score(point):
+    return point.distance.value if np.isfinite(point.distance.value) else np.inf

@@ -5,6 +5,7 @@ import sys
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from diffusion import VELOCITY, Denoiser, Linear
@@ -24,11 +25,19 @@ def main(overrides=()):
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
     for name in LEVERS:
         part = parts.ALL[name]
-        settings = ", ".join(str(p).partition(":")[0].partition(" =")[0] for p in inspect.signature(part).parameters.values())
-        table.add_row(f"{name}({settings})", f"{counted(name):.4g}", " ".join(inspect.getdoc(part).split()))
+        told = escape(" ".join(inspect.getdoc(part).split()))
+        table.add_row(f"{name}({settings(part)})", f"{counted(name):.4g}", told)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
-    console.print(f"passes: of the network in {CALLS} calls, under the lever; 10 without.  Each has a page in docs/levers.")
+    console.print(
+        f"passes: of the network in {CALLS} calls, under the lever; 10 without.  Each has a page in docs/levers."
+    )
+
+
+def settings(part) -> str:
+    """Its parameters, with their defaults."""
+    found = inspect.signature(part).parameters.values()
+    return ", ".join(p.name if p.default in (p.empty, None) else f"{p.name}={p.default}" for p in found)
 
 
 def counted(name) -> float:

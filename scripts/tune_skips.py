@@ -65,7 +65,7 @@ def _show(found, run, how, window):
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("factors, innermost first", found.metric, ""):
         table.add_column(name)
-    for point in [*found.curve, *found.steps]:
+    for point in [*found.curve, *([found.best] if found.best not in found.curve else [])]:
         low, high = point.distance.low, point.distance.high
         mark = " *" if point == found.best else ""
         factors = ", ".join(f"{factor:.3g}" for factor in point.factors)

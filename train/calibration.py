@@ -66,7 +66,9 @@ def refuse_jumpers(run):
 def refuse_larger(run, den):
     """RunError for levers under which images are larger than those of the data."""
     if enlarged(run.shape, den) != run.shape:
-        raise RunError(f"{run.folder} has no data of the size of images under these levers: leave upsample_guidance out")
+        raise RunError(
+            f"{run.folder} has no data of the size of images under these levers: leave upsample_guidance out"
+        )
 
 
 def grid_on(run, den, grid):

@@ -86,7 +86,8 @@ def test_every_lever_is_here():
 @pytest.mark.parametrize("name", NEUTRAL)
 @pytest.mark.parametrize("t", [0.1, 0.8])
 def test_a_neutral_setting_changes_no_bit(name, t):
-    with_it, without = (ask(under(network(), levers), X, np.float32(t)) for levers in NEUTRAL[name])
+    with jax.disable_jit():  # operation by operation: what is fused differently rounds differently
+        with_it, without = (ask(under(network(), levers), X, np.float32(t)) for levers in NEUTRAL[name])
     np.testing.assert_array_equal(with_it.x0, without.x0)
     np.testing.assert_array_equal(with_it.eps, without.eps)
 
@@ -139,7 +140,7 @@ def test_what_clips_leaves_the_noise_of_a_parted_pair():
     "lever",
     [
         cfg, apg, cfg_pp, skip_tuning, attention_scale, rescale, dynamic_threshold, lambda w: autoguidance(BAD, w),
-        partial(upsample_guidance, 2), lambda w: interval(0.0, w), lambda w: freeu(w, 1.0, w, 1.0),
+        partial(upsample_guidance, 2), lambda w: interval(0.0, 2 * w), lambda w: freeu(w, 1.0, w, 1.0),
     ],
 )  # fmt: skip
 def test_settings_are_leaves(lever):
@@ -150,7 +151,7 @@ def test_settings_are_leaves(lever):
     @jax.jit
     def call(den):
         traces.append(1)
-        return ask(den, X, 0.5).x0
+        return ask(den, 4 * X, 0.5).x0
 
     for setting in (0.2, 0.8):
         found.append(call(under(network(), [*around, lever(setting)])))
