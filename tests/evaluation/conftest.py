@@ -1,11 +1,13 @@
 """Small runs to compare."""
 
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from diffusion import Linear, oracles
+from diffusion.levers import under
 from train.data import Arrays, Dataset, Split
 from train.sharding import make_mesh
 
@@ -25,7 +27,14 @@ def oracle_run(cloud, tmp_path):
         den = oracles.gaussian(Linear(), mean=mean, std=std)
         mesh = make_mesh((-1, 1, 1))
         return SimpleNamespace(
-            name=name, folder=tmp_path / name, shape=(2,), data=cloud, denoiser=den, mesh=mesh, model=den
+            name=name,
+            folder=tmp_path / name,
+            shape=(2,),
+            data=cloud,
+            denoiser=den,
+            mesh=mesh,
+            model=den,
+            under=partial(under, den),
         )
 
     return make
