@@ -2,10 +2,10 @@
 
     .venv/bin/python benchmarks/guidance.py runs/flow runs/bad --out OUT
 
-Draws the same seeds of a run with labels under plain guidance, in an interval of noise levels, projected (APG), rescaled,
-by CFG++ and away from a second, worse run, at several scales, and writes guidance.md (accuracy and Frechet distances with
-intervals, passes, time) and guidance.png (both against the scale, and against each other) to OUT.  Needs the classifier
-of the run (`fewstep classifier`).
+Draws the same seeds of a run with labels under plain guidance, in an interval of noise levels, projected (APG),
+rescaled, and away from a second, worse run, at several scales, and writes guidance.md (accuracy and Frechet distances
+with intervals, passes, time) and guidance.png (both against the scale, and against each other) to OUT.  Needs the
+classifier of the run (`fewstep classifier`).
 """
 
 from scripts.cpu import tune

@@ -2,10 +2,11 @@
 
     .venv/bin/python benchmarks/upsample.py runs/flow --out OUT
 
-Draws the same seeds at m times the sides under `upsample_guidance(m, theta)` for several theta, 0 being without, and tells
-how far their means over m x m pixels are from held-out images (Frechet distances), and how far their power at frequencies
-that the trained size does not have is from that of held-out images enlarged by cubic interpolation: the root of the mean
-squared difference, in decibels, of radial means.  Writes upsample.md and a picture for each theta to OUT.
+Draws the same seeds at twice the sides under `upsample_guidance(2, theta)` for several theta, 0 being without, and
+tells how far their means over 2 x 2 pixels are from held-out images (Frechet distances), and how far their power at
+frequencies that the trained size does not have is from that of held-out images enlarged by cubic interpolation: the
+root of the mean squared difference, in decibels, of radial means.  Writes upsample.md and pictures to OUT.  Needs the
+classifier of the run (`fewstep classifier`).
 """
 
 from scripts.cpu import tune
@@ -91,9 +92,8 @@ def main():
         print(rows[-1], flush=True)
     small = stored(run.draw(told.sampler, told.nfe, range(told.count), batch=told.batch))
     found = [distance.of(kind(small)) for distance, kind in zip(far, kinds, strict=True)]
-    rows.append(
-        f"| at the trained size | {' | '.join(f'{f.value:.4g} ± {f.interval().high - f.value:.2g}' for f in found)} | | |"
-    )
+    shown = [f"{f.value:.4g} ± {f.interval().high - f.value:.2g}" for f in found]
+    rows.append(f"| at the trained size | {' | '.join(shown)} | | |")
     (told.out / "upsample.md").write_text("\n".join(rows) + "\n")
     print(rows[-1])
 

@@ -88,7 +88,7 @@ def compare(
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
     gaps = _gaps(measured, names, budgets, shown)
     gaps += [] if apart else _between(measured, names, budgets, shown)
-    notes = [*apart, *_left_out(names, runs, lines), *_notes(gauges, names, told, count, runs)]
+    notes = [*apart, *_larger(plans), *_left_out(names, runs, lines), *_notes(gauges, names, told, count, runs)]
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
@@ -198,6 +198,13 @@ def _left_out(names, runs, lines):
     for name, run in zip(names, runs, strict=True):
         if missing := [sampler for sampler in asked if not serves(run.denoiser, asked[sampler])]:
             yield f"{name} did not learn what {', '.join(missing)} asks for."
+
+
+def _larger(plans):
+    """Images that are not of the size of the data are measured by the means of their pixels."""
+    sides = {p.line.name: p.shape[0] // p.run.shape[0] for of_run in plans for p in of_run}
+    names = {m: [name for name, factor in sides.items() if factor == m] for m in {*sides.values()} - {1}}
+    return [f"{', '.join(found)}: measured by the means of {m} x {m} pixels." for m, found in names.items()]
 
 
 def _notes(gauges, names, cells, count, runs):

@@ -1,5 +1,5 @@
-"""The factors of a U-Net's skips with which a sampler in so many calls comes closest to held-out images (Ma et al. 2024,
-arXiv:2402.15170), and whether they do so on other images and other seeds."""
+"""The factors of a U-Net's skips with which a sampler in so many calls comes closest to held-out images (Ma et al.
+2024, arXiv:2402.15170), and whether they do so on other images and other seeds."""
 
 from functools import partial
 from typing import NamedTuple

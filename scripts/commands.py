@@ -69,7 +69,7 @@ def tune_skips(
     lever: Lever = [],
     values: Annotated[
         str, typer.Option(help="Factors of the innermost skips to begin with.")
-    ] = "0.4,0.5,0.6,0.7,0.8,0.9,1,1.1,1.2",
+    ] = "0.5,0.6,0.7,0.8,0.9,1,1.1,1.2,1.3,1.4,1.5",
     window: Annotated[
         str | None, typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they hold; all.")
     ] = None,

@@ -156,7 +156,12 @@ def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1), calibrate=False) -
     return replace(restore(folder, told, load_data, step, mesh), calibrates=calibrate)
 
 
-FREE = ("train.mesh", "train.accumulate", "train.wandb")  # what may change when a run goes on: its losses do not
+FREE = (
+    "train.mesh",
+    "train.accumulate",
+    "train.wandb",
+    "train.levers",
+)  # what may change when a run goes on: its losses do not
 
 
 def difference(told, asked) -> list[str]:

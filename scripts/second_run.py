@@ -28,7 +28,7 @@ def _opened(folder, step):
 
 def _beside(bad, scale, den):
     """On the devices of the network that is guided."""
-    shape, network = bad.shape, (wrappers(den)[-1].inner if wrappers(den) else den)
-    mesh = jax.tree.leaves(network.params)[0].sharding.mesh
+    network = wrappers(den)[-1].inner if wrappers(den) else den
+    mesh = getattr(jax.tree.leaves(network.params)[0].sharding, "mesh", bad.mesh)
     params = bad.params if mesh == bad.mesh else jax.device_put(bad.params, replicated(mesh))
     return guided(bad.model.denoiser(params), scale)(den)

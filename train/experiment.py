@@ -45,6 +45,7 @@ class Experiment:
     save_every: int = 500
     preview_every: int = 500
     wandb: str | None = None  # a project
+    levers: tuple = ()  # of previews and their scores, innermost first: (cfg(1.5),)
 
     def __post_init__(self):
         for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "preview_every"):
@@ -76,6 +77,8 @@ class Experiment:
         for name in ("data", "network", "objective", "optimizer", *(["pairs"] if self.pairs else [])):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
+        if not isinstance(self.levers, list | tuple) or not all(map(callable, self.levers)):
+            raise ValueError(f"train.levers are levers with brackets, such as (@cfg(),): got {self.levers!r}")
         if isclass(self.objective):
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
         if bool(self.pairs) != self.objective.pairs:

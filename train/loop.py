@@ -12,6 +12,7 @@ from etils import epath
 from jax.sharding import Mesh
 
 from diffusion.denoiser import Model
+from diffusion.levers import enlarged, under
 from train import sharding
 from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset, Split
@@ -54,6 +55,8 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
+    if enlarged(data.shape, under(model.denoiser(shapes), experiment.levers)) != tuple(data.shape):
+        raise ValueError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
     optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
     def fresh():
@@ -175,7 +178,7 @@ def _preview(training, state, now, logs, score):
     """Write the picture of the averages that a run opens with; their scores."""
     params = state.ema[str(training.experiment.ema[0])]["net"]
     params = jax.device_put(params, jax.tree.map(collected, training.placed.params["net"]))
-    den = training.model.denoiser(params)
+    den = under(training.model.denoiser(params), training.experiment.levers)
     if (seen := preview(den, training.data.shape, batched(training.mesh))) is not None:
         logs.picture(now, seen)
     return score(den) if score else {}

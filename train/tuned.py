@@ -1,4 +1,4 @@
-"""The factors of skips that `fewstep tune-skips` found for a run, kept in it for the lever skip_tuning without a number."""
+"""The factors of skips that `fewstep tune-skips` found for a run, kept in it for skip_tuning without a number."""
 
 import json
 from functools import partial

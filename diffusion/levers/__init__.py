@@ -43,4 +43,22 @@ def under(den, levers):
     return den
 
 
-__all__ = ["LEVERS", "enlarged", "under", *LEVERS]
+__all__ = [
+    "LEVERS",
+    "apg",
+    "attention_scale",
+    "autoguidance",
+    "averaged_variance",
+    "cfg",
+    "cfg_pp",
+    "clip_x0",
+    "curvature",
+    "dynamic_threshold",
+    "enlarged",
+    "freeu",
+    "interval",
+    "rescale",
+    "skip_tuning",
+    "under",
+    "upsample_guidance",
+]

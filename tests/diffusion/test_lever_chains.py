@@ -69,9 +69,9 @@ NEUTRAL = {
 }
 # What chains are made of: (levers, one that goes just around).
 PARTS = [
-    [cfg(3.0)], [cfg(2.0), rescale(0.7)], [cfg(4.0), interval(0.3, 2.0)], [autoguidance(BAD, 2.0)], [clip_x0(-0.5, 0.6)],
-    [dynamic_threshold(0.9)], [skip_tuning(0.7), interval(0.5)], [freeu()], [upsample_guidance(2)], [attention_scale()],
-    [curvature(2)],
+    [cfg(3.0)], [cfg(2.0), rescale(0.7)], [cfg(4.0), interval(0.3, 2.0)], [autoguidance(BAD, 2.0)],
+    [clip_x0(-0.5, 0.6)], [dynamic_threshold(0.9)], [skip_tuning(0.7), interval(0.5)], [freeu()],
+    [upsample_guidance(2)], [attention_scale()], [curvature(2)],
 ]  # fmt: skip
 
 
@@ -187,8 +187,8 @@ def test_dynamic_threshold(quantile):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda den: skip_tuning((0.5, 1.0, 1.0))(den), "rho has 3 factors: the skips of this network have 2 levels"),
-        (lambda den: skip_tuning()(den), "needs a number"),
+        (skip_tuning((0.5, 1.0, 1.0)), "rho has 3 factors: the skips of this network have 2 levels"),
+        (skip_tuning(), "needs a number"),
         (lambda den: skip_tuning(np.nan), "skip_tuning.rho is a finite number"),
         (lambda den: freeu("a"), "freeu.b1 is a finite number"),
         (lambda den: dynamic_threshold(0.0), r"quantile is in \(0, 1\]"),
