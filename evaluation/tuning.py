@@ -55,8 +55,8 @@ def schedule(rho, levels) -> tuple[float, ...]:
 
 
 def tune(run, table, levers, window, values, *, metric, features, count, seed=0, batch=256, refine=False) -> Found:
-    """Search the innermost factor: at `values`, then between the neighbours of the best; with `refine` all factors by
-    numeric gradients from there.
+    """Search the innermost factor: at `values`, increasing, then between the neighbours of the best; with `refine` all
+    factors by numeric gradients from there.
 
     The distance `metric` is that of the first of `features` of `count` images to every second held-out one; the checks
     are on all features, of as many images of other seeds, to the others.  window: (low, high] in sigma / alpha where
@@ -89,9 +89,10 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
 
         of_rho = partial(_linear, distance, levels)
         scores = [of_rho(rho) for rho in values]
-        around = _around(values, int(np.argmin(scores)))
-        if around:
-            minimize_scalar(of_rho, bounds=around, method="bounded", options={"maxiter": LOOKS, "xatol": 0.01})
+        i = int(np.argmin(scores))
+        if len(values) > 1:
+            bounds = values[max(i - 1, 0)], values[min(i + 1, len(values) - 1)]
+            minimize_scalar(of_rho, bounds=bounds, method="bounded", options={"maxiter": LOOKS, "xatol": 0.01})
         curve, steps = sorted(tried, key=lambda point: point.factors[0]), []
         best = min(curve, key=_score)
         if refine:
@@ -113,12 +114,6 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
 
 def _linear(distance, levels, rho):
     return distance(schedule(rho, levels))
-
-
-def _around(values, i):
-    """The neighbours of the best value; None where it is the only one."""
-    ends = sorted(values)[max(0, sorted(values).index(values[i]) - 1) :][:3]
-    return (ends[0], ends[-1]) if len(ends) > 1 else None
 
 
 def _score(point):

@@ -23,9 +23,9 @@ def whole_numbers(text, option) -> list[int]:
 
 
 def numbers(text, option) -> list[float]:
-    """ "0.5,0.75,1" as numbers, each once, in order."""
+    """ "0.5,0.75,1" as finite numbers."""
     try:
-        found = sorted({float(part) for part in text.split(",")})
+        found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
     if not found or not all(map(math.isfinite, found)):

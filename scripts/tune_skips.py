@@ -34,7 +34,7 @@ def main(
     parse.within(1 if nfe is None else nfe, "--nfe", 1, parse.MOST_CALLS)
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
-    values, window = parse.numbers(values, "--values"), window and parse.numbers(window, "--window")
+    values, window = sorted({*parse.numbers(values, "--values")}), window and parse.numbers(window, "--window")
     if window and (len(window) != 2 or not 0 <= window[0] < window[1]):
         raise UserError("--window LOW,HIGH: two noise levels sigma / alpha, 0 or more, the lower one first")
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]

@@ -8,6 +8,7 @@ from typing import Any
 from flax import nnx
 
 from diffusion.denoiser import JUMP, Model
+from diffusion.levers import LEVERS
 from diffusion.networks import axes, split
 from diffusion.prediction import VELOCITY, Prediction
 from diffusion.process import Linear, Process
@@ -77,8 +78,10 @@ class Experiment:
         for name in ("data", "network", "objective", "optimizer", *(["pairs"] if self.pairs else [])):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
-        if not isinstance(self.levers, list | tuple) or not all(map(callable, self.levers)):
-            raise ValueError(f"train.levers are levers with brackets, such as (@cfg(),): got {self.levers!r}")
+        levers = self.levers if isinstance(self.levers, list | tuple) else [self.levers]
+        unmade = [lever for lever in levers if getattr(lever, "__name__", "") in LEVERS or not callable(lever)]
+        if unmade or levers is not self.levers:
+            raise ValueError("train.levers is a tuple of levers with brackets, such as (@cfg(), @clip_x0())")
         if isclass(self.objective):
             raise ValueError("train.objective is an objective itself: write it with brackets, as in @denoising()")
         if bool(self.pairs) != self.objective.pairs:

@@ -9,7 +9,11 @@ def finite(lever, **settings):
     """ValueError for a setting that is no finite number."""
     for name, value in settings.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-            raise ValueError(f"{lever}.{name} is a finite number: got {value!r}")
+            raise ValueError(f"{lever}.{name} is a finite number: got {_short(value)}")
+
+
+def _short(value):
+    return repr(value) if isinstance(value, str | bytes | int | float | tuple | None) else type(value).__name__
 
 
 def remembers(den) -> bool:
