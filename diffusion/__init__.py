@@ -1,6 +1,6 @@
 """The mathematics and the networks: processes, predictions, denoisers, levers, oracles."""
 
-from diffusion import oracles
+from diffusion import levers, oracles
 from diffusion.denoiser import Cond, Denoiser, Model, Pred
 from diffusion.discrete import Discrete
 from diffusion.levers import LEVERS, cfg, clip_x0
@@ -29,5 +29,6 @@ __all__ = [
     "clip_x0",
     "edm",
     "indexed",
+    "levers",
     "oracles",
 ]
