@@ -42,7 +42,7 @@ def power(images) -> np.ndarray:
     return 10 * np.log10([mean[radius == r].mean() for r in range(side // 2 + 1)])
 
 
-def enlarged(images) -> np.ndarray:
+def interpolated(images) -> np.ndarray:
     """uint8 images at M times the sides, by cubic interpolation."""
     sides = (M * images.shape[2], M * images.shape[1])
     return np.stack([np.asarray(Image.fromarray(i[..., 0]).resize(sides, Image.BICUBIC))[..., None] for i in images])
@@ -61,7 +61,7 @@ def main():
     run = config.open_run(told.run)
     real, kinds = reference(run.data, 2).held_out, [Pixels(run.shape), classifier.load(run)]
     far = [Frechet(kind(real)) for kind in kinds]
-    target, beyond = power(enlarged(real)), slice(run.shape[0] // 2 + 1, None)
+    target, beyond = power(interpolated(real)), slice(run.shape[0] // 2 + 1, None)
     ways = {
         "without": (upsample_guidance(M, 0.0),),
         "attention_scale()": (attention_scale(), upsample_guidance(M, 0.0)),

@@ -102,6 +102,8 @@ class Calibrated(Wrapper):
     lam: Any  # (K,) rising
     var: Any  # (K,)
 
+    variance_alone = True
+
     def __call__(self, x, t, s=None, cond=Cond()):
         var = between(self.process.lam(t), jnp.asarray(self.lam), jnp.asarray(self.var))
         return self.inner(x, t, s, cond)._replace(var=over(var, x))

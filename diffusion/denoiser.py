@@ -1,7 +1,7 @@
 """The one type that samplers, levers and networks meet in: den(x, t, s, cond) -> Pred."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, NamedTuple
 
 import jax
@@ -44,7 +44,7 @@ class Cond(NamedTuple):
     memory: tuple = ()  # Pred.memory of the row before
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Model:
     """The static part of a denoiser: hashable, and equal for equal networks, so that it never causes a recompilation.
 
@@ -64,6 +64,11 @@ class Model:
     variance: Variance | None = None
     levels: int = 0
     attends: bool = False
+
+    def __repr__(self):
+        """The same in every process: digests are of it, and sets have no order."""
+        told = {f.name: getattr(self, f.name) for f in fields(self)} | {"answers": sorted(self.answers)}
+        return f"Model({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def outputs(self, params, x, t, d=None, cond=Cond(), key=None) -> tuple[Array, Array | None]:
         """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast up to x's type."""
@@ -120,6 +125,7 @@ class Wrapper:
     attends = property(lambda self: self.inner.attends)
     consistent = property(lambda self: self.inner.consistent)
     without = property(lambda self: self.inner, doc="The denoiser without this lever.")
+    keeps_variance = True  # var and range of what is inside are still told
 
     def under(self, process) -> "Under":
         """This denoiser for states of another process."""
@@ -148,7 +154,8 @@ class Under(Wrapper):
     """A denoiser trained under one process, asked about states of another with the same log-SNR (algorithms.md 0.4).
 
     x_P = (alpha_P / alpha_Q) x_Q at the time t_P of equal log-SNR.  Noise levels outside the trained range are answered
-    at its ends, and the pair is then moved by the least amount that restores alpha x0 + sigma eps = x.
+    at its ends, and the pair is then moved by the least amount that restores alpha x0 + sigma eps = x, except where a
+    lever inside parts it on purpose.
     """
 
     inner: Any
@@ -168,6 +175,8 @@ class Under(Wrapper):
         there = over(time, x)
         scale = (self.inner.process.alpha(there) + self.inner.process.sigma(there)) / (alpha + sigma)
         pred = self.inner(scale * x, time, None if s is None else self.inner_time(s), cond)
+        if not self.consistent:
+            return pred
         missing = (x - alpha * pred.x0 - sigma * pred.eps) / (alpha**2 + sigma**2)
         return pred._replace(x0=pred.x0 + alpha * missing, eps=pred.eps + sigma * missing)
 

@@ -202,8 +202,8 @@ def _left_out(names, runs, lines):
 
 def _larger(plans):
     """Images that are not of the size of the data are measured by the means of their pixels."""
-    sides = {p.line.name: p.shape[0] // p.run.shape[0] for of_run in plans for p in of_run}
-    names = {m: [name for name, factor in sides.items() if factor == m] for m in {*sides.values()} - {1}}
+    factors = {p.line.name: p.shape[0] // p.run.shape[0] for of_run in plans for p in of_run}
+    names = {m: [name for name, factor in factors.items() if factor == m] for m in sorted({*factors.values()} - {1})}
     return [f"{', '.join(found)}: measured by the means of {m} x {m} pixels." for m, found in names.items()]
 
 

@@ -1,26 +1,30 @@
 """The factors of a U-Net's skips with which a sampler in so many calls comes closest to held-out images (Ma et al.
 2024, arXiv:2402.15170), and whether they do so on other images and other seeds."""
 
-from functools import partial
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
 from diffusion.levers import enlarged, interval, skip_tuning
+from diffusion.levers.skips import schedule
+from evaluation import measure
 from evaluation.distances import DISTANCES
 from evaluation.drawing import conditions
-from evaluation.estimate import Difference, Estimate, Interval, difference
+from evaluation.estimate import NOTHING, Difference, Estimate, Interval, difference
 from evaluation.features import stored
-from evaluation.measure import averaged, named
 from evaluation.reference import reference
 from samplers.loop import draw_many
 from train.calibration import ready
+from train.errors import RunError
 from train.progress import progress
 from train.sharding import batched
 
 LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and gradients, at most
-BOUNDS, STEP = (0.2, 2.0), 0.03  # of a factor, and of a numeric gradient: pixels are rounded to 8 bits
+# Of a numeric gradient (pixels are rounded to 8 bits), of all of its search around the start, and to what rounds a
+# factor: trying it twice is no use.
+STEP, REACH, DIGITS = 0.03, 0.8, 3
 
 
 class Point(NamedTuple):
@@ -49,9 +53,8 @@ class Found(NamedTuple):
     checks: list[Check]
 
 
-def schedule(rho, levels) -> tuple[float, ...]:
-    """From rho at the innermost level linearly to 1."""
-    return tuple(np.linspace(rho, 1.0, levels).tolist())
+class _Spent(Exception):
+    """As many settings were tried as may be."""
 
 
 def tune(run, table, levers, window, values, *, metric, features, count, seed=0, batch=256, refine=False) -> Found:
@@ -60,7 +63,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
 
     The distance `metric` is that of the first of `features` of `count` images to every second held-out one; the checks
     are on all features, of as many images of other seeds, to the others.  window: (low, high] in sigma / alpha where
-    the factors hold, or None.  Raises ValueError for a network without skips.
+    the factors hold, or None.  Raises ValueError for a network without skips, RunError where all images diverge.
     """
     levels, held_out = run.denoiser.levels, reference(run.data, 2).held_out
     halves = held_out[::2], held_out[1::2]
@@ -68,52 +71,68 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
     cond = conditions(run.denoiser, run.data, count)
 
     def measured(half, kinds, factors) -> list[Estimate]:
+        """Distances to one half on some features, of that half's seeds; factors None: without the lever."""
         around = () if factors is None else (skip_tuning(factors), *((interval(*window),) if window else ()))
-        den = ready(run, run.under([*levers, *around]), table)
-        seeds = np.arange(count) + seed + half * count
+        den, seeds = ready(run, run.under([*levers, *around]), table), np.arange(count) + seed + half * count
         options = {"cond": cond, "batch": batch, "sharding": batched(run.mesh)}
-        images = stored(draw_many(den, table, seeds, enlarged(run.shape, den), **options))
-        images = averaged(images, held_out.shape)
+        images = draw_many(den, table, seeds, enlarged(run.shape, den), **options)
+        if not np.isfinite(images).all():
+            return [NOTHING for _ in kinds]
+        images = measure.averaged(stored(images), held_out.shape)
         return [distances[half][i](features[i](images))[metric] for i in kinds]
 
-    total = len(values) + LOOKS + (1 + levels) * GRADIENTS * refine + 2
+    def shown(estimate):
+        return measure.interval(metric, estimate)
+
+    tried, most = {}, len(values) + LOOKS * (len(values) > 1)
+    total = most + (1 + levels) * GRADIENTS * refine + 2
     with progress(total, unit="settings") as show:
-        tried = []
 
         def distance(factors):
-            factors = tuple(map(float, factors))
-            found = measured(0, [0], factors)[0]
-            tried.append(Point(factors, found.interval(0.0)))
-            show(min(len(tried), total - 1), f"{', '.join(f'{f:.2f}' for f in factors)}: {found.value:.4g}")
-            return _score(tried[-1])
+            factors = tuple(np.round(np.asarray(factors, float), DIGITS).tolist())
+            if factors not in tried:
+                if len(tried) == most:
+                    raise _Spent
+                tried[factors] = Point(factors, shown(measured(0, [0], factors)[0]))
+                show(len(tried), f"{', '.join(f'{f:.2f}' for f in factors)}: {tried[factors].distance.value:.4g}")
+            return _score(tried[factors])
 
-        of_rho = partial(_linear, distance, levels)
-        scores = [of_rho(rho) for rho in values]
-        i = int(np.argmin(scores))
-        if len(values) > 1:
-            bounds = values[max(i - 1, 0)], values[min(i + 1, len(values) - 1)]
-            minimize_scalar(of_rho, bounds=bounds, method="bounded", options={"maxiter": LOOKS, "xatol": 0.01})
-        curve, steps = sorted(tried, key=lambda point: point.factors[0]), []
+        def of_rho(rho):
+            return distance(schedule(rho, 1.0, levels))
+
+        i = int(np.argmin([of_rho(rho) for rho in values]))
+        _attempt(minimize_scalar, of_rho, bounds=_neighbours(values, i), method="bounded", options={"xatol": 0.01})
+        curve, steps = sorted(tried.values(), key=lambda point: point.factors[0]), []
         best = min(curve, key=_score)
+        if not np.isfinite(_score(best)):
+            raise RunError(f"{run.folder}: images diverge at every factor: try more network calls or another sampler")
         if refine:
-            unit, before = _score(best), len(tried)  # so that a step of a gradient is a step of a factor
-            options = {"maxfun": (1 + levels) * GRADIENTS, "ftol": 1e-3, "eps": STEP, "maxls": 5}
-            bounds = [BOUNDS] * levels
-            minimize(lambda f: distance(f) / unit, best.factors, method="L-BFGS-B", bounds=bounds, options=options)
-            steps = tried[before:]
+            before, most = len(tried), len(tried) + (1 + levels) * GRADIENTS
+            unit = max(abs(best.distance.value), best.distance.high - best.distance.low)  # distances of about 1
+            bounds = [(factor - REACH, factor + REACH) for factor in best.factors]
+            options = {"ftol": 1e-3, "eps": STEP, "maxls": 5}
+            at = np.array(best.factors)
+            _attempt(minimize, lambda f: distance(f) / unit, at, method="L-BFGS-B", bounds=bounds, options=options)
+            steps = list(tried.values())[before:]
             best = min([best, *steps], key=_score)
         kinds = range(len(features))
         pairs = zip(*(measured(1, kinds, factors) for factors in (None, best.factors)), strict=True)
         checks = [
-            Check(named(metric, kind), plain.interval(0.0), tuned.interval(0.0), difference(tuned, plain))
+            Check(measure.named(metric, kind), shown(plain), shown(tuned), difference(tuned, plain))
             for kind, (plain, tuned) in zip(features, pairs, strict=True)
         ]
         show(total, "checked")
-    return Found(named(metric, features[0]), curve, steps, best, checks)
+    return Found(measure.named(metric, features[0]), curve, steps, best, checks)
 
 
-def _linear(distance, levels, rho):
-    return distance(schedule(rho, levels))
+def _attempt(search, *arguments, **options):
+    """A search that may be cut short."""
+    with suppress(_Spent):
+        search(*arguments, **options)
+
+
+def _neighbours(values, i):
+    return values[max(i - 1, 0)], values[min(i + 1, len(values) - 1)]
 
 
 def _score(point):

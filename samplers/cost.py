@@ -31,7 +31,7 @@ class _StandIn:
     classes: int = field(metadata={"static": True})
     answers: frozenset = field(metadata={"static": True})
 
-    consistent = True
+    consistent, levels, attends = True, 0, False
 
     def __call__(self, x, t, s=None, cond=Cond()):
         differentiated = isinstance(x, JVPTracer)  # which takes another pass

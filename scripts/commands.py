@@ -71,7 +71,8 @@ def tune_skips(
         str, typer.Option(help="Factors of the innermost skips to begin with.")
     ] = "0.5,0.6,0.7,0.8,0.9,1,1.1,1.2,1.3,1.4,1.5",
     window: Annotated[
-        str | None, typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they hold; all.")
+        str | None,
+        typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they hold: 0.3,2."),
     ] = None,
     refine: Annotated[bool, typer.Option("--refine", help="Then all levels' factors, by gradient.")] = False,
     metric: Annotated[str, typer.Option(help="The distance that is to become small.")] = "FD",
@@ -95,11 +96,11 @@ def tune_skips(
     )  # fmt: skip
 
 
-def levers(set: Set = []):
+def levers():
     """List the levers: settings, cost, what they do."""
     from scripts.levers import main
 
-    main(set)
+    main()
 
 
 def stats(

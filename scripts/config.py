@@ -165,12 +165,16 @@ FREE = (
 
 
 def difference(told, asked) -> list[str]:
-    """The lines in which two canonical config texts disagree, - before the one, + before the other, without FREE and
-    without defaults that the one, older, did not know."""
+    """The lines in which two canonical config texts disagree, - before the one, + before the other, without what is
+    free and without defaults that the one, older, did not know."""
     lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (told, asked))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
     kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
-    return [line for line in kept if line[1:].split(" = ")[0] not in FREE and not _new_default(line, told)]
+    return [line for line in kept if not _free(line[1:].split(" = ")[0]) and not _new_default(line, told)]
+
+
+def _free(name):
+    return name in FREE or name.split(".")[0] in parts.LEVERS
 
 
 def _new_default(line, told):

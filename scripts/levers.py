@@ -12,14 +12,13 @@ from diffusion import VELOCITY, Denoiser, Linear
 from diffusion.levers import LEVERS, under
 from samplers import SAMPLERS, table_at
 from samplers.cost import passes
-from scripts import config, parts
+from scripts import parts
 
 CALLS = 10
 
 
-def main(overrides=()):
+def main():
     """Print the registry, in full where the output is no terminal; passes are counted."""
-    config.refuse_unused(config.settings(overrides).given, ())
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("lever", "passes", "what it does"):
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
@@ -37,7 +36,7 @@ def main(overrides=()):
 def settings(part) -> str:
     """Its parameters, with their defaults."""
     found = inspect.signature(part).parameters.values()
-    return ", ".join(p.name if p.default in (p.empty, None) else f"{p.name}={p.default}" for p in found)
+    return ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in found)
 
 
 def counted(name) -> float:

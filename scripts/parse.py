@@ -2,7 +2,6 @@
 
 import ast
 import inspect
-import math
 from contextlib import contextmanager
 from importlib.util import find_spec
 
@@ -22,13 +21,13 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
-def numbers(text, option) -> list[float]:
-    """ "0.5,0.75,1" as finite numbers."""
+def numbers(text, option, most=1e300) -> list[float]:
+    """ "0.5,0.75,1" as numbers, up to `most`."""
     try:
         found = [float(part) for part in text.split(",")]
     except ValueError:
         found = []
-    if not found or not all(map(math.isfinite, found)):
+    if not found or not all(abs(number) <= most for number in found):
         raise UserError(f"{option} {text!r}: write numbers with commas, such as 0.5,0.75,1")
     return found
 
@@ -84,7 +83,7 @@ def writing(folder, option):
 
 
 def lever(text, levers, bound=()):
-    """ "cfg(1.5)" or "clip_x0" as (name, lever); only plain numbers are understood inside the brackets.
+    """ "cfg(1.5)" or "clip_x0" as (name, lever); only literals are understood inside the brackets.
 
     UserError where these set one of `bound`, the names of what is set otherwise.
     """
@@ -102,5 +101,5 @@ def lever(text, levers, bound=()):
             if f"{name}.{parameter}" in bound:
                 raise UserError(f"--lever {text!r}: {name}.{parameter} is set by --set or --sweep too")
         return name, found(*arguments, **named)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None

@@ -15,7 +15,7 @@ from samplers.euler import SDE_NOISES
 from samplers.interpolant import NOISES
 from samplers.sa_solver import TAUS
 from scripts.errors import UserError
-from scripts.second_run import autoguidance
+from scripts.run_levers import autoguidance, skip_tuning
 from train import optimizers
 from train.data import SOURCES, pairs
 from train.experiment import Experiment
@@ -65,13 +65,13 @@ PARTS = {
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),
-    "levers": (LEVERS | {"autoguidance": autoguidance}, ()),
+    "levers": (LEVERS | {"autoguidance": autoguidance, "skip_tuning": skip_tuning}, ()),
 }
 SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
 ALL = {name: part for parts, _ in PARTS.values() for name, part in parts.items()}
 MODULE = {name: module for module, (parts, _) in PARTS.items() for name in parts}
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
-PATHS |= {"npy.labels", "pairs.path"}
+PATHS |= {"npy.labels", "pairs.path", "autoguidance.run"}
 
 _WORDS = {
     bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",

@@ -1,5 +1,7 @@
 """fewstep tune-skips."""
 
+import math
+
 from rich import box
 from rich.console import Console
 from rich.table import Table
@@ -9,7 +11,7 @@ from evaluation.distances import DISTANCES
 from evaluation.metrics import trait
 from evaluation.report.table import number
 from evaluation.tuning import tune
-from samplers import usual, usual_calls
+from samplers import serves, usual, usual_calls
 from scripts import config, parse
 from scripts.errors import UserError, lookup
 from scripts.features import named
@@ -34,14 +36,14 @@ def main(
     parse.within(1 if nfe is None else nfe, "--nfe", 1, parse.MOST_CALLS)
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
-    values, window = sorted({*parse.numbers(values, "--values")}), window and parse.numbers(window, "--window")
-    if window and (len(window) != 2 or not 0 <= window[0] < window[1]):
-        raise UserError("--window LOW,HIGH: two noise levels sigma / alpha, 0 or more, the lower one first")
+    values, window = sorted({*parse.numbers(values, "--values")}), _window(window)
     wrap = [parse.lever(text, settings.levers, [*map(target, overrides)]) for text in levers]
     run = config.open_run(parse.path(folder, "the run"), trust, step, parse.mesh(mesh))
     skip_tuning(1.0)(run.denoiser)  # refused without skips
     sampler = sampler or usual(run.denoiser)
     chosen = settings.samplers[sampler]
+    if not serves(run.denoiser, chosen):
+        raise UserError(f"{sampler} asks for what {folder} did not learn: choose {usual(run.denoiser)}")
     grid = grid or chosen.grid_for(run.model.process)
     config.refuse_unused(settings.given, {sampler, grid, *(name for name, _ in wrap)})
     kinds = [named(text, run) for text in parse.words(features, "--features")]
@@ -49,28 +51,44 @@ def main(
         raise UserError(f"{folder} has {len(run.data.held_out)} held-out images: tuning and checking take two each")
     wrap = [lever for _, lever in wrap]
     table = run.table(chosen, nfe or usual_calls(chosen), settings.grids[grid], wrap)
+    if table.spread.any():
+        raise UserError(f"{sampler} needs a variance, which is another one for every factor: choose another sampler")
     options = {"count": count, "seed": seed, "batch": batch, "refine": refine}
-    found = tune(run, table, wrap, window, values, metric=metric, features=kinds, **options)
+    try:
+        found = tune(run, table, wrap, window, values, metric=metric, features=kinds, **options)
+    except KeyboardInterrupt:
+        say(f"stopped: nothing was kept, and what {folder} had is as it was")
+        raise
+    told = Tuned(list(found.best.factors), window, run.weights, sampler, table.nfe, grid, list(levers))
     if first():
-        about = {"step": run.step, "sampler": sampler, "grid": grid, "nfe": table.nfe, "levers": list(levers)}
-        about |= {"count": count, "seed": seed, "metric": found.metric}
+        about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
         about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
-        about["checks"] = [check._asdict() for check in found.checks]
-        keep(run, Tuned(list(found.best.factors), window, run.weights), **about)
-        _show(found, run, f"{sampler} in {table.nfe} calls", window)
+        keep(run, told, **about, checks=[check._asdict() for check in found.checks])
+        _show(found, run, told)
 
 
-def _show(found, run, how, window):
-    console, best = Console(width=80), ", ".join(f"{factor:.3g}" for factor in found.best.factors)
+def _window(text):
+    """(low, high) of "LOW,HIGH", or None."""
+    if text is None:
+        return None
+    ends = parse.numbers(text, "--window", most=math.inf)
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1]:
+        raise UserError(f"--window {text}: write LOW,HIGH, two noise levels sigma / alpha from 0 to inf")
+    return tuple(ends)
+
+
+def _show(found, run, told):
+    """The curve, the check, and what to do next."""
+    console = Console(width=80)
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("factors, innermost first", found.metric, ""):
+    for name in ("factors, innermost first", found.metric, "95 %"):
         table.add_column(name)
     for point in [*found.curve, *([found.best] if found.best not in found.curve else [])]:
-        low, high = point.distance.low, point.distance.high
-        mark = " *" if point == found.best else ""
         factors = ", ".join(f"{factor:.3g}" for factor in point.factors)
-        table.add_row(factors, number(point.distance.value) + mark, f"{number(low)} to {number(high)}")
-    console.print(f"{run.name}, {how}, on the held-out images that are tuned on:", table)
+        mark = " *" if point == found.best else ""
+        ends = f"{number(point.distance.low)} to {number(point.distance.high)}"
+        table.add_row(factors, number(point.distance.value) + mark, ends)
+    console.print(f"{run.name}, on the held-out images that are tuned on, * is best:", table)
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("on the other ones", "without", "tuned", "difference", "95 %"):
         table.add_column(name, justify="left" if name == "on the other ones" else "right")
@@ -79,5 +97,10 @@ def _show(found, run, how, window):
         ends = f"{number(apart.low)} to {number(apart.high)}"
         table.add_row(check.metric, *map(number, (check.without.value, check.tuned.value, apart.value)), ends)
     console.print(table)
-    only = f" for sigma / alpha in ({window[0]:g}, {window[1]:g}]" if window else ""
-    say(f"{path(run)}: factors {best}{only}. Next: fewstep sample {run.folder} --lever skip_tuning")
+    if found.best in (found.curve[0], found.curve[-1]) and len(found.curve) > 1:
+        say("the best is at the end of --values: look further")
+    if found.checks[0].difference.high >= 0:
+        say("on images that were not tuned on it is not shown to be better than without")
+    levers = "".join(f' --lever "{lever}"' for lever in [*told.levers, "skip_tuning"])
+    again = f"--sampler {told.sampler} --nfe {told.nfe} --grid {told.grid}{levers}"
+    say(f"{path(run)}: {told}. Next: fewstep sample {run.folder} {again}")

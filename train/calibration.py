@@ -40,8 +40,9 @@ def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -
     file = io.BytesIO()
     told = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
     np.savez(file, told=json.dumps(told), **found._asdict())
+    at = path(run, den)  # a digest, for which all processes must ask
     if first():
-        write_atomic(path(run, den), file.getvalue())
+        write_atomic(at, file.getvalue())
     meet("the statistics are kept")
     return found
 

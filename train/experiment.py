@@ -110,8 +110,8 @@ class Experiment:
         module = nnx.eval_shape(self._build(shape, classes))
         apply, shapes = split(module)
         told = self._told(classes), self.objective.answers, self.variance
-        hears = getattr(module, "levels", 0), getattr(module, "attends", False)
-        return Model(apply, self.process, self.prediction, *told, *hears), shapes
+        hears = {name: getattr(module, name, default) for name, default in (("levels", 0), ("attends", False))}
+        return Model(apply, self.process, self.prediction, *told, **hears), shapes
 
     def axes(self, shape, classes) -> Any:
         """The logical names of the axes of the parameters."""

@@ -16,7 +16,6 @@ from jax.sharding import Mesh
 
 from diffusion.denoiser import Cond, Denoiser, Model
 from diffusion.levers import enlarged, under
-from diffusion.levers.skips import untold
 from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from samplers.loop import fetched
 from train.calibration import grid_on, ready
@@ -26,7 +25,6 @@ from train.data.fingerprint import change, fingerprint
 from train.errors import CheckpointError, RunError
 from train.files import absolute, write_atomic
 from train.sharding import batched, collected, make_mesh, parameters, replicated
-from train.tuned import tuned
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -168,8 +166,8 @@ class Run:
         return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
     def under(self, levers):
-        """The denoiser under levers, the first innermost; skip_tuning without a number is the run's own."""
-        return under(self.denoiser, [tuned(self).lever() if lever is untold else lever for lever in levers])
+        """The denoiser under levers, the first innermost; those that are made for a run, by of(run), for this one."""
+        return under(self.denoiser, [lever.of(self) if hasattr(lever, "of") else lever for lever in levers])
 
 
 def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:

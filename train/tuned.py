@@ -10,16 +10,26 @@ from train.files import dumps, write_atomic
 
 
 class Tuned(NamedTuple):
-    """What was found, for which weights."""
+    """What was found, for which weights and which way of sampling."""
 
     factors: list[float]  # of each level, the innermost first
     window: list[float] | None  # the noise levels sigma / alpha, (low, high], where they hold; None: all
     weights: str  # digest of the network's parameters
+    sampler: str
+    nfe: int
+    grid: str
+    levers: list[str]  # inside of it
 
     def lever(self):
         """Denoiser -> Denoiser."""
         window = () if self.window is None else (interval(*self.window),)
         return partial(under, levers=(skip_tuning(tuple(self.factors)), *window))
+
+    def __str__(self):
+        factors = ", ".join(f"{factor:.3g}" for factor in self.factors)
+        only = "" if self.window is None else " for sigma / alpha in ({:g}, {:g}]".format(*self.window)
+        around = "".join(f" under {lever}" for lever in self.levers)
+        return f"{factors}{only}, tuned for {self.sampler} in {self.nfe} calls on the grid {self.grid}{around}"
 
 
 def path(run):

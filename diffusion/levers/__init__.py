@@ -2,8 +2,8 @@
 
 A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
 dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Mixing acts on x0 and eps and
-drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At most one lever of a chain has a memory, and
-what asks its inner denoiser in other batches stands inside that one.
+drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At most one lever of a chain has a memory
+(apg), and what makes other calls than the one of the row (cfg, autoguidance, upsample_guidance) stands inside it.
 """
 
 from diffusion.curvature import curvature

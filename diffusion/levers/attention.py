@@ -7,21 +7,21 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Wrapper
 from diffusion.levers.checks import finite
+from diffusion.levers.telling import Telling
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class AttentionScale(Wrapper):
+class AttentionScale(Telling):
     """Logits of attention over n tokens, n0 in training, times (log n / log n0)^power."""
 
     inner: Any
     power: float = 0.0
 
-    def __call__(self, x, t, s=None, cond=Cond()):
-        power = self.power if cond.attention is None else self.power + cond.attention
-        return self.inner(x, t, s, cond._replace(attention=jnp.broadcast_to(jnp.float32(power), (len(x),))))
+    def tell(self, cond, count, on=True):
+        power = jnp.broadcast_to(jnp.where(on, jnp.float32(self.power), 0.0), (count,))
+        return cond._replace(attention=power if cond.attention is None else power + cond.attention)
 
 
 def attention_scale(power=0.5):

@@ -6,7 +6,7 @@ from typing import Any
 
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Under
+from diffusion.denoiser import Under, wrappers
 from diffusion.levers.checks import finite, refuse_memory
 from diffusion.levers.guidance import Guidance
 
@@ -24,7 +24,9 @@ class Autoguidance(Guidance):
     answers = property(lambda self: self.inner.answers & self.bad.answers)
 
     def pair(self, x, t, s, cond):
-        asked = Cond(cond.label)  # skips and the like are of the good network
+        # Factors of skips are of the good network; attention is of the number of tokens.
+        asked = cond._replace(skip=None, low=None, backbone=None, memory=())
+        asked = asked if self.bad.attends else asked._replace(attention=None)
         return self.inner(x, t, s, cond), self.bad(x, t, s, asked)
 
 
@@ -37,5 +39,8 @@ def autoguidance(bad, scale):
 def _guided(bad, scale, den):
     if bad.classes != den.classes:
         raise ValueError(f"autoguidance needs a bad model of {den.classes} classes: the one given has {bad.classes}")
-    refuse_memory("autoguidance", den)
+    for one in (den, bad):
+        refuse_memory("autoguidance", one)
+    if any(hasattr(wrapper, "enlarges") for wrapper in wrappers(den)):
+        raise ValueError("autoguidance goes inside upsample_guidance, which the bad model needs too: give it before")
     return Autoguidance(den, bad if bad.process == den.process else Under(bad, den.process), scale)

@@ -59,13 +59,14 @@ class DynamicThreshold(_Bounded):
 
 def clip_x0(low=-1.0, high=1.0, rebuild=True):
     """Hold the predicted clean image within [low, high]; without `rebuild` eps stays that of what was not clipped."""
+    finite("clip_x0", low=low, high=high)
     if not low < high:
         raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 
 def dynamic_threshold(quantile=0.995):
-    """Bring predicted clean images whose values go beyond [-1, 1] back into it, but for the outermost ones' sake."""
+    """Bring predicted clean images back into [-1, 1]: divided by the quantile of their sizes where that is above 1."""
     finite("dynamic_threshold", quantile=quantile)
     if not 0 < quantile <= 1:
         raise ValueError(f"dynamic_threshold.quantile is in (0, 1]: got {quantile}")

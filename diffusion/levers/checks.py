@@ -1,6 +1,7 @@
 """What levers refuse, in one line."""
 
 import math
+from numbers import Real
 
 from diffusion.denoiser import wrappers
 
@@ -8,7 +9,7 @@ from diffusion.denoiser import wrappers
 def finite(lever, **settings):
     """ValueError for a setting that is no finite number."""
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
             raise ValueError(f"{lever}.{name} is a finite number: got {_short(value)}")
 
 
@@ -22,6 +23,7 @@ def remembers(den) -> bool:
 
 
 def refuse_memory(lever, den):
-    """ValueError where a lever inside has a memory, which is of the images and not of the batch that `lever` asks."""
+    """ValueError where a lever inside has a memory: it is of one call a row, and `lever` makes other ones."""
     if remembers(den):
-        raise ValueError(f"{lever} does not go around a lever with a memory (apg): give --lever {lever}(...) before it")
+        again = "there is one already" if lever == "apg" else f"give --lever {lever}(...) before it"
+        raise ValueError(f"{lever} does not go around a lever with a memory (apg): {again}")

@@ -18,6 +18,8 @@ class Guidance(Wrapper):
     Subclasses tell the two by `pair`, and may mix them in another way.
     """
 
+    keeps_variance = False
+
     def pair(self, x, t, s, cond) -> tuple[Pred, Pred]:
         """(good, bad)."""
         raise NotImplementedError
@@ -30,14 +32,8 @@ class Guidance(Wrapper):
         return self.mix(*self.pair(x, t, s, cond), t, cond)
 
 
-@register_dataclass
-@dataclass(frozen=True)
-class CFG(Guidance):
-    """Classifier-free guidance: the prediction for the class, away from that for none; both in one call
-    (Ho & Salimans 2022, arXiv:2207.12598)."""
-
-    inner: Any
-    scale: float = 1.0
+class ByClass(Guidance):
+    """The prediction for the class, and that for none, both in one call."""
 
     def pair(self, x, t, s, cond):
         n = x.shape[0]
@@ -52,14 +48,26 @@ class CFG(Guidance):
 
 @register_dataclass
 @dataclass(frozen=True)
-class CFGpp(CFG):
+class CFG(ByClass):
+    """Classifier-free guidance (Ho & Salimans 2022, arXiv:2207.12598)."""
+
+    inner: Any
+    scale: float = 1.0
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class CFGpp(ByClass):
     """CFG++: x0 between the prediction for none and that for the class, eps that for none (Chung et al. 2024,
     arXiv:2406.08070): ddim then goes as under CFG of scale strength / (1 - exp(-h)), h the step in log-SNR / 2."""
+
+    inner: Any
+    strength: float = 0.0
 
     consistent = False
 
     def mix(self, good, bad, t, cond):
-        return Pred(bad.x0 + self.scale * (good.x0 - bad.x0), bad.eps)
+        return Pred(bad.x0 + self.strength * (good.x0 - bad.x0), bad.eps)
 
 
 def cfg(scale):
@@ -73,7 +81,7 @@ def cfg_pp(strength):
     finite("cfg_pp", strength=strength)
     if not 0 <= strength <= 1:
         raise ValueError(f"cfg_pp.strength is in [0, 1]: got {strength}")
-    return partial(of_classes, "cfg_pp", CFGpp, scale=float(strength))
+    return partial(of_classes, "cfg_pp", CFGpp, strength=float(strength))
 
 
 def of_classes(name, kind, den, **settings):

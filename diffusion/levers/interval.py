@@ -10,7 +10,8 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from diffusion.arrays import over
-from diffusion.denoiser import Cond, Pred, Under, Wrapper
+from diffusion.denoiser import Cond, Under, Wrapper, predict_shape
+from diffusion.levers.checks import remembers
 
 
 def switched(on, active, passive):
@@ -30,34 +31,40 @@ class Interval(Wrapper):
     high: float = math.inf
 
     without = property(lambda self: self.inner.without)
+    keeps_variance = property(lambda self: self.inner.keeps_variance)
 
     def __call__(self, x, t, s=None, cond=Cond()):
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         on = jnp.asarray((sigma > self.low * alpha) & ~(sigma > self.high * alpha))  # inf * 0 is above nothing
-        expected = jax.eval_shape(self.inner, x, t, s, cond)
+        if hasattr(self.inner, "tell"):
+            return self.without(x, t, s, self.inner.tell(cond, len(x), on))
+        # The memory is that of the lever inside, which keeps it while it is off, or of one further in.
+        mine = remembers(self.inner) and not remembers(self.without)
+        memory = cond.memory
+        if mine and not memory:
+            shapes = predict_shape(self.inner, x, t, s, cond).memory
+            memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), shapes)
 
         def passive():
-            pred = self.without(x, t, s, cond)
-            waiting = cond.memory or jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
-            var, range = (getattr(pred, name) if getattr(expected, name) is not None else None for name in _TOLD)
-            return Pred(pred.x0, pred.eps, var, range, pred.memory or waiting)
+            pred = self.without(x, t, s, cond._replace(memory=()) if mine else cond)
+            pred = pred._replace(memory=memory) if mine else pred
+            return pred if self.keeps_variance else pred._replace(var=None, range=None)
 
         return switched(on, lambda: self.inner(x, t, s, cond), passive)
 
 
-_TOLD = ("var", "range")
-
-
 def interval(low=0.0, high=math.inf):
     """The lever just inside for noise levels sigma / alpha in (low, high] alone."""
-    if not 0 <= low < high:
-        raise ValueError(f"interval needs 0 <= low < high: got {low} and {high}")
+    if not all(isinstance(end, int | float) for end in (low, high)) or not 0 <= low < high:
+        raise ValueError(f"interval needs 0 <= low < high: got {low!r} and {high!r}")
     return partial(_within, float(low), float(high))
 
 
 def _within(low, high, den):
     if not isinstance(den, Wrapper) or isinstance(den, Under):
-        raise ValueError("interval is for the lever just inside it: give it right after one, such as cfg")
+        raise ValueError(
+            "interval is for the lever just inside it: give it right after one, --lever cfg --lever interval"
+        )
     if getattr(den, "variance_alone", False):
         raise ValueError("interval is for levers that change what is predicted, and the one inside tells a variance")
     return Interval(den, low, high)

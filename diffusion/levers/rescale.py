@@ -22,11 +22,13 @@ class Rescale(Wrapper):
     share: float = 0.0
 
     without = property(lambda self: self.inner.without)
+    keeps_variance = False
 
     def __call__(self, x, t, s=None, cond=Cond()):
         good, bad = self.inner.pair(x, t, s, cond)
         mixed = self.inner.mix(good, bad, t, cond)
-        ratio = _std(good.x0) / jnp.maximum(_std(mixed.x0), 1e-30)
+        wanted, std = _std(good.x0), _std(mixed.x0)
+        ratio = jnp.where(std > 0, wanted / jnp.where(std > 0, std, 1.0), 1.0)  # one colour has no contrast
         return self.with_x0(mixed, mixed.x0 * (self.share * ratio + (1 - self.share)), t)
 
 
@@ -42,5 +44,5 @@ def rescale(share=0.7):
 
 def _rescaled(share, den):
     if not isinstance(den, Guidance):
-        raise ValueError("rescale goes just around a guidance: give it right after cfg, apg or autoguidance")
+        raise ValueError("rescale goes just around a guidance: give it right after cfg, apg, cfg_pp or autoguidance")
     return Rescale(den, share)

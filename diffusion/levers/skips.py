@@ -8,25 +8,25 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Wrapper
 from diffusion.levers.checks import finite
+from diffusion.levers.telling import Telling
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class SkipTuning(Wrapper):
+class SkipTuning(Telling):
     """The skips of each level times a factor (Ma et al. 2024, arXiv:2402.15170)."""
 
     inner: Any
     factors: Any  # (levels,), the innermost first
 
-    def __call__(self, x, t, s=None, cond=Cond()):
-        return self.inner(x, t, s, cond._replace(skip=_times(cond.skip, self.factors, len(x))))
+    def tell(self, cond, count, on=True):
+        return cond._replace(skip=_times(cond.skip, self.factors, count, on))
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class FreeU(Wrapper):
+class FreeU(Telling):
     """Half of the decoder's channels times `backbone`, the lowest frequencies of its skips times `low`, factors of each
     level (Si et al. 2023, arXiv:2309.11497)."""
 
@@ -34,26 +34,32 @@ class FreeU(Wrapper):
     backbone: Any  # (levels,), the innermost first
     low: Any
 
-    def __call__(self, x, t, s=None, cond=Cond()):
-        told = {name: _times(getattr(cond, name), getattr(self, name), len(x)) for name in ("backbone", "low")}
-        return self.inner(x, t, s, cond._replace(**told))
+    def tell(self, cond, count, on=True):
+        told = {name: _times(getattr(cond, name), getattr(self, name), count, on) for name in ("backbone", "low")}
+        return cond._replace(**told)
 
 
-def _times(before, factors, count):
-    """(count, levels): the factors, times those of a lever further out."""
-    factors = jnp.broadcast_to(factors, (count, len(factors)))
+def _times(before, factors, count, on):
+    """(count, levels): the factors where they are on, times those of a lever further out."""
+    factors = jnp.where(jnp.reshape(on, (-1, 1)), factors, 1.0)
+    factors = jnp.broadcast_to(factors, (count, factors.shape[1]))
     return factors if before is None else before * factors
 
 
-def skip_tuning(rho: float | tuple | None = None, outer=1.0):
+def schedule(rho, outer, levels) -> tuple[float, ...]:
+    """From `rho` at the innermost level linearly to `outer` at full resolution."""
+    return tuple(np.linspace(rho, outer, levels).tolist())
+
+
+def skip_tuning(rho, outer=1.0):
     """Multiply a U-Net's skips: by `rho` at the innermost level, from there linearly to `outer` at full resolution; or
-    by a tuple of one factor a level, innermost first; without `rho` by what `fewstep tune-skips` found for the run.  1
-    changes nothing."""
-    if rho is None:
-        return untold
-    for factor in rho if isinstance(rho, tuple) else (rho, outer):
+    by a tuple of one factor a level, innermost first.  1 changes nothing."""
+    several = isinstance(rho, tuple | list)
+    for factor in rho if several else (rho, outer):
         finite("skip_tuning", rho=factor)
-    return partial(_tuned, rho, float(outer))
+    if several and outer != 1.0:
+        raise ValueError("skip_tuning.outer is where one number leads to: leave it out where every level has its own")
+    return partial(_tuned, tuple(rho) if several else rho, float(outer))
 
 
 def freeu(b1=1.2, b2=1.4, s1=0.9, s2=0.2):
@@ -62,16 +68,11 @@ def freeu(b1=1.2, b2=1.4, s1=0.9, s2=0.2):
     return partial(_freed, (b1, b2), (s1, s2))
 
 
-def untold(den):
-    """skip_tuning without a number, which a run replaces by its own."""
-    raise ValueError("skip_tuning needs a number where there is no run that was tuned: skip_tuning(0.8)")
-
-
 def _tuned(rho, outer, den):
     levels = _levels("skip_tuning", den)
     if isinstance(rho, tuple) and len(rho) != levels:
         raise ValueError(f"skip_tuning.rho has {len(rho)} factors: the skips of this network have {levels} levels")
-    return SkipTuning(den, np.float32(rho if isinstance(rho, tuple) else np.linspace(rho, outer, levels)))
+    return SkipTuning(den, np.float32(rho if isinstance(rho, tuple) else schedule(rho, outer, levels)))
 
 
 def _freed(backbone, low, den):

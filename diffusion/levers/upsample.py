@@ -9,10 +9,10 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import namespace, over
-from diffusion.denoiser import Cond, Pred, Wrapper, wrappers
+from diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
 from diffusion.levers.checks import finite, refuse_memory
 from diffusion.levers.interval import switched
+from diffusion.process import Process
 
 
 def pooled(x, m):
@@ -27,15 +27,35 @@ def repeated(x, m):
     return jnp.broadcast_to(x[:, :, None, :, None], (b, h, m, w, m, c)).reshape(b, m * h, m * w, c)
 
 
+@dataclass(frozen=True)
+class Quieter(Process):
+    """A process with m times less noise: that of means over m x m pixels."""
+
+    process: Process
+    m: int
+
+    ends = property(lambda self: self.process.ends)
+
+    def alpha(self, t):
+        return self.process.alpha(t)
+
+    def sigma(self, t):
+        return self.process.sigma(t) / self.m
+
+    def lam(self, t):
+        return self.process.lam(t) + math.log(self.m)
+
+
 @register_dataclass
 @dataclass(frozen=True)
 class UpsampleGuidance(Wrapper):
     """The means of m x m pixels of x0 and eps moved towards what is predicted from those of x, by theta; from t = 1
     down to 1 - eta.
 
-    Averaged, the noise of x is m times smaller: as alpha D x0 + (sigma / m) eps' it is a state of the process at the
-    time of m^2 times the signal-to-noise ratio, but for a factor.  x0 and eps move together so that
-    alpha x0 + sigma eps = x holds on.
+    Averaged, the noise of x is m times less: means of x are a state of the process `Quieter`, and but for a factor one
+    of the process itself at the time of m^2 times the signal-to-noise ratio.  x0 and eps move together, so that
+    alpha x0 + sigma eps = x still holds.  eta is of t, whatever that is of a process's noise: `interval` is of sigma /
+    alpha.
     """
 
     inner: Any
@@ -43,6 +63,7 @@ class UpsampleGuidance(Wrapper):
     theta: float = 1.0
     eta: float = 1.0
 
+    keeps_variance = False
     enlarges = property(lambda self: self.m)
 
     def __call__(self, x, t, s=None, cond=Cond()):
@@ -51,37 +72,27 @@ class UpsampleGuidance(Wrapper):
         pred = self.inner(x, t, s, cond)
 
         def guided():
-            low = self._low(pooled(x, self.m), t, s, cond)
+            low = Under(self.inner, Quieter(self.process, self.m))(pooled(x, self.m), t, s, cond)
             moved = (low.x0 - pooled(pred.x0, self.m), low.eps / self.m - pooled(pred.eps, self.m))
             return tuple(a + self.theta * repeated(d, self.m) for a, d in zip(pred[:2], moved, strict=True))
 
         on = jnp.asarray((t >= 1 - self.eta) & (self.theta != 0))
         return Pred(*switched(on, guided, lambda: tuple(pred[:2])))
 
-    def _low(self, y, t, s, cond):
-        """The prediction for y = alpha_t x0 + (sigma_t / m) eps."""
-        time = self._matched(t)
-        there, here = over(time, y), over(t, y)
-        # alpha / alpha_t = sigma m / sigma_t, and the sums are never zero.
-        scale = self.process.alpha(there) + self.process.sigma(there)
-        scale = scale / (self.process.alpha(here) + self.process.sigma(here) / self.m)
-        return self.inner(scale * y, time, None if s is None else self._matched(s), cond)
-
-    def _matched(self, t):
-        """The time of m^2 times the signal-to-noise ratio, within the ends of the process."""
-        ends = [self.process.lam(end) for end in self.process.ends]
-        return self.process.time(namespace(t).clip(self.process.lam(t) + math.log(self.m), *ends))
-
 
 def enlarged(shape, den) -> tuple:
-    """The shape of images under levers, of a network trained on `shape`."""
+    """The shape of images under levers, of a network trained on `shape`; ValueError where those are no images."""
     factor = math.prod(getattr(wrapper, "enlarges", 1) for wrapper in wrappers(den))
-    return tuple(shape) if factor == 1 else (factor * shape[0], factor * shape[1], *shape[2:])
+    if factor == 1:
+        return tuple(shape)
+    if len(shape) != 3:
+        raise ValueError(f"upsample_guidance is for images: this model has data of shape {tuple(shape)}")
+    return (factor * shape[0], factor * shape[1], shape[2])
 
 
 def upsample_guidance(m=2, theta=1.0, eta=1.0):
     """Images of m times the sides, with the content of the trained size; theta 0: without guidance."""
-    finite("upsample_guidance", theta=theta, eta=eta)
+    finite("upsample_guidance", m=m, theta=theta, eta=eta)
     if m != int(m) or m < 2:
         raise ValueError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
     if not 0 <= eta <= 1:

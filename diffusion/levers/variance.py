@@ -16,6 +16,8 @@ class Averaged(Wrapper):
 
     inner: Any
 
+    variance_alone = True
+
     def __call__(self, x, t, s=None, cond=Cond()):
         pred = self.inner(x, t, s, cond)
         if pred.var is None:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import jax
@@ -44,6 +45,42 @@ def test_cfg_pp_is_ddim_under_another_scale(process, strength):
     ends = [step.x0[0] * pred.x0 + step.eps[0] * pred.eps for pred in (plus, plain)]
     np.testing.assert_allclose(*ends, rtol=1e-5, atol=2e-5)
     assert strength == 0 or abs(plus.x0 - plain.x0).max() > 0.01
+
+
+def test_a_draw_by_cfg_pp_is_one_by_guidance_that_changes_with_the_step():
+    """From alpha = 0 to the step to sigma = 0, where the scale is the strength."""
+    process, strength = Linear(), 0.4
+    grid = uniform(process, 6)
+    table, x = tabulate(ddim(process, grid)), jnp.asarray(X)
+    for i, (t, s) in enumerate(pairwise(grid)):
+        ratio = process.sigma(s) * process.alpha(t) / (process.sigma(t) * process.alpha(s))  # exp(-h)
+        pred = ASK(cfg(float(strength / (1 - ratio)))(mixture()), x, np.float32(t))
+        x = table.x0[i] * pred.x0 + table.eps[i] * pred.eps
+    drawn = draw(cfg_pp(strength)(mixture()), table, range(6), (5,), cond=COND, start=X)
+    np.testing.assert_allclose(drawn, x, rtol=1e-4, atol=1e-4)
+
+
+def test_cfg_pp_under_another_process_stays_parted():
+    """The pair that is parted on purpose is not put together again."""
+    there, here = cfg_pp(0.6)(mixture(VP())).under(Linear()), cfg_pp(0.6)(mixture())
+    got, want = ASK(there, X, 0.5), ASK(here, X, 0.5)
+    assert not there.consistent
+    np.testing.assert_allclose(got.x0, want.x0, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(got.eps, want.eps, rtol=1e-4, atol=1e-4)
+
+
+def test_apg_has_a_derivative_where_both_predictions_are_one():
+    """As curvature takes it: for the null class there is nothing beyond."""
+    null = Cond(np.full(6, 3, np.int32))
+    slope = jax.jvp(lambda x: apg(3.0)(mixture())(x, 0.5, None, null).x0, (X,), (X,))[1]
+    assert np.isfinite(slope).all()
+
+
+def test_rescale_leaves_one_colour_as_it_is():
+    flat = under(oracles.mixture(Linear(), np.float32([0.2, 0.3]), np.float32([0.1, 0.2])), [cfg(2.0), rescale(1.0)])
+    x = np.full((2, 1), 0.3, np.float32)
+    got, want = flat(x, 0.5, None, Cond(LABEL[:2])), flat.inner(x, 0.5, None, Cond(LABEL[:2]))
+    np.testing.assert_allclose(got.x0, want.x0, rtol=1e-6)
 
 
 def test_cfg_pp_runs_by_samplers_of_the_ddim_form_alone():
@@ -246,9 +283,12 @@ def test_a_second_network_is_counted():
         (lambda: cfg_pp(1.5), r"cfg_pp.strength is in \[0, 1\]"),
         (lambda: apg(2.0, radius=0.0), "apg.radius is above 0"),
         (lambda: rescale(np.inf), "rescale.share is a finite number"),
+        (lambda: apg(2.0, radius="a"), "apg.radius is above 0"),
         (lambda: interval(2.0, 1.0), "0 <= low < high"),
+        (lambda: interval("a"), "0 <= low < high"),
     ],
 )
-def test_settings_that_make_no_sense(make, message):
+def test_settings_may_be_of_numpy_and_those_that_make_no_sense_are_refused(make, message):
+    assert cfg(np.float32(2.0))(mixture()).scale == cfg(np.arange(3)[2])(mixture()).scale == 2.0
     with pytest.raises(ValueError, match=message):
         make()

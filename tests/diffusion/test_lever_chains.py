@@ -1,7 +1,6 @@
 """All levers by one contract: neutral settings change no bit, alpha x0 + sigma eps stays x, settings are leaves."""
 
 from functools import partial
-from itertools import pairwise
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +29,7 @@ from diffusion.levers import (
     upsample_guidance,
 )
 from diffusion.networks import UNet, split
+from samplers import SAMPLERS, draw, table_at
 
 SHAPE = (8, 8, 1)
 LABEL = np.array([0, 1, 2, 0], np.int32)
@@ -98,27 +98,79 @@ def test_no_bit_of_a_real_network_changes_either(lever):
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + np.float32(0.1 * rng.standard_normal(a.shape)), params)
     den = Denoiser.from_function(apply, params, Linear(), VELOCITY, classes=3, levels=2, attends=True)
-    asked = jax.jit(ask)
-    with_it, without = asked(lever(den), X, 0.5), asked(den, X, 0.5)
+    asked, x = jax.jit(ask), np.tile(X, (1, 2, 2, 1))  # of another number of tokens than in training
+    with_it, without = asked(lever(den), x, 0.5), asked(den, x, 0.5)
     np.testing.assert_array_equal(with_it.x0, without.x0)
+    np.testing.assert_array_equal(with_it.eps, without.eps)
     assert np.abs(with_it.x0).max() > 0.1
 
 
-@pytest.mark.parametrize("process", [Linear(), VP(), VE(), Cosine()], ids=str)
-@pytest.mark.parametrize("seed", range(4))
-def test_the_pair_belongs_together_after_any_chain(process, seed):
-    """alpha x0 + sigma eps = x to rounding, for four levers in any order, ended by one with a memory or not."""
-    chosen = np.random.default_rng(seed).permutation(len(PARTS))[:4]
-    chain = [lever for i in chosen for lever in PARTS[i]] + [apg(3.0, 0.2, -0.5, 5.0)] * (seed % 2)
-    bad_too = [autoguidance(network(process, 0.3), 2.0) if lever is PARTS[3][0] else lever for lever in chain]
-    den = under(network(process), bad_too)
-    assert den.consistent
-    for t in (0.1, 0.6, 0.95):
-        alpha, sigma = process.alpha(t), process.sigma(t)
-        x = X * np.float32(np.hypot(alpha, sigma))
-        pred = jax.jit(ask)(den, x, t)
-        scale = np.abs(x) + np.abs(alpha * pred.x0) + np.abs(sigma * pred.eps)
-        assert (np.abs(alpha * pred.x0 + sigma * pred.eps - x) <= 1e-5 * scale.max()).all()
+AWAY = PARTS[3]  # which stands inside upsample_guidance
+CHAINS = [[PARTS[(2 * k + 3 * j) % len(PARTS)] for j in range(4)] for k in range(len(PARTS))]
+CHAINS = [sorted(chain, key=lambda part: part is not AWAY) for chain in CHAINS]
+
+
+def test_every_part_is_in_some_chains():
+    assert all(sum(part in chain for chain in CHAINS) == 4 for part in PARTS)
+
+
+@pytest.mark.parametrize(
+    ("process", "chains"), [(Linear(), CHAINS[::3]), (VP(), CHAINS[1::3]), (VE(), CHAINS[2:3]), (Cosine(), CHAINS[5:6])]
+)
+def test_the_pair_belongs_together_after_any_chain(process, chains):
+    """alpha x0 + sigma eps = x to rounding, from the start of the process to its end, at a time for each image and at
+    one for all; every second chain ends with a lever that has a memory, in an interval."""
+    asked = jax.jit(ask)
+    for i, parts in enumerate(chains):
+        chain = [lever for part in parts for lever in part] + [apg(3.0, 0.2, -0.5, 5.0), interval(0.1, 9.0)] * (i % 2)
+        den = under(network(process), chain)
+        assert den.consistent
+        start, end = process.ends
+        for t in (np.float32([start, 0.6, 0.1, end + 0.0005]), np.float32(0.6)):
+            alpha, sigma = (over(np.broadcast_to(f(t), 4), X) for f in (process.alpha, process.sigma))
+            x = X * np.hypot(alpha, sigma).astype(np.float32)
+            pred = asked(den, x, t)
+            scale = np.abs(x) + np.abs(alpha * pred.x0) + np.abs(sigma * pred.eps)
+            off = np.abs(alpha * pred.x0 + sigma * pred.eps - x).max((1, 2, 3)) / scale.max((1, 2, 3))
+            assert off.max() <= 2e-5, (i, t, off)
+
+
+def test_a_memory_goes_through_intervals_within_intervals():
+    """And a draw is the calls one by one."""
+    process, table = Linear(), table_at(SAMPLERS["ddim"], Linear(), 5)
+    for inside in ([skip_tuning(0.8), interval(0.3, 3.0)], [cfg(2.0), interval(0.3, 3.0)]):
+        den = under(network(process), [*inside, apg(3.0, 0.1, -0.5, 2.0), interval(0.2, 4.0)])
+        x, memory = jnp.asarray(X), ()
+        for i in range(table.nfe):
+            pred = jax.jit(lambda den, x, t, memory: den(x, t, None, Cond(LABEL, memory=memory)))(
+                den, x, np.float32(table.t[i]), memory
+            )
+            x, memory = table.x0[i] * pred.x0 + table.eps[i] * pred.eps, pred.memory
+        np.testing.assert_allclose(draw(den, table, range(4), SHAPE, cond=Cond(LABEL), start=X), x, atol=1e-4)
+
+
+def test_a_window_of_what_is_told_costs_no_second_network():
+    traces = []
+
+    def traced(params, x, t, d, cond, key):
+        traces.append(1)
+        return cheap(params, x, t, d, cond, key)
+
+    den = Denoiser.from_function(traced, 1.0, Linear(), VELOCITY, classes=3, levels=2, attends=True)
+    windowed = under(den, [skip_tuning(0.5), interval(0.3, 2.0), freeu(), interval(0.5), attention_scale(), interval()])
+    got = jax.jit(ask)(windowed, X, np.float32([0.1, 0.5, 0.5, 0.9]))
+    assert len(traces) == 1
+    for i, (t, levers) in enumerate(
+        [(0.1, []), (0.5, [skip_tuning(0.5), freeu()]), (0.5, [skip_tuning(0.5), freeu()]), (0.9, [freeu()])]
+    ):
+        want = ask(under(network(slope=1.0), [*levers, attention_scale()]), X, np.float32(t))
+        np.testing.assert_allclose(got.x0[i], want.x0[i], rtol=1e-5, atol=1e-5)
+
+
+def test_what_digests_are_of_has_one_order():
+    """A second network is static in a chain, and the sets in it have none."""
+    den = Denoiser.from_function(cheap, 1.0, Linear(), VELOCITY, answers=frozenset(["zero", "jump", "instant"]))
+    assert "answers=['instant', 'jump', 'zero']" in repr(den.model)
 
 
 def test_those_that_part_the_pair_say_so():
@@ -188,7 +240,10 @@ def test_dynamic_threshold(quantile):
     ("make", "message"),
     [
         (skip_tuning((0.5, 1.0, 1.0)), "rho has 3 factors: the skips of this network have 2 levels"),
-        (skip_tuning(), "needs a number"),
+        (lambda den: skip_tuning((0.5, 1.0), 0.9), "outer is where one number leads to"),
+        (lambda den: under(den, [upsample_guidance(2), autoguidance(BAD, 2.0)]), "autoguidance goes inside upsample"),
+        (lambda den: autoguidance(apg(2.0)(den), 2.0)(den), "a lever with a memory"),
+        (lambda den: under(den, [curvature(1), averaged_variance(), interval(0.1)]), "the one inside tells a variance"),
         (lambda den: skip_tuning(np.nan), "skip_tuning.rho is a finite number"),
         (lambda den: freeu("a"), "freeu.b1 is a finite number"),
         (lambda den: dynamic_threshold(0.0), r"quantile is in \(0, 1\]"),
@@ -205,9 +260,3 @@ def test_refusals(make, message):
 
 def plain_network():
     return Denoiser.from_function(cheap, 1.0, Linear(), VELOCITY)
-
-
-def test_an_order_that_cannot_be_is_refused_and_any_other_goes():
-    pool = [cfg(2.0), skip_tuning(0.8), clip_x0(), upsample_guidance(2)]
-    for first, second in pairwise([*pool, *reversed(pool)]):
-        assert np.isfinite(ask(under(network(), [first, second]), X, 0.5).x0).all()

@@ -1,18 +1,30 @@
 """Upsample guidance: nothing to move where the two sizes agree, exact pooled predictions where they do not."""
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Linear
+from diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear, oracles
 from diffusion.arrays import namespace, over
 from diffusion.denoiser import INSTANT, Pred
-from diffusion.levers import cfg, enlarged, interval, under, upsample_guidance
+from diffusion.levers import (
+    attention_scale,
+    autoguidance,
+    cfg,
+    enlarged,
+    interval,
+    skip_tuning,
+    under,
+    upsample_guidance,
+)
 from diffusion.levers.upsample import pooled, repeated
+from diffusion.networks import DiT, UNet, split
 from samplers import ddim, draw, tabulate, uniform
 from samplers.cost import passes
 
@@ -49,7 +61,7 @@ class Field:
     mean: float = 0.2
     wrong: float = 0.0
 
-    consistent, classes, answers = True, 0, frozenset({INSTANT})
+    consistent, classes, answers, attends = True, 0, frozenset({INSTANT}), False
 
     def __call__(self, x, t, s=None, cond=Cond()):
         xp, large = namespace(x), x.shape[1] == LARGE
@@ -111,10 +123,77 @@ def test_means_move_by_theta_and_the_pair_holds(process, theta):
     np.testing.assert_allclose(alpha * guided.x0 + sigma * guided.eps, x, atol=1e-7)
 
 
+@pytest.mark.parametrize("t", [1e-3, 1.5e-3, 3e-3, 0.999, 1.0])
+def test_the_pair_holds_at_the_ends_of_a_process(t):
+    """Where VP's own noise is less than its last, of which means have half."""
+    x, process = states(VP(), t), VP()
+    guided = on64(upsample_guidance(M)(Field(process, wrong=0.3)), x, t)
+    np.testing.assert_allclose(process.alpha(t) * guided.x0 + process.sigma(t) * guided.eps, x, atol=1e-7)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Jumps:
+    """N(0.2, 0.5^2) elements at any size, which is consistent where their means are N(0.2, 0.25^2): answers jumps."""
+
+    process: Any = field(metadata={"static": True})
+
+    consistent, classes, answers, levels, attends = True, 0, frozenset({"instant", "jump"}), 0, False
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        return oracles.gaussian(self.process, 0.2, 0.5 if x.shape[1] == LARGE else 0.5 / M)(x, t, s)
+
+
+@processes
+def test_nothing_moves_of_jumps_either(process):
+    x = states(process, 0.8)
+    exact_end = process in (Linear(), VE())  # others end where their own noise does, which is more than that of means
+    for s in (0.8, 0.3, *([0.0] if exact_end else [])):
+        plain, guided = (jumped(den, x, 0.8, s) for den in (Jumps(process), upsample_guidance(M)(Jumps(process))))
+        np.testing.assert_allclose(guided.x0, plain.x0, atol=1e-6)
+        np.testing.assert_allclose(guided.eps, plain.eps, atol=1e-6)
+
+
+def jumped(den, x, t, s):
+    with jax.enable_x64(True):
+        return jax.tree.map(np.asarray, jax.jit(lambda den, x, t, s: den(x, t, s))(den, x, t, s))
+
+
+def test_a_bad_network_and_what_is_told_reach_the_small_call():
+    """autoguidance inside: a bad network that is the good one changes nothing; skips and attention are told twice."""
+    process, x = Linear(), states(Linear(), 0.5)
+    wrong = Field(process, wrong=0.3)
+    both = under(wrong, [autoguidance(wrong, 3.0), upsample_guidance(M)])
+    np.testing.assert_allclose(on64(both, x, 0.5).x0, on64(upsample_guidance(M)(wrong), x, 0.5).x0, atol=1e-9)
+    seen = []
+
+    def hears(params, x, t, d, cond, key):
+        seen.append((x.shape[1], cond.skip is not None, cond.attention is not None))
+        return x
+
+    den = Denoiser.from_function(hears, 0.0, process, VELOCITY, levels=2, attends=True)
+    under(den, [skip_tuning(0.5), attention_scale(), upsample_guidance(M)])(x.astype(np.float32), 0.5)
+    assert set(seen) == {(LARGE, True, True), (SMALL, True, True)}
+
+
+def test_a_real_network_runs_at_both_sizes():
+    """A U-Net and a transformer, trained at 4x4, at 8x8."""
+    x = states(Linear(), 0.5).astype(np.float32)
+    for build in (
+        partial(UNet, (SMALL, SMALL, 1), base=4, blocks=1, attention=(2,)),
+        partial(DiT, (SMALL, SMALL, 1), width=8, depth=1, heads=2),
+    ):
+        apply, params = split(build(rngs=nnx.Rngs(0)))
+        params = jax.tree.map(lambda a: a + np.float32(0.1), params)
+        den = Denoiser.from_function(apply, params, Linear(), VELOCITY, attends=True)
+        guided = ASK(under(den, [attention_scale(), upsample_guidance(M)]), x, 0.5)
+        assert guided.x0.shape == x.shape
+        assert np.isfinite(guided.x0).all()
+
+
 def test_means_of_repeats_are_what_was_repeated():
     small = RNG.normal(size=(2, 3, 5, 2))
-    np.testing.assert_allclose(pooled(repeated(small, 3), 3), small, atol=1e-7)
-    np.testing.assert_allclose(pooled(small[:, :, :4], 1), small[:, :, :4])
+    np.testing.assert_allclose(pooled(repeated(small, 3), 3), small, rtol=1e-6)
     x = RNG.normal(size=(1, LARGE, LARGE, 1))
     np.testing.assert_allclose(pooled(x, M).ravel(), POOL @ x.ravel(), atol=1e-12)
 
@@ -172,6 +251,8 @@ def test_a_draw_has_the_means_of_the_small_field():
         (lambda: upsample_guidance(1), "at least 2"),
         (lambda: upsample_guidance(2, np.nan), "theta is a finite number"),
         (lambda: upsample_guidance(2, 1.0, 1.5), r"eta is in \[0, 1\]"),
+        (lambda: upsample_guidance(np.inf), "m is a finite number"),
+        (lambda: enlarged((2,), upsample_guidance(2)(Field(Linear()))), "is for images"),
         (lambda: upsample_guidance(3)(Field(Linear()))(np.zeros((1, 8, 8, 1)), 0.5), "divide by 3"),
         (lambda: upsample_guidance(2)(Field(Linear()))(np.zeros((1, 8)), 0.5), "divide by 2"),
     ],

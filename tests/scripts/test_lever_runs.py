@@ -89,8 +89,11 @@ def test_factors_hold_in_a_window(fewstep, run, drawn):
     ("words", "parts"),
     [
         (["--values", "a"], ["--values", "0.5,0.75,1"]),
-        (["--window", "1"], ["--window LOW,HIGH"]),
-        (["--window", "2,1"], ["--window LOW,HIGH"]),
+        (["--window", "1"], ["--window 1: write LOW,HIGH"]),
+        (["--window", "2,1"], ["--window 2,1: write LOW,HIGH"]),
+        (["--window", "-1,inf"], ["--window -1,inf"]),
+        (["--sampler", "analytic_ddpm"], ["needs a variance", "another sampler"]),
+        (["--sampler", "flow_map"], ["flow_map asks for what", "choose dpmpp_2m"]),
         (["--metric", "precision"], ["no metric that can be tuned on is called 'precision'"]),
         (["--sampler", "dimm"], ["did you mean 'ddim'"]),
         (["--lever", "cgf(2)"], ["did you mean 'cfg'"]),
@@ -171,7 +174,7 @@ def test_levers_of_previews(fewstep, tiny, tmp_path):
     train = ("train", "configs/digits/flow.gin", *options)
     for levers, *parts in (
         ("(@upsample_guidance(),)", "leave upsample_guidance out"),
-        ("(@skip_tuning(),)", "skip_tuning needs a number"),
+        ("(@skip_tuning(),)", "skip_tuning without a number", "leave it out of train.levers"),
         ("(@rescale(),)", "right after cfg"),
         ("(@cfg,)", "levers with brackets"),
         ("@cfg()", "a tuple of levers with brackets"),
