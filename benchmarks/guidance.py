@@ -4,7 +4,7 @@
 
 Draws the same seeds of a run with labels under plain guidance, in an interval of noise levels, projected (APG),
 rescaled, and away from a second, worse run, at several scales, and writes guidance.md (accuracy and Frechet distances
-with intervals, passes, time) and guidance.png (both against the scale, and against each other) to OUT.  Needs the
+with intervals, passes) and guidance.png (both against the scale, and against each other) to OUT.  Needs the
 classifier of the run (`fewstep classifier`).
 """
 
@@ -79,23 +79,24 @@ def cells(result, name, scales):
 
 
 def table(result, names, told) -> str:
-    """Markdown."""
+    """Markdown; `behind` is the paired difference from the best line."""
     rows = [f"{told.sampler} in {told.nfe} calls, {told.count} images; {jax.devices()[0].device_kind}", ""]
-    rows += [
-        "| | scale | accuracy | FD-pixels | FD-classifier | passes | ms an image |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    rows += [f"| | scale | {' | '.join(METRICS)} | {' | '.join(f'{m} behind' for m in METRICS[1:])} | passes |"]
+    rows += ["|---" * 8 + "|"]
+    behind = {(gap.line, gap.metric): gap.difference for gap in result.gaps}
     for name in names:
         for cell in cells(result, name, told.scales):
-            numbers = [cell.metrics[m] for m in METRICS]
-            shown = [f"{v.value:.4g} ± {(v.high - v.low) / 2:.2g}" for v in numbers]
-            told_of = [name, cell.swept["scale"], *shown, f"{cell.passes:g}", f"{cell.ms_per_image.value:.3g}"]
-            rows.append(f"| {' | '.join(told_of)} |")
+            shown = [_number(cell.metrics[m]) for m in METRICS]
+            shown += [_number(behind[cell.line, m]) if (cell.line, m) in behind else "best" for m in METRICS[1:]]
+            rows.append(f"| {' | '.join([name, cell.swept['scale'], *shown, f'{cell.passes:g}'])} |")
     floor = result.floors[result.runs[0]]
-    rows.append(
-        f"| training images | | {' | '.join(f'{floor[m].value:.4g}' if m in floor else '' for m in METRICS)} | | |"
-    )
+    rows.append(f"| training images | | {' | '.join(_number(floor[m]) for m in METRICS)} | | | |")
     return "\n".join(rows) + "\n"
+
+
+def _number(found):
+    """A value with half of its interval."""
+    return f"{found.value:.4g} ± {(found.high - found.low) / 2:.2g}"
 
 
 def figure(result, names, told):
