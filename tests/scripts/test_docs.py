@@ -7,16 +7,16 @@ from pathlib import Path
 import pytest
 import typer
 
-from diffusion import Linear
+from diffusion import LEVERS, Linear
 from evaluation.metrics import TRAITS
 from samplers import GRIDS, SAMPLERS
-from scripts import config
+from scripts import config, parse
 from scripts.cli import app
 from scripts.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
 from scripts.lines import lines
 
 DOCS = Path(__file__).parents[2] / "docs"
-VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs"}
+VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips"}
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
 SHOWN = [re.search(PATTERN, line)[1] for line in LINES if "pip " not in line]
@@ -40,6 +40,9 @@ def test_a_command_is_understood(command):
     for option in ("sampler", "table", "check"):
         assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
+    for text in parsed.params.get("lever") or ():
+        if not text.startswith("autoguidance("):  # which opens its run
+            parse.lever(text, LEVERS)
     if name == "compare":
         assert set(parsed.params["metric"].split(",")) <= {*TRAITS}
         names, asked = (
@@ -58,6 +61,16 @@ def test_a_metric_is_told_of(metric):
     (option,) = (p for p in typer.main.get_command(app).commands["compare"].params if p.name == "metric")
     assert metric in re.findall(r"\w+", option.help)
     assert re.search(rf"^\|.*`{metric}`.*\|.*\|.*\|$", (DOCS / "compare.md").read_text(), re.M)
+
+
+@pytest.mark.parametrize("name", LEVERS)
+def test_a_lever_has_a_page_with_a_picture_and_a_line_in_the_readme(name):
+    page = (DOCS / "levers" / f"{name}.md").read_text()
+    assert page.startswith(f"# {name}: ")
+    assert re.search(rf"^!\[.+\]\({name}\.png\)$", page, re.M)
+    assert re.search(rf"^    .*docs/levers/{name}\.png", page, re.M)  # the command that made it
+    assert (DOCS / "levers" / f"{name}.png").stat().st_size < 150_000
+    assert f"| [`{name}`](docs/levers/{name}.md) | " in (DOCS.parent / "README.md").read_text()
 
 
 @pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)

@@ -34,6 +34,7 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
     images = np.random.default_rng(0).integers(0, 256, (64, 28, 28), dtype=np.uint8)
     np.savez(tmp_path / "fashion_mnist.npz", images=images, labels=np.arange(64) % 10)
     small = {"train": [word for override in tiny for word in ("--set", override)], "compare": ["--count", "20"]}
+    small["tune-skips"] = ["--count", "20", "--values", "0.8,1"]
     assert [command[0] for command in COMMANDS] == [
         "train",
         "sample",
@@ -43,7 +44,9 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         "train",
         "train",
         *2 * ["samplers"],
-        *2 * ["sample"],
+        *3 * ["sample"],
+        "compare",
+        "tune-skips",
         *2 * ["train"],
         "compare",
     ]
