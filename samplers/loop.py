@@ -238,8 +238,8 @@ def _refuse_unanswerable(den, table):
         )
     if not den.consistent and (table.x.any() or table.past.any()):
         raise ValueError(
-            "a lever of this model breaks alpha x0 + sigma eps = x, so only samplers of the ddim form can be used "
-            "(ddim, ddpm)"
+            "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so only samplers "
+            "of the ddim form can be used: --sampler ddim, or ddpm"
         )
 
 
@@ -256,7 +256,7 @@ def refuse_unknown_variance(spread, stretch, expected):
     if spread and expected.var is None:
         raise ValueError(
             "this sampler needs the variance of x0 given x_t, which this model does not tell: choose another, "
-            "calibrate the run (fewstep calibrate), or put the lever curvature around it"
+            "calibrate the run (fewstep calibrate), or put the lever curvature around it, after levers that guide"
         )
     if stretch and expected.range is None:
         raise ValueError(

@@ -96,6 +96,7 @@ def lever(text, levers, bound=()):
     except (SyntaxError, ValueError, AttributeError):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
+    _refuse_missing(text, name, inspect.signature(found), arguments, named)
     try:
         for parameter in inspect.signature(found).bind_partial(*arguments, **named).arguments:
             if f"{name}.{parameter}" in bound:
@@ -103,3 +104,11 @@ def lever(text, levers, bound=()):
         return name, found(*arguments, **named)
     except (TypeError, ValueError, OverflowError) as error:
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None
+
+
+def _refuse_missing(text, name, signature, arguments, named):
+    """UserError where a setting without a default is given nowhere."""
+    needed = [p.name for p in signature.parameters.values() if p.default is p.empty]
+    if missing := [p for p in needed[len(arguments) :] if p not in named]:
+        shown = ", ".join(needed)
+        raise UserError(f"--lever {text!r}: {name} needs {' and '.join(missing)}, as in {name}({shown})")

@@ -1,6 +1,7 @@
 """The factors of skips that `fewstep tune-skips` found for a run, kept in it for skip_tuning without a number."""
 
 import json
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -50,6 +51,8 @@ def tuned(run) -> Tuned:
     try:
         told = json.loads(path(run).read_text())
         found = Tuned(*(told[name] for name in Tuned._fields))
+        if found.window is not None:  # a file has no infinity
+            found = found._replace(window=[math.inf if end is None else float(end) for end in found.window])
     except (ValueError, TypeError, KeyError):
         raise RunError(f"{path(run)} is damaged: {remedy}") from None
     if found.weights != run.weights:

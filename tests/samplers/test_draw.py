@@ -10,7 +10,7 @@ import pytest
 from checks import MEAN, STD, Zero, check_moments
 
 from diffusion import VELOCITY, VP, Cond, Linear, Model, cfg, oracles
-from diffusion.levers import ClipX0
+from diffusion.levers.bounds import ClipX0
 from diffusion.variance import LearnedRange
 from samplers import (
     Row,

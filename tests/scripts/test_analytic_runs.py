@@ -63,6 +63,7 @@ def test_a_sampler_that_needs_a_variance_says_how_to_get_it(fewstep, run, tmp_pa
     assert fewstep(*words[:-2], *back)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_lever_tells_it_too(fewstep, run, tmp_path):
     words = ("--sampler", "ddpm,analytic_ddpm", "--lever", "curvature(2)", "--nfe", 3, "--count", 8, "--out", tmp_path)
     status, out, err = fewstep("compare", run, *words, "--json")
@@ -70,6 +71,7 @@ def test_a_lever_tells_it_too(fewstep, run, tmp_path):
     assert [cell["passes"] for cell in json.loads(out)["cells"]] == [3, 3 * (1 + 2 * 2)]
 
 
+@pytest.mark.slow
 def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
     words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
     assert fewstep("calibrate", run, "--count", 20, "--points", 4)[0] == 0
@@ -121,6 +123,7 @@ def test_bits_per_dimension_are_those_of_the_chain(fewstep, run, tmp_path):
     refused(fewstep("compare", run, "--metric", "bpd", "--sampler", "ddim", "--nfe", 4), "bpd", "analytic_ddpm")
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_measured_at_once(fewstep, run, tmp_path):
     words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 2, "--count", 2, "--out", tmp_path / "a.png")
     status, _, err = fewstep(*words, "--calibrate")

@@ -23,6 +23,7 @@ def trained(fewstep, tiny, tmp_path):
     return photos, train
 
 
+@pytest.mark.slow
 def test_one_more_image(fewstep, trained, tmp_path):
     photos, train = trained
     assert train()[0] == 0
@@ -35,12 +36,14 @@ def test_one_more_image(fewstep, trained, tmp_path):
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_as_many_but_others(trained, tmp_path):
     photos, train = trained
     (photos / "dog" / "023.png").rename(photos / "cat" / "000a.png")
     refused(train(), "photos has changed", "other training images")
 
 
+@pytest.mark.slow
 def test_a_run_from_before_there_were_fingerprints(trained, tmp_path):
     photos, train = trained
     path = tmp_path / "run/run.json"

@@ -9,7 +9,8 @@ import pytest
 from one_line import refused
 
 from diffusion import Linear
-from diffusion.levers import CFG, ClipX0
+from diffusion.levers.bounds import ClipX0
+from diffusion.levers.guidance import CFG
 from scripts.lines import lines
 
 

@@ -103,6 +103,7 @@ def test_the_way_up_ends_where_the_way_down_begins(sampled, image, monkeypatch):
     assert np.isfinite(drawn).all()
 
 
+@pytest.mark.slow
 def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tmp_path):
     _, said = sampled("--nfe", 5, "--trajectory", "--sampler", "ddim")
     assert "a-trajectory.png" in said

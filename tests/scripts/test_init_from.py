@@ -32,6 +32,7 @@ def same(a, b):
     return jax.tree.all(jax.tree.map(lambda a, b: bool((a == b).all()), a, b))
 
 
+@pytest.mark.slow
 def test_what_is_not_trained_stays_to_the_last_bit(npr, digits_run, fewstep, words, tmp_path):
     """Under weight decay too; the mean that is drawn with is the one that was trained beside."""
     before, after = open_run(digits_run), open_run(npr)

@@ -111,6 +111,7 @@ def test_a_network_without_skips_is_not_tuned(fewstep, moons_run):
     refused(fewstep("sample", moons_run, "--lever", "attention_scale"), "attention")
 
 
+@pytest.mark.slow
 def test_guidance_away_from_another_run(fewstep, run, drawn, moons_run):
     earlier = f"autoguidance({str(run)!r}, 3, step=3)"
     away = drawn(run, earlier)
