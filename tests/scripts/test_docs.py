@@ -40,9 +40,13 @@ def test_a_command_is_understood(command):
     for option in ("sampler", "table", "check"):
         assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
-    for text in parsed.params.get("lever") or ():
-        if not text.startswith("autoguidance("):  # which opens its run
-            parse.lever(text, LEVERS)
+    if "lever" in parsed.params:
+        swept = [
+            f"{sweep.partition('=')[0]}={sweep.partition('=')[2].split(',')[0]}"
+            for sweep in parsed.params.get("sweep", [])
+        ]
+        levers = config.settings([*parsed.params["set"], *swept]).levers
+        assert all(parse.lever(text, levers) for text in parsed.params["lever"])
     if name == "compare":
         assert set(parsed.params["metric"].split(",")) <= {*TRAITS}
         names, asked = (

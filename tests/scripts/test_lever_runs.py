@@ -51,7 +51,7 @@ def test_skips_are_tuned_checked_and_kept(fewstep, run, drawn):
     (check,) = told["checks"]
     assert check["difference"][0] == pytest.approx(check["tuned"][0] - check["without"][0])
     assert "FD-pixels" in out
-    assert "--lever skip_tuning" in err
+    assert f'--sampler dpmpp_2m --nfe 2 --grid {told["grid"]} --lever "skip_tuning"' in err
     mine = drawn(run, "skip_tuning")
     np.testing.assert_array_equal(mine, drawn(run, f"skip_tuning(({told['factors'][0]},))"))
     assert np.abs(mine - drawn(run)).max() > 1e-4
@@ -122,7 +122,7 @@ def test_guidance_away_from_another_run(fewstep, run, drawn, moons_run):
     refused(fewstep("sample", run, "--lever", "autoguidance('nowhere', 2)"), "nowhere is not a run")
     refused(fewstep("sample", run, "--lever", "autoguidance(3, 2)"), "the folder of a run")
     refused(fewstep("sample", run, "--lever", f"autoguidance({str(run)!r}, 2, step=4)"), "4")
-    refused(fewstep("sample", run, "--lever", f"autoguidance({str(moons_run)!r}, 2)"), "of 10 classes")
+    refused(fewstep("sample", run, "--lever", f"autoguidance({str(moons_run)!r}, 2)"), "shape 2", "8x8x1")
 
 
 @pytest.mark.slow
