@@ -96,7 +96,7 @@ def lever(text, levers, bound=()):
     except (SyntaxError, ValueError, AttributeError):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
-    _refuse_missing(text, name, inspect.signature(found), arguments, named)
+    _refuse_missing(text, name, inspect.signature(found, follow_wrapped=False), arguments, named)
     try:
         for parameter in inspect.signature(found).bind_partial(*arguments, **named).arguments:
             if f"{name}.{parameter}" in bound:
