@@ -7,7 +7,7 @@ import argparse
 
 from PIL import Image
 
-GAP, GREY = 8, 128
+GAP = 8
 
 
 def main(out, pictures, scale=1):
@@ -15,7 +15,7 @@ def main(out, pictures, scale=1):
     images = [Image.open(picture) for picture in pictures]
     images = [image.resize((scale * image.width, scale * image.height), Image.Resampling.NEAREST) for image in images]
     width, height = max(image.width for image in images), sum(image.height + GAP for image in images) - GAP
-    whole = Image.new(images[0].mode, (width, height), GREY)
+    whole = Image.new(images[0].mode, (width, height), "grey")
     for i, image in enumerate(images):
         whole.paste(image, (0, sum(above.height + GAP for above in images[:i])))
     whole.save(out, optimize=True)

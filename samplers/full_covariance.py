@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion.curvature import covariance_times
 from diffusion.denoiser import Cond
+from diffusion.levers.curvature import covariance_times
 from samplers.loop import as_seeds
 
 

@@ -50,7 +50,7 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
         raise ValueError(f"noise is 'fresh' or 'path', not {noise!r}")
     placed = isinstance(seeds, jax.core.Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
     seeds = seeds if placed else as_seeds(seeds)
-    _refuse_unanswerable(den, table)
+    refuse_unanswerable(den, table)
     _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
     rows, static = table.nfe, _Static(*_asked(table), tuple(shape), noise, trajectory)
     if not trajectory:
@@ -218,7 +218,8 @@ def _increments(static, path, keys, x):
     return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
 
 
-def _refuse_unanswerable(den, table):
+def refuse_unanswerable(den, table):
+    """ValueError where a table asks a denoiser for what it cannot answer; nothing is compiled."""
     jumps = np.isfinite(table.s)
     asked = set()
     if not jumps.all():

@@ -153,7 +153,7 @@ def open_run(folder, trust=False, step=None, mesh=(-1, 1, 1), calibrate=False) -
     load(path, trust=trust)
     with translated(path):
         told = experiment()
-    return replace(restore(folder, told, load_data, step, mesh), calibrates=calibrate)
+    return replace(restore(folder, told, load_data, step, mesh), calibrates=calibrate, trusts=trust)
 
 
 FREE = (

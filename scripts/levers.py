@@ -51,6 +51,7 @@ def _network(params, x, t, d, cond, key):
 
 
 _NETWORK = Denoiser.from_function(_network, {}, Linear(), VELOCITY, classes=2, levels=2, attends=True)
+# How levers that need settings, or another lever inside, are counted.
 EXAMPLES = {
     "cfg": [LEVERS["cfg"](2.0)],
     "apg": [LEVERS["apg"](2.0)],
@@ -60,4 +61,3 @@ EXAMPLES = {
     "interval": [LEVERS["cfg"](2.0), LEVERS["interval"](0.5, 2.0)],
     "skip_tuning": [LEVERS["skip_tuning"](0.8)],
 }
-"""How levers that need settings, or another lever inside, are counted."""

@@ -1,6 +1,7 @@
 """What a config may name: every public constructor under its own name, and what its parameters take."""
 
 import inspect
+import math
 import types
 import typing
 from collections.abc import Callable
@@ -134,9 +135,10 @@ def defaults(name) -> dict[str, str]:
     the parts that are defaults themselves."""
     found = {}
     for key, parameter in parameters(name).items():
-        if parameter.default is inspect.Parameter.empty:
-            continue
-        text, part = _written(parameter.default)
+        default = parameter.default
+        if default is inspect.Parameter.empty or (isinstance(default, float) and not math.isfinite(default)):
+            continue  # a config has no infinity
+        text, part = _written(default)
         found[f"{name}.{key}"] = text
         found |= defaults(part) if part else {}
     return found

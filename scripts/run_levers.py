@@ -22,7 +22,7 @@ class OfRun:
     of: Callable
 
     def __call__(self, den):
-        raise ValueError(f"{self.name} is made for a run that is there: leave it out of train.levers")
+        raise ValueError(f"{self.name} is made for a run (Run.under): leave it out of train.levers")
 
 
 def skip_tuning(rho: float | tuple | None = None, outer=1.0):
@@ -52,7 +52,7 @@ _say_once = cache(say)
 
 
 def _guided(folder, scale, step, run):
-    bad = _opened(folder, step)
+    bad = _opened(folder, step, run.trusts)
     if bad.shape != run.shape:
         sizes = ("x".join(map(str, shape)) for shape in (bad.shape, run.shape))
         raise UserError(f"autoguidance: {folder} has data of shape {' and the run that is guided '.join(sizes)}")
@@ -61,8 +61,8 @@ def _guided(folder, scale, step, run):
 
 
 @cache
-def _opened(folder, step):
+def _opened(folder, step, trust):
     from scripts.config import open_run  # which knows these levers
     from scripts.parse import path
 
-    return open_run(path(folder, "autoguidance.run"), step=step)
+    return open_run(path(folder, "autoguidance.run"), trust=trust, step=step)

@@ -1,6 +1,7 @@
 """fewstep tune-skips."""
 
 import math
+import shlex
 
 from rich import box
 from rich.console import Console
@@ -59,12 +60,12 @@ def main(
     except KeyboardInterrupt:
         say(f"stopped: nothing was kept, and what {folder} had is as it was")
         raise
-    told = Tuned(list(found.best.factors), window, run.weights, sampler, table.nfe, grid, list(levers))
+    told = Tuned(list(found.best.factors), window, run.weights, sampler, table.nfe, grid, list(levers), list(overrides))
     if first():
         about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
         about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
         keep(run, told, **about, checks=[check._asdict() for check in found.checks])
-        _show(found, run, told)
+        _show(found, run, told, step)
 
 
 def _window(text):
@@ -77,7 +78,7 @@ def _window(text):
     return tuple(ends)
 
 
-def _show(found, run, told):
+def _show(found, run, told, step):
     """The curve, the check, and what to do next."""
     console = Console(width=80)
     table = Table(box=box.SIMPLE_HEAD)
@@ -99,8 +100,10 @@ def _show(found, run, told):
     console.print(table)
     if found.best in (found.curve[0], found.curve[-1]) and len(found.curve) > 1:
         say("the best is at the end of --values: look further")
-    if found.checks[0].difference.high >= 0:
+    if not found.checks[0].difference.high < 0:
         say("on images that were not tuned on it is not shown to be better than without")
-    levers = "".join(f' --lever "{lever}"' for lever in [*told.levers, "skip_tuning"])
-    again = f"--sampler {told.sampler} --nfe {told.nfe} --grid {told.grid}{levers}"
-    say(f"{path(run)}: {told}. Next: fewstep sample {run.folder} {again}")
+    again = ["fewstep", "sample", run.folder, "--sampler", told.sampler, "--nfe", told.nfe, "--grid", told.grid]
+    again += [] if step is None else ["--step", step]
+    again += [word for text in told.overrides for word in ("--set", text)]
+    again += [word for text in [*told.levers, "skip_tuning"] for word in ("--lever", text)]
+    say(f"{path(run)}: {told}. Next: {shlex.join(map(str, again))}")

@@ -78,7 +78,7 @@ class Experiment:
         for name in ("data", "network", "objective", "optimizer", *(["pairs"] if self.pairs else [])):
             if not callable(getattr(self, name)):
                 raise ValueError(f"train.{name} is not something to call, such as @{name}: got {getattr(self, name)!r}")
-        levers = self.levers if isinstance(self.levers, list | tuple) else [self.levers]
+        levers = self.levers if isinstance(self.levers, tuple) else [self.levers]
         unmade = [lever for lever in levers if getattr(lever, "__name__", "") in LEVERS or not callable(lever)]
         if unmade or levers is not self.levers:
             raise ValueError("train.levers is a tuple of levers with brackets, such as (@cfg(), @clip_x0())")

@@ -8,11 +8,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from diffusion.denoiser import Model
+from diffusion.denoiser import Cond, Model, predict_shape
 from diffusion.levers import enlarged, under
+from samplers import watched
+from samplers.loop import refuse_unanswerable
 from train import sharding
 from train.checkpoints import Checkpoints
 from train.data import Batches, Dataset, Split
@@ -55,8 +58,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
-    if enlarged(data.shape, under(model.denoiser(shapes), experiment.levers)) != tuple(data.shape):
-        raise ValueError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
+    _refuse_unseen(under(model.denoiser(shapes), experiment.levers), data)
     optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
 
     def fresh():
@@ -76,6 +78,18 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     one = batches.batch(0, slice(1))
     step.eval_shape(state, jax.tree.map(lambda a: jax.ShapeDtypeStruct((batches.size, *a.shape[1:]), a.dtype), one))
     return Training(experiment, data, mesh, model, pairs, batches, fresh, placed, step)
+
+
+def _refuse_unseen(den, data):
+    """ValueError for levers under which there are no previews."""
+    if enlarged(data.shape, den) != tuple(data.shape):
+        raise ValueError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
+    cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
+    try:
+        refuse_unanswerable(den, watched(den))
+        predict_shape(den, np.zeros((1, *data.shape), np.float32), np.float32(0.5), None, cond)
+    except ValueError as error:
+        raise ValueError(f"train.levers: previews are drawn in a way of their own, and {error}") from None
 
 
 def _pairs(experiment, data):

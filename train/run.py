@@ -91,6 +91,7 @@ class Run:
     load_data: Any  # () -> Dataset
     mesh: Mesh  # where the parameters lie, and images are drawn
     calibrates: bool = False  # measures the statistics that a sampler needs and that are not there
+    trusts: bool = False  # its config may import code, and so may those of runs beside it
 
     @property
     def name(self) -> str:

@@ -20,6 +20,7 @@ class Tuned(NamedTuple):
     nfe: int
     grid: str
     levers: list[str]  # inside of it
+    overrides: list[str]  # of their settings, and of the sampler's and the grid's
 
     def lever(self):
         """Denoiser -> Denoiser."""
@@ -29,7 +30,7 @@ class Tuned(NamedTuple):
     def __str__(self):
         factors = ", ".join(f"{factor:.3g}" for factor in self.factors)
         only = "" if self.window is None else " for sigma / alpha in ({:g}, {:g}]".format(*self.window)
-        around = "".join(f" under {lever}" for lever in self.levers)
+        around = "".join([*(f" under {lever}" for lever in self.levers), *(f", {text}" for text in self.overrides)])
         return f"{factors}{only}, tuned for {self.sampler} in {self.nfe} calls on the grid {self.grid}{around}"
 
 

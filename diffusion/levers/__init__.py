@@ -6,11 +6,11 @@ drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At mos
 (apg), and what makes other calls than the one of the row (cfg, autoguidance, upsample_guidance) stands inside it.
 """
 
-from diffusion.curvature import curvature
 from diffusion.levers.apg import apg
 from diffusion.levers.attention import attention_scale
 from diffusion.levers.autoguidance import autoguidance
 from diffusion.levers.bounds import clip_x0, dynamic_threshold
+from diffusion.levers.curvature import curvature
 from diffusion.levers.guidance import cfg, cfg_pp
 from diffusion.levers.interval import interval
 from diffusion.levers.rescale import rescale

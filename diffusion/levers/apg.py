@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from diffusion.denoiser import Pred
-from diffusion.levers.checks import finite
+from diffusion.levers.checks import finite, is_number
 from diffusion.levers.guidance import CFG, of_classes
 
 _TINY = 1e-30
@@ -51,7 +51,7 @@ def apg(scale, eta=0.0, momentum=0.0, radius=math.inf):
     """Guidance without what lies along the prediction: `eta` of that stays, 1 is cfg; `momentum` (the paper's is -0.5:
     away from the calls before), `radius` of an image's norm, which goes by the size of images."""
     finite("apg", scale=scale, eta=eta, momentum=momentum)
-    if not isinstance(radius, int | float) or not radius > 0:
+    if not (is_number(radius) and radius > 0):
         raise ValueError(f"apg.radius is above 0: got {radius!r}")
     settings = {"eta": float(eta), "momentum": float(momentum), "radius": float(radius)}
     return partial(of_classes, "apg", APG, scale=float(scale), **settings)

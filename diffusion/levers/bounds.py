@@ -62,6 +62,8 @@ def clip_x0(low=-1.0, high=1.0, rebuild=True):
     finite("clip_x0", low=low, high=high)
     if not low < high:
         raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
+    if not isinstance(rebuild, bool):
+        raise ValueError(f"clip_x0.rebuild is True or False: got {rebuild!r}")
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 

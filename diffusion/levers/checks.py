@@ -6,10 +6,15 @@ from numbers import Real
 from diffusion.denoiser import wrappers
 
 
+def is_number(value) -> bool:
+    """Whether it is a real number, infinity among them."""
+    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
+
+
 def finite(lever, **settings):
     """ValueError for a setting that is no finite number."""
     for name, value in settings.items():
-        if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value):
+        if not is_number(value) or math.isinf(value):
             raise ValueError(f"{lever}.{name} is a finite number: got {_short(value)}")
 
 

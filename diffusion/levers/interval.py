@@ -11,7 +11,7 @@ from jax.tree_util import register_dataclass
 
 from diffusion.arrays import over
 from diffusion.denoiser import Cond, Under, Wrapper, predict_shape
-from diffusion.levers.checks import remembers
+from diffusion.levers.checks import is_number, remembers
 
 
 def switched(on, active, passive):
@@ -55,7 +55,7 @@ class Interval(Wrapper):
 
 def interval(low=0.0, high=math.inf):
     """The lever just inside for noise levels sigma / alpha in (low, high] alone."""
-    if not all(isinstance(end, int | float) for end in (low, high)) or not 0 <= low < high:
+    if not (is_number(low) and is_number(high) and 0 <= low < high):
         raise ValueError(f"interval needs 0 <= low < high: got {low!r} and {high!r}")
     return partial(_within, float(low), float(high))
 

@@ -55,7 +55,8 @@ def skip_tuning(rho, outer=1.0):
     """Multiply a U-Net's skips: by `rho` at the innermost level, from there linearly to `outer` at full resolution; or
     by a tuple of one factor a level, innermost first.  1 changes nothing."""
     several = isinstance(rho, tuple | list)
-    for factor in rho if several else (rho, outer):
+    finite("skip_tuning", outer=outer)
+    for factor in rho if several else (rho,):
         finite("skip_tuning", rho=factor)
     if several and outer != 1.0:
         raise ValueError("skip_tuning.outer is where one number leads to: leave it out where every level has its own")

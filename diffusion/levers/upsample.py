@@ -76,7 +76,7 @@ class UpsampleGuidance(Wrapper):
             moved = (low.x0 - pooled(pred.x0, self.m), low.eps / self.m - pooled(pred.eps, self.m))
             return tuple(a + self.theta * repeated(d, self.m) for a, d in zip(pred[:2], moved, strict=True))
 
-        on = jnp.asarray((t >= 1 - self.eta) & (self.theta != 0))
+        on = jnp.asarray((t > 1 - self.eta) & (self.theta != 0))
         return Pred(*switched(on, guided, lambda: tuple(pred[:2])))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from diffusion import VE, VP, Cond, Linear, cfg, oracles
-from diffusion.curvature import covariance_times, curvature
+from diffusion.levers.curvature import covariance_times, curvature
 from samplers import analytic_ddpm, ddpm, draw, tabulate, uniform
 from samplers.cost import passes
 

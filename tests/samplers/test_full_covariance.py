@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import sqrtm
 
 from diffusion import VP, oracles
-from diffusion.curvature import covariance_times
+from diffusion.levers.curvature import covariance_times
 from samplers import analytic_ddim, analytic_ddpm, dpmpp_2m, draw, tabulate, uniform
 from samplers.full_covariance import draw_full_covariance, matrix_function
 

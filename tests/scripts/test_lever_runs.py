@@ -51,7 +51,7 @@ def test_skips_are_tuned_checked_and_kept(fewstep, run, drawn):
     (check,) = told["checks"]
     assert check["difference"][0] == pytest.approx(check["tuned"][0] - check["without"][0])
     assert "FD-pixels" in out
-    assert f'--sampler dpmpp_2m --nfe 2 --grid {told["grid"]} --lever "skip_tuning"' in err
+    assert f"--sampler dpmpp_2m --nfe 2 --grid {told['grid']} --lever skip_tuning" in err
     mine = drawn(run, "skip_tuning")
     np.testing.assert_array_equal(mine, drawn(run, f"skip_tuning(({told['factors'][0]},))"))
     assert np.abs(mine - drawn(run)).max() > 1e-4
@@ -168,6 +168,22 @@ def test_levers_are_listed_with_what_they_cost(fewstep):
     assert rows == {name: costs.get(name, 10) for name in LEVERS if name != "interval"}
 
 
+@pytest.mark.parametrize(
+    "name", sorted({*LEVERS} - {"autoguidance", "cfg_pp", "averaged_variance", "upsample_guidance"})
+)
+def test_a_run_with_levers_of_previews_opens_again(name, tmp_path):
+    """What a config says of them, defaults included, can be read; infinity is none of it."""
+    from scripts import config
+
+    inside = "@cfg(), " if name in ("interval", "rescale") else ""
+    overrides = [f"train.levers=({inside}@{name}(),)", "cfg.scale=2", "apg.scale=2", "skip_tuning.rho=0.8"]
+    config.load(config.find("configs/digits/flow.gin"), overrides)
+    assert len(config.experiment().levers) == 1 + bool(inside)
+    (tmp_path / "config.gin").write_text(config.operative())
+    config.load(tmp_path / "config.gin")
+    assert len(config.experiment().levers) == 1 + bool(inside)
+
+
 @pytest.mark.slow
 def test_levers_of_previews(fewstep, tiny, tmp_path):
     """In the given order, with settings as of gin; what cannot be is said before anything is trained."""
@@ -177,12 +193,14 @@ def test_levers_of_previews(fewstep, tiny, tmp_path):
         ("(@upsample_guidance(),)", "leave upsample_guidance out"),
         ("(@skip_tuning(),)", "skip_tuning without a number", "leave it out of train.levers"),
         ("(@rescale(),)", "right after cfg"),
+        ("(@cfg_pp(),)", "previews are drawn", "cfg_pp"),
+        ("(@averaged_variance(),)", "averaged_variance is for a model that tells"),
         ("(@cfg,)", "levers with brackets"),
         ("@cfg()", "a tuple of levers with brackets"),
     ):
-        refused(
-            fewstep(*train, "--run", tmp_path / "no", "--set", f"train.levers={levers}", "--set", "cfg.scale=2"), *parts
-        )
+        more = (f"train.levers={levers}", "cfg.scale=2", "cfg_pp.strength=0.5")
+        words = [word for override in more for word in ("--set", override)]
+        refused(fewstep(*train, "--run", tmp_path / "no", *words), *parts)
         assert not (tmp_path / "no" / "checkpoints").exists()
     pictures = []
     for name, more in (

@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 
 from diffusion.arrays import over
 from diffusion.denoiser import Cond, Wrapper
+from diffusion.levers.checks import finite
 
 
 def covariance_times(den, x, t, v, cond=Cond()):
@@ -54,6 +55,9 @@ class Curvature(Wrapper):
 def curvature(probes=4, seed=0, bound=1.0):
     """Pred.var from the network's Jacobian, for samplers that need a variance; `bound` is ((b - a) / 2)^2 for data in
     [a, b]."""
+    finite("curvature", probes=probes, seed=seed, bound=bound)
     if probes != int(probes) or probes < 1:
         raise ValueError(f"curvature.probes is a whole number, at least 1: got {probes}")
+    if not bound > 0:
+        raise ValueError(f"curvature.bound is above 0: got {bound}")
     return partial(Curvature, probes=int(probes), seed=int(seed), bound=float(bound))
