@@ -176,6 +176,7 @@ def test_a_bad_network_and_what_is_told_reach_the_small_call():
     assert set(seen) == {(LARGE, True, True), (SMALL, True, True)}
 
 
+@pytest.mark.slow
 def test_a_real_network_runs_at_both_sizes():
     """A U-Net and a transformer, trained at 4x4, at 8x8."""
     x = states(Linear(), 0.5).astype(np.float32)

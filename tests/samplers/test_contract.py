@@ -35,6 +35,7 @@ IN_TIME = ("euler", "heun", "euler_maruyama", "interpolant_sde", "interpolant_sd
 # Calls of the dearest step where not all are alike: one brings a restart with it, or starts the method.
 DEAREST = {"restart": 8, "plms": 2, "pndm": 4}
 
+RESEMBLING = ("ve_geometric", "shifted", "discrete_zero_snr")  # another of the family is tested every time
 every = pytest.mark.parametrize("sampler", ALL.values(), ids=ALL)
 
 
@@ -47,7 +48,11 @@ def tables(sampler, process, steps):
             assert k == 1
 
 
-@each
+@pytest.mark.parametrize(
+    "process",
+    [pytest.param(p, marks=[pytest.mark.slow] * (n in RESEMBLING)) for n, p in PROCESSES.items()],
+    ids=PROCESSES,
+)
 def test_finite_and_independent_of_the_batch(process):
     """Every sampler, from pure noise, on data that makes the flow curved."""
     curved, jumping = oracles.mixture(process, *MIXTURE), oracles.gaussian(process, MEAN, STD)

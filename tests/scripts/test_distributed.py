@@ -207,6 +207,7 @@ def test_an_error_of_all_is_a_line_in_each(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_what_processes_must_agree_on(tmp_path):
     """The command; and that the folder is one, which two hosts with disks of their own would not have."""
     words = command(tmp_path / "run")
