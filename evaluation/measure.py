@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from diffusion.arrays import pooled
 from evaluation.cells import Drawn
 from evaluation.distances import DISTANCES
 from evaluation.estimate import NOTHING, Estimate, Interval, estimate
@@ -66,9 +67,7 @@ def averaged(images, shape) -> np.ndarray:
     as they are."""
     if images.ndim != 4 or images.shape[1:] == shape[1:]:
         return images
-    (n, height, width, channels), m = images.shape, images.shape[1] // shape[1]
-    blocks = images.reshape(n, height // m, m, width // m, m, channels)
-    return np.round(blocks.mean(axis=(2, 4), dtype=np.float32)).astype(np.uint8)
+    return np.round(pooled(images, images.shape[1] // shape[1])).astype(np.uint8)
 
 
 def trajectory(error) -> Estimate:

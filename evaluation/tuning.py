@@ -16,7 +16,6 @@ from evaluation.estimate import NOTHING, Difference, Estimate, Interval, differe
 from evaluation.features import stored
 from evaluation.reference import reference
 from samplers.loop import draw_many
-from train.calibration import ready
 from train.errors import RunError
 from train.progress import progress
 from train.sharding import batched
@@ -73,7 +72,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
     def measured(half, kinds, factors) -> list[Estimate]:
         """Distances to one half on some features, of that half's seeds; factors None: without the lever."""
         around = () if factors is None else (skip_tuning(factors), *((interval(*window),) if window else ()))
-        den, seeds = ready(run, run.under([*levers, *around]), table), np.arange(count) + seed + half * count
+        den, seeds = run.under([*levers, *around]), np.arange(count) + seed + half * count
         options = {"cond": cond, "batch": batch, "sharding": batched(run.mesh)}
         images = draw_many(den, table, seeds, enlarged(run.shape, den), **options)
         if not np.isfinite(images).all():

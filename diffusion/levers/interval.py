@@ -12,6 +12,7 @@ from jax.tree_util import register_dataclass
 from diffusion.arrays import over
 from diffusion.denoiser import Cond, Under, Wrapper, predict_shape
 from diffusion.levers.checks import is_number, remembers
+from diffusion.levers.telling import Telling
 
 
 def switched(on, active, passive):
@@ -36,7 +37,7 @@ class Interval(Wrapper):
     def __call__(self, x, t, s=None, cond=Cond()):
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         on = jnp.asarray((sigma > self.low * alpha) & ~(sigma > self.high * alpha))  # inf * 0 is above nothing
-        if hasattr(self.inner, "tell"):
+        if isinstance(self.inner, Telling):
             return self.without(x, t, s, self.inner.tell(cond, len(x), on))
         # The memory is that of the lever inside, which keeps it while it is off, or of one further in.
         mine = remembers(self.inner) and not remembers(self.without)

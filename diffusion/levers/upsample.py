@@ -9,22 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from diffusion.arrays import pooled, repeated
 from diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
 from diffusion.levers.checks import finite, refuse_memory
 from diffusion.levers.interval import switched
 from diffusion.process import Process
-
-
-def pooled(x, m):
-    """(B, H, W, C) -> (B, H/m, W/m, C), means of m x m pixels."""
-    b, h, w, c = x.shape
-    return x.reshape(b, h // m, m, w // m, m, c).mean(axis=(2, 4))
-
-
-def repeated(x, m):
-    """(B, H, W, C) -> (B, mH, mW, C), each pixel m x m times; pooled(repeated(x, m), m) = x."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, m, w, m, c)).reshape(b, m * h, m * w, c)
 
 
 @dataclass(frozen=True)

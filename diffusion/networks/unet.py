@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from diffusion.arrays import repeated
 from diffusion.networks.embeddings import FASTEST, Conditioning
 from diffusion.networks.hooks import check_columns, joined, refuse
 from diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
@@ -26,12 +27,6 @@ def _halved(x):
     """(B, H, W, C) -> (B, H/2, W/2, 4C): each 2x2 patch becomes one pixel."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).swapaxes(2, 3).reshape(b, h // 2, w // 2, 4 * c)
-
-
-def _doubled(x):
-    """(B, H, W, C) -> (B, 2H, 2W, C) by nearest neighbour."""
-    b, h, w, c = x.shape
-    return jnp.broadcast_to(x[:, :, None, :, None], (b, h, 2, w, 2, c)).reshape(b, 2 * h, 2 * w, c)
 
 
 class _Variance(nnx.Module):
@@ -138,7 +133,7 @@ class UNet(nnx.Module):
             for block in stage:
                 h = run(block, joined(h, skips.pop(), cond, self.levels - 1 - level))
             if level:
-                h = _doubled(self.grow[level - 1](h))
+                h = repeated(self.grow[level - 1](h), 2)
         out = self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
         if self.variance is None:
             return out

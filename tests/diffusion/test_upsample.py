@@ -11,7 +11,7 @@ from flax import nnx
 from jax.tree_util import register_dataclass
 
 from diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear, oracles
-from diffusion.arrays import namespace, over
+from diffusion.arrays import namespace, over, pooled, repeated
 from diffusion.denoiser import INSTANT, Pred
 from diffusion.levers import (
     attention_scale,
@@ -23,7 +23,6 @@ from diffusion.levers import (
     under,
     upsample_guidance,
 )
-from diffusion.levers.upsample import pooled, repeated
 from diffusion.networks import DiT, UNet, split
 from samplers import ddim, draw, tabulate, uniform
 from samplers.cost import passes
