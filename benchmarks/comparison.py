@@ -7,7 +7,7 @@ distances with intervals, plots, page.  Before and after it the bare network is 
 prints the time over (images x calls x bare time an image).
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -20,14 +20,14 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from diffusion import Cond
-from evaluation.compare import BATCH, METRICS, compare
-from evaluation.drawing import Line
-from evaluation.report import write
-from evaluation.report.table import render
-from samplers import SAMPLERS
-from samplers.loop import batch_of
-from scripts import config
+from fewstep.cli import config
+from fewstep.diffusion import Cond
+from fewstep.evaluation.compare import BATCH, METRICS, compare
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.report import write
+from fewstep.evaluation.report.table import render
+from fewstep.samplers import SAMPLERS
+from fewstep.samplers.loop import batch_of
 
 NAMES = ("ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc", "ddpm", "euler_maruyama", "dpmpp_2m_sde")
 BUDGETS, COUNT, TURNS = [1, 2, 4, 8, 16, 32, 64], 1024, 40

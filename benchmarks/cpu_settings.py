@@ -16,17 +16,17 @@ SETTINGS = {"none": "", "flag": "flag", "mallopt": "mallopt", "both": "flag mall
 
 CHILD = """
 import json, os, sys, time
-from scripts import cpu
+from fewstep.cli import cpu
 if "flag" not in sys.argv[1]: cpu._KNOWN = ("none",)
 if "mallopt" not in sys.argv[1]: cpu._MALLOPT = ()
 cpu.tune()
 import jax, numpy as np
-from diffusion import Cond
-from scripts import config
-from train.data import Batches
-from train.sharding import make_mesh
-from train.state import initial
-from train.step import make_step
+from fewstep.diffusion import Cond
+from fewstep.cli import config
+from fewstep.train.data import Batches
+from fewstep.train.sharding import make_mesh
+from fewstep.train.state import initial
+from fewstep.train.step import make_step
 config.load(config.find("configs/digits/flow.gin"))
 e = config.experiment()
 data = e.data()

@@ -6,7 +6,7 @@ FOLDER has mobilenet_v2_imagenet.npz, squeezenet_v1_1_imagenet.npz, resnet56_cif
 its reader unpack.py.  Errors are max |difference| / max |reference|.  ResNet-56's published accuracy is 93.39 %.
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -19,8 +19,8 @@ import jax
 import numpy as np
 from scipy.linalg import sqrtm
 
-from evaluation.distances.frechet import frechet
-from evaluation.features.encoders import convolve, errors, load, mobilenet_v2, read_arrays
+from fewstep.evaluation.distances.frechet import frechet
+from fewstep.evaluation.features.encoders import convolve, errors, load, mobilenet_v2, read_arrays
 
 FILES = ("mobilenet_v2_imagenet.npz", "squeezenet_v1_1_imagenet.npz", "resnet56_cifar10.npz")
 

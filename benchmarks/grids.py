@@ -15,9 +15,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from diffusion import Discrete
-from samplers import GRIDS, SAMPLERS, tabulate
-from samplers.exact import frechet, moments
+from fewstep.diffusion import Discrete
+from fewstep.samplers import GRIDS, SAMPLERS, tabulate
+from fewstep.samplers.exact import frechet, moments
 
 PROCESS, MEAN, VAR = Discrete("scaled_linear"), np.zeros(64), 1 / np.arange(1, 65) ** 2
 NAMES, COUNTS = ("ddim", "dpmpp_2m"), (3, 5, 7, 10, 14, 20, 28)

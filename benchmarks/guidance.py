@@ -8,7 +8,7 @@ with intervals, passes) and guidance.png (both against the scale, and against ea
 classifier of the run (`fewstep classifier`).
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -18,13 +18,13 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from diffusion.levers import apg, autoguidance, cfg, interval, rescale
-from evaluation.compare import compare
-from evaluation.drawing import Line
-from evaluation.features import Pixels, classifier
-from evaluation.report.plot import COLOURS, MARKERS
-from samplers import SAMPLERS
-from scripts import config
+from fewstep.cli import config
+from fewstep.diffusion.levers import apg, autoguidance, cfg, interval, rescale
+from fewstep.evaluation.compare import compare
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.features import Pixels, classifier
+from fewstep.evaluation.report.plot import COLOURS, MARKERS
+from fewstep.samplers import SAMPLERS
 
 SCALES = (1.0, 1.25, 1.5, 2.0, 3.0, 4.0)
 METRICS = ("accuracy-classifier", "FD-pixels", "FD-classifier")

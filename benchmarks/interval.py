@@ -7,7 +7,7 @@ turns, and prints passes and time, both over those without guidance.  Passes are
 really skipped.
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -17,10 +17,10 @@ import time
 
 import jax
 
-from diffusion.levers import cfg, interval
-from samplers import draw
-from samplers.cost import passes
-from scripts import config
+from fewstep.cli import config
+from fewstep.diffusion.levers import cfg, interval
+from fewstep.samplers import draw
+from fewstep.samplers.cost import passes
 
 WAYS = {
     "without": (),

@@ -25,8 +25,8 @@ from peers import STABLE, Nested, Scheduler, Tape, epsilon, load_k_diffusion, mi
 from scipy.integrate import solve_ivp
 from scipy.stats import norm
 
-from diffusion import VE, Discrete
-from samplers import GRIDS, SAMPLERS, tabulate
+from fewstep.diffusion import VE, Discrete
+from fewstep.samplers import GRIDS, SAMPLERS, tabulate
 
 CALLS = (5, 10, 20, 50)
 PATHS, LAW = 256, 2**16

@@ -6,7 +6,7 @@ Draws 256 images of 8x8 in 16 calls with the network of configs/digits/flow.gin 
 and makes 16 bare calls of the same jitted network, turn by turn in one process; prints the ratio of the medians.
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -16,9 +16,9 @@ import time
 import jax
 import numpy as np
 
-from diffusion import Cond
-from samplers import SAMPLERS, draw, table_at
-from scripts import config
+from fewstep.cli import config
+from fewstep.diffusion import Cond
+from fewstep.samplers import SAMPLERS, draw, table_at
 
 BATCH, CALLS, TURNS = 256, 16, 15
 

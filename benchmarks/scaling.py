@@ -25,9 +25,9 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np
 
-from scripts import config
-from train.data import Arrays, Batch, Dataset, Split
-from train.loop import prepare
+from fewstep.cli import config
+from fewstep.train.data import Arrays, Batch, Dataset, Split
+from fewstep.train.loop import prepare
 
 BATCH, SHAPE, CLASSES = 256, (32, 32, 3), 10
 OVERRIDES = (

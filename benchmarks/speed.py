@@ -8,7 +8,7 @@ inference_mode, on all cores, in the faster of torch's two layouts.  Before anyt
 images from the same noise to 1e-4.  Both take turns in one process; a ratio is theirs over ours in one turn.
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -33,10 +33,10 @@ import torch
 from flax import nnx
 from twin import transplanted
 
-from diffusion import VELOCITY, Cond, Linear, Model, oracles
-from diffusion.networks.graph import split
-from diffusion.networks.unet import UNet
-from samplers import dpmpp_2m, draw, tabulate
+from fewstep.diffusion import VELOCITY, Cond, Linear, Model, oracles
+from fewstep.diffusion.networks.graph import split
+from fewstep.diffusion.networks.unet import UNet
+from fewstep.samplers import dpmpp_2m, draw, tabulate
 
 SHAPE, BASE, MULT, BLOCKS = (32, 32, 3), 64, (1, 2, 2), 2
 CALLS = 10

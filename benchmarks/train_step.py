@@ -8,7 +8,7 @@ what log, preview and checkpoint add now and then), and by the fewest lines of J
 arithmetic.  Prints the ratio of the medians, minimal over ours.
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -20,10 +20,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from diffusion import Cond
-from scripts import config
-from train.loop import prepare
-from train.sharding import assembled, own_rows
+from fewstep.cli import config
+from fewstep.diffusion import Cond
+from fewstep.train.loop import prepare
+from fewstep.train.sharding import assembled, own_rows
 
 STEPS, TURNS = 10, 15
 

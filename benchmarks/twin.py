@@ -11,8 +11,8 @@ import torch
 from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 
-from diffusion.networks.embeddings import FASTEST, FEATURES, SLOWEST
-from diffusion.networks.layers import groups_of
+from fewstep.diffusion.networks.embeddings import FASTEST, FEATURES, SLOWEST
+from fewstep.diffusion.networks.layers import groups_of
 
 HEAD = 32  # channels of a head of attention
 

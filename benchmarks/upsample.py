@@ -9,7 +9,7 @@ root of the mean squared difference, in decibels, of radial means.  Writes upsam
 classifier of the run (`fewstep classifier`).
 """
 
-from scripts.cpu import tune
+from fewstep.cli.cpu import tune
 
 tune()
 
@@ -20,14 +20,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from diffusion.levers import attention_scale, cfg, upsample_guidance
-from evaluation.distances import Frechet
-from evaluation.estimate import difference
-from evaluation.features import Pixels, classifier, stored
-from evaluation.measure import averaged
-from evaluation.reference import reference
-from scripts import config
-from train.pictures import png, sheet
+from fewstep.cli import config
+from fewstep.diffusion.levers import attention_scale, cfg, upsample_guidance
+from fewstep.evaluation.distances import Frechet
+from fewstep.evaluation.estimate import difference
+from fewstep.evaluation.features import Pixels, classifier, stored
+from fewstep.evaluation.measure import averaged
+from fewstep.evaluation.reference import reference
+from fewstep.train.pictures import png, sheet
 
 M = 2
 

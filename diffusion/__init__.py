@@ -1,11 +1,11 @@
 """The mathematics and the networks: processes, predictions, denoisers, levers, oracles."""
 
-from diffusion import levers, oracles
-from diffusion.denoiser import Cond, Denoiser, Model, Pred
-from diffusion.discrete import Discrete
-from diffusion.levers import LEVERS, cfg, clip_x0
-from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm, indexed
-from diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
+from fewstep.diffusion import levers, oracles
+from fewstep.diffusion.denoiser import Cond, Denoiser, Model, Pred
+from fewstep.diffusion.discrete import Discrete
+from fewstep.diffusion.levers import LEVERS, cfg, clip_x0
+from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm, indexed
+from fewstep.diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
 
 __all__ = [
     "EPS",

@@ -18,9 +18,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion import levels
-from diffusion.arrays import namespace, over
-from diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion import levels
+from fewstep.diffusion.arrays import namespace, over
+from fewstep.diffusion.denoiser import Cond, Wrapper
 
 LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
 ESTIMATES = ("residual", "score_norm")

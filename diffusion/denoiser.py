@@ -9,10 +9,10 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import namespace, over
-from diffusion.prediction import Prediction
-from diffusion.process import Process
-from diffusion.variance import Variance
+from fewstep.diffusion.arrays import namespace, over
+from fewstep.diffusion.prediction import Prediction
+from fewstep.diffusion.process import Process
+from fewstep.diffusion.variance import Variance
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
 SAID = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}

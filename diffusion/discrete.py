@@ -10,8 +10,8 @@ from functools import cached_property
 
 import numpy as np
 
-from diffusion.arrays import namespace
-from diffusion.process import Process
+from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.process import Process
 
 
 def linear(steps):

@@ -9,9 +9,9 @@ import numpy as np
 from jax import Array
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import namespace, over
-from diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
-from diffusion.process import Process
+from fewstep.diffusion.arrays import namespace, over
+from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
+from fewstep.diffusion.process import Process
 
 _TINY = 1e-30
 

@@ -1,7 +1,7 @@
 """DDPM's posterior q(x_s | x_t, x0) and what drawing from another normal law instead of it costs (Ho et al. 2020,
 arXiv:2006.11239).  All answer in kind: NumPy on the host, JAX on the device."""
 
-from diffusion.arrays import namespace
+from fewstep.diffusion.arrays import namespace
 
 
 def posterior(process, t, s):

@@ -10,7 +10,7 @@ sigma; x0-outputs divide by sigma, eps- and score-outputs by alpha: where alpha 
 
 from dataclasses import dataclass
 
-from diffusion.arrays import namespace
+from fewstep.diffusion.arrays import namespace
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from functools import cached_property
 import jax
 import numpy as np
 
-from diffusion.arrays import namespace
+from fewstep.diffusion.arrays import namespace
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 from etils import epath
 
-import diffusion
-import samplers
-from train.data.archive import BROKEN
-from train.files import write_atomic
+import fewstep.diffusion
+import fewstep.samplers
+from fewstep.train.data.archive import BROKEN
+from fewstep.train.files import write_atomic
 
 
 class Extra(NamedTuple):
@@ -76,7 +76,7 @@ class Cells:
 def environment() -> dict:
     """What else the bits of an image depend on, the code of networks and samplers included."""
     found = {name: version(name) for name in ("jax", "jaxlib", "flax")}
-    found |= {package.__name__: source(package) for package in (diffusion, samplers)}
+    found |= {package.__name__: source(package) for package in (fewstep.diffusion, fewstep.samplers)}
     return found | {"device": f"{jax.device_count()} {jax.devices()[0].device_kind}"}
 
 

@@ -4,21 +4,21 @@ from itertools import product
 
 import numpy as np
 
-from diffusion.denoiser import INSTANT, SAID
-from evaluation.cells import Cells
-from evaluation.comparison import Cell, Comparison, Gap, best_of
-from evaluation.distances import DISTANCES, expected_bias
-from evaluation.drawing import Seeds, draw_missing, plan
-from evaluation.estimate import Interval, difference, mean
-from evaluation.features import Pixels
-from evaluation.flow import flow_bits
-from evaluation.measure import Gauge, bpd, interval, named
-from evaluation.reference import reference
-from samplers import SAMPLERS, serves
-from samplers.cost import passes
-from train.data.fingerprint import change, fingerprint
-from train.processes import first
-from train.progress import progress
+from fewstep.diffusion.denoiser import INSTANT, SAID
+from fewstep.evaluation.cells import Cells
+from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
+from fewstep.evaluation.distances import DISTANCES, expected_bias
+from fewstep.evaluation.drawing import Seeds, draw_missing, plan
+from fewstep.evaluation.estimate import Interval, difference, mean
+from fewstep.evaluation.features import Pixels
+from fewstep.evaluation.flow import flow_bits
+from fewstep.evaluation.measure import Gauge, bpd, interval, named
+from fewstep.evaluation.reference import reference
+from fewstep.samplers import SAMPLERS, serves
+from fewstep.samplers.cost import passes
+from fewstep.train.data.fingerprint import change, fingerprint
+from fewstep.train.processes import first
+from fewstep.train.progress import progress
 
 SHOWN = 10  # seeds shown side by side
 COUNT, BATCH = 500, 256  # images of a cell, and at once

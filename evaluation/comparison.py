@@ -6,9 +6,9 @@ import json
 import math
 from dataclasses import asdict, dataclass, field, replace
 
-from evaluation.estimate import Difference, Interval
-from evaluation.metrics import trait
-from train.files import dumps
+from fewstep.evaluation.estimate import Difference, Interval
+from fewstep.evaluation.metrics import trait
+from fewstep.train.files import dumps
 
 
 @dataclass(frozen=True)

@@ -7,23 +7,23 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from diffusion import Cond
-from diffusion.denoiser import INSTANT
-from diffusion.levers import enlarged
-from evaluation import flow, likelihood
-from evaluation.cells import Cells, Drawn, Extra, environment, source
-from evaluation.features import stored
-from evaluation.flow import held_out, told
-from evaluation.likelihood import is_bound, vlb
-from samplers import GRIDS, SAMPLERS, Tableau, serves, table_at, usual
-from samplers.loop import HISTORY, batch_of, draw_batches, program
-from samplers.steps import NoTable
-from samplers.tableau import pad
-from train.calibration import around, grid_on, ready
-from train.contents import digest
-from train.processes import first, from_first, meet
-from train.progress import progress, say
-from train.sharding import batched
+from fewstep.diffusion import Cond
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.levers import enlarged
+from fewstep.evaluation import flow, likelihood
+from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
+from fewstep.evaluation.features import stored
+from fewstep.evaluation.flow import held_out, told
+from fewstep.evaluation.likelihood import is_bound, vlb
+from fewstep.samplers import GRIDS, SAMPLERS, Tableau, serves, table_at, usual
+from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
+from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import pad
+from fewstep.train.calibration import around, grid_on, ready
+from fewstep.train.contents import digest
+from fewstep.train.processes import first, from_first, meet
+from fewstep.train.progress import progress, say
+from fewstep.train.sharding import batched
 
 SOLVER, SOLUTION = "dpmpp_3m", 200  # what trajectories are measured against, and its network calls
 

@@ -4,11 +4,11 @@ from itertools import product
 
 import numpy as np
 
-from evaluation.comparison import Cell, Comparison
-from evaluation.drawing import Line
-from evaluation.estimate import Interval
-from samplers import exact, table_at
-from samplers.steps import NoTable
+from fewstep.evaluation.comparison import Cell, Comparison
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.estimate import Interval
+from fewstep.samplers import exact, table_at
+from fewstep.samplers.steps import NoTable
 
 METRIC = "FD-exact"
 UNTIMED = Interval(np.nan, np.nan, np.nan)

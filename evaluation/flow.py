@@ -4,14 +4,14 @@ from importlib.metadata import version
 
 import numpy as np
 
-from diffusion import Cond
-from evaluation import likelihood
-from evaluation.cells import Cells, Drawn, Extra, environment, source
-from evaluation.features import stored
-from train.contents import digest
-from train.data.split import Batch
-from train.processes import first, from_first
-from train.progress import say
+from fewstep.diffusion import Cond
+from fewstep.evaluation import likelihood
+from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
+from fewstep.evaluation.features import stored
+from fewstep.train.contents import digest
+from fewstep.train.data.split import Batch
+from fewstep.train.processes import first, from_first
+from fewstep.train.progress import say
 
 MOST = 256  # images: each takes some hundred passes
 

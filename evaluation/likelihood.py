@@ -9,11 +9,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion import Cond, levels
-from diffusion.arrays import over
-from diffusion.denoiser import predict_shape
-from diffusion.posterior import divergence, posterior
-from samplers.loop import fetched, refuse_unknown_variance
+from fewstep.diffusion import Cond, levels
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import predict_shape
+from fewstep.diffusion.posterior import divergence, posterior
+from fewstep.samplers.loop import fetched, refuse_unknown_variance
 
 
 class Bound(NamedTuple):

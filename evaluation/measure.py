@@ -2,12 +2,12 @@
 
 import numpy as np
 
-from diffusion.arrays import pooled
-from evaluation.cells import Drawn
-from evaluation.distances import DISTANCES
-from evaluation.estimate import NOTHING, Estimate, Interval, estimate
-from evaluation.metrics import trait
-from evaluation.reference import Reference, kept
+from fewstep.diffusion.arrays import pooled
+from fewstep.evaluation.cells import Drawn
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.estimate import NOTHING, Estimate, Interval, estimate
+from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.reference import Reference, kept
 
 
 def interval(metric, estimate: Estimate) -> Interval:

@@ -7,10 +7,10 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from evaluation.features import stored
-from train.contents import digest
-from train.data.archive import BROKEN
-from train.files import write_atomic
+from fewstep.evaluation.features import stored
+from fewstep.train.contents import digest
+from fewstep.train.data.archive import BROKEN
+from fewstep.train.files import write_atomic
 
 MOST, NUMBERS = 10_000, 2**28  # images, and numbers in them, at most: more may not fit into memory
 

@@ -7,18 +7,18 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
 
-from diffusion.levers import enlarged, interval, skip_tuning
-from diffusion.levers.skips import schedule
-from evaluation import measure
-from evaluation.distances import DISTANCES
-from evaluation.drawing import conditions
-from evaluation.estimate import NOTHING, Difference, Estimate, Interval, difference
-from evaluation.features import stored
-from evaluation.reference import reference
-from samplers.loop import draw_many
-from train.errors import RunError
-from train.progress import progress
-from train.sharding import batched
+from fewstep.diffusion.levers import enlarged, interval, skip_tuning
+from fewstep.diffusion.levers.skips import schedule
+from fewstep.evaluation import measure
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.drawing import conditions
+from fewstep.evaluation.estimate import NOTHING, Difference, Estimate, Interval, difference
+from fewstep.evaluation.features import stored
+from fewstep.evaluation.reference import reference
+from fewstep.samplers.loop import draw_many
+from fewstep.train.errors import RunError
+from fewstep.train.progress import progress
+from fewstep.train.sharding import batched
 
 LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and gradients, at most
 # Of a numeric gradient (pixels are rounded to 8 bits), of all of its search around the start, and to what rounds a

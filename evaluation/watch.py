@@ -4,12 +4,12 @@ from collections.abc import Callable
 
 import numpy as np
 
-from evaluation.compare import BATCH, COUNT
-from evaluation.distances import Frechet
-from evaluation.drawing import conditions
-from evaluation.features import Pixels, stored
-from evaluation.reference import reference
-from samplers import draw_many, watched
+from fewstep.evaluation.compare import BATCH, COUNT
+from fewstep.evaluation.distances import Frechet
+from fewstep.evaluation.drawing import conditions
+from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.reference import reference
+from fewstep.samplers import draw_many, watched
 
 
 def watch(data, sharding=None) -> Callable:

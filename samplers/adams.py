@@ -6,11 +6,11 @@ in the weights w_j of the predictions remembered.  A step from alpha = 0 or to s
 
 import numpy as np
 
-from samplers import first_step
-from samplers.integrals import weights
-from samplers.runge_kutta import NOISE, level
-from samplers.stages import staged, transfer
-from samplers.steps import multistep, steps
+from fewstep.samplers import first_step
+from fewstep.samplers.integrals import weights
+from fewstep.samplers.runge_kutta import NOISE, level
+from fewstep.samplers.stages import staged, transfer
+from fewstep.samplers.steps import multistep, steps
 
 
 def deis(process, grid, points=3, basis="t", lower_final: bool | None = None, first="network"):

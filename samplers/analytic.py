@@ -9,7 +9,7 @@ from math import pi, sqrt
 
 import numpy as np
 
-from samplers.ddim import ddim
+from fewstep.samplers.ddim import ddim
 
 
 def optimal_variance(rows, process, grey: float | None = None):

@@ -6,11 +6,11 @@ down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept nois
 
 import numpy as np
 
-from diffusion.posterior import large, posterior
-from samplers.ddim import ddim
-from samplers.runge_kutta import NOISE, level
-from samplers.stages import transfer
-from samplers.steps import steps
+from fewstep.diffusion.posterior import large, posterior
+from fewstep.samplers.ddim import ddim
+from fewstep.samplers.runge_kutta import NOISE, level
+from fewstep.samplers.stages import transfer
+from fewstep.samplers.steps import steps
 
 
 def ddpm(process, grid, variance="small"):

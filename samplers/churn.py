@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from samplers import runge_kutta
-from samplers.steps import steps
+from fewstep.samplers import runge_kutta
+from fewstep.samplers.steps import steps
 
 
 def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_noise=1.0):

@@ -9,9 +9,9 @@ import numpy as np
 from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Pred
-from diffusion.levers import enlarged
-from samplers.loop import draw
+from fewstep.diffusion.denoiser import Cond, Pred
+from fewstep.diffusion.levers import enlarged
+from fewstep.samplers.loop import draw
 
 
 class _Counter:

@@ -1,7 +1,7 @@
 """DDIM (Song et al. 2020, arXiv:2010.02502)."""
 
-from samplers.steps import steps
-from samplers.tableau import Row
+from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
 def ddim(process, grid, eta=0.0):

@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from samplers.integrals import weights
-from samplers.steps import multistep
-from samplers.tableau import Row
+from fewstep.samplers.integrals import weights
+from fewstep.samplers.steps import multistep
+from fewstep.samplers.tableau import Row
 
 PHIS = {
     "default": lambda x: x * (np.exp(x**0.3) + 10),

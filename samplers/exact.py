@@ -10,8 +10,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.integrate import solve_ivp
 
-from diffusion import oracles
-from samplers.tableau import Tableau, tabulate
+from fewstep.diffusion import oracles
+from fewstep.samplers.tableau import Tableau, tabulate
 
 
 class Moments(NamedTuple):

@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from samplers.integrals import weights
-from samplers.stages import transfer
-from samplers.steps import multistep
+from fewstep.samplers.integrals import weights
+from fewstep.samplers.stages import transfer
+from fewstep.samplers.steps import multistep
 
 KEEP = {"data": (1.0, 0.0), "noise": (0.0, 1.0)}  # which prediction a form integrates
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from samplers.steps import NoTable
-from samplers.tableau import Row
+from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import Row
 
 
 def start(rows, process, first):

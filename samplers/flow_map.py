@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from samplers.ddim import ddim
-from samplers.steps import steps
-from samplers.tableau import Row
+from fewstep.samplers.ddim import ddim
+from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
 def flow_map(process, grid):

@@ -7,9 +7,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion.denoiser import Cond
-from diffusion.levers.curvature import covariance_times
-from samplers.loop import as_seeds
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.levers.curvature import covariance_times
+from fewstep.samplers.loop import as_seeds
 
 
 def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), start=None):

@@ -8,8 +8,8 @@ grid that has not so many steps raises samplers.steps.NoTable: fewer are tried t
 import numpy as np
 from scipy.stats import beta as beta_law
 
-from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
-from samplers.optimal_grid import dp
+from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
+from fewstep.samplers.optimal_grid import dp
 
 
 def _checked(steps):

@@ -10,8 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 
-from diffusion import Discrete
-from samplers.steps import NoTable
+from fewstep.diffusion import Discrete
+from fewstep.samplers.steps import NoTable
 
 
 def _times(name, process, steps, end, indices):

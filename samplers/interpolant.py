@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from samplers.euler import drift_step, euler, euler_maruyama, heun_step
-from samplers.steps import steps
-from samplers.tableau import Row
+from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
+from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
 def constant(process, t):

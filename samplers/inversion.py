@@ -1,7 +1,7 @@
 """DDIM inversion: from an image to the noise that DDIM would have made it of (Song et al. 2020, arXiv:2010.02502)."""
 
-from samplers.steps import ascending
-from samplers.tableau import Row
+from fewstep.samplers.steps import ascending
+from fewstep.samplers.tableau import Row
 
 
 def ddim_inversion(process, times):

@@ -2,10 +2,10 @@
 
 from functools import partial
 
-from samplers.ancestral import ddpm
-from samplers.euler import classical, euler_maruyama
-from samplers.steps import steps
-from samplers.tableau import Row
+from fewstep.samplers.ancestral import ddpm
+from fewstep.samplers.euler import classical, euler_maruyama
+from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 PREDICTORS = {"ddpm": ddpm, "reverse_sde": partial(euler_maruyama, w=classical)}
 

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 
-from diffusion import Linear
-from diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape, wrappers
-from samplers.tableau import Tableau, pad
+from fewstep.diffusion import Linear
+from fewstep.diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape, wrappers
+from fewstep.samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
 # anything: an idle memory costs one multiply-add over the images a row.

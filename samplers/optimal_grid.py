@@ -7,9 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from diffusion.calibrate import DEVIATIONS, LEAST, between
-from diffusion.posterior import divergence, large, posterior
-from samplers.steps import NoTable
+from fewstep.diffusion.calibrate import DEVIATIONS, LEAST, between
+from fewstep.diffusion.posterior import divergence, large, posterior
+from fewstep.samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")
 

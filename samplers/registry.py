@@ -3,26 +3,26 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
-from samplers.analytic import analytic_ddim, analytic_ddpm
-from samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
-from samplers.churn import edm
-from samplers.ddim import ddim
-from samplers.er_sde import er_sde
-from samplers.euler import euler, euler_maruyama, heun
-from samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
-from samplers.flow_map import consistency, flow_map
-from samplers.grids import GRIDS
-from samplers.interpolant import interpolant_sde
-from samplers.langevin import langevin
-from samplers.restart import restart
-from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
-from samplers.sa_solver import sa_solver
-from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
-from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
-from samplers.steps import NoTable
-from samplers.tableau import Tableau, tabulate
-from samplers.unipc import unipc
+from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
+from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
+from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
+from fewstep.samplers.churn import edm
+from fewstep.samplers.ddim import ddim
+from fewstep.samplers.er_sde import er_sde
+from fewstep.samplers.euler import euler, euler_maruyama, heun
+from fewstep.samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
+from fewstep.samplers.flow_map import consistency, flow_map
+from fewstep.samplers.grids import GRIDS
+from fewstep.samplers.interpolant import interpolant_sde
+from fewstep.samplers.langevin import langevin
+from fewstep.samplers.restart import restart
+from fewstep.samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
+from fewstep.samplers.sa_solver import sa_solver
+from fewstep.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
+from fewstep.samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
+from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import Tableau, tabulate
+from fewstep.samplers.unipc import unipc
 
 
 @dataclass(frozen=True)

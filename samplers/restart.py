@@ -4,9 +4,9 @@ from itertools import pairwise
 
 import numpy as np
 
-from samplers.churn import zigzag
-from samplers.grids import karras
-from samplers.steps import steps
+from fewstep.samplers.churn import zigzag
+from fewstep.samplers.grids import karras
+from fewstep.samplers.steps import steps
 
 
 def restart(process, grid, intervals=((0, 1, 0.1, 1.0),), s_noise=1.0):

@@ -5,9 +5,9 @@ A step from alpha = 0, to sigma = 0 or to t = 0 is that of DDIM, one call.
 
 import numpy as np
 
-from samplers import first_step
-from samplers.stages import staged, transfer
-from samplers.steps import steps
+from fewstep.samplers import first_step
+from fewstep.samplers.stages import staged, transfer
+from fewstep.samplers.steps import steps
 
 NOISE = (0.0, 1.0)  # what is remembered: eps
 

@@ -4,10 +4,10 @@ from collections.abc import Callable
 
 import numpy as np
 
-from samplers.exponential import integral, nodes
-from samplers.integrals import added
-from samplers.sde import constant
-from samplers.steps import multistep
+from fewstep.samplers.exponential import integral, nodes
+from fewstep.samplers.integrals import added
+from fewstep.samplers.sde import constant
+from fewstep.samplers.steps import multistep
 
 
 def middle(process, t):

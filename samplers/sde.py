@@ -8,10 +8,10 @@ step is exact for constant predictions, D the predicted clean image:
 
 import numpy as np
 
-from samplers.ddim import ddim
-from samplers.exponential import curved, integral, nodes
-from samplers.steps import multistep, steps
-from samplers.tableau import Row
+from fewstep.samplers.ddim import ddim
+from fewstep.samplers.exponential import curved, integral, nodes
+from fewstep.samplers.steps import multistep, steps
+from fewstep.samplers.tableau import Row
 
 
 def sde_dpmpp_1(process, grid, eta=1.0):

@@ -7,9 +7,9 @@ through all calls; without, the published shorter form of the same order.
 
 import numpy as np
 
-from samplers.exponential import KEEP, integral
-from samplers.stages import staged, transfer
-from samplers.steps import steps
+from fewstep.samplers.exponential import KEEP, integral
+from fewstep.samplers.stages import staged, transfer
+from fewstep.samplers.steps import steps
 
 
 def dpm_solver_2(process, grid, taylor=False):

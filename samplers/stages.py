@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from samplers.tableau import Row
+from fewstep.samplers.tableau import Row
 
 
 def staged(process, times, states, keep):

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from samplers.exponential import KEEP, integral, nodes
-from samplers.integrals import added
-from samplers.stages import transfer
-from samplers.steps import multistep
+from fewstep.samplers.exponential import KEEP, integral, nodes
+from fewstep.samplers.integrals import added
+from fewstep.samplers.stages import transfer
+from fewstep.samplers.steps import multistep
 
 
 def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_final: bool | None = None):

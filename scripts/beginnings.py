@@ -3,16 +3,16 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from diffusion.denoiser import INSTANT
-from scripts import config, parse
-from scripts.errors import UserError
-from scripts.parts import CONSTANTS, NETWORKS
-from train.checkpoints import Checkpoints
-from train.files import absolute
-from train.processes import anywhere, from_first
-from train.progress import say
-from train.run import read_description
-from train.warm_start import unknown
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError
+from fewstep.cli.parts import CONSTANTS, NETWORKS
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.files import absolute
+from fewstep.train.processes import anywhere, from_first
+from fewstep.train.progress import say
+from fewstep.train.run import read_description
+from fewstep.train.warm_start import unknown
 
 FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
 

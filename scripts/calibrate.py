@@ -4,12 +4,12 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.calibrate import ESTIMATES
-from scripts import config, parse
-from scripts.errors import lookup
-from scripts.overrides import target
-from train.calibration import calibrate, path
-from train.progress import say
+from fewstep.cli import config, parse
+from fewstep.cli.errors import lookup
+from fewstep.cli.overrides import target
+from fewstep.diffusion.calibrate import ESTIMATES
+from fewstep.train.calibration import calibrate, path
+from fewstep.train.progress import say
 
 SHOWN = 8  # of the points
 

@@ -1,9 +1,9 @@
 """fewstep classifier."""
 
-from evaluation.features import classifier, stored
-from evaluation.reference import MOST
-from scripts import config, parse
-from train.progress import say
+from fewstep.cli import config, parse
+from fewstep.evaluation.features import classifier, stored
+from fewstep.evaluation.reference import MOST
+from fewstep.train.progress import say
 
 
 def main(folder, steps, seed, trust):

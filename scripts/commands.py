@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from scripts.options import Lever, Mesh, Set, Step, Trust
+from fewstep.cli.options import Lever, Mesh, Set, Step, Trust
 
 
 def calibrate(
@@ -20,7 +20,7 @@ def calibrate(
     mesh: Mesh = "-1,1,1",
 ):
     """Measure the variance that a run's network leaves open, for samplers that need it."""
-    from scripts.calibrate import main
+    from fewstep.cli.calibrate import main
 
     main(run, lever, count, points, seed, estimate, set, trust, step, mesh)
 
@@ -44,7 +44,7 @@ def pairs(
     mesh: Mesh = "-1,1,1",
 ):
     """Draw pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
-    from scripts.pairs import main
+    from fewstep.cli.pairs import main
 
     main(run, out, sampler, nfe, grid, count, seed, batch, lever, set, trust, step, mesh)
 
@@ -56,7 +56,7 @@ def classifier(
     trust: Trust = False,
 ):
     """Train a small classifier on a run's data, for compare --features classifier."""
-    from scripts.classifier import main
+    from fewstep.cli.classifier import main
 
     main(run, steps, seed, trust)
 
@@ -88,7 +88,7 @@ def tune_skips(
     mesh: Mesh = "-1,1,1",
 ):
     """Search the factors of a U-Net's skips for a sampler in few calls, for the lever skip_tuning."""
-    from scripts.tune_skips import main
+    from fewstep.cli.tune_skips import main
 
     main(
         run, sampler, nfe, grid, lever, values, window, refine, metric, features, count, seed, batch, set, trust, step,
@@ -98,7 +98,7 @@ def tune_skips(
 
 def levers():
     """List the levers: settings, cost, what they do."""
-    from scripts.levers import main
+    from fewstep.cli.levers import main
 
     main()
 
@@ -110,14 +110,14 @@ def stats(
     trust: Trust = False,
 ):
     """Compute the features of a run's real images, which compare then finds there, and the floor of FD."""
-    from scripts.stats import main
+    from fewstep.cli.stats import main
 
     main(run, features, count, trust)
 
 
 def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs"):
     """List runs: how far they are, their loss, FD and best sampler."""
-    from scripts.runs import main
+    from fewstep.cli.runs import main
 
     main(folder)
 
@@ -128,7 +128,7 @@ def config(
     trust: Trust = False,
 ):
     """Print all that a config sets, defaults and overrides included, as `train` would use it."""
-    from scripts.train import resolved
+    from fewstep.cli.train import resolved
 
     print(resolved(config, set, trust)[1], end="")
 
@@ -142,7 +142,7 @@ def pack(
     shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
 ):
     """Turn a folder of images into ArrayRecord shards, which are read far faster."""
-    from scripts.data import pack
+    from fewstep.cli.data import pack
 
     pack(folder, out, size, channels, strict, shard_size)
 
@@ -158,7 +158,7 @@ def samplers(
     set: Set = [],
 ):
     """List the samplers: calls per step, order, what they need, paper; or show one of them as numbers."""
-    from scripts.samplers import main, show
+    from fewstep.cli.samplers import main, show
 
     if table is None and check is None:
         main(set)

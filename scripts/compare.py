@@ -10,18 +10,18 @@ from typing import NamedTuple
 
 import jax
 
-from diffusion.denoiser import INSTANT
-from evaluation.compare import compare
-from evaluation.metrics import TRAITS
-from evaluation.report import write
-from evaluation.report.table import render
-from samplers.registry import USUAL, usual
-from scripts import config, parse
-from scripts.errors import UserError, lookup
-from scripts.features import named as named_features
-from scripts.lines import Lines, lines
-from train.processes import first, meet
-from train.progress import say
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.features import named as named_features
+from fewstep.cli.lines import Lines, lines
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.evaluation.compare import compare
+from fewstep.evaluation.metrics import TRAITS
+from fewstep.evaluation.report import write
+from fewstep.evaluation.report.table import render
+from fewstep.samplers.registry import USUAL, usual
+from fewstep.train.processes import first, meet
+from fewstep.train.progress import say
 
 SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that tell the velocity
 

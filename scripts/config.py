@@ -18,13 +18,13 @@ import gin
 from etils import epath
 from gin import config_parser
 
-from samplers import GRIDS, SAMPLERS
-from scripts import parts
-from scripts.errors import UserError, nearest
-from scripts.overrides import blamed, quoted, target
-from train.experiment import Experiment
-from train.files import absolute, is_remote
-from train.run import Run, restore
+from fewstep.cli import parts
+from fewstep.cli.errors import UserError, nearest
+from fewstep.cli.overrides import blamed, quoted, target
+from fewstep.samplers import GRIDS, SAMPLERS
+from fewstep.train.experiment import Experiment
+from fewstep.train.files import absolute, is_remote
+from fewstep.train.run import Run, restore
 
 _BOUND = {
     name: gin.external_configurable(part, name=name, module=module, denylist=parts.filled_in(part, hidden))
@@ -40,7 +40,7 @@ def find(config) -> epath.Path:
     path = epath.Path(config)
     if path.is_file():
         return path
-    root = epath.Path(str(files("configs")))
+    root = epath.Path(str(files("fewstep.configs")))
     shipped = root / str(config).removeprefix("configs/")
     if shipped.is_file():
         return shipped

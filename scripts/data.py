@@ -2,10 +2,10 @@
 
 import shlex
 
-from scripts.errors import UserError
-from scripts.signals import terminating
-from train.data.packing import pack as write
-from train.progress import say
+from fewstep.cli.errors import UserError
+from fewstep.cli.signals import terminating
+from fewstep.train.data.packing import pack as write
+from fewstep.train.progress import say
 
 
 def pack(folder, out, size, channels, strict, shard_size):

@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 
-from scripts.errors import UserError
+from fewstep.cli.errors import UserError
 
 HEARTBEAT = 20  # seconds without a sign of life after which a process counts as dead
 ARRIVAL = 300  # seconds in which all processes must have started
@@ -23,10 +23,10 @@ def start(distributed, coordinator, processes, process):
     _refuse_misfits(told)
     import jax
 
-    from train import progress
-    from train.processes import same
+    from fewstep.train import progress
+    from fewstep.train.processes import same
 
-    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from scripts.signals
+    jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from fewstep.cli.signals
     _answer_abort()
     if coordinator and process:
         progress.say(f"process {process} of {processes}: waiting for the others at {coordinator}")
@@ -89,7 +89,7 @@ def broken(error) -> bool:
     """Whether the error is that another process can no longer be reached."""
     if not several():
         return False
-    from train.processes import lost
+    from fewstep.train.processes import lost
 
     return lost(error)
 

@@ -2,7 +2,7 @@
 
 from difflib import get_close_matches
 
-from train.errors import RunError
+from fewstep.train.errors import RunError
 
 
 class UserError(RunError):
@@ -32,7 +32,7 @@ def refuse_given(context, why, *options):
 
 def explained(error) -> str | None:
     """What to tell the user of an error: of our own, of values (ValueError), of files; None for a bug."""
-    from scripts import distributed
+    from fewstep.cli import distributed
 
     if distributed.broken(error):
         return distributed.explained(error)

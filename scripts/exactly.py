@@ -2,11 +2,11 @@
 
 import numpy as np
 
-from evaluation.exact import compare_exactly, spectrum
-from evaluation.reference import MOST
-from scripts import config, parse
-from scripts.compare import about, needs_report, show
-from scripts.errors import UserError, lookup
+from fewstep.cli import config, parse
+from fewstep.cli.compare import about, needs_report, show
+from fewstep.cli.errors import UserError, lookup
+from fewstep.evaluation.exact import compare_exactly, spectrum
+from fewstep.evaluation.reference import MOST
 
 GAUSSIAN = "0.2,0.5"
 

@@ -1,7 +1,7 @@
 """Features by what is typed for them."""
 
-from evaluation.features import Pixels, classifier, encoders
-from scripts.errors import UserError
+from fewstep.cli.errors import UserError
+from fewstep.evaluation.features import Pixels, classifier, encoders
 
 
 def named(text, run):

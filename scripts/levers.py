@@ -8,11 +8,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from diffusion import VELOCITY, Denoiser, Linear
-from diffusion.levers import LEVERS, under
-from samplers import SAMPLERS, table_at
-from samplers.cost import passes
-from scripts import parts
+from fewstep.cli import parts
+from fewstep.diffusion import VELOCITY, Denoiser, Linear
+from fewstep.diffusion.levers import LEVERS, under
+from fewstep.samplers import SAMPLERS, table_at
+from fewstep.samplers.cost import passes
 
 CALLS = 10
 

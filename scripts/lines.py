@@ -4,10 +4,10 @@ import re
 from itertools import product
 from typing import NamedTuple
 
-from evaluation.drawing import Line
-from scripts import config, parse
-from scripts.errors import UserError, lookup
-from scripts.overrides import target
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.overrides import target
+from fewstep.evaluation.drawing import Line
 
 
 class _Part(NamedTuple):

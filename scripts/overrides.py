@@ -3,8 +3,8 @@
 import ast
 import re
 
-from scripts import parts
-from scripts.errors import UserError
+from fewstep.cli import parts
+from fewstep.cli.errors import UserError
 
 
 def quoted(override) -> str:

@@ -1,11 +1,11 @@
 """fewstep pairs."""
 
-from scripts import config, parse
-from scripts.errors import UserError, lookup
-from scripts.overrides import target
-from train.files import alone
-from train.pairing import write_pairs
-from train.progress import say
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.overrides import target
+from fewstep.train.files import alone
+from fewstep.train.pairing import write_pairs
+from fewstep.train.progress import say
 
 
 def main(folder, out, sampler, nfe, grid, count, seed, batch, levers, overrides, trust, step, mesh):

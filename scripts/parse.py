@@ -7,8 +7,8 @@ from importlib.util import find_spec
 
 from etils import epath
 
-from scripts.errors import UserError, lookup, nearest
-from train.files import is_remote
+from fewstep.cli.errors import UserError, lookup, nearest
+from fewstep.train.files import is_remote
 
 MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
 

@@ -6,21 +6,21 @@ import types
 import typing
 from collections.abc import Callable
 
-import diffusion
-from diffusion import LEVERS
-from diffusion.networks import MLP, DiT, UNet
-from diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
-from diffusion.variance import VARIANCES
-from samplers import GRIDS, SAMPLERS
-from samplers.euler import SDE_NOISES
-from samplers.interpolant import NOISES
-from samplers.sa_solver import TAUS
-from scripts.errors import UserError
-from scripts.run_levers import autoguidance, skip_tuning
-from train import optimizers
-from train.data import SOURCES, pairs
-from train.experiment import Experiment
-from train.objectives import (
+from fewstep import diffusion
+from fewstep.cli.errors import UserError
+from fewstep.cli.run_levers import autoguidance, skip_tuning
+from fewstep.diffusion import LEVERS
+from fewstep.diffusion.networks import MLP, DiT, UNet
+from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from fewstep.diffusion.variance import VARIANCES
+from fewstep.samplers import GRIDS, SAMPLERS
+from fewstep.samplers.euler import SDE_NOISES
+from fewstep.samplers.interpolant import NOISES
+from fewstep.samplers.sa_solver import TAUS
+from fewstep.train import optimizers
+from fewstep.train.data import SOURCES, pairs
+from fewstep.train.experiment import Experiment
+from fewstep.train.objectives import (
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
@@ -30,9 +30,9 @@ from train.objectives import (
     SecondMoment,
     Shortcut,
 )
-from train.objectives.consistency import NEIGHBOURS, SIZES
-from train.objectives.times import TIMES
-from train.objectives.weights import WEIGHTS
+from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
+from fewstep.train.objectives.times import TIMES
+from fewstep.train.objectives.weights import WEIGHTS
 
 PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
 NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}

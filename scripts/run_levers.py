@@ -6,12 +6,12 @@ from functools import cache, partial
 
 import jax
 
-from diffusion import levers
-from diffusion.levers.checks import finite
-from scripts.errors import UserError
-from train.progress import say
-from train.sharding import replicated
-from train.tuned import tuned
+from fewstep.cli.errors import UserError
+from fewstep.diffusion import levers
+from fewstep.diffusion.levers.checks import finite
+from fewstep.train.progress import say
+from fewstep.train.sharding import replicated
+from fewstep.train.tuned import tuned
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def _guided(folder, scale, step, run):
 
 @cache
 def _opened(folder, step, trust):
-    from scripts.config import open_run  # which knows these levers
-    from scripts.parse import path
+    from fewstep.cli.config import open_run  # which knows these levers
+    from fewstep.cli.parse import path
 
     return open_run(path(folder, "autoguidance.run"), trust=trust, step=step)

@@ -9,13 +9,13 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from evaluation.comparison import Comparison
-from evaluation.report.table import number
-from scripts import parse
-from scripts.errors import UserError
-from train.errors import RunError
-from train.files import absolute, held, told
-from train.metrics import read
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError
+from fewstep.evaluation.comparison import Comparison
+from fewstep.evaluation.report.table import number
+from fewstep.train.errors import RunError
+from fewstep.train.files import absolute, held, told
+from fewstep.train.metrics import read
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 

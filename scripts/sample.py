@@ -6,16 +6,16 @@ import sys
 
 import numpy as np
 
-from diffusion.denoiser import INSTANT, SAID
-from diffusion.levers import enlarged
-from samplers import usual, usual_calls
-from scripts import config, parse, starts
-from scripts.errors import UserError, lookup
-from scripts.overrides import target
-from train.calibration import grid_on
-from train.files import write_atomic
-from train.pictures import picture, png, sheet
-from train.processes import first
+from fewstep.cli import config, parse, starts
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.overrides import target
+from fewstep.diffusion.denoiser import INSTANT, SAID
+from fewstep.diffusion.levers import enlarged
+from fewstep.samplers import usual, usual_calls
+from fewstep.train.calibration import grid_on
+from fewstep.train.files import write_atomic
+from fewstep.train.pictures import picture, png, sheet
+from fewstep.train.processes import first
 
 IMAGES = 64  # that are drawn unless told otherwise
 STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most

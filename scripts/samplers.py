@@ -7,10 +7,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from diffusion import Discrete
-from samplers import SAMPLERS, exact, table_at
-from scripts import config, parse
-from scripts.errors import lookup
+from fewstep.cli import config, parse
+from fewstep.cli.errors import lookup
+from fewstep.diffusion import Discrete
+from fewstep.samplers import SAMPLERS, exact, table_at
 
 WIDTH = 80
 MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check

@@ -6,12 +6,12 @@ from functools import partial
 
 import numpy as np
 
-from samplers import tabulate
-from samplers.inversion import ddim_inversion, lowest
-from samplers.loop import noised
-from scripts import parse
-from scripts.errors import UserError
-from train.data.decode import BadImage, decode
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError
+from fewstep.samplers import tabulate
+from fewstep.samplers.inversion import ddim_inversion, lowest
+from fewstep.samplers.loop import noised
+from fewstep.train.data.decode import BadImage, decode
 
 
 def strength_of(strength, image, invert) -> float:

@@ -1,9 +1,9 @@
 """fewstep stats."""
 
-from evaluation.distances import Frechet
-from evaluation.reference import kept, reference
-from scripts import config, parse
-from scripts.features import named
+from fewstep.cli import config, parse
+from fewstep.cli.features import named
+from fewstep.evaluation.distances import Frechet
+from fewstep.evaluation.reference import kept, reference
 
 
 def main(folder, features, count, trust):

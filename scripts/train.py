@@ -5,19 +5,19 @@ from contextlib import contextmanager, nullcontext
 
 import jax
 
-from evaluation.watch import watch
-from scripts import config, parse
-from scripts.beginnings import beginning
-from scripts.errors import UserError
-from scripts.signals import stopping
-from train.data.fingerprint import change
-from train.files import alone, write_atomic
-from train.logs.wandb import require
-from train.loop import prepare, train
-from train.processes import anywhere, first, from_first, meet, same
-from train.progress import say
-from train.run import describe, read_description, write_description
-from train.sharding import batched
+from fewstep.cli import config, parse
+from fewstep.cli.beginnings import beginning
+from fewstep.cli.errors import UserError
+from fewstep.cli.signals import stopping
+from fewstep.evaluation.watch import watch
+from fewstep.train.data.fingerprint import change
+from fewstep.train.files import alone, write_atomic
+from fewstep.train.logs.wandb import require
+from fewstep.train.loop import prepare, train
+from fewstep.train.processes import anywhere, first, from_first, meet, same
+from fewstep.train.progress import say
+from fewstep.train.run import describe, read_description, write_description
+from fewstep.train.sharding import batched
 
 
 def main(config_path, folder, overrides, trust, step=None, begin=None):

@@ -7,19 +7,19 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from diffusion.levers import skip_tuning
-from evaluation.distances import DISTANCES
-from evaluation.metrics import trait
-from evaluation.report.table import number
-from evaluation.tuning import tune
-from samplers import serves, usual, usual_calls
-from scripts import config, parse
-from scripts.errors import UserError, lookup
-from scripts.features import named
-from scripts.overrides import target
-from train.processes import first
-from train.progress import say
-from train.tuned import Tuned, keep, path
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.features import named
+from fewstep.cli.overrides import target
+from fewstep.diffusion.levers import skip_tuning
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.report.table import number
+from fewstep.evaluation.tuning import tune
+from fewstep.samplers import serves, usual, usual_calls
+from fewstep.train.processes import first
+from fewstep.train.progress import say
+from fewstep.train.tuned import Tuned, keep, path
 
 METRICS = [name for name in DISTANCES if trait(name).better == "lower" and name != "FDinf"]
 

@@ -1,5 +1,6 @@
 """Settings of the whole suite, made before JAX starts."""
 
-from scripts import cpu
+from fewstep.cli import compilation_cache, cpu
 
 cpu.tune()
+compilation_cache.enable()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from samplers import SAMPLERS
+from fewstep.samplers import SAMPLERS
 
 ROOT = Path(__file__).parent.parent
 ORDER = ("diffusion", "samplers", "train", "evaluation", "scripts")  # each imports itself and those before it
@@ -33,7 +33,7 @@ def test_imports_follow_the_arrows(file):
 
 
 @pytest.mark.parametrize(
-    "source", ["import samplers.loop", "def f():\n    from train import ema", "import os, scripts"]
+    "source", ["import samplers.loop", "def f():\n    from fewstep.train import ema", "import os, scripts"]
 )
 def test_imports_against_the_arrows_are_seen(source):
     assert forbidden("diffusion", source)

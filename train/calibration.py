@@ -9,15 +9,15 @@ from functools import partial
 
 import numpy as np
 
-from diffusion.calibrate import Statistics, calibrated, measure
-from diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
-from diffusion.levers import enlarged
-from train.contents import digest
-from train.data.archive import BROKEN
-from train.errors import RunError
-from train.files import write_atomic
-from train.processes import anywhere, first, meet
-from train.progress import progress
+from fewstep.diffusion.calibrate import Statistics, calibrated, measure
+from fewstep.diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
+from fewstep.diffusion.levers import enlarged
+from fewstep.train.contents import digest
+from fewstep.train.data.archive import BROKEN
+from fewstep.train.errors import RunError
+from fewstep.train.files import write_atomic
+from fewstep.train.processes import anywhere, first, meet
+from fewstep.train.progress import progress
 
 POINTS = 40  # half log-SNRs at which they are measured
 

@@ -10,13 +10,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from train import digests
-from train.echoes import Echoes
-from train.errors import CheckpointError
-from train.files import absolute, is_remote
-from train.processes import anywhere, first, lost, meet
-from train.progress import say
-from train.state import State
+from fewstep.train import digests
+from fewstep.train.echoes import Echoes
+from fewstep.train.errors import CheckpointError
+from fewstep.train.files import absolute, is_remote
+from fewstep.train.processes import anywhere, first, lost, meet
+from fewstep.train.progress import say
+from fewstep.train.state import State
 
 PATIENCE = 300  # seconds that processes wait for one that has not written its part
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays

@@ -6,7 +6,7 @@ import re
 import jax
 import numpy as np
 
-from samplers.loop import fetched
+from fewstep.samplers.loop import fetched
 
 
 def digest(*parts) -> str:

@@ -6,7 +6,7 @@ import os
 
 from etils import epath
 
-from train.files import write_atomic
+from fewstep.train.files import write_atomic
 
 NAME = "digests.json"
 

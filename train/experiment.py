@@ -7,12 +7,12 @@ from typing import Any
 
 from flax import nnx
 
-from diffusion.denoiser import JUMP, Model
-from diffusion.levers import LEVERS
-from diffusion.networks import axes, split
-from diffusion.prediction import VELOCITY, Prediction
-from diffusion.process import Linear, Process
-from diffusion.variance import Variance
+from fewstep.diffusion.denoiser import JUMP, Model
+from fewstep.diffusion.levers import LEVERS
+from fewstep.diffusion.networks import axes, split
+from fewstep.diffusion.prediction import VELOCITY, Prediction
+from fewstep.diffusion.process import Linear, Process
+from fewstep.diffusion.variance import Variance
 
 
 @dataclass(frozen=True)

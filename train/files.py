@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 from etils import epath
 
-from train.errors import Busy, RunError
+from fewstep.train.errors import Busy, RunError
 
 try:
     import fcntl

@@ -12,25 +12,25 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from diffusion.denoiser import Cond, Model, predict_shape
-from diffusion.levers import enlarged, under
-from samplers import watched
-from samplers.loop import refuse_unanswerable
-from train import sharding
-from train.checkpoints import Checkpoints
-from train.data import Batches, Dataset, Split
-from train.data.pairs import Paired
-from train.errors import Diverged
-from train.experiment import Experiment
-from train.logs import Logs
-from train.optimizers import of_part
-from train.pictures import preview
-from train.processes import anywhere
-from train.progress import progress, say
-from train.sharding import assembled, batched, collected, make_mesh, own_rows
-from train.state import initial
-from train.step import PATIENCE, make_step
-from train.warm_start import begun
+from fewstep.diffusion.denoiser import Cond, Model, predict_shape
+from fewstep.diffusion.levers import enlarged, under
+from fewstep.samplers import watched
+from fewstep.samplers.loop import refuse_unanswerable
+from fewstep.train import sharding
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.data import Batches, Dataset, Split
+from fewstep.train.data.pairs import Paired
+from fewstep.train.errors import Diverged
+from fewstep.train.experiment import Experiment
+from fewstep.train.logs import Logs
+from fewstep.train.optimizers import of_part
+from fewstep.train.pictures import preview
+from fewstep.train.processes import anywhere
+from fewstep.train.progress import progress, say
+from fewstep.train.sharding import assembled, batched, collected, make_mesh, own_rows
+from fewstep.train.state import initial
+from fewstep.train.step import PATIENCE, make_step
+from fewstep.train.warm_start import begun
 
 AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
 

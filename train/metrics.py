@@ -4,8 +4,8 @@ import json
 
 from etils import epath
 
-from train.errors import RunError
-from train.files import Growing, dumps
+from fewstep.train.errors import RunError
+from fewstep.train.files import Growing, dumps
 
 
 class Metrics:

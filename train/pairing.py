@@ -8,15 +8,15 @@ import re
 import numpy as np
 from etils import epath
 
-from diffusion import Cond
-from samplers.loop import draw_many
-from train.calibration import around, refuse_larger
-from train.contents import digest
-from train.data.pairs import alike, digests_of, noise_print, shards_of, told_of, whole
-from train.errors import RunError
-from train.files import write_atomic
-from train.progress import progress
-from train.sharding import batched
+from fewstep.diffusion import Cond
+from fewstep.samplers.loop import draw_many
+from fewstep.train.calibration import around, refuse_larger
+from fewstep.train.contents import digest
+from fewstep.train.data.pairs import alike, digests_of, noise_print, shards_of, told_of, whole
+from fewstep.train.errors import RunError
+from fewstep.train.files import write_atomic
+from fewstep.train.progress import progress
+from fewstep.train.sharding import batched
 
 
 def write_pairs(run, table, folder, count, seed=0, levers=(), shard_size=1024, batch=256) -> None:

@@ -5,8 +5,8 @@ import io
 import numpy as np
 from PIL import Image
 
-from diffusion import Cond
-from samplers import draw_many, watched
+from fewstep.diffusion import Cond
+from fewstep.samplers import draw_many, watched
 
 IMAGES, POINTS = 40, 1000  # of a preview
 

@@ -14,17 +14,17 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from diffusion.denoiser import Cond, Denoiser, Model
-from diffusion.levers import enlarged, under
-from samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
-from samplers.loop import fetched
-from train.calibration import grid_on, ready
-from train.checkpoints import Checkpoints
-from train.contents import digest
-from train.data.fingerprint import change, fingerprint
-from train.errors import CheckpointError, RunError
-from train.files import absolute, write_atomic
-from train.sharding import batched, collected, make_mesh, parameters, replicated
+from fewstep.diffusion.denoiser import Cond, Denoiser, Model
+from fewstep.diffusion.levers import enlarged, under
+from fewstep.samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
+from fewstep.samplers.loop import fetched
+from fewstep.train.calibration import grid_on, ready
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.contents import digest
+from fewstep.train.data.fingerprint import change, fingerprint
+from fewstep.train.errors import CheckpointError, RunError
+from fewstep.train.files import absolute, write_atomic
+from fewstep.train.sharding import batched, collected, make_mesh, parameters, replicated
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 

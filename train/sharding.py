@@ -7,8 +7,8 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-from diffusion.networks.layers import EMBED, HIDDEN
-from train.state import State
+from fewstep.diffusion.networks.layers import EMBED, HIDDEN
+from fewstep.train.state import State
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = ("data", "fsdp")  # the axes that divide the batch

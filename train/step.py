@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from train import ema
-from train.sharding import batched, collected, replicated
-from train.state import State
+from fewstep.train import ema
+from fewstep.train.sharding import batched, collected, replicated
+from fewstep.train.state import State
 
 PATIENCE = 10  # bad steps in a row that end a run
 

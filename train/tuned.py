@@ -5,9 +5,9 @@ import math
 from functools import partial
 from typing import NamedTuple
 
-from diffusion.levers import interval, skip_tuning, under
-from train.errors import RunError
-from train.files import dumps, write_atomic
+from fewstep.diffusion.levers import interval, skip_tuning, under
+from fewstep.train.errors import RunError
+from fewstep.train.files import dumps, write_atomic
 
 
 class Tuned(NamedTuple):

@@ -6,17 +6,17 @@ drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At mos
 (apg), and what makes other calls than the one of the row (cfg, autoguidance, upsample_guidance) stands inside it.
 """
 
-from diffusion.levers.apg import apg
-from diffusion.levers.attention import attention_scale
-from diffusion.levers.autoguidance import autoguidance
-from diffusion.levers.bounds import clip_x0, dynamic_threshold
-from diffusion.levers.curvature import curvature
-from diffusion.levers.guidance import cfg, cfg_pp
-from diffusion.levers.interval import interval
-from diffusion.levers.rescale import rescale
-from diffusion.levers.skips import freeu, skip_tuning
-from diffusion.levers.upsample import enlarged, upsample_guidance
-from diffusion.levers.variance import averaged_variance
+from fewstep.diffusion.levers.apg import apg
+from fewstep.diffusion.levers.attention import attention_scale
+from fewstep.diffusion.levers.autoguidance import autoguidance
+from fewstep.diffusion.levers.bounds import clip_x0, dynamic_threshold
+from fewstep.diffusion.levers.curvature import curvature
+from fewstep.diffusion.levers.guidance import cfg, cfg_pp
+from fewstep.diffusion.levers.interval import interval
+from fewstep.diffusion.levers.rescale import rescale
+from fewstep.diffusion.levers.skips import freeu, skip_tuning
+from fewstep.diffusion.levers.upsample import enlarged, upsample_guidance
+from fewstep.diffusion.levers.variance import averaged_variance
 
 LEVERS = {
     "cfg": cfg,

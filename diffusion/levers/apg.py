@@ -7,9 +7,9 @@ from functools import partial
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Pred
-from diffusion.levers.checks import finite, is_number
-from diffusion.levers.guidance import CFG, of_classes
+from fewstep.diffusion.denoiser import Pred
+from fewstep.diffusion.levers.checks import finite, is_number
+from fewstep.diffusion.levers.guidance import CFG, of_classes
 
 _TINY = 1e-30
 

@@ -7,8 +7,8 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.levers.checks import finite
-from diffusion.levers.telling import Telling
+from fewstep.diffusion.levers.checks import finite
+from fewstep.diffusion.levers.telling import Telling
 
 
 @register_dataclass

@@ -6,9 +6,9 @@ from typing import Any
 
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Under, wrappers
-from diffusion.levers.checks import finite, refuse_memory
-from diffusion.levers.guidance import Guidance
+from fewstep.diffusion.denoiser import Under, wrappers
+from fewstep.diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.levers.guidance import Guidance
 
 
 @register_dataclass

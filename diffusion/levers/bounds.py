@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import over
-from diffusion.denoiser import Cond, Wrapper
-from diffusion.levers.checks import finite
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.levers.checks import finite
 
 
 class _Bounded(Wrapper):

@@ -3,7 +3,7 @@
 import math
 from numbers import Real
 
-from diffusion.denoiser import wrappers
+from fewstep.diffusion.denoiser import wrappers
 
 
 def is_number(value) -> bool:

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Pred, Wrapper
-from diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.denoiser import Cond, Pred, Wrapper
+from fewstep.diffusion.levers.checks import finite, refuse_memory
 
 
 class Guidance(Wrapper):

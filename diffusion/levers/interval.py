@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import over
-from diffusion.denoiser import Cond, Under, Wrapper, predict_shape
-from diffusion.levers.checks import is_number, remembers
-from diffusion.levers.telling import Telling
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import Cond, Under, Wrapper, predict_shape
+from fewstep.diffusion.levers.checks import is_number, remembers
+from fewstep.diffusion.levers.telling import Telling
 
 
 def switched(on, active, passive):

@@ -7,9 +7,9 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Wrapper
-from diffusion.levers.checks import finite
-from diffusion.levers.guidance import Guidance
+from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.levers.checks import finite
+from fewstep.diffusion.levers.guidance import Guidance
 
 
 @register_dataclass

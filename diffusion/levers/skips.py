@@ -8,8 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from diffusion.levers.checks import finite
-from diffusion.levers.telling import Telling
+from fewstep.diffusion.levers.checks import finite
+from fewstep.diffusion.levers.telling import Telling
 
 
 @register_dataclass

@@ -1,6 +1,6 @@
 """Levers that only tell the network something more."""
 
-from diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.denoiser import Cond, Wrapper
 
 
 class Telling(Wrapper):

@@ -9,11 +9,11 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.arrays import pooled, repeated
-from diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
-from diffusion.levers.checks import finite, refuse_memory
-from diffusion.levers.interval import switched
-from diffusion.process import Process
+from fewstep.diffusion.arrays import pooled, repeated
+from fewstep.diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
+from fewstep.diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.levers.interval import switched
+from fewstep.diffusion.process import Process
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.denoiser import Cond, Wrapper
 
 
 @register_dataclass

@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.networks.embeddings import FASTEST, Conditioning
-from diffusion.networks.hooks import SKIPS, refuse
-from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
-from diffusion.networks.positions import places, rotary, sincos
+from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.hooks import SKIPS, refuse
+from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
+from fewstep.diffusion.networks.positions import places, rotary, sincos
 
 
 def _modulated(x, scale, shift, eps=1e-6):

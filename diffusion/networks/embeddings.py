@@ -4,8 +4,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffusion.networks.initializers import unit
-from diffusion.networks.layers import EMBED, ZEROS, Linear
+from fewstep.diffusion.networks.initializers import unit
+from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear
 
 FEATURES = 64
 # Radians per unit of time.  The slowest wave does not repeat within [-5, 5], the range of EDM's c_noise; the fastest

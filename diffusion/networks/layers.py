@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from diffusion.networks.hooks import tempered
-from diffusion.networks.initializers import fan_in
+from fewstep.diffusion.networks.hooks import tempered
+from fewstep.diffusion.networks.initializers import fan_in
 
 ZEROS = nnx.initializers.zeros
 

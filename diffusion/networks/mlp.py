@@ -3,9 +3,9 @@
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.networks.embeddings import FASTEST, Conditioning
-from diffusion.networks.hooks import SKIPS, refuse
-from diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
+from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.hooks import SKIPS, refuse
+from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 
 
 class Block(nnx.Module):

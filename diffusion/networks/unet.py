@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from diffusion.arrays import repeated
-from diffusion.networks.embeddings import FASTEST, Conditioning
-from diffusion.networks.hooks import check_columns, joined, refuse
-from diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
+from fewstep.diffusion.arrays import repeated
+from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.hooks import check_columns, joined, refuse
+from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 
 
 def _check_divisible(height, width, levels):

@@ -3,10 +3,10 @@
 A distance is a class: made once of the real set, and of the training set, and called with each drawn one.
 """
 
-from evaluation.distances.frechet import Extrapolated, Frechet, expected_bias, frechet
-from evaluation.distances.kernels import Energy, Kernel
-from evaluation.distances.neighbours import Neighbours, Novelty
-from evaluation.distances.sliced import SlicedWasserstein
+from fewstep.evaluation.distances.frechet import Extrapolated, Frechet, expected_bias, frechet
+from fewstep.evaluation.distances.kernels import Energy, Kernel
+from fewstep.evaluation.distances.neighbours import Neighbours, Novelty
+from fewstep.evaluation.distances.sliced import SlicedWasserstein
 
 DISTANCES = {
     name: distance

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation.distances.checks import checked
-from evaluation.estimate import Estimate, estimate
+from fewstep.evaluation.distances.checks import checked
+from fewstep.evaluation.estimate import Estimate, estimate
 
 SIZES = 15  # of subsets from which FDinf extrapolates
 ZERO = 1e-10  # singular values below this part of the largest are rounding

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation.distances.checks import ROWS, checked, squared_distances
-from evaluation.estimate import Estimate, estimate
+from fewstep.evaluation.distances.checks import ROWS, checked, squared_distances
+from fewstep.evaluation.estimate import Estimate, estimate
 
 
 class Discrepancy:

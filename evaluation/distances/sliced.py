@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from evaluation.distances.checks import checked
-from evaluation.estimate import Estimate, estimate
+from fewstep.evaluation.distances.checks import checked
+from fewstep.evaluation.estimate import Estimate, estimate
 
 DIRECTIONS = 256
 

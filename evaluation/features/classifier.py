@@ -10,13 +10,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from evaluation.features.encoders import convolve
-from train.data import Batches
-from train.data.archive import BROKEN
-from train.data.fingerprint import change, fingerprint
-from train.errors import RunError
-from train.files import write_atomic
-from train.progress import progress
+from fewstep.evaluation.features.encoders import convolve
+from fewstep.train.data import Batches
+from fewstep.train.data.archive import BROKEN
+from fewstep.train.data.fingerprint import change, fingerprint
+from fewstep.train.errors import RunError
+from fewstep.train.files import write_atomic
+from fewstep.train.progress import progress
 
 LAYERS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))  # channels and stride of each 3x3 convolution
 BATCH, EVERY = 128, 50  # images; steps between two looks at the loss

@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from train.files import write_atomic
+from fewstep.train.files import write_atomic
 
 
 def write(folder, comparison) -> dict:
@@ -11,9 +11,9 @@ def write(folder, comparison) -> dict:
     Where no number was swept there is no sweep.png and .svg, and those of an earlier comparison are removed.  Raises
     ModuleNotFoundError where the optional extra [report] is not installed.
     """
-    from evaluation.report.curve import curve  # here: they need matplotlib and jinja2, which the table does not
-    from evaluation.report.page import page
-    from evaluation.report.sweep import sweep
+    from fewstep.evaluation.report.curve import curve  # here: they need matplotlib and jinja2, which the table does not
+    from fewstep.evaluation.report.page import page
+    from fewstep.evaluation.report.sweep import sweep
 
     folder = epath.Path(folder)
     files = {

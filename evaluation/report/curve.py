@@ -1,6 +1,6 @@
 """Quality against network calls, as a plot."""
 
-from evaluation.report.plot import Panel, Points, plot
+from fewstep.evaluation.report.plot import Panel, Points, plot
 
 
 def curve(comparison, kind, metric=None) -> bytes:

@@ -8,18 +8,18 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from evaluation.metrics import trait
-from evaluation.report.curve import curve
-from evaluation.report.sweep import sweep
-from evaluation.report.table import beside, number
-from train.pictures import png
+from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.report.curve import curve
+from fewstep.evaluation.report.sweep import sweep
+from fewstep.evaluation.report.table import beside, number
+from fewstep.train.pictures import png
 
 
 def page(comparison) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "trait": trait}
-    template = environment.from_string((files("evaluation.report") / "report.html").read_text())
+    template = environment.from_string((files("fewstep.evaluation.report") / "report.html").read_text())
     previews = {key: _preview(images) for key, images in comparison.previews.items()}
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}
     plots = {"curve": curve(comparison, "svg"), "sweep": sweep(comparison, "svg")}

@@ -9,8 +9,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
-from evaluation.estimate import Interval
-from evaluation.metrics import trait
+from fewstep.evaluation.estimate import Interval
+from fewstep.evaluation.metrics import trait
 
 # Okabe and Ito's colours, told apart by colour-blind readers; one marker more, so that no pair of the two comes twice.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

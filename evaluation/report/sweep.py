@@ -2,8 +2,8 @@
 
 import math
 
-from evaluation.comparison import best_of
-from evaluation.report.plot import Panel, Points, plot
+from fewstep.evaluation.comparison import best_of
+from fewstep.evaluation.report.plot import Panel, Points, plot
 
 LEAST = 3  # values that make a curve
 

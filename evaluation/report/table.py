@@ -3,7 +3,7 @@
 import textwrap
 from itertools import takewhile
 
-from evaluation.metrics import BESIDE, trait
+from fewstep.evaluation.metrics import BESIDE, trait
 
 WIDTH = 80
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}

@@ -9,9 +9,9 @@ import pytest
 from jax.tree_util import register_dataclass
 from scipy.stats import norm
 
-from diffusion import VP, Cond, Linear, oracles
-from diffusion.calibrate import DEVIATIONS, calibrated, measure
-from diffusion.denoiser import Wrapper
+from fewstep.diffusion import VP, Cond, Linear, oracles
+from fewstep.diffusion.calibrate import DEVIATIONS, calibrated, measure
+from fewstep.diffusion.denoiser import Wrapper
 
 LAM = np.linspace(-4, 4, 9)
 

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import VE, VP, Cond, Linear, cfg, oracles
-from diffusion.levers.curvature import covariance_times, curvature
-from samplers import analytic_ddpm, ddpm, draw, tabulate, uniform
-from samplers.cost import passes
+from fewstep.diffusion import VE, VP, Cond, Linear, cfg, oracles
+from fewstep.diffusion.levers.curvature import covariance_times, curvature
+from fewstep.samplers import analytic_ddpm, ddpm, draw, tabulate, uniform
+from fewstep.samplers.cost import passes
 
 every = pytest.mark.parametrize("process", [Linear(), VP(), VE()], ids=["linear", "vp", "ve"])
 X = np.random.default_rng(0).standard_normal((5, 3, 2)).astype(np.float32)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from diffusion import Cond
-from diffusion.networks import MLP, DiT, UNet, split
+from fewstep.diffusion import Cond
+from fewstep.diffusion.networks import MLP, DiT, UNet, split
 
 NETWORKS = {
     "unet": (UNet, (8, 8, 1), {"base": 8, "blocks": 1, "attention": (4,)}),

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import EPS, VP, Denoiser, Discrete, V, indexed, oracles
-from diffusion.denoiser import Under
-from diffusion.discrete import SCHEDULES
+from fewstep.diffusion import EPS, VP, Denoiser, Discrete, V, indexed, oracles
+from fewstep.diffusion.denoiser import Under
+from fewstep.diffusion.discrete import SCHEDULES
 
 SMALL = Discrete((0.1, 0.2, 0.3, 0.25))
 PROCESSES = [

@@ -7,10 +7,10 @@ import pytest
 from flax import nnx
 from test_networks import CALL, LABEL, T, normal, perturbed
 
-from diffusion.denoiser import Cond
-from diffusion.networks import MLP, DiT, UNet, abstract, axes, split
-from diffusion.networks.layers import EMBED, HIDDEN
-from diffusion.networks.positions import places, rotary, sincos
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.networks import MLP, DiT, UNet, abstract, axes, split
+from fewstep.diffusion.networks.layers import EMBED, HIDDEN
+from fewstep.diffusion.networks.positions import places, rotary, sincos
 
 SMALL = {"classes": 3, "width": 16, "depth": 2, "heads": 2}
 

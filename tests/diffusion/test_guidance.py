@@ -11,11 +11,21 @@ import numpy as np
 import pytest
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Linear, oracles
-from diffusion.denoiser import INSTANT
-from diffusion.levers import apg, autoguidance, cfg, cfg_pp, clip_x0, interval, rescale, under, upsample_guidance
-from samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, draw, heun, table_at, tabulate, uniform
-from samplers.cost import passes
+from fewstep.diffusion import VE, VP, Cond, Linear, oracles
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.levers import (
+    apg,
+    autoguidance,
+    cfg,
+    cfg_pp,
+    clip_x0,
+    interval,
+    rescale,
+    under,
+    upsample_guidance,
+)
+from fewstep.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, draw, heun, table_at, tabulate, uniform
+from fewstep.samplers.cost import passes
 
 X = np.random.default_rng(0).standard_normal((6, 5)).astype(np.float32)
 LABEL = np.array([0, 1, 2, 0, 1, 2], np.int32)

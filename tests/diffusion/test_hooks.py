@@ -10,15 +10,15 @@ import pytest
 from flax import nnx
 from test_networks import CALL, normal, perturbed
 
-from diffusion import VP, oracles
-from diffusion.denoiser import Cond
-from diffusion.levers import clip_x0
-from diffusion.networks import MLP, DiT, UNet, split
-from diffusion.networks.hooks import joined, lowpass, tempered
-from diffusion.networks.layers import SelfAttention
-from diffusion.networks.positions import places, rotary, sincos
-from train.experiment import Experiment
-from train.objectives import Denoising
+from fewstep.diffusion import VP, oracles
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.levers import clip_x0
+from fewstep.diffusion.networks import MLP, DiT, UNet, split
+from fewstep.diffusion.networks.hooks import joined, lowpass, tempered
+from fewstep.diffusion.networks.layers import SelfAttention
+from fewstep.diffusion.networks.positions import places, rotary, sincos
+from fewstep.train.experiment import Experiment
+from fewstep.train.objectives import Denoising
 
 NETWORKS = {
     "unet": partial(UNet, base=4, blocks=1, attention=(2,)),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear
-from diffusion.arrays import over
-from diffusion.levers import (
+from fewstep.diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.levers import (
     LEVERS,
     apg,
     attention_scale,
@@ -28,8 +28,8 @@ from diffusion.levers import (
     under,
     upsample_guidance,
 )
-from diffusion.networks import UNet, split
-from samplers import SAMPLERS, draw, table_at
+from fewstep.diffusion.networks import UNet, split
+from fewstep.samplers import SAMPLERS, draw, table_at
 
 SHAPE = (8, 8, 1)
 LABEL = np.array([0, 1, 2, 0], np.int32)

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from jax.tree_util import register_dataclass
 
-from diffusion import LEVERS, VE, VP, Cond, Linear, cfg, clip_x0, oracles
-from diffusion.arrays import over
-from diffusion.denoiser import INSTANT, JUMP
+from fewstep.diffusion import LEVERS, VE, VP, Cond, Linear, cfg, clip_x0, oracles
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import INSTANT, JUMP
 
 X = np.random.default_rng(0).standard_normal((6, 3)).astype(np.float32)
 LABEL = jnp.array([0, 1, 2, 0, 1, 2], jnp.int32)

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from diffusion.denoiser import Cond
-from diffusion.networks import MLP, UNet, abstract, split
-from diffusion.networks.layers import dropout, group_norm
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.networks import MLP, UNet, abstract, split
+from fewstep.diffusion.networks.layers import dropout, group_norm
 
 SMALL = {"base": 8, "blocks": 1}
 CALL = jax.jit(lambda apply, params, x, t, d, cond, key=None: apply(params, x, t, d, cond, key), static_argnums=0)

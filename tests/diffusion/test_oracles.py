@@ -7,8 +7,8 @@ import pytest
 from scipy.special import logsumexp
 from scipy.stats import norm
 
-from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Shifted
-from diffusion.oracles import dataset, gaussian, mixture
+from fewstep.diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Shifted
+from fewstep.diffusion.oracles import dataset, gaussian, mixture
 
 PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Discrete(zero_snr=True)]
 TIMES = [0.1, 0.5, 0.9]

@@ -5,8 +5,8 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from diffusion import VE, VP, Cosine, Linear
-from diffusion.posterior import divergence, large, posterior
+from fewstep.diffusion import VE, VP, Cosine, Linear
+from fewstep.diffusion.posterior import divergence, large, posterior
 
 PROCESSES = {"linear": Linear(), "vp": VP(), "ve": VE(), "cosine": Cosine()}
 every = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import EPS, SCORE, VE, VELOCITY, VP, X0, Cosine, Discrete, Linear, Shifted, V, edm
+from fewstep.diffusion import EPS, SCORE, VE, VELOCITY, VP, X0, Cosine, Discrete, Linear, Shifted, V, edm
 
 PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Discrete((0.1, 0.2, 0.3))]
 KINDS = {"x0": X0, "eps": EPS, "v": V, "velocity": VELOCITY, "score": SCORE, "edm": edm(0.5), "edm2": edm(1.7)}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from diffusion import VE, VP, Cosine, Linear, Shifted
+from fewstep.diffusion import VE, VP, Cosine, Linear, Shifted
 
 PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Shifted(VP(), 2.0)]
 T = np.linspace(0.02, 0.98, 25)

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from diffusion.denoiser import Cond
-from diffusion.networks import MLP, DiT, UNet, axes, split
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.networks import MLP, DiT, UNet, axes, split
 
 NETWORKS = {
     "unet": (UNet, (8, 8, 3), {"base": 8, "blocks": 1, "dropout": 0.1}),

@@ -10,10 +10,10 @@ import pytest
 from flax import nnx
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear, oracles
-from diffusion.arrays import namespace, over, pooled, repeated
-from diffusion.denoiser import INSTANT, Pred
-from diffusion.levers import (
+from fewstep.diffusion import VE, VELOCITY, VP, Cond, Cosine, Denoiser, Linear, oracles
+from fewstep.diffusion.arrays import namespace, over, pooled, repeated
+from fewstep.diffusion.denoiser import INSTANT, Pred
+from fewstep.diffusion.levers import (
     attention_scale,
     autoguidance,
     cfg,
@@ -23,9 +23,9 @@ from diffusion.levers import (
     under,
     upsample_guidance,
 )
-from diffusion.networks import DiT, UNet, split
-from samplers import ddim, draw, tabulate, uniform
-from samplers.cost import passes
+from fewstep.diffusion.networks import DiT, UNet, split
+from fewstep.samplers import ddim, draw, tabulate, uniform
+from fewstep.samplers.cost import passes
 
 SMALL, M = 4, 2
 LARGE = SMALL * M

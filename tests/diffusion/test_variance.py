@@ -6,11 +6,11 @@ import jax
 import numpy as np
 import pytest
 
-from diffusion import VE, VP, X0, Cosine, Linear, V, cfg, clip_x0, edm, oracles
-from diffusion.denoiser import Model
-from diffusion.levers import averaged_variance, curvature
-from diffusion.prediction import EPS, SCORE, VELOCITY
-from diffusion.variance import NPR, SN, LearnedRange
+from fewstep.diffusion import VE, VP, X0, Cosine, Linear, V, cfg, clip_x0, edm, oracles
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.levers import averaged_variance, curvature
+from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY
+from fewstep.diffusion.variance import NPR, SN, LearnedRange
 
 PROCESSES = {"linear": Linear(), "vp": VP(), "ve": VE(), "cosine": Cosine()}
 PREDICTIONS = {"x0": X0, "eps": EPS, "v": V, "velocity": VELOCITY, "score": SCORE, "edm": edm(0.5)}

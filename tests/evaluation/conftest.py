@@ -6,10 +6,10 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffusion import Linear, oracles
-from diffusion.levers import under
-from train.data import Arrays, Dataset, Split
-from train.sharding import make_mesh
+from fewstep.diffusion import Linear, oracles
+from fewstep.diffusion.levers import under
+from fewstep.train.data import Arrays, Dataset, Split
+from fewstep.train.sharding import make_mesh
 
 
 @pytest.fixture(scope="session")

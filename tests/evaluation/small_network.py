@@ -2,10 +2,10 @@
 
 from flax import nnx
 
-from diffusion import VELOCITY, Linear
-from diffusion.denoiser import Model
-from diffusion.networks import UNet, split
-from train.contents import digest
+from fewstep.diffusion import VELOCITY, Linear
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.networks import UNet, split
+from fewstep.train.contents import digest
 
 
 def denoiser(seed=0):

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import small_network
 
-from diffusion import VP, Linear, cfg, clip_x0, oracles
-from evaluation.cells import Cells, Drawn, Extra
-from samplers import SAMPLERS, table_at
-from train.contents import digest
+from fewstep.diffusion import VP, Linear, cfg, clip_x0, oracles
+from fewstep.evaluation.cells import Cells, Drawn, Extra
+from fewstep.samplers import SAMPLERS, table_at
+from fewstep.train.contents import digest
 
 DRAWN = Drawn(
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1),

@@ -5,14 +5,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffusion.levers import clip_x0
-from evaluation import drawing
-from evaluation.compare import compare
-from evaluation.distances import frechet
-from evaluation.drawing import Line
-from evaluation.features import Pixels
-from samplers import SAMPLERS, draw_many, table_at
-from train.data import Arrays, Dataset, Split
+from fewstep.diffusion.levers import clip_x0
+from fewstep.evaluation import drawing
+from fewstep.evaluation.compare import compare
+from fewstep.evaluation.distances import frechet
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.features import Pixels
+from fewstep.samplers import SAMPLERS, draw_many, table_at
+from fewstep.train.data import Arrays, Dataset, Split
 
 ABOUT = {"command": "", "environment": {}}
 

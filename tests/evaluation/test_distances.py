@@ -5,7 +5,15 @@ import pytest
 from scipy.linalg import sqrtm
 from scipy.special import gammaln, hyp1f1
 
-from evaluation.distances import DISTANCES, Frechet, Neighbours, Novelty, SlicedWasserstein, expected_bias, frechet
+from fewstep.evaluation.distances import (
+    DISTANCES,
+    Frechet,
+    Neighbours,
+    Novelty,
+    SlicedWasserstein,
+    expected_bias,
+    frechet,
+)
 
 CLASSES = tuple(dict.fromkeys(DISTANCES.values()))
 each_class = pytest.mark.parametrize("distance", CLASSES, ids=lambda distance: distance.__name__)
@@ -275,7 +283,7 @@ def test_blocks_change_nothing(rng, distance, monkeypatch):
     drawn, real, seen = (rng.standard_normal((n, 3)) for n in (50, 45, 40))
     whole = distance(real, seen)(drawn)
     for module in ("checks", "kernels"):
-        monkeypatch.setattr(f"evaluation.distances.{module}.ROWS", 7)
+        monkeypatch.setattr(f"fewstep.evaluation.distances.{module}.ROWS", 7)
     for name, found in distance(real, seen)(drawn).items():
         for part, expected in zip(found, whole[name], strict=True):
             np.testing.assert_allclose(part, expected, rtol=1e-10, atol=1e-10)

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from evaluation.features import encoders
+from fewstep.evaluation.features import encoders
 
 try:
     import torch
@@ -219,7 +219,9 @@ def encoder(arrays, tmp_path_factory):
 def test_images_do_not_depend_on_their_batch_and_compile_once(encoder):
     encoders._apply.clear_cache()
     features = encoder(IMAGES)
-    np.testing.assert_array_equal(np.concatenate([encoder(image[None]) for image in IMAGES]), features)
+    alone = np.concatenate([encoder(image[None]) for image in IMAGES])
+    # XLA may round a row by its place in the batch, as it does on CPUs without AVX-512.
+    np.testing.assert_allclose(alone, features, rtol=1e-5, atol=1e-5 * np.abs(features).max())
     assert encoders._apply._cache_size() == 1
 
 

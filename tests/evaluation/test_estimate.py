@@ -6,8 +6,8 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
-from evaluation.distances import DISTANCES, Extrapolated, frechet, neighbours
-from evaluation.estimate import NOTHING, Interval, difference, estimate, mean
+from fewstep.evaluation.distances import DISTANCES, Extrapolated, frechet, neighbours
+from fewstep.evaluation.estimate import NOTHING, Interval, difference, estimate, mean
 
 SMOOTH = ("FD", "KID", "SW", "energy")
 SHARES = ("precision", "recall", "density", "coverage")

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from diffusion import VP, Linear, oracles
-from evaluation.distances import frechet
-from evaluation.drawing import Line
-from evaluation.exact import compare_exactly, spectrum
-from samplers import SAMPLERS, ddpm, draw_many, table_at, tabulate, uniform
-from samplers.exact import moments
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.evaluation.distances import frechet
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.exact import compare_exactly, spectrum
+from fewstep.samplers import SAMPLERS, ddpm, draw_many, table_at, tabulate, uniform
+from fewstep.samplers.exact import moments
 
 ABOUT = {"command": "", "environment": {}}
 

@@ -8,13 +8,13 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from diffusion import VE, VP, Linear, levels, oracles
-from diffusion.calibrate import calibrated, measure
-from diffusion.levels import LEVELS
-from diffusion.levers import clip_x0
-from evaluation.likelihood import bits, is_bound, log_likelihood, vlb
-from samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
-from samplers.optimal_grid import dp
+from fewstep.diffusion import VE, VP, Linear, levels, oracles
+from fewstep.diffusion.calibrate import calibrated, measure
+from fewstep.diffusion.levels import LEVELS
+from fewstep.diffusion.levers import clip_x0
+from fewstep.evaluation.likelihood import bits, is_bound, log_likelihood, vlb
+from fewstep.samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
+from fewstep.samplers.optimal_grid import dp
 
 MEAN, STD = 0.1, 0.3
 PROCESSES = [Linear(), VP(), VE()]

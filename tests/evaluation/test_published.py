@@ -12,8 +12,8 @@ from unittest.mock import MagicMock
 import numpy as np
 import pytest
 
-from evaluation.distances import Kernel, Neighbours, frechet
-from evaluation.distances.neighbours import K
+from fewstep.evaluation.distances import Kernel, Neighbours, frechet
+from fewstep.evaluation.distances.neighbours import K
 
 RNG = np.random.default_rng(0)
 N, D = 300, 24

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from evaluation import reference as module
-from evaluation.features import Pixels, stored
-from evaluation.reference import kept, reference
-from train.data import Arrays, Dataset, Split
+from fewstep.evaluation import reference as module
+from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.reference import kept, reference
+from fewstep.train.data import Arrays, Dataset, Split
 
 
 @pytest.fixture

@@ -12,12 +12,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from evaluation.comparison import Cell, Comparison, Gap, best_of
-from evaluation.estimate import Difference, Interval
-from evaluation.report import write
-from evaluation.report.plot import COLOURS, MARKERS
-from evaluation.report.table import number, render
-from samplers import SAMPLERS
+from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
+from fewstep.evaluation.estimate import Difference, Interval
+from fewstep.evaluation.report import write
+from fewstep.evaluation.report.plot import COLOURS, MARKERS
+from fewstep.evaluation.report.table import number, render
+from fewstep.samplers import SAMPLERS
 
 BUDGETS, METRICS = [1, 2, 4, 8, 16, 32, 64], ["FD-pixels", "SW-pixels"]
 FILES = {"table.csv", "table.json", "differences.csv", "curve.png", "curve.svg", "report.html"}

@@ -8,12 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from diffusion import VP
-from evaluation.estimate import Interval
-from evaluation.exact import METRIC, compare_exactly
-from evaluation.report import write
-from evaluation.report.sweep import panels
-from scripts.lines import lines
+from fewstep.cli.lines import lines
+from fewstep.diffusion import VP
+from fewstep.evaluation.estimate import Interval
+from fewstep.evaluation.exact import METRIC, compare_exactly
+from fewstep.evaluation.report import write
+from fewstep.evaluation.report.sweep import panels
 
 ETAS = "ddim.eta=1,0,0.25,0.5"
 

@@ -6,18 +6,18 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from diffusion import VELOCITY, Cond, Denoiser, Linear, oracles
-from diffusion.denoiser import predict_shape
-from diffusion.levers import clip_x0, skip_tuning, under
-from evaluation import tuning
-from evaluation.distances import frechet
-from evaluation.features import Pixels, stored
-from evaluation.reference import reference
-from evaluation.tuning import tune
-from samplers import SAMPLERS, draw_many, table_at
-from train.data import Arrays, Dataset, Split
-from train.errors import RunError
-from train.sharding import make_mesh
+from fewstep.diffusion import VELOCITY, Cond, Denoiser, Linear, oracles
+from fewstep.diffusion.denoiser import predict_shape
+from fewstep.diffusion.levers import clip_x0, skip_tuning, under
+from fewstep.evaluation import tuning
+from fewstep.evaluation.distances import frechet
+from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.reference import reference
+from fewstep.evaluation.tuning import tune
+from fewstep.samplers import SAMPLERS, draw_many, table_at
+from fewstep.train.data import Arrays, Dataset, Split
+from fewstep.train.errors import RunError
+from fewstep.train.sharding import make_mesh
 
 BEST = (0.7, 1.2)
 

@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from diffusion import Linear, oracles
-from evaluation.compare import compare
-from evaluation.distances import frechet
-from evaluation.drawing import Line
-from evaluation.watch import watch
-from samplers import SAMPLERS, draw_many, usual, usual_calls, watched
+from fewstep.diffusion import Linear, oracles
+from fewstep.evaluation.compare import compare
+from fewstep.evaluation.distances import frechet
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.watch import watch
+from fewstep.samplers import SAMPLERS, draw_many, usual, usual_calls, watched
 
 
 def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):

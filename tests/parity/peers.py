@@ -15,8 +15,8 @@ from unittest import mock
 import numpy as np
 import pytest
 
-from diffusion import oracles
-from samplers import tabulate
+from fewstep.diffusion import oracles
+from fewstep.samplers import tabulate
 
 REASON = (
     "parity with torch libraries needs pip install -e '.[torch]' and pip install --no-deps k-diffusion==0.1.1.post1"

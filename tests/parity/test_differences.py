@@ -8,8 +8,8 @@ import pytest
 from peers import EXACT, STABLE, Scheduler, beginning, difference, mixture, run
 from scipy.integrate import solve_ivp
 
-from diffusion import VE, VP, Discrete
-from samplers import SAMPLERS, exact, singlestep, tabulate
+from fewstep.diffusion import VE, VP, Discrete
+from fewstep.samplers import SAMPLERS, exact, singlestep, tabulate
 
 PROCESS = Discrete("scaled_linear")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

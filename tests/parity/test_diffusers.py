@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from peers import EXACT, STABLE, Nested, Scheduler, difference
 
-from diffusion import VE, VP, Discrete, Linear
-from samplers import SAMPLERS, tabulate
+from fewstep.diffusion import VE, VP, Discrete, Linear
+from fewstep.samplers import SAMPLERS, tabulate
 
 PROCESS, ZERO_SNR, SIGMAS = Discrete("scaled_linear"), Discrete("scaled_linear", zero_snr=True), VE()
 UNCLIPPED = {"clip_sample": False}

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from peers import STABLE, diffusers, torch
 
-from diffusion import EPS, VE, Denoiser, Discrete, edm
-from samplers import SAMPLERS, draw, tabulate
+from fewstep.diffusion import EPS, VE, Denoiser, Discrete, edm
+from fewstep.samplers import SAMPLERS, draw, tabulate
 
 PROCESS = Discrete("scaled_linear")
 SHAPE, SEEDS = (8, 8, 1), range(4)

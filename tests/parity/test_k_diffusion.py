@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from peers import EXACT, Nested, Tape, beginning, doubled, load_k_diffusion, mixture, run, sampled, torch
 
-from diffusion import VE, VP
-from samplers import GRIDS, SAMPLERS, tabulate
+from fewstep.diffusion import VE, VP
+from fewstep.samplers import GRIDS, SAMPLERS, tabulate
 
 PROCESS = VE()
 HIGH, LOW = 14.6, 0.03

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from peers import STABLE, Scheduler, diffusers, doubled
 
-from diffusion import VE, Discrete, Linear
-from samplers import GRIDS
-from samplers.grids import AYS
+from fewstep.diffusion import VE, Discrete, Linear
+from fewstep.samplers import GRIDS
+from fewstep.samplers.grids import AYS
 
 PROCESS = Discrete("scaled_linear")
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")

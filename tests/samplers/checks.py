@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from jax.tree_util import register_dataclass
 
-from diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
-from diffusion.denoiser import INSTANT, JUMP
-from samplers import GRIDS, SAMPLERS, draw, exact, reduced, table_at, tabulate
-from samplers.tableau import pad
+from fewstep.diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
+from fewstep.diffusion.denoiser import INSTANT, JUMP
+from fewstep.samplers import GRIDS, SAMPLERS, draw, exact, reduced, table_at, tabulate
+from fewstep.samplers.tableau import pad
 
 PROCESSES = {
     "linear": Linear(), "vp": VP(), "cosine": Cosine(), "ve": VE(), "ve_geometric": VE(geometric=True),

@@ -4,7 +4,7 @@ lam = -0.3 to 0.2 of the state 0.5, and what was predicted there, at -0.7 and at
 
 import numpy as np
 
-from diffusion import VP
+from fewstep.diffusion import VP
 
 GRID = np.asarray(VP().time(np.array([-1.0, -0.7, -0.3, 0.2])))
 ALPHA, SIGMA = VP().alpha(GRID[2]), VP().sigma(GRID[2])

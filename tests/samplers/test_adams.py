@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from checks import INSIDE, MIXTURE, assert_same, inside
 
-from diffusion import VE, VP, oracles
-from samplers import SAMPLERS, ddim, exact, heun, tabulate
-from samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
-from samplers.exponential import exponential_ab
-from samplers.integrals import weights
-from samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
+from fewstep.diffusion import VE, VP, oracles
+from fewstep.samplers import SAMPLERS, ddim, exact, heun, tabulate
+from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
+from fewstep.samplers.exponential import exponential_ab
+from fewstep.samplers.integrals import weights
+from fewstep.samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 
 GRID = INSIDE["vp"]
 

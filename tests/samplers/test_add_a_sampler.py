@@ -7,8 +7,8 @@ import pytest
 import test_contract as contract
 from checks import ALL, PROCESSES, each
 
-from samplers import SAMPLERS, reduced, registry
-from scripts.samplers import checked, written
+from fewstep.cli.samplers import checked, written
+from fewstep.samplers import SAMPLERS, reduced, registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add_a_sampler.md").read_text()
 FILE, LINE = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from checks import PROCESSES, assert_same
 
-from diffusion import VE, VP, Linear, oracles
-from samplers import (
+from fewstep.diffusion import VE, VP, Linear, oracles
+from fewstep.samplers import (
     SAMPLERS,
     analytic_ddim,
     analytic_ddpm,
@@ -17,11 +17,11 @@ from samplers import (
     tabulate,
     uniform,
 )
-from samplers.ancestral import euler_ancestral
-from samplers.exact import Moments
-from samplers.sa_solver import sa_solver
-from samplers.sde import sde_dpmpp_1
-from samplers.tableau import Row
+from fewstep.samplers.ancestral import euler_ancestral
+from fewstep.samplers.exact import Moments
+from fewstep.samplers.sa_solver import sa_solver
+from fewstep.samplers.sde import sde_dpmpp_1
+from fewstep.samplers.tableau import Row
 
 MEAN, VAR = 0.2, np.array([0.01, 0.25, 1.0, 4.0])
 

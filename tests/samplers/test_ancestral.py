@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from checks import MIXTURE, PROCESSES, assert_same, check_marginal, each
 
-from diffusion import VE, VP, oracles
-from samplers import Row, ddim, karras, log_snr, reduced, tabulate, uniform
-from samplers.ancestral import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
-from samplers.exact import follow
+from fewstep.diffusion import VE, VP, oracles
+from fewstep.samplers import Row, ddim, karras, log_snr, reduced, tabulate, uniform
+from fewstep.samplers.ancestral import dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
+from fewstep.samplers.exact import follow
 
 
 def up_and_down(t, s, eta):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from checks import MEAN, STD, assert_same, each
 
-from diffusion import VE, VP
-from samplers import heun, karras, log_snr, tabulate, uniform
-from samplers.churn import edm
-from samplers.exact import moments
+from fewstep.diffusion import VE, VP
+from fewstep.samplers import heun, karras, log_snr, tabulate, uniform
+from fewstep.samplers.churn import edm
+from fewstep.samplers.exact import moments
 
 
 @pytest.mark.parametrize("grid", [karras(VE(), 9), log_snr(VE(), 5), uniform(VE(), 6, 0.9, 0.1)])

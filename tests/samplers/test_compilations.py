@@ -6,10 +6,10 @@ from itertools import product
 import numpy as np
 from checks import ALL
 
-from diffusion import VP, oracles
-from samplers import Row, ddim, draw, log_snr, table_at, tabulate
-from samplers.steps import NoTable
-from samplers.tableau import pad
+from fewstep.diffusion import VP, oracles
+from fewstep.samplers import Row, ddim, draw, log_snr, table_at, tabulate
+from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import pad
 
 BUDGETS = (1, 2, 3, 5, 8, 16, 50)
 SHAPE = (1, 7)  # no other test's, so that nothing is compiled yet
@@ -28,7 +28,7 @@ def deep(history, noise):
 
 def compilations(samplers, shape):
     """How often the loop is compiled, and the number of tables, for every budget of every sampler."""
-    run = sys.modules["samplers.loop"]._run
+    run = sys.modules["fewstep.samplers.loop"]._run
     before, tables = run._cache_size(), 0
     for sampler, budget in product(samplers, BUDGETS):
         try:
@@ -55,7 +55,7 @@ def test_a_sweep_of_all_samplers_compiles_at_most_twice():
 def test_two_tables_of_one_sampler_on_two_grids_are_one_program():
     """Two for all budgets, as in one and two calls nothing is remembered."""
     assert compilations([ALL["dpmpp_2m"]], (1, 8)) == (2, len(BUDGETS))
-    run = sys.modules["samplers.loop"]._run
+    run = sys.modules["fewstep.samplers.loop"]._run
     before = run._cache_size()
     draw(DEN, tabulate(ALL["dpmpp_2m"](DEN.process, np.linspace(1, 0.1, 12))), range(2), (1, 8))
     draw(DEN, tabulate(ALL["dpmpp_2m"](DEN.process, log_snr(DEN.process, 9))), range(2), (1, 8))

@@ -27,8 +27,8 @@ from checks import (
     table_of,
 )
 
-from diffusion import VE, VP, oracles
-from samplers import GRIDS, SAMPLERS, Row, draw, exact, table_at, tabulate
+from fewstep.diffusion import VE, VP, oracles
+from fewstep.samplers import GRIDS, SAMPLERS, Row, draw, exact, table_at, tabulate
 
 # Exact for constant predictions only where the path is affine in t.
 IN_TIME = ("euler", "heun", "euler_maruyama", "interpolant_sde", "interpolant_sde heun")

@@ -28,10 +28,10 @@ def main():
     from checks import common
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
-    from diffusion import VP, oracles
-    from diffusion.denoiser import Denoiser
-    from diffusion.prediction import X0
-    from samplers import SAMPLERS, draw, draw_many, serves, table_at
+    from fewstep.diffusion import VP, oracles
+    from fewstep.diffusion.denoiser import Denoiser
+    from fewstep.diffusion.prediction import X0
+    from fewstep.samplers import SAMPLERS, draw, draw_many, serves, table_at
 
     den = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     seeds = np.arange(16, dtype=np.uint32)

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from checks import MEAN, STD, Zero, check_moments
 
-from diffusion import VELOCITY, VP, Cond, Linear, Model, cfg, oracles
-from diffusion.levers.bounds import ClipX0
-from diffusion.variance import LearnedRange
-from samplers import (
+from fewstep.diffusion import VELOCITY, VP, Cond, Linear, Model, cfg, oracles
+from fewstep.diffusion.levers.bounds import ClipX0
+from fewstep.diffusion.variance import LearnedRange
+from fewstep.samplers import (
     Row,
     ddim,
     ddpm,
@@ -92,7 +92,7 @@ def test_draw_many_is_draw():
 
 
 def test_draw_many_compiles_once():
-    run = sys.modules["samplers.loop"]._run
+    run = sys.modules["fewstep.samplers.loop"]._run
     draw_many(MIXTURE, table(ddim), range(4), (1, 5), batch=4)
     before = run._cache_size()
     draw_many(MIXTURE, table(ddim), range(10), (1, 5), batch=4)
@@ -100,7 +100,7 @@ def test_draw_many_compiles_once():
 
 
 def test_step_counts_and_samplers_share_a_compilation():
-    run = sys.modules["samplers.loop"]._run
+    run = sys.modules["fewstep.samplers.loop"]._run
     draw(MIXTURE, table(ddim, 3), range(2), (1, 5))
     before = run._cache_size()
     for rows in (table(ddim, 7), table(ddpm, 500), table(heun, 3)._replace(past=np.zeros((6, 0)))):

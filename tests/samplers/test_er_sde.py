@@ -7,10 +7,10 @@ import pytest
 from checks import assert_same, inside
 from golden import GRID, after, digits, row_of
 
-from diffusion import VE, VP, Linear
-from samplers import ddim, ddpm, exact, tabulate, uniform
-from samplers.er_sde import PHIS, er_sde
-from samplers.tableau import Row
+from fewstep.diffusion import VE, VP, Linear
+from fewstep.samplers import ddim, ddpm, exact, tabulate, uniform
+from fewstep.samplers.er_sde import PHIS, er_sde
+from fewstep.samplers.tableau import Row
 
 
 @inside

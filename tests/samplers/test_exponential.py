@@ -6,12 +6,12 @@ from checks import MIXTURE, assert_same, inside
 from checks import variant as with_options
 from golden import GRID, PREDICTED, after, digits, row_of
 
-from diffusion import VP, oracles
-from samplers import SAMPLERS, ddim, dpmpp_2m, exact
-from samplers.adams import deis, ipndm
-from samplers.exponential import dpmpp_3m, exponential_ab
-from samplers.tableau import tabulate
-from samplers.unipc import unipc
+from fewstep.diffusion import VP, oracles
+from fewstep.samplers import SAMPLERS, ddim, dpmpp_2m, exact
+from fewstep.samplers.adams import deis, ipndm
+from fewstep.samplers.exponential import dpmpp_3m, exponential_ab
+from fewstep.samplers.tableau import tabulate
+from fewstep.samplers.unipc import unipc
 
 LONGER = np.append(GRID, VP().time(np.float64(0.6)))  # the step after it too
 

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from checks import INSIDE, MIXTURE, PROCESSES, SAMPLERS
 
-from diffusion import VE, VP, Linear, Pred, oracles
-from samplers import Row, ddim, ddpm, dpmpp_2m, exact, heun, log_snr, table_at, tabulate, uniform
-from samplers.adams import deis, ipndm, ipndm_v, plms, pndm
-from samplers.exponential import dpmpp_3m
-from samplers.first_step import analytical_first_step
-from samplers.runge_kutta import rho_rk2, rho_rk4
+from fewstep.diffusion import VE, VP, Linear, Pred, oracles
+from fewstep.samplers import Row, ddim, ddpm, dpmpp_2m, exact, heun, log_snr, table_at, tabulate, uniform
+from fewstep.samplers.adams import deis, ipndm, ipndm_v, plms, pndm
+from fewstep.samplers.exponential import dpmpp_3m
+from fewstep.samplers.first_step import analytical_first_step
+from fewstep.samplers.runge_kutta import rho_rk2, rho_rk4
 
 each = pytest.mark.parametrize("name", PROCESSES)
 METHODS = {

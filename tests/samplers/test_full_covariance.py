@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.linalg import sqrtm
 
-from diffusion import VP, oracles
-from diffusion.levers.curvature import covariance_times
-from samplers import analytic_ddim, analytic_ddpm, dpmpp_2m, draw, tabulate, uniform
-from samplers.full_covariance import draw_full_covariance, matrix_function
+from fewstep.diffusion import VP, oracles
+from fewstep.diffusion.levers.curvature import covariance_times
+from fewstep.samplers import analytic_ddim, analytic_ddpm, dpmpp_2m, draw, tabulate, uniform
+from fewstep.samplers.full_covariance import draw_full_covariance, matrix_function
 
 MEANS, STDS = np.array([[-0.6, 0.3, 0.1], [0.5, -0.2, 0.4]]), np.array([[0.2, 0.3, 0.4], [0.3, 0.2, 0.2]])
 MIXTURE = oracles.mixture(VP(), MEANS, STDS, np.array([0.4, 0.6]))

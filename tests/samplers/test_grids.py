@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from checks import each
 
-from diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
-from samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
-from samplers.exact import Moments, moments
-from samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
+from fewstep.diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
+from fewstep.samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
+from fewstep.samplers.exact import Moments, moments
+from fewstep.samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
 
 ELSEWHERE = ("leading", "trailing", "linspace", "quadratic_ddim", "dp")  # test_index_grids.py, test_optimal_grid.py
 GRIDS = {name: grid for name, grid in GRIDS.items() if name not in ELSEWHERE} | {

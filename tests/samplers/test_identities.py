@@ -8,8 +8,8 @@ from checks import MIXTURE, assert_same, check_marginal, inside
 from golden import ALPHA, GRID, SIGMA, after, digits, row_of
 from scipy.linalg import sqrtm
 
-from diffusion import VE, VP, Cosine, Linear, oracles
-from samplers import (
+from fewstep.diffusion import VE, VP, Cosine, Linear, oracles
+from fewstep.samplers import (
     Row,
     ddim,
     ddpm,
@@ -24,9 +24,9 @@ from samplers import (
     tabulate,
     uniform,
 )  # fmt: skip
-from samplers.euler import classical
-from samplers.exact import Moments, follow, frechet, moments
-from samplers.steps import steps
+from fewstep.samplers.euler import classical
+from fewstep.samplers.exact import Moments, follow, frechet, moments
+from fewstep.samplers.steps import steps
 
 
 @inside

@@ -5,9 +5,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-from diffusion import VP, Discrete, Linear
-from samplers import GRIDS, SAMPLERS, table_at
-from samplers.index_grids import leading, linspace, quadratic_ddim, trailing
+from fewstep.diffusion import VP, Discrete, Linear
+from fewstep.samplers import GRIDS, SAMPLERS, table_at
+from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 
 every = pytest.mark.parametrize("grid", [leading, trailing, linspace, quadratic_ddim])
 

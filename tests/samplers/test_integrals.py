@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.integrate import quad
 
-from samplers.integrals import weights
+from fewstep.samplers.integrals import weights
 
 
 @pytest.mark.parametrize("rate", [0.0, -1.0, 1.0, 7.0])

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 from checks import assert_same, check_marginal, inside
 
-from diffusion import VE, VP, Linear
-from samplers import ddim, euler, euler_maruyama, exact, heun, reduced, tabulate, uniform
-from samplers.euler import classical
-from samplers.interpolant import NOISES, interpolant_sde, proportional
-from samplers.steps import steps
-from samplers.tableau import Row
+from fewstep.diffusion import VE, VP, Linear
+from fewstep.samplers import ddim, euler, euler_maruyama, exact, heun, reduced, tabulate, uniform
+from fewstep.samplers.euler import classical
+from fewstep.samplers.interpolant import NOISES, interpolant_sde, proportional
+from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
 @inside

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from checks import MEAN, MIXTURE, STD, common, each
 
-from diffusion import VP, Linear, oracles
-from samplers import Row, ddim, draw, exact, tabulate
-from samplers.inversion import ddim_inversion, lowest
-from samplers.loop import noised
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.samplers import Row, ddim, draw, exact, tabulate
+from fewstep.samplers.inversion import ddim_inversion, lowest
+from fewstep.samplers.loop import noised
 
 
 def between(process, steps, low=-2.0, high=3.0):

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from checks import inside
 
-from diffusion import VP, Linear
-from samplers import ddpm, euler_maruyama, exact, log_snr, reduced, tabulate, uniform
-from samplers.euler import classical
-from samplers.langevin import langevin
+from fewstep.diffusion import VP, Linear
+from fewstep.samplers import ddpm, euler_maruyama, exact, log_snr, reduced, tabulate, uniform
+from fewstep.samplers.euler import classical
+from fewstep.samplers.langevin import langevin
 
 
 @inside

@@ -7,11 +7,11 @@ import pytest
 from checks import PROCESSES
 from flax import nnx
 
-from diffusion import EPS, SCORE, VELOCITY, VP, X0, Cond, Denoiser, Linear, Model, V, cfg, clip_x0, edm, oracles
-from diffusion.networks import UNet, split
-from samplers import SAMPLERS, Row, ddim, draw, draw_many, euler, heun, log_snr, table_at, tabulate, uniform
-from samplers.cost import passes
-from samplers.exact import follow
+from fewstep.diffusion import EPS, SCORE, VELOCITY, VP, X0, Cond, Denoiser, Linear, Model, V, cfg, clip_x0, edm, oracles
+from fewstep.diffusion.networks import UNet, split
+from fewstep.samplers import SAMPLERS, Row, ddim, draw, draw_many, euler, heun, log_snr, table_at, tabulate, uniform
+from fewstep.samplers.cost import passes
+from fewstep.samplers.exact import follow
 
 KINDS = {"x0": X0, "eps": EPS, "v": V, "velocity": VELOCITY, "score": SCORE, "edm": edm(0.5)}
 

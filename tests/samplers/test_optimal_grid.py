@@ -8,11 +8,11 @@ from checks import PROCESSES
 from scipy.special import rel_entr
 from scipy.stats import norm
 
-from diffusion import VP, Linear
-from diffusion.calibrate import DEVIATIONS, Statistics
-from samplers import GRIDS, log_snr, uniform
-from samplers.optimal_grid import VARIANCES, decoder_costs, dp, step_costs
-from samplers.steps import NoTable
+from fewstep.diffusion import VP, Linear
+from fewstep.diffusion.calibrate import DEVIATIONS, Statistics
+from fewstep.samplers import GRIDS, log_snr, uniform
+from fewstep.samplers.optimal_grid import VARIANCES, decoder_costs, dp, step_costs
+from fewstep.samplers.steps import NoTable
 
 LAM = np.linspace(-6, 8, 40)
 SPREAD = np.array([0.02, 0.1, 0.5, 1.0])  # standard deviations of directions of the data

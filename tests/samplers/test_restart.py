@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 from checks import assert_same, each
 
-from diffusion import VE, VP
-from samplers import SAMPLERS, heun, karras, table_at, tabulate, uniform
-from samplers.churn import edm
-from samplers.exact import Moments, moments
-from samplers.restart import restart
+from fewstep.diffusion import VE, VP
+from fewstep.samplers import SAMPLERS, heun, karras, table_at, tabulate, uniform
+from fewstep.samplers.churn import edm
+from fewstep.samplers.exact import Moments, moments
+from fewstep.samplers.restart import restart
 
 
 def head(table, rows):

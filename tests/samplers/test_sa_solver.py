@@ -7,10 +7,10 @@ import pytest
 from checks import MIXTURE, assert_same, inside
 from golden import GRID, after, digits, row_of
 
-from diffusion import VE, VP, Linear, oracles
-from samplers import ddim, ddpm, exact, log_snr, reduced, tabulate, uniform
-from samplers.sa_solver import middle, sa_solver
-from samplers.tableau import Row
+from fewstep.diffusion import VE, VP, Linear, oracles
+from fewstep.samplers import ddim, ddpm, exact, log_snr, reduced, tabulate, uniform
+from fewstep.samplers.sa_solver import middle, sa_solver
+from fewstep.samplers.tableau import Row
 
 
 def adams(process, times, t, s, rate):

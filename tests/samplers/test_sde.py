@@ -7,11 +7,11 @@ import pytest
 from checks import PROCESSES, assert_same, check_marginal, inside
 from golden import GRID, after, digits, row_of
 
-from diffusion import VE, VP
-from samplers import Row, ddim, ddpm, dpmpp_2m, karras, log_snr, reduced, tabulate, uniform
-from samplers.ancestral import euler_ancestral
-from samplers.exact import Moments, moments, order
-from samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
+from fewstep.diffusion import VE, VP
+from fewstep.samplers import Row, ddim, ddpm, dpmpp_2m, karras, log_snr, reduced, tabulate, uniform
+from fewstep.samplers.ancestral import euler_ancestral
+from fewstep.samplers.exact import Moments, moments, order
+from fewstep.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 
 
 @inside

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from checks import INSIDE, MIXTURE, PROCESSES, assert_same
 
-from diffusion import VP, Linear, oracles
-from samplers import SAMPLERS, ddim, exact, log_snr, tabulate
-from samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.samplers import SAMPLERS, ddim, exact, log_snr, tabulate
+from fewstep.samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 
 GRID = INSIDE["vp"]
 R1, R2 = 1 / 3, 2 / 3

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from diffusion import VP, Linear, oracles
-from samplers import Row, ddim, ddpm, dpmpp_2m, draw, euler_maruyama, heun, tabulate, uniform
-from samplers.euler import classical
-from samplers.exact import follow, moments
-from samplers.tableau import pad
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.samplers import Row, ddim, ddpm, dpmpp_2m, draw, euler_maruyama, heun, tabulate, uniform
+from fewstep.samplers.euler import classical
+from fewstep.samplers.exact import follow, moments
+from fewstep.samplers.tableau import pad
 
 
 def test_no_rows():

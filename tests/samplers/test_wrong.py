@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from checks import MEAN, STD, check_coefficients, check_marginal, check_moments, check_order, gaussian_draw
 
-from diffusion import VE, VP, Linear
-from samplers import GRIDS, SAMPLERS, Row, ddim, ddpm, dpmpp_2m, exact, heun, tabulate, uniform
-from samplers.steps import steps
+from fewstep.diffusion import VE, VP, Linear
+from fewstep.samplers import GRIDS, SAMPLERS, Row, ddim, ddpm, dpmpp_2m, exact, heun, tabulate, uniform
+from fewstep.samplers.steps import steps
 
 each = pytest.mark.parametrize("process", [Linear(), VP(), VE()], ids=["linear", "vp", "ve"])
 

@@ -8,7 +8,7 @@ import pytest
 @pytest.fixture
 def fewstep(monkeypatch, capsys):
     """fewstep("sample", ...) -> (exit status, stdout, stderr)."""
-    from scripts.cli import main
+    from fewstep.cli.cli import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fewstep", *map(str, arguments)])
@@ -35,7 +35,7 @@ def tiny():
 @pytest.fixture(scope="session")
 def digits_run(tiny, tmp_path_factory):
     """A finished tiny run on digits."""
-    from scripts import train
+    from fewstep.cli import train
 
     folder = tmp_path_factory.mktemp("runs") / "digits"
     train.main("configs/digits/flow.gin", folder, tiny, False)
@@ -45,7 +45,7 @@ def digits_run(tiny, tmp_path_factory):
 @pytest.fixture(scope="session")
 def moons_run(tmp_path_factory):
     """A finished tiny run on points."""
-    from scripts import train
+    from fewstep.cli import train
 
     folder = tmp_path_factory.mktemp("runs") / "moons"
     train.main(

@@ -8,10 +8,10 @@ from types import SimpleNamespace
 import pytest
 from one_line import refused
 
-from diffusion import Linear
-from diffusion.levers.bounds import ClipX0
-from diffusion.levers.guidance import CFG
-from scripts.lines import lines
+from fewstep.cli.lines import lines
+from fewstep.diffusion import Linear
+from fewstep.diffusion.levers.bounds import ClipX0
+from fewstep.diffusion.levers.guidance import CFG
 
 
 def names(*arguments, run=True, processes=(Linear(),)):
@@ -96,7 +96,7 @@ def table(text):
 
 
 def test_a_sweep_draws_a_line_a_value_with_one_compilation(fewstep, digits_run, tmp_path):
-    loop = sys.modules["samplers.loop"]._run
+    loop = sys.modules["fewstep.samplers.loop"]._run
     words = ("--nfe", "2", "--sampler", "ddim,ddpm", "--sweep", "cfg.scale=1,2,4", "--count", 14, "--out", tmp_path)
     before = loop._cache_size()
     status, out, err = fewstep("compare", digits_run, *words, "--json")

@@ -40,7 +40,7 @@ def begun(words, count, homes=None):
 
 def _process(words, home=None):
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    words = [sys.executable, "-m", "scripts.cli", *map(str, words)]
+    words = [sys.executable, "-m", "fewstep.cli.main", *map(str, words)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment, cwd=home)
 
 

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 import typer
 
-from diffusion import LEVERS, Linear
-from evaluation.metrics import TRAITS
-from samplers import GRIDS, SAMPLERS
-from scripts import config, parse
-from scripts.cli import app
-from scripts.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
-from scripts.lines import lines
+from fewstep.cli import config, parse
+from fewstep.cli.cli import app
+from fewstep.cli.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
+from fewstep.cli.lines import lines
+from fewstep.diffusion import LEVERS, Linear
+from fewstep.evaluation.metrics import TRAITS
+from fewstep.samplers import GRIDS, SAMPLERS
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips"}

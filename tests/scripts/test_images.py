@@ -7,12 +7,12 @@ import pytest
 from one_line import refused
 from PIL import Image
 
-from diffusion import Linear
-from samplers import GRIDS, SAMPLERS, table_at
-from samplers.inversion import ddim_inversion
-from samplers.loop import noised
-from scripts import starts
-from scripts.config import open_run
+from fewstep.cli import starts
+from fewstep.cli.config import open_run
+from fewstep.diffusion import Linear
+from fewstep.samplers import GRIDS, SAMPLERS, table_at
+from fewstep.samplers.inversion import ddim_inversion
+from fewstep.samplers.loop import noised
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_it_begins_where_it_says_with_the_whole_budget(sampled, image, digits_ru
     """The same from Python: x_t of the image and the seed's noise, a grid from t = strength."""
     from functools import partial
 
-    from samplers import uniform
+    from fewstep.samplers import uniform
 
     run, seeds = open_run(digits_run), np.arange(3)
     row = np.where(np.arange(8) < 4, -1.0, 1.0).astype(np.float32)
@@ -151,7 +151,7 @@ def test_runs_of_points_have_no_pictures_to_start_from(fewstep, moons_run, image
 
 
 def test_a_grid_that_cannot_begin_at_an_image_is_named(fewstep, digits_run, image, monkeypatch):
-    from scripts import config
+    from fewstep.cli import config
 
     def whole(process, steps):
         """A grid of fixed ends."""

@@ -17,7 +17,7 @@ METHODS = {
 @pytest.fixture(scope="module")
 def jumping(tiny, digits_run, tmp_path_factory):
     """jumping(method): a finished tiny run that began with another."""
-    from scripts import train
+    from fewstep.cli import train
 
     folder = tmp_path_factory.mktemp("few")
 

@@ -14,7 +14,7 @@ KILLS = 5
 def command(run, out):
     words = ("--nfe", "1,2,4,8,16,32,64", "--sampler", "ddim,dpmpp_2m,ddpm,heun", "--count", "300")
     words += ("--metric", "FD,KID,SW,precision,trajectory", "--repeats", "2", "--out", out)
-    return [sys.executable, "-m", "scripts.cli", "compare", *map(str, (run, *words))]
+    return [sys.executable, "-m", "fewstep.cli.main", "compare", *map(str, (run, *words))]
 
 
 def whole(folder):

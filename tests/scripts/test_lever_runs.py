@@ -10,7 +10,7 @@ import pytest
 from one_line import refused
 from PIL import Image
 
-from diffusion.levers import LEVERS
+from fewstep.diffusion.levers import LEVERS
 
 
 @pytest.fixture
@@ -146,7 +146,7 @@ def test_larger_images_are_drawn_and_compared(fewstep, run, drawn, tmp_path):
 
 
 def test_one_compilation_serves_a_chain_of_three_levers_on_four_samplers(fewstep, run, tmp_path):
-    loop = sys.modules["samplers.loop"]._run
+    loop = sys.modules["fewstep.samplers.loop"]._run
     before = loop._cache_size()
     levers = [word for lever in ("skip_tuning(0.7)", "cfg(2)", "interval(0.1, 3)") for word in ("--lever", lever)]
     words = ("--sampler", "ddim,dpmpp_2m,heun,ddpm", "--nfe", "1,2,3,5", "--count", 13, "--out", tmp_path / "c")
@@ -173,7 +173,7 @@ def test_levers_are_listed_with_what_they_cost(fewstep):
 )
 def test_a_run_with_levers_of_previews_opens_again(name, tmp_path):
     """What a config says of them, defaults included, can be read; infinity is none of it."""
-    from scripts import config
+    from fewstep.cli import config
 
     inside = "@cfg(), " if name in ("interval", "rescale") else ""
     overrides = [f"train.levers=({inside}@{name}(),)", "cfg.scale=2", "apg.scale=2", "skip_tuning.rho=0.8"]

@@ -6,7 +6,7 @@ import image_files
 import pytest
 from one_line import refused
 
-from scripts.overrides import quoted
+from fewstep.cli.overrides import quoted
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_a_full_disk_is_said_of_the_folder_that_was_asked_for(photos, tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 
-    words = [sys.executable, "-m", "scripts.cli", "data", "pack", photos, tmp_path / "packed"]
+    words = [sys.executable, "-m", "fewstep.cli.main", "data", "pack", photos, tmp_path / "packed"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=full)
     refused((done.returncode, done.stdout, done.stderr), f"{tmp_path / 'packed'} cannot be written", "make room")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
@@ -81,7 +81,7 @@ def test_a_full_disk_is_said_of_the_folder_that_was_asked_for(photos, tmp_path):
 
 def test_sigterm_leaves_nothing(photos, tmp_path):
     os.mkfifo(photos / "cat" / "5.png.fifo")  # which nobody writes: packing waits there
-    words = [sys.executable, "-m", "scripts.cli", "data", "pack", photos, tmp_path / "deep" / "packed"]
+    words = [sys.executable, "-m", "fewstep.cli.main", "data", "pack", photos, tmp_path / "deep" / "packed"]
     process = subprocess.Popen(words, stderr=subprocess.PIPE)
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob("deep/*.tmp/*")) and time.monotonic() < deadline:
@@ -107,7 +107,7 @@ def test_a_config_of_a_folder_says_what_is_wrong_with_it(fewstep, photos, tmp_pa
 
 HELP = """
 import sys
-from scripts.cli import app
+from fewstep.cli.cli import app
 try:
     app(["data", "pack", "--help"])
 finally:

@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from one_line import refused
 
-import train.pairing
-from diffusion.networks import UNet
+import fewstep.train.pairing
 from fewstep import open_run
-from train.data import Split, digits
-from train.data.pairs import Paired, noise_print, pairs
-from train.errors import RunError
-from train.experiment import Experiment
-from train.files import alone
-from train.loop import prepare
-from train.objectives import ReFlow
-from train.optimizers import adamw
-from train.pairing import write_pairs
+from fewstep.diffusion.networks import UNet
+from fewstep.train.data import Split, digits
+from fewstep.train.data.pairs import Paired, noise_print, pairs
+from fewstep.train.errors import RunError
+from fewstep.train.experiment import Experiment
+from fewstep.train.files import alone
+from fewstep.train.loop import prepare
+from fewstep.train.objectives import ReFlow
+from fewstep.train.optimizers import adamw
+from fewstep.train.pairing import write_pairs
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def test_what_is_not_whole_is_refused_and_drawn_again(run, tmp_path, spoil):
 def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
     """What is there stays as it is, also in the shard that was a part of one, and can be read meanwhile."""
     few = write(run, tmp_path, 24).source
-    monkeypatch.setattr("train.pairing.draw_many", stopped)
+    monkeypatch.setattr("fewstep.train.pairing.draw_many", stopped)
     with pytest.raises(KeyboardInterrupt):
         write(run, tmp_path, 40)
     monkeypatch.undo()
     np.testing.assert_array_equal(pairs(str(tmp_path)).source.images, few.images)
-    kept, calls = train.pairing._kept, []
+    kept, calls = fewstep.train.pairing._kept, []
 
     def kept_once(*arguments):
         if calls:
@@ -73,7 +73,9 @@ def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
         calls.append(1)
         return kept(*arguments)
 
-    monkeypatch.setattr("train.pairing._kept", kept_once)  # the part is filled up, and the next shard is not there
+    monkeypatch.setattr(
+        "fewstep.train.pairing._kept", kept_once
+    )  # the part is filled up, and the next shard is not there
     with pytest.raises(KeyboardInterrupt):
         write(run, tmp_path, 40)
     monkeypatch.undo()
@@ -91,7 +93,9 @@ def stopped(*_, **__):
 
 
 def test_nothing_is_claimed_before_there_is_a_shard(run, tmp_path, monkeypatch):
-    monkeypatch.setattr("train.pairing.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan))
+    monkeypatch.setattr(
+        "fewstep.train.pairing.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan)
+    )
     with pytest.raises(RunError, match="not finite: take more calls"):
         write(run, tmp_path)
     monkeypatch.undo()

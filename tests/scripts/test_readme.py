@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from samplers import SAMPLERS
+from fewstep.samplers import SAMPLERS
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)

@@ -108,12 +108,12 @@ def test_guidance_is_counted_as_two_passes(fewstep, digits_run, tmp_path):
 
 
 def test_one_compilation_serves_a_whole_comparison(digits_run, tmp_path):
-    from evaluation.compare import compare
-    from evaluation.drawing import Line
-    from samplers import SAMPLERS
-    from scripts.config import open_run
+    from fewstep.cli.config import open_run
+    from fewstep.evaluation.compare import compare
+    from fewstep.evaluation.drawing import Line
+    from fewstep.samplers import SAMPLERS
 
-    loop = sys.modules["samplers.loop"]._run
+    loop = sys.modules["fewstep.samplers.loop"]._run
     before = loop._cache_size()
     lines = [Line(name, sampler) for name, sampler in SAMPLERS.items() if not sampler.needs]
     about = {"command": "", "environment": {}}
@@ -134,7 +134,7 @@ def cells(folder):
 @pytest.mark.slow
 def test_runs_compared_together_score_what_they_score_alone(fewstep, digits_run, tiny, tmp_path):
     """Each with its own network and data; settings of samplers come from the command line alone."""
-    from scripts import train
+    from fewstep.cli import train
 
     other = tmp_path / "other" / "digits"
     train.main("configs/digits/flow.gin", other, [*tiny, "digits.seed=1", "train.seed=1"], False)
@@ -184,7 +184,7 @@ def test_a_default_that_is_spelled_out_contradicts_nothing(fewstep, digits_run, 
 def test_a_trusted_run_is_sampled_with_trust(fewstep, tiny, tmp_path):
     from importlib.resources import files
 
-    (tmp_path / "c.gin").write_text("import math\n" + (files("configs") / "digits/flow.gin").read_text())
+    (tmp_path / "c.gin").write_text("import math\n" + (files("fewstep.configs") / "digits/flow.gin").read_text())
     options = [word for override in tiny for word in ("--set", override)]
     assert fewstep("train", tmp_path / "c.gin", "--run", tmp_path / "r", "--trust", *options)[0] == 0
     status, _, err = fewstep("sample", tmp_path / "r", "--count", 2, "--out", tmp_path / "a.png")
@@ -205,7 +205,7 @@ def test_images_of_two_channels_are_numbers_without_a_picture(fewstep, tiny, tmp
 
 
 def test_samplers_are_listed(fewstep):
-    from samplers import SAMPLERS
+    from fewstep.samplers import SAMPLERS
 
     status, out, _ = fewstep("samplers")
     assert status == 0
@@ -224,7 +224,7 @@ def test_help_imports_nothing_heavy():
     """So that it takes a fraction of a second: the imports are inside the verbs."""
     code = """
 import sys
-from scripts.cli import main
+from fewstep.cli.cli import main
 sys.argv = ["fewstep", "--help"]
 try:
     main()

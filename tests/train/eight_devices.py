@@ -11,13 +11,13 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 import optax
 
-from diffusion.networks import MLP, DiT, UNet
-from diffusion.variance import NPR
-from train.checkpoints import Checkpoints
-from train.data import digits, points
-from train.experiment import Experiment
-from train.loop import prepare
-from train.objectives import (
+from fewstep.diffusion.networks import MLP, DiT, UNet
+from fewstep.diffusion.variance import NPR
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.data import digits, points
+from fewstep.train.experiment import Experiment
+from fewstep.train.loop import prepare
+from fewstep.train.objectives import (
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
@@ -25,9 +25,9 @@ from train.objectives import (
     SecondMoment,
     Shortcut,
 )  # fmt: skip
-from train.run import Run
-from train.sharding import collected, share
-from train.warm_start import begun
+from fewstep.train.run import Run
+from fewstep.train.sharding import collected, share
+from fewstep.train.warm_start import begun
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {

@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion import Linear, oracles
-from diffusion.denoiser import Model
-from diffusion.prediction import VELOCITY
-from train.data.split import Batch
-from train.state import State
+from fewstep.diffusion import Linear, oracles
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.prediction import VELOCITY
+from fewstep.train.data.split import Batch
+from fewstep.train.state import State
 
 MEAN, STD = 0.2, np.array([0.3, 0.8], np.float32)
 GAUSSIAN = oracles.gaussian(Linear(), MEAN, STD)

@@ -14,7 +14,7 @@ OPTIONS = [
 
 def command(folder, *extra):
     words = [word for option in (*OPTIONS, *extra) for word in ("--set", option)]
-    return [sys.executable, "-m", "scripts.cli", "train", "configs/points/moons.gin", "--run", str(folder), *words]
+    return [sys.executable, "-m", "fewstep.cli.main", "train", "configs/points/moons.gin", "--run", str(folder), *words]
 
 
 def losses(folder):

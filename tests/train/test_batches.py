@@ -3,7 +3,7 @@
 import numpy as np
 from refused import message
 
-from train.data import Arrays, Batches, Split
+from fewstep.train.data import Arrays, Batches, Split
 
 
 def numbered(n):

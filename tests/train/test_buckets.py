@@ -9,15 +9,15 @@ from etils import epath
 from etils.epath import backend
 from events import shown
 
-from scripts import config, parse
-from scripts.errors import UserError
-from scripts.runs import main as runs
-from scripts.train import _refuse_strangers
-from train import digests
-from train.files import absolute, alone, held, told, write_atomic
-from train.logs import Logs
-from train.metrics import read
-from train.run import read_description, write_description
+from fewstep.cli import config, parse
+from fewstep.cli.errors import UserError
+from fewstep.cli.runs import main as runs
+from fewstep.cli.train import _refuse_strangers
+from fewstep.train import digests
+from fewstep.train.files import absolute, alone, held, told, write_atomic
+from fewstep.train.logs import Logs
+from fewstep.train.metrics import read
+from fewstep.train.run import read_description, write_description
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from train.checkpoints import Checkpoints
-from train.errors import CheckpointError
-from train.state import initial
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.errors import CheckpointError
+from fewstep.train.state import initial
 
 
 def state_of(width):

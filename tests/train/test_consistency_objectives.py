@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from exact_maps import GAUSSIAN, PARAMS, STATE, Either, ToTheData, batch, far, gradients, x_of
 
-from diffusion import VE, VP, Cond, Linear
-from diffusion.denoiser import ZERO, Model
-from diffusion.prediction import SCORE, VELOCITY, X0, V, edm
-from train.objectives import ContinuousConsistency, DiscreteConsistency
-from train.objectives.consistency import doubling, of_slope, of_square, shrinking
-from train.objectives.times import log_normal, uniform
+from fewstep.diffusion import VE, VP, Cond, Linear
+from fewstep.diffusion.denoiser import ZERO, Model
+from fewstep.diffusion.prediction import SCORE, VELOCITY, X0, V, edm
+from fewstep.train.objectives import ContinuousConsistency, DiscreteConsistency
+from fewstep.train.objectives.consistency import doubling, of_slope, of_square, shrinking
+from fewstep.train.objectives.times import log_normal, uniform
 
 wide = partial(log_normal, mean=-1.1, std=2.0)
 STUDENT, TEACHER = ({"net": {"a": jnp.zeros(4), "whole": jnp.float32(whole)}} for whole in (1, 0))

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from refused import message
 
-from train.data import digits, npz
+from fewstep.train.data import digits, npz
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)

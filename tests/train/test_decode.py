@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from refused import message
 
-from train.data.decode import BadImage, decode
+from fewstep.train.data.decode import BadImage, decode
 
 RNG = np.random.default_rng(0)
 GREY = RNG.integers(0, 256, (6, 6), dtype=np.uint8)
@@ -134,7 +134,7 @@ def test_files_that_are_no_images(tmp_path):
 
 LOUD = """
 import sys
-from train.data.decode import decode
+from fewstep.train.data.decode import decode
 from PIL import Image
 Image.MAX_IMAGE_PIXELS = 30
 for name in sys.argv[1:]:

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from train.echoes import Echoes
+from fewstep.train.echoes import Echoes
 
 FUTURE = "Future exception was never retrieved\nfuture: <Future exception=ValueError('a in OCDBT database')>"
 TASK = "Task exception was never retrieved\nfuture: <Task coro=<write() done, defined at orbax/checkpoint/a.py>>"

@@ -6,17 +6,17 @@ import jax
 import numpy as np
 import pytest
 
-from diffusion import Linear
-from diffusion.networks import MLP
-from evaluation.distances.sliced import SlicedWasserstein
-from samplers import ddim, heun, tabulate, uniform
-from samplers.flow_map import consistency, flow_map
-from samplers.loop import draw_many
-from train.data import Arrays, Dataset, Split
-from train.data.pairs import Paired
-from train.experiment import Experiment
-from train.loop import prepare
-from train.objectives import (
+from fewstep.diffusion import Linear
+from fewstep.diffusion.networks import MLP
+from fewstep.evaluation.distances.sliced import SlicedWasserstein
+from fewstep.samplers import ddim, heun, tabulate, uniform
+from fewstep.samplers.flow_map import consistency, flow_map
+from fewstep.samplers.loop import draw_many
+from fewstep.train.data import Arrays, Dataset, Split
+from fewstep.train.data.pairs import Paired
+from fewstep.train.experiment import Experiment
+from fewstep.train.loop import prepare
+from fewstep.train.objectives import (
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
@@ -24,11 +24,11 @@ from train.objectives import (
     ReFlow,
     Shortcut,
 )  # fmt: skip
-from train.objectives.consistency import doubling, of_slope, of_square
-from train.objectives.times import log_normal, u_shaped
-from train.objectives.times import uniform as even
-from train.optimizers import adamw
-from train.warm_start import begun
+from fewstep.train.objectives.consistency import doubling, of_slope, of_square
+from fewstep.train.objectives.times import log_normal, u_shaped
+from fewstep.train.objectives.times import uniform as even
+from fewstep.train.optimizers import adamw
+from fewstep.train.warm_start import begun
 
 MEANS, STDS, WEIGHTS = np.array([[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]]), np.array([0.15, 0.2, 0.25]), [0.3, 0.3, 0.4]
 wide = partial(log_normal, mean=-1.1, std=2.0)

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from train.data import Arrays, Dataset, Split
-from train.data.fingerprint import change, fingerprint
+from fewstep.train.data import Arrays, Dataset, Split
+from fewstep.train.data.fingerprint import change, fingerprint
 
 IMAGES = np.random.default_rng(0).uniform(-1, 1, (60, 6, 6, 1)).astype(np.float32)
 

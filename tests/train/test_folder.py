@@ -7,9 +7,9 @@ from image_files import PIXELS, as_bytes
 from PIL import Image
 from refused import message
 
-from train.data import folder
-from train.data import scan as module
-from train.data.scan import scan
+from fewstep.train.data import folder
+from fewstep.train.data import scan as module
+from fewstep.train.data.scan import scan
 
 
 def test_images_keep_their_pixels_and_the_class_of_their_folder(tmp_path):

@@ -9,10 +9,10 @@ import optax
 import pytest
 from small_run import finish, interrupted, losses
 
-from train import checkpoints, digests, files
-from train.errors import CheckpointError, RunError
-from train.metrics import Metrics
-from train.state import initial
+from fewstep.train import checkpoints, digests, files
+from fewstep.train.errors import CheckpointError, RunError
+from fewstep.train.metrics import Metrics
+from fewstep.train.state import initial
 
 WIDE = ("MLP.width=128", "train.steps=100")  # arrays of 64 kB and more
 NEVER = "train.save_every=1000"

@@ -9,7 +9,7 @@ from image_files import PIXELS, as_bytes
 from PIL import Image
 from refused import message
 
-from train.data import huggingface
+from fewstep.train.data import huggingface
 
 LABELS = [i % 3 for i in range(24)]
 

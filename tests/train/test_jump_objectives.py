@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from exact_maps import GAUSSIAN, PARAMS, STATE, Exact, batch, far, gradients, model, x_of
 
-from diffusion import Linear
-from diffusion.denoiser import INSTANT, JUMP, Model
-from diffusion.prediction import VELOCITY, V
-from diffusion.process import VP
-from train.objectives import MeanFlow, Shortcut
-from train.objectives.times import logit_normal, uniform
+from fewstep.diffusion import Linear
+from fewstep.diffusion.denoiser import INSTANT, JUMP, Model
+from fewstep.diffusion.prediction import VELOCITY, V
+from fewstep.diffusion.process import VP
+from fewstep.train.objectives import MeanFlow, Shortcut
+from fewstep.train.objectives.times import logit_normal, uniform
 
 
 class Labelled:
@@ -44,10 +44,12 @@ def test_wrong_identities_have_one(wrong, power, monkeypatch):
         u, slope = real(function, at, (0 * tangents[0], tangents[1]) if wrong == "still" else tangents)
         return u, {"no slope": 0 * slope, "other sign": -slope}.get(wrong, slope)
 
-    monkeypatch.setattr("train.objectives.jumps.jax.jvp", spoiled)
+    monkeypatch.setattr("fewstep.train.objectives.jumps.jax.jvp", spoiled)
     if wrong == "not stopped":
         stopped = jax.lax.stop_gradient  # of the weight alone, one number an image
-        monkeypatch.setattr("train.objectives.jumps.jax.lax.stop_gradient", lambda a: a if a.ndim == 2 else stopped(a))
+        monkeypatch.setattr(
+            "fewstep.train.objectives.jumps.jax.lax.stop_gradient", lambda a: a if a.ndim == 2 else stopped(a)
+        )
     assert far(gradients(MeanFlow(logit_normal, same=0.25, power=power), model(INSTANT, JUMP), n=20_000)).max() > 6
 
 

@@ -12,10 +12,10 @@ from events import crc, records, shown
 from PIL import Image
 from refused import message
 
-from train.errors import RunError
-from train.files import Growing
-from train.logs import Logs
-from train.metrics import read
+from fewstep.train.errors import RunError
+from fewstep.train.files import Growing
+from fewstep.train.logs import Logs
+from fewstep.train.metrics import read
 
 
 def test_the_checksum_is_crc_32c():

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refused import message
 
-from train.data import Batches, npy
+from fewstep.train.data import Batches, npy
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 6, 5), dtype=np.uint8)
 

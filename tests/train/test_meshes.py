@@ -9,7 +9,7 @@ import jax
 import pytest
 from refused import message
 
-from train.sharding import make_mesh, own_rows
+from fewstep.train.sharding import make_mesh, own_rows
 
 ROOT = Path(__file__).parent.parent.parent
 

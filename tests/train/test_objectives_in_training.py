@@ -7,15 +7,15 @@ import numpy as np
 import optax
 import pytest
 
-from diffusion.networks import MLP
-from diffusion.variance import NPR, LearnedRange
-from train.checkpoints import Checkpoints
-from train.data import points
-from train.data.pairs import Paired
-from train.data.split import Split
-from train.experiment import Experiment
-from train.loop import prepare, train
-from train.objectives import (
+from fewstep.diffusion.networks import MLP
+from fewstep.diffusion.variance import NPR, LearnedRange
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.data import points
+from fewstep.train.data.pairs import Paired
+from fewstep.train.data.split import Split
+from fewstep.train.experiment import Experiment
+from fewstep.train.loop import prepare, train
+from fewstep.train.objectives import (
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
@@ -25,8 +25,8 @@ from train.objectives import (
     SecondMoment,
     Shortcut,
 )  # fmt: skip
-from train.optimizers import adamw
-from train.warm_start import begun
+from fewstep.train.optimizers import adamw
+from fewstep.train.warm_start import begun
 
 OBJECTIVES = {
     "denoising": Denoising(),

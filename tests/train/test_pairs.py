@@ -4,17 +4,17 @@ import jax
 import numpy as np
 import pytest
 
-from diffusion import Linear, oracles
-from diffusion.arrays import over
-from diffusion.denoiser import Model
-from diffusion.prediction import VELOCITY
-from samplers import draw, euler, heun, tabulate, uniform
-from samplers.loop import unit_noise
-from train.data import Batches
-from train.data.pairs import Paired
-from train.data.split import Batch, Split
-from train.objectives import ReFlow
-from train.objectives.times import at_steps, u_shaped
+from fewstep.diffusion import Linear, oracles
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.prediction import VELOCITY
+from fewstep.samplers import draw, euler, heun, tabulate, uniform
+from fewstep.samplers.loop import unit_noise
+from fewstep.train.data import Batches
+from fewstep.train.data.pairs import Paired
+from fewstep.train.data.split import Batch, Split
+from fewstep.train.objectives import ReFlow
+from fewstep.train.objectives.times import at_steps, u_shaped
 
 MEAN, STD = 0.2, np.array([0.3, 0.8], np.float32)
 

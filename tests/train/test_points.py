@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from refused import message
 
-from train.data import points
+from fewstep.train.data import points
 
 
 @pytest.mark.parametrize(("kind", "classes"), [("moons", 2), ("mixture", 8), ("checkerboard", 0)])

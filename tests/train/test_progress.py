@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from train import progress as module
-from train.progress import progress
+from fewstep.train import progress as module
+from fewstep.train.progress import progress
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):

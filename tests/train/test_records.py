@@ -8,8 +8,8 @@ import pytest
 from image_files import PIXELS, as_bytes
 from refused import message
 
-from train.data import array_record, folder, packing
-from train.data.packing import pack
+from fewstep.train.data import array_record, folder, packing
+from fewstep.train.data.packing import pack
 
 
 @pytest.fixture

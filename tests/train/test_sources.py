@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from refused import message
 
-from train.data import SOURCES, Batch, Batches
-from train.data.packing import pack
+from fewstep.train.data import SOURCES, Batch, Batches
+from fewstep.train.data.packing import pack
 
 
 def saved_npz(path):

@@ -7,10 +7,10 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from train import digests
-from train.checkpoints import Checkpoints
-from train.errors import CheckpointError
-from train.state import initial
+from fewstep.train import digests
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.errors import CheckpointError
+from fewstep.train.state import initial
 
 
 def state_of(step):

@@ -7,11 +7,11 @@ import image_files
 import pytest
 from refused import message
 
-from train.data import Batches, folder
+from fewstep.train.data import Batches, folder
 
 LEAVE = """
 import sys
-from train.data import Batches, folder
+from fewstep.train.data import Batches, folder
 stream = Batches(folder(sys.argv[1], size=8).train, 4).stream(0, 1000)
 print(next(stream).image.shape)
 """

@@ -9,18 +9,18 @@ import optax
 import pytest
 from flax import nnx
 
-from diffusion import VP, Linear, oracles
-from diffusion.arrays import over
-from diffusion.calibrate import measure
-from diffusion.denoiser import Model
-from diffusion.networks import MLP, split
-from diffusion.posterior import divergence, large, posterior
-from diffusion.prediction import VELOCITY
-from diffusion.variance import NPR, SN, LearnedRange
-from train.data.split import Batch
-from train.objectives import Denoising, Hybrid, SecondMoment
-from train.objectives.times import uniform
-from train.optimizers import of_part
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.calibrate import measure
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.networks import MLP, split
+from fewstep.diffusion.posterior import divergence, large, posterior
+from fewstep.diffusion.prediction import VELOCITY
+from fewstep.diffusion.variance import NPR, SN, LearnedRange
+from fewstep.train.data.split import Batch
+from fewstep.train.objectives import Denoising, Hybrid, SecondMoment
+from fewstep.train.objectives.times import uniform
+from fewstep.train.optimizers import of_part
 
 PROCESS = Linear()
 MEANS, STDS, WEIGHTS = np.array([[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]]), np.array([0.15, 0.2, 0.25]), [0.3, 0.3, 0.4]

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from train import digests
-from train.checkpoints import Checkpoints
-from train.state import initial
+from fewstep.train import digests
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.state import initial
 
 
 def state_of(step, mesh):

@@ -1,15 +1,15 @@
 """Data sets in memory or on a disk, split once, and batches that depend on (seed, k) alone."""
 
-from train.data.batches import Batches
-from train.data.dataset import Dataset
-from train.data.hub import huggingface
-from train.data.images import folder
-from train.data.mapped import npy
-from train.data.pairs import pairs
-from train.data.plane import points
-from train.data.records import array_record
-from train.data.sources import digits, npz
-from train.data.split import Arrays, Batch, Split
+from fewstep.train.data.batches import Batches
+from fewstep.train.data.dataset import Dataset
+from fewstep.train.data.hub import huggingface
+from fewstep.train.data.images import folder
+from fewstep.train.data.mapped import npy
+from fewstep.train.data.pairs import pairs
+from fewstep.train.data.plane import points
+from fewstep.train.data.records import array_record
+from fewstep.train.data.sources import digits, npz
+from fewstep.train.data.split import Arrays, Batch, Split
 
 SOURCES = {source.__name__: source for source in (digits, points, npz, npy, folder, array_record, huggingface)}
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.split import Batch, Split
-from train.data.threads import THREADS
+from fewstep.train.data.split import Batch, Split
+from fewstep.train.data.threads import THREADS
 
 FLIPS = 1  # sets the stream of the flips apart from that of the permutations
 

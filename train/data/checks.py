@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.files import is_remote
+from fewstep.train.files import is_remote
 
 SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.split import Source, Split
+from fewstep.train.data.split import Source, Split
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.decode import BadImage, decode
+from fewstep.train.data.decode import BadImage, decode
 
 
 @dataclass(frozen=True, eq=False)

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from train.data.checks import as_labels, local
-from train.data.dataset import Dataset, class_count, partition
-from train.data.decode import check_form
-from train.data.decoded import Decoded
-from train.data.split import Split
+from fewstep.train.data.checks import as_labels, local
+from fewstep.train.data.dataset import Dataset, class_count, partition
+from fewstep.train.data.decode import check_form
+from fewstep.train.data.decoded import Decoded
+from fewstep.train.data.split import Split
 
 HELD_OUT = ("test", "validation", "valid", "val")
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.dataset import partition
-from train.data.decoded import Decoded
-from train.data.scan import scan
+from fewstep.train.data.dataset import partition
+from fewstep.train.data.decoded import Decoded
+from fewstep.train.data.scan import scan
 
 
 def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):

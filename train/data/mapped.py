@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from train.data.checks import as_images, as_labels, local
-from train.data.dataset import class_count, partition
-from train.data.split import Arrays
+from fewstep.train.data.checks import as_images, as_labels, local
+from fewstep.train.data.dataset import class_count, partition
+from fewstep.train.data.split import Arrays
 
 REMEDY = "write it with np.save(path, images)"
 

@@ -6,9 +6,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from train.data.records import Writer
-from train.data.scan import scan
-from train.files import is_remote
+from fewstep.train.data.records import Writer
+from fewstep.train.data.scan import scan
+from fewstep.train.files import is_remote
 
 
 class Packed(NamedTuple):

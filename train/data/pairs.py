@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from etils import epath
 
-from train.data.split import Arrays, Split
+from fewstep.train.data.split import Arrays, Split
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +70,7 @@ def shards_of(told) -> list[str]:
 
 def noise_print(seed, shape) -> list[float]:
     """What the noise of the first pair is told by: that it is made again from its seed has to hold."""
-    from samplers.loop import unit_noise  # reading data takes no JAX
+    from fewstep.samplers.loop import unit_noise  # reading data takes no JAX
 
     return [round(float(z), 3) for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8]]
 

@@ -6,8 +6,8 @@ import numbers
 
 import numpy as np
 
-from train.data.dataset import partition
-from train.data.split import Arrays
+from fewstep.train.data.dataset import partition
+from fewstep.train.data.split import Arrays
 
 
 def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05, seed=0):

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from train.data.checks import local
-from train.data.dataset import partition
-from train.files import write_atomic
+from fewstep.train.data.checks import local
+from fewstep.train.data.dataset import partition
+from fewstep.train.files import write_atomic
 
 ABOUT, VERSION = "dataset.json", 1
 WRITING = "group_size:1,uncompressed"  # compression of one small image saves nothing

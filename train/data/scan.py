@@ -6,10 +6,10 @@ from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from train.data.checks import local
-from train.data.decode import BadImage, check_form, decode, extensions
-from train.data.threads import in_threads
-from train.progress import progress, say
+from fewstep.train.data.checks import local
+from fewstep.train.data.decode import BadImage, check_form, decode, extensions
+from fewstep.train.data.threads import in_threads
+from fewstep.train.progress import progress, say
 
 QUIET = 2.0  # seconds before progress is shown
 NAMED = 5  # bad files named in a message

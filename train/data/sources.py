@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data.archive import open_npz, read_array
-from train.data.checks import as_images, as_labels, local
-from train.data.dataset import Dataset, class_count, partition
-from train.data.split import Arrays, Split
+from fewstep.train.data.archive import open_npz, read_array
+from fewstep.train.data.checks import as_images, as_labels, local
+from fewstep.train.data.dataset import Dataset, class_count, partition
+from fewstep.train.data.split import Arrays, Split
 
 LAYOUTS = (  # names of images, labels, held-out images, held-out labels
     ("images", "labels", "held_out_images", "held_out_labels"),

@@ -5,12 +5,12 @@ from contextlib import ExitStack, closing, contextmanager
 
 from etils import epath
 
-from train.files import write_atomic
-from train.logs.tensorboard import TensorBoard
-from train.logs.wandb import Wandb
-from train.metrics import Metrics
-from train.pictures import png
-from train.processes import first
+from fewstep.train.files import write_atomic
+from fewstep.train.logs.tensorboard import TensorBoard
+from fewstep.train.logs.wandb import Wandb
+from fewstep.train.metrics import Metrics
+from fewstep.train.pictures import png
+from fewstep.train.processes import first
 
 
 class Logs:

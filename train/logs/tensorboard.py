@@ -6,8 +6,8 @@ import time
 
 from etils import epath
 
-from train.files import Growing
-from train.pictures import png
+from fewstep.train.files import Growing
+from fewstep.train.pictures import png
 
 
 class TensorBoard:

@@ -4,8 +4,8 @@ import secrets
 
 from etils import epath
 
-from train.errors import RunError
-from train.files import is_remote, told, write_atomic
+from fewstep.train.errors import RunError
+from fewstep.train.files import is_remote, told, write_atomic
 
 
 def require():

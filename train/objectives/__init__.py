@@ -11,12 +11,12 @@ teacher                             whether the weights that training begins wit
 so that a large batch worked off in parts has the numbers of the whole.
 """
 
-from train.objectives.consistency import DiscreteConsistency
-from train.objectives.continuous import ContinuousConsistency
-from train.objectives.denoising import Denoising
-from train.objectives.jumps import MeanFlow, Shortcut
-from train.objectives.reflow import ReFlow
-from train.objectives.variance import Hybrid, SecondMoment
+from fewstep.train.objectives.consistency import DiscreteConsistency
+from fewstep.train.objectives.continuous import ContinuousConsistency
+from fewstep.train.objectives.denoising import Denoising
+from fewstep.train.objectives.jumps import MeanFlow, Shortcut
+from fewstep.train.objectives.reflow import ReFlow
+from fewstep.train.objectives.variance import Hybrid, SecondMoment
 
 __all__ = [
     "ContinuousConsistency", "Denoising", "DiscreteConsistency", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment",

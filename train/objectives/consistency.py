@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from diffusion.arrays import over
-from diffusion.denoiser import ZERO, Cond
-from train.objectives.denoising import Noised, noisy
-from train.objectives.times import log_normal
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import ZERO, Cond
+from fewstep.train.objectives.denoising import Noised, noisy
+from fewstep.train.objectives.times import log_normal
 
 
 def shrinking(process, t, done, stages=8, q=2.0, k=8.0, b=1.0):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from diffusion.arrays import over
-from diffusion.denoiser import ZERO, Cond
-from diffusion.prediction import VELOCITY
-from train.objectives.consistency import must_be_consistent
-from train.objectives.denoising import Noised, noisy
-from train.objectives.times import log_normal
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import ZERO, Cond
+from fewstep.diffusion.prediction import VELOCITY
+from fewstep.train.objectives.consistency import must_be_consistent
+from fewstep.train.objectives.denoising import Noised, noisy
+from fewstep.train.objectives.times import log_normal
 
 WAVES = 16
 

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffusion.arrays import over
-from diffusion.denoiser import INSTANT, Cond
-from train.objectives.times import logit_normal
-from train.objectives.weights import native
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import INSTANT, Cond
+from fewstep.train.objectives.times import logit_normal
+from fewstep.train.objectives.weights import native
 
 
 class Example(NamedTuple):

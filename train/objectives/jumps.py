@@ -13,12 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from diffusion.arrays import over
-from diffusion.denoiser import INSTANT, JUMP, Cond
-from diffusion.prediction import VELOCITY
-from diffusion.process import Linear
-from train.objectives.denoising import Noised, noisy, target
-from train.objectives.times import logit_normal, uniform
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond
+from fewstep.diffusion.prediction import VELOCITY
+from fewstep.diffusion.process import Linear
+from fewstep.train.objectives.denoising import Noised, noisy, target
+from fewstep.train.objectives.times import logit_normal, uniform
 
 
 class Jump(NamedTuple):

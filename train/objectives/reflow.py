@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import jax.numpy as jnp
 
-from diffusion.denoiser import Cond
-from samplers.loop import unit_noise
-from train.objectives.denoising import Example, Noised, noisy, target
-from train.objectives.times import uniform
+from fewstep.diffusion.denoiser import Cond
+from fewstep.samplers.loop import unit_noise
+from fewstep.train.objectives.denoising import Example, Noised, noisy, target
+from fewstep.train.objectives.times import uniform
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 import jax
 import jax.numpy as jnp
 
-from diffusion.arrays import over
-from diffusion.denoiser import Cond
-from diffusion.posterior import divergence, large, posterior
-from diffusion.variance import NPR, SN, LearnedRange
-from train.objectives.denoising import Denoising, Noised, noisy, target
-from train.objectives.times import uniform
+from fewstep.diffusion.arrays import over
+from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.posterior import divergence, large, posterior
+from fewstep.diffusion.variance import NPR, SN, LearnedRange
+from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
+from fewstep.train.objectives.times import uniform
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
+from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
 
 ARCHITECTURES = {
     "mobilenet_v2": mobilenet_v2,

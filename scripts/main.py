@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from scripts import commands
-from scripts.options import Calibrate, Coordinator, Distributed, Lever, Mesh, Process, Processes, Set, Step, Trust
+from fewstep.cli import commands
+from fewstep.cli.options import Calibrate, Coordinator, Distributed, Lever, Mesh, Process, Processes, Set, Step, Trust
 
 app = typer.Typer(
     name="fewstep",
@@ -41,8 +41,8 @@ def train(
     process: Process = None,
 ):
     """Train a model; the same command resumes it."""
-    from scripts.distributed import start
-    from scripts.train import main
+    from fewstep.cli.distributed import start
+    from fewstep.cli.train import main
 
     start(distributed, coordinator, processes, process)
     main(config, run, set, trust, step, begin)
@@ -84,8 +84,8 @@ def sample(
     process: Process = None,
 ):
     """Draw images from a run: a picture, and an .npz beside it."""
-    from scripts.distributed import start
-    from scripts.sample import main
+    from fewstep.cli.distributed import start
+    from fewstep.cli.sample import main
 
     start(distributed, coordinator, processes, process)
     begin = (image, strength, invert, trajectory)
@@ -145,9 +145,9 @@ def compare(
     process: Process = None,
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
-    from scripts import compare, exactly
-    from scripts.distributed import start
-    from scripts.errors import refuse_given
+    from fewstep.cli import compare, exactly
+    from fewstep.cli.distributed import start
+    from fewstep.cli.errors import refuse_given
 
     start(distributed, coordinator, processes, process)
     chosen = compare.Chosen(nfe, sampler, grid, lever, sweep, set)
@@ -167,10 +167,11 @@ data.command()(commands.pack)
 
 def main():
     """The console command: errors of the user are one line on stderr and exit status 2; FEWSTEP_DEBUG=1 shows where."""
-    from scripts.cpu import tune
-    from scripts.errors import explained
+    from fewstep.cli import compilation_cache, cpu
+    from fewstep.cli.errors import explained
 
-    tune()
+    cpu.tune()
+    compilation_cache.enable()
     status = 0
     try:
         app()
@@ -184,7 +185,7 @@ def main():
         else:
             print(f"fewstep: {' '.join(line.split())}", file=sys.stderr, flush=True)
             status = 2
-    from scripts.distributed import leave
+    from fewstep.cli.distributed import leave
 
     leave(status)
 

@@ -1,0 +1,9 @@
+"""fewstep: how good are the samples for how many network calls?
+
+`import fewstep` gives what a script or a notebook needs; `fewstep --help` is the command line.  What is exported stands
+in `__init__.pyi`, and is loaded when it is first used, so that `fewstep --help` need not wait for JAX.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

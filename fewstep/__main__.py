@@ -1,0 +1,6 @@
+"""`python -m fewstep` is the command `fewstep`."""
+
+from fewstep.cli.main import main
+
+if __name__ == "__main__":
+    main()

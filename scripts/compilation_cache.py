@@ -1,0 +1,64 @@
+"""JAX's persistent compilation cache: what one command has compiled, the next one loads.
+
+The command line and the tests turn it on before JAX starts; importing the library does not.  It is kept in the user's
+cache folder, in one sub-folder for each jaxlib and CPU: XLA compiles for the instructions of the CPU at hand, and a
+program for others would end the process.
+"""
+
+import hashlib
+import os
+import platform
+import shutil
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import platformdirs
+
+MAX_BYTES = 1 << 30  # of a sub-folder; JAX removes what was used least recently
+MAX_FOLDERS = 3  # of other versions and CPUs, those used last are kept
+MIN_SECONDS = 0.2  # a program that compiles faster is compiled again
+
+
+def enable() -> None:
+    """Set JAX's environment variables; what the user has set is kept.  Call it before JAX is imported.
+
+    Nothing is set where the folder cannot be written, or where JAX_ENABLE_COMPILATION_CACHE is 0.
+    """
+    if "JAX_COMPILATION_CACHE_DIR" in os.environ or _off(os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1")):
+        return
+    root = platformdirs.user_cache_path("fewstep") / "compiled"
+    folder = root / _key()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.touch()
+    except (OSError, PackageNotFoundError):
+        return
+    if not os.access(folder, os.W_OK):
+        return
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(MAX_BYTES))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(MIN_SECONDS))
+    _forget(root)
+
+
+def _off(value):
+    return value.lower() in ("0", "false", "off", "no")
+
+
+def _key():
+    """The jaxlib and the CPU, as a name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        cpu = sorted({line for line in lines if line.split(":")[0].strip() in ("model name", "flags", "Features")})
+    except OSError:
+        cpu = [platform.processor()]
+    digest = hashlib.sha256("\n".join([platform.machine(), *cpu]).encode()).hexdigest()
+    return f"jaxlib-{version('jaxlib')}-{digest[:16]}"
+
+
+def _forget(root):
+    """Remove the sub-folders that were used least recently."""
+    with suppress(OSError):
+        for folder in sorted(root.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_FOLDERS]:
+            shutil.rmtree(folder, ignore_errors=True)
