@@ -20,7 +20,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from fewstep.cli import config
+from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion import Cond
 from fewstep.evaluation.compare import BATCH, METRICS, compare
 from fewstep.evaluation.drawing import Line
@@ -39,7 +39,7 @@ def main():
     parser.add_argument("run", help="the folder of a run on digits")
     parser.add_argument("--metric", default=",".join(METRICS), help="but trajectory, which makes more calls")
     arguments = parser.parse_args()
-    run, metrics = config.open_run(arguments.run), arguments.metric.split(",")
+    run, metrics = open_run(arguments.run), arguments.metric.split(",")
     lines = [Line(name, SAMPLERS[name]) for name in NAMES]
     size = batch_of(COUNT, BATCH)
 

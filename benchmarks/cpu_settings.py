@@ -22,13 +22,13 @@ if "mallopt" not in sys.argv[1]: cpu._MALLOPT = ()
 cpu.tune()
 import jax, numpy as np
 from fewstep.diffusion import Cond
-from fewstep.cli import config
+from fewstep.cli.config.load import experiment, find, load
 from fewstep.train.data import Batches
 from fewstep.train.sharding import make_mesh
 from fewstep.train.state import initial
 from fewstep.train.step import make_step
-config.load(config.find("configs/digits/flow.gin"))
-e = config.experiment()
+load(find("configs/digits/flow.gin"))
+e = experiment()
 data = e.data()
 (model, _), params = e.abstract(data.shape, data.classes), e.params(data.shape, data.classes)
 call = jax.jit(lambda p, x, c: model.network(p, x, np.float32(0.5), None, c, None))

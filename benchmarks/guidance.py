@@ -18,7 +18,7 @@ from pathlib import Path
 import jax
 from matplotlib.figure import Figure
 
-from fewstep.cli import config
+from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion.levers import apg, autoguidance, cfg, interval, rescale
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.drawing import Line
@@ -56,7 +56,7 @@ def main():
     parser.add_argument("--high", type=float, default=2.0)
     parser.add_argument("--out", type=Path, default=Path("runs/guidance"))
     told = parser.parse_args()
-    run, bad = config.open_run(told.run), config.open_run(told.bad)
+    run, bad = open_run(told.run), open_run(told.bad)
     around = ways(bad.denoiser, told.low, told.high)
     lines = [
         Line(f"{name} scale={w:g}", SAMPLERS[told.sampler], levers=levers(w), swept={"scale": f"{w:g}"})

@@ -17,7 +17,7 @@ import time
 
 import jax
 
-from fewstep.cli import config
+from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion.levers import cfg, interval
 from fewstep.samplers import draw
 from fewstep.samplers.cost import passes
@@ -37,7 +37,7 @@ def main():
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--turns", type=int, default=10)
     told = parser.parse_args()
-    run = config.open_run(told.run)
+    run = open_run(told.run)
     table, cond = run.table("dpmpp_2m", 10), run.labels(None, told.batch)
     dens = {name: run.under(levers) for name, levers in WAYS.items()}
 

@@ -16,7 +16,7 @@ import time
 import jax
 import numpy as np
 
-from fewstep.cli import config
+from fewstep.cli.config.load import experiment, find, load
 from fewstep.diffusion import Cond
 from fewstep.samplers import SAMPLERS, draw, table_at
 
@@ -25,9 +25,9 @@ BATCH, CALLS, TURNS = 256, 16, 15
 
 def main():
     """Print a line a sampler."""
-    config.load(config.find("configs/digits/flow.gin"))
-    experiment = config.experiment()
-    (model, _), params = experiment.abstract((8, 8, 1), 10), experiment.params((8, 8, 1), 10)
+    load(find("configs/digits/flow.gin"))
+    made = experiment()
+    (model, _), params = made.abstract((8, 8, 1), 10), made.params((8, 8, 1), 10)
     den, cond = model.denoiser(params), Cond(np.arange(BATCH, dtype=np.int32) % 10)
     call = jax.jit(lambda den, x, t, cond: den.model.network(den.params, x, t, None, cond, None))
     x = jax.random.normal(jax.random.key(0), (BATCH, 8, 8, 1))

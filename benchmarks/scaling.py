@@ -25,7 +25,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np
 
-from fewstep.cli import config
+from fewstep.cli.config.load import experiment, find, load
 from fewstep.train.data import Arrays, Batch, Dataset, Split
 from fewstep.train.loop import prepare
 
@@ -58,8 +58,8 @@ def main():
     for devices in (1, 2, 4, 8):
         for axis in range(1 if devices == 1 else 3):
             mesh = tuple(devices if i == axis else 1 for i in range(3))
-            config.load(config.find("configs/digits/flow.gin"), [*OVERRIDES, f"train.mesh={mesh}"])
-            training = prepare(config.experiment(), Dataset("blank", blank, blank, CLASSES))
+            load(find("configs/digits/flow.gin"), [*OVERRIDES, f"train.mesh={mesh}"])
+            training = prepare(experiment(), Dataset("blank", blank, blank, CLASSES))
             state = training.fresh.eval_shape()
             batch = Batch(jax.ShapeDtypeStruct((BATCH, *SHAPE), np.float32), jax.ShapeDtypeStruct((BATCH,), np.int32))
             compiled = training.step.lower(state, batch).compile()

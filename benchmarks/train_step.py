@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from fewstep.cli import config
+from fewstep.cli.config.load import experiment, find, load
 from fewstep.diffusion import Cond
 from fewstep.train.loop import prepare
 from fewstep.train.sharding import assembled, own_rows
@@ -88,9 +88,9 @@ def minimal(training):
 def main():
     """Print a line a network."""
     for name in ("flow", "dit"):
-        config.load(config.find(f"configs/digits/{name}.gin"))
-        experiment = config.experiment()
-        training = prepare(experiment, experiment.data())
+        load(find(f"configs/digits/{name}.gin"))
+        made = experiment()
+        training = prepare(made, made.data())
         spent = {run: [] for run in (ours(training), minimal(training))}
         for run in spent:
             run()

@@ -20,14 +20,14 @@ import jax
 import numpy as np
 from PIL import Image
 
-from fewstep.cli import config
+from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion.levers import attention_scale, cfg, upsample_guidance
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.estimate import difference
 from fewstep.evaluation.features import Pixels, classifier, stored
 from fewstep.evaluation.measure import averaged
 from fewstep.evaluation.reference import reference
-from fewstep.train.pictures import png, sheet
+from fewstep.train.logs.images import png, sheet
 
 M = 2
 
@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--out", type=Path, default=Path("runs/upsample"))
     told = parser.parse_args()
-    run = config.open_run(told.run)
+    run = open_run(told.run)
     real, kinds = reference(run.data, 2).held_out, [Pixels(run.shape), classifier.load(run)]
     far = [Frechet(kind(real)) for kind in kinds]
     target, beyond = power(interpolated(real)), slice(run.shape[0] // 2 + 1, None)

@@ -21,6 +21,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion import levels
 from fewstep.diffusion.arrays import namespace, over
 from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.errors import UsageError
 
 LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
 ESTIMATES = ("residual", "score_norm")
@@ -112,6 +113,6 @@ class Calibrated(Wrapper):
 def calibrated(den, statistics: Statistics, estimate="residual", bound: float | None = 1.0) -> Calibrated:
     """The denoiser with a variance from one of ESTIMATES, at most `bound`: data in [a, b] have ((b - a) / 2)^2."""
     if estimate not in ESTIMATES:
-        raise ValueError(f"the estimates are {' and '.join(ESTIMATES)}, not {estimate!r}")
+        raise UsageError(f"the estimates are {' and '.join(ESTIMATES)}, not {estimate!r}")
     var = np.clip(getattr(statistics, estimate), 0.0, np.inf if bound is None else bound)
     return Calibrated(den, np.asarray(statistics.lam, np.float32), np.asarray(var, np.float32))

@@ -15,7 +15,12 @@ from fewstep.diffusion.process import Process
 from fewstep.diffusion.variance import Variance
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
-SAID = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}
+CAPABILITY_NAMES = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}
+
+
+def names_of(capabilities) -> str:
+    """Capabilities in words, such as "velocities at an instant and jumps to any time"."""
+    return " and ".join(CAPABILITY_NAMES[capability] for capability in sorted(capabilities))
 
 
 class Pred(NamedTuple):
@@ -49,9 +54,9 @@ class Model:
     """The static part of a denoiser: hashable, and equal for equal networks, so that it never causes a recompilation.
 
     network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.  With
-    `variance` it has twice the channels: the second half tells of the variance.
-    `answers` says what was learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone, which need
-    no `d`).
+    `variance` it has twice the channels: the second half predicts the variance.
+    `capabilities` is what the network learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone,
+    which need no `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     `levels` are those of a U-Net's skips, 0 for a network without; `attends`: it hears Cond.attention.
     """
@@ -60,14 +65,14 @@ class Model:
     process: Process
     prediction: Prediction
     classes: int = 0
-    answers: frozenset = frozenset({INSTANT})
+    capabilities: frozenset = frozenset({INSTANT})
     variance: Variance | None = None
     levels: int = 0
     attends: bool = False
 
     def __repr__(self):
         """The same in every process: digests are of it, and sets have no order."""
-        told = {f.name: getattr(self, f.name) for f in fields(self)} | {"answers": sorted(self.answers)}
+        told = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
         return f"Model({', '.join(f'{name}={value!r}' for name, value in told.items())})"
 
     def outputs(self, params, x, t, d=None, cond=Cond(), key=None) -> tuple[Array, Array | None]:
@@ -91,7 +96,7 @@ class Denoiser:
     consistent = True
     process = property(lambda self: self.model.process)
     classes = property(lambda self: self.model.classes)
-    answers = property(lambda self: self.model.answers)
+    capabilities = property(lambda self: self.model.capabilities)
     levels = property(lambda self: self.model.levels)
     attends = property(lambda self: self.model.attends)
 
@@ -102,7 +107,7 @@ class Denoiser:
 
     def __call__(self, x, t, s=None, cond=Cond(), key=None) -> Pred:
         """x (B, ...); t and s numbers or (B,)."""
-        d = (t - (t if s is None else s)) if JUMP in self.answers else None
+        d = (t - (t if s is None else s)) if JUMP in self.capabilities else None
         at, process, prediction = over(t, x), self.process, self.model.prediction
         raw, second = self.model.outputs(self.params, x, t, d, cond, key)
         pred = Pred(*prediction.decode(process, at, x, raw))
@@ -120,7 +125,7 @@ class Wrapper:
 
     process = property(lambda self: self.inner.process)
     classes = property(lambda self: self.inner.classes)
-    answers = property(lambda self: self.inner.answers)
+    capabilities = property(lambda self: self.inner.capabilities)
     levels = property(lambda self: self.inner.levels)
     attends = property(lambda self: self.inner.attends)
     consistent = property(lambda self: self.inner.consistent)

@@ -11,6 +11,7 @@ from functools import cached_property
 import numpy as np
 
 from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
 
 
@@ -52,7 +53,7 @@ class Discrete(Process):
     def __post_init__(self):
         if isinstance(self.betas, str):
             if self.betas not in SCHEDULES:
-                raise ValueError(f"Discrete.betas is one of {', '.join(SCHEDULES)}, or a tuple: got {self.betas!r}")
+                raise UsageError(f"Discrete.betas is one of {', '.join(SCHEDULES)}, or a tuple: got {self.betas!r}")
             count = 1000 if self.steps is None else self.steps
             self._demand(count == int(count) and count > 1, "two steps or more")
             betas = SCHEDULES[self.betas](int(count))

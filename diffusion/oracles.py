@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import namespace, over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
 
 _TINY = 1e-30
@@ -21,7 +22,7 @@ class _Oracle:
 
     consistent = True
     classes = 0
-    answers = frozenset({INSTANT})
+    capabilities = frozenset({INSTANT})
     levels, attends = 0, False
 
 
@@ -34,7 +35,7 @@ class Gaussian(_Oracle):
     mean: Array | float = 0.0
     std: Array | float = 1.0
 
-    answers = frozenset({INSTANT, JUMP, ZERO})
+    capabilities = frozenset({INSTANT, JUMP, ZERO})
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
         """The flow map is Phi(x) = alpha_s mean + sqrt(V_s/V_t) (x - alpha_t mean) with V = alpha^2 std^2 + sigma^2.
@@ -72,7 +73,7 @@ class Mixture(_Oracle):
     classes = property(lambda self: len(self.weights))
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
-        _refuse_jumps(s)
+        _check_instant(s)
         xp, k = namespace(x), self.classes
         y = x[:, None]
         at, st = self.process.alpha(over(t, y)), self.process.sigma(over(t, y))
@@ -105,7 +106,7 @@ class Finite(_Oracle):
     classes: int = field(default=0, metadata={"static": True})
 
     def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
-        _refuse_jumps(s)
+        _check_instant(s)
         xp = namespace(x)
         at, st = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         away = x[:, None] - (at if xp.ndim(at) == 0 else at[:, None]) * xp.asarray(self.images)[None]
@@ -118,9 +119,9 @@ class Finite(_Oracle):
         return Pred(x0, (x - at * x0) / st, xp.reshape(scatter, x.shape))
 
 
-def _refuse_jumps(s):
+def _check_instant(s):
     if s is not None:
-        raise ValueError("where the flow of these data leads is not known: only Gaussian answers jumps")
+        raise UsageError("where the flow of these data leads is not known: only Gaussian answers jumps")
 
 
 def _responsibilities(xp, logits, label, classes, labels):
@@ -140,13 +141,13 @@ def gaussian(process, mean=0.0, std=1.0) -> Gaussian:
 def mixture(process, means, stds, weights=None) -> Mixture:
     """Exact denoiser and posterior variance of a Gaussian mixture; equal weights unless given.
 
-    Raises ValueError unless there are as many stds and weights as means.
+    Raises UsageError unless there are as many stds and weights as means.
     """
     xp = namespace(means)
     means, stds = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
     weights = xp.ones(len(means)) if weights is None else xp.asarray(weights) * 1.0
     if not len(means) == len(stds) == len(weights):
-        raise ValueError(f"a mixture of {len(means)} means has {len(stds)} stds and {len(weights)} weights")
+        raise UsageError(f"a mixture of {len(means)} means has {len(stds)} stds and {len(weights)} weights")
     return Mixture(process, means, stds, weights / xp.sum(weights))
 
 

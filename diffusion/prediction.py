@@ -11,6 +11,7 @@ sigma; x0-outputs divide by sigma, eps- and score-outputs by alpha: where alpha 
 from dataclasses import dataclass
 
 from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ class EDM(Prediction):
 
     def __post_init__(self):
         if not self.sigma_data > 0:
-            raise ValueError(f"edm needs sigma_data > 0, the standard deviation of the data: got {self.sigma_data}")
+            raise UsageError(f"edm needs sigma_data > 0, the standard deviation of the data: got {self.sigma_data}")
 
     def _norm(self, process, t):
         alpha, sigma = process.alpha(t), process.sigma(t)

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -81,9 +82,9 @@ class Process:
         return self.sigma(t) * jax.random.normal(key, shape)
 
     def _demand(self, holds, what):
-        """ValueError unless the numbers of a process make sense; for __post_init__."""
+        """UsageError unless the numbers of a process make sense; for __post_init__."""
         if not holds:
-            raise ValueError(f"{type(self).__name__} needs {what}: got {self}")
+            raise UsageError(f"{type(self).__name__} needs {what}: got {self}")
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,5 @@
 """Images that a comparison has drawn, kept on disk: each under what its bits depend on, so that none is drawn twice."""
 
-import hashlib
-import io
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
@@ -14,14 +12,14 @@ from etils import epath
 
 import fewstep.diffusion
 import fewstep.samplers
-from fewstep.train.data.archive import BROKEN
-from fewstep.train.files import write_atomic
+from fewstep.train.utils import npz
+from fewstep.train.utils.hashing import sha256
 
 
 class Extra(NamedTuple):
     """A number of each of some images."""
 
-    of: str  # digest of what else it depends on
+    depends_on: str  # digest of what else it depends on
     values: np.ndarray
 
 
@@ -51,15 +49,14 @@ class Cells:
         if not path.exists():
             return None
         try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                found = {name: file[name] for name in file.files}
-                extra = {
-                    name.removesuffix("/of"): Extra(str(of), found[name.removesuffix("of") + "values"])
-                    for name, of in found.items()
-                    if name.endswith("/of")
-                }
-                whole, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
-        except (*BROKEN, KeyError):
+            found = npz.read(path)
+            extra = {
+                name.removesuffix("/of"): Extra(str(of), found[name.removesuffix("of") + "values"])
+                for name, of in found.items()
+                if name.endswith("/of")
+            }
+            whole, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
+        except (npz.Damaged, KeyError):
             return None
         if str(whole) != key:
             return None
@@ -67,10 +64,9 @@ class Cells:
 
     def save(self, name, key, drawn: Drawn) -> None:
         """Write a cell."""
-        file = io.BytesIO()
-        extra = {f"{name}/{part}": a for name, e in drawn.extra.items() for part, a in e._asdict().items()}
-        np.savez(file, key=key, **dict(zip(Drawn._fields[:4], drawn, strict=False)), **extra)
-        write_atomic(self.path(name, key), file.getvalue())
+        extra = {f"{name}/of": e.depends_on for name, e in drawn.extra.items()}
+        extra |= {f"{name}/values": e.values for name, e in drawn.extra.items()}
+        npz.write(self.path(name, key), key=key, **dict(zip(Drawn._fields[:4], drawn, strict=False)), **extra)
 
 
 def environment() -> dict:
@@ -84,4 +80,4 @@ def source(module) -> str:
     """A digest of the code of a module, or of a package."""
     path = Path(module.__file__)
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    return sha256(*(file.read_bytes() for file in files))

@@ -4,7 +4,8 @@ from itertools import product
 
 import numpy as np
 
-from fewstep.diffusion.denoiser import INSTANT, SAID
+from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.cells import Cells
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.distances import DISTANCES, expected_bias
@@ -12,13 +13,13 @@ from fewstep.evaluation.drawing import Seeds, draw_missing, plan
 from fewstep.evaluation.estimate import Interval, difference, mean
 from fewstep.evaluation.features import Pixels
 from fewstep.evaluation.flow import flow_bits
-from fewstep.evaluation.measure import Gauge, bpd, interval, named
+from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, named
 from fewstep.evaluation.reference import reference
-from fewstep.samplers import SAMPLERS, serves
+from fewstep.samplers import SAMPLERS, supports
 from fewstep.samplers.cost import passes
 from fewstep.train.data.fingerprint import change, fingerprint
-from fewstep.train.processes import first
-from fewstep.train.progress import progress
+from fewstep.train.utils.multihost import first
+from fewstep.train.utils.progress import progress
 
 SHOWN = 10  # seeds shown side by side
 COUNT, BATCH = 500, 256  # images of a cell, and at once
@@ -44,10 +45,10 @@ def compare(
 
     Images are drawn first, `repeats` sets of `count` seeds, and kept in `folder`/cells: those that are there are not
     drawn again.  What has to be compiled is, before the clock starts.  A budget for which a sampler has no table is
-    left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.TRAITS`; features: a list of
-    `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
+    left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.METRIC_INFO`; features: a list
+    of `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
 
-    Of several processes, all draw and the first one measures; the others get None.  Raises ValueError for runs on
+    Of several processes, all draw and the first one measures; the others get None.  Raises UsageError for runs on
     images of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
     """
     names = [run.name for run in runs]
@@ -55,24 +56,25 @@ def compare(
         names = [str(run.folder) for run in runs]
     features = features or [Pixels(runs[0].shape)]
     if len({run.shape for run in runs}) > 1:
-        raise ValueError("the runs were trained on images of different shapes: compare those on the same data")
+        raise UsageError("the runs were trained on images of different shapes: compare those on the same data")
     apart = _other_data(runs, names)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
-    _refuse_unserved(runs, lines)
+    _check_supported(runs, lines)
     plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
-    _refuse_untold(metrics, features, runs, plans, count)
+    _check_metrics(metrics, features, runs, plans, count)
     seen = None if "novelty" in metrics else count
-    gauges = [
-        Gauge(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats") for run in runs
+    evaluators = [
+        MetricEvaluator(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats")
+        for run in runs
     ]
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
-    flowing = [INSTANT in run.denoiser.answers and "bpd" in metrics for run in runs]
+    flowing = [INSTANT in run.denoiser.capabilities and "bpd" in metrics for run in runs]
     flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
     if not first():
         return None
     measured, told, previews = {}, [], {}
     with progress(sum(map(len, plans)), unit="cells") as show:
-        for name, of_run, gauge in zip(names, plans, gauges, strict=True):
+        for name, of_run, gauge in zip(names, plans, evaluators, strict=True):
             for p in of_run:
                 drawn = [cells.load(p.name, key) for key in p.keys]
                 label, at = p.cond.label, (name, p.line.name, p.budget)
@@ -81,14 +83,14 @@ def compare(
                 previews[at] = _shown(drawn[0].images, label)
                 told.append(_cell(name, p, drawn, measured[at]))
                 show(len(told), f"{p.line.name} at {p.budget}")
-    floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, gauges, strict=True)]
+    floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, evaluators, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
     kinds = {metric for values in measured.values() for metric in values}
     shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
     gaps = _gaps(measured, names, budgets, shown)
     gaps += [] if apart else _between(measured, names, budgets, shown)
-    notes = [*apart, *_larger(plans), *_left_out(names, runs, lines), *_notes(gauges, names, told, count, runs)]
+    notes = [*apart, *_larger(plans), *_left_out(names, runs, lines), *_notes(evaluators, names, told, count, runs)]
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
@@ -112,39 +114,41 @@ def _other_data(runs, names):
     ]
 
 
-def _refuse_unserved(runs, lines):
+def _check_supported(runs, lines):
     for line in lines:
-        if not any(serves(run.denoiser, line.sampler) for run in runs):
-            learned = " and ".join(SAID[a] for a in sorted({a for run in runs for a in run.denoiser.answers}))
-            able = [name for name, sampler in SAMPLERS.items() if any(serves(run.denoiser, sampler) for run in runs)]
-            raise ValueError(
+        if not any(supports(run.denoiser, line.sampler) for run in runs):
+            learned = names_of(frozenset().union(*(run.denoiser.capabilities for run in runs)))
+            able = [name for name, sampler in SAMPLERS.items() if any(supports(run.denoiser, sampler) for run in runs)]
+            raise UsageError(
                 f"{line.sampler.name} asks for what no run here learned (they learned {learned}): leave it out, "
                 f"and choose among {', '.join(able[:4])}"
             )
 
 
-def _refuse_untold(metrics, features, runs, plans, count):
+def _check_metrics(metrics, features, runs, plans, count):
     kinds = [kind.name for kind in features]
     if twice := {name for name in kinds if kinds.count(name) > 1}:
-        raise ValueError(f"two kinds of features are called {twice.pop()}: compare with one at a time")
+        raise UsageError(f"two kinds of features are called {twice.pop()}: compare with one at a time")
     for metric in metrics:
         least = DISTANCES[metric].least if metric in DISTANCES else 2
         if count < least:
-            raise ValueError(f"{metric} needs at least {least} images: draw more than {count}")
+            raise UsageError(f"{metric} needs at least {least} images: draw more than {count}")
     known = {run.denoiser.classes for run in runs} - {0}
     if "accuracy" in metrics and not known:
-        raise ValueError("accuracy is that of images of asked classes, and these runs know none")
+        raise UsageError("accuracy is that of images of asked classes, and these runs know none")
     if "accuracy" in metrics and not known & {kind.classes for kind in features}:
-        raise ValueError("accuracy is that of a classifier of the run's classes: choose features that come from one")
+        raise UsageError("accuracy is that of a classifier of the run's classes: choose features that come from one")
     told = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
     of = {
         "trajectory": "samplers without noise",
         "bpd": "ddpm and analytic_ddpm, on images and a grid that ends at 0 (--set uniform.end=0)",
     }
-    if not any(INSTANT in run.denoiser.answers for run in runs) and (asked := [m for m in metrics if m in of]):
-        raise ValueError(f"{asked[0]} is that of models that learned {SAID[INSTANT]}, and none of these runs did")
+    if not any(INSTANT in run.denoiser.capabilities for run in runs) and (asked := [m for m in metrics if m in of]):
+        raise UsageError(
+            f"{asked[0]} is that of models that learned {CAPABILITY_NAMES[INSTANT]}, and none of these runs did"
+        )
     for metric in of.keys() & {*metrics} - told:
-        raise ValueError(f"{metric} is that of {of[metric]}: choose one")
+        raise UsageError(f"{metric} is that of {of[metric]}: choose one")
 
 
 def _cell(name, p, drawn, values):
@@ -196,7 +200,7 @@ def _left_out(names, runs, lines):
     """What runs did not learn is left out of their tables."""
     asked = {line.sampler.name: line.sampler for line in lines}
     for name, run in zip(names, runs, strict=True):
-        if missing := [sampler for sampler in asked if not serves(run.denoiser, asked[sampler])]:
+        if missing := [sampler for sampler in asked if not supports(run.denoiser, asked[sampler])]:
             yield f"{name} did not learn what {', '.join(missing)} asks for."
 
 
@@ -207,11 +211,11 @@ def _larger(plans):
     return [f"{', '.join(found)}: measured by the means of {m} x {m} pixels." for m, found in names.items()]
 
 
-def _notes(gauges, names, cells, count, runs):
+def _notes(evaluators, names, cells, count, runs):
     """What sampling alone adds to Frechet distances, where that matters: a tenth of the smallest; and of how many
     training images novelty is, where not of all."""
     found = []
-    for gauge, name, run in zip(gauges, names, runs, strict=True):
+    for gauge, name, run in zip(evaluators, names, runs, strict=True):
         seen, all_of_them = len(gauge.real.seen), len(run.data.train)
         if "novelty" in gauge.metrics and seen < all_of_them:
             found.append(f"{name}: novelty is told against the first {seen} of {all_of_them} training images.")

@@ -7,8 +7,8 @@ import math
 from dataclasses import asdict, dataclass, field, replace
 
 from fewstep.evaluation.estimate import Difference, Interval
-from fewstep.evaluation.metrics import trait
-from fewstep.train.files import dumps
+from fewstep.evaluation.metrics import metric_info
+from fewstep.train.utils.files import dumps
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,8 @@ class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
     floors[run][metric] is that of training images against the same held-out images, and of bpd that of the run's flow
-    (`Trait.beside`).  Where several sets of `count` seeds were drawn (`repeats`), a metric is its mean over them.
+    (`MetricInfo.reference_row`).  Where several sets of `count` seeds were drawn (`repeats`), a metric is its mean over
+    them.
     previews[run, line, budget] holds a few seeds, uint8 (k, H, W, C), or points (N, 2).
     """
 
@@ -137,9 +138,9 @@ class Comparison:
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
         for run, floor in self.floors.items():
-            for kind in dict.fromkeys(trait(metric).beside for metric in floor):
+            for kind in dict.fromkeys(metric_info(metric).reference_row for metric in floor):
                 rows.append([run, kind, *[""] * 9])
-                here = {metric: values for metric, values in floor.items() if trait(metric).beside == kind}
+                here = {metric: values for metric, values in floor.items() if metric_info(metric).reference_row == kind}
                 rows[-1] += [value for metric in self.metrics for value in here.get(metric, [""] * 3)]
         return _written(rows)
 
@@ -153,7 +154,7 @@ class Comparison:
 def best_of(values, metric) -> list[str]:
     """The names of the best numbers of a metric, {name: number}, several where they differ by rounding alone, in their
     order; none where neither high nor low is better."""
-    sign = {"lower": 1, "higher": -1, "": 0}[trait(metric).better]
+    sign = {"lower": 1, "higher": -1, "": 0}[metric_info(metric).better]
     scores = {name: sign * value for name, value in values.items() if math.isfinite(value)}
     least = min(scores.values(), default=0.0)
     return [name for name, score in scores.items() if sign and score <= least + 1e-4 * abs(least)]

@@ -9,21 +9,22 @@ import numpy as np
 
 from fewstep.diffusion import Cond
 from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged
 from fewstep.evaluation import flow, likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import stored
-from fewstep.evaluation.flow import held_out, told
+from fewstep.evaluation.flow import conditions_of, held_out
 from fewstep.evaluation.likelihood import is_bound, vlb
-from fewstep.samplers import GRIDS, SAMPLERS, Tableau, serves, table_at, usual
+from fewstep.samplers import GRIDS, SAMPLERS, Tableau, default_sampler, supports, table_at
 from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
-from fewstep.train.calibration import around, grid_on, ready
-from fewstep.train.contents import digest
-from fewstep.train.processes import first, from_first, meet
-from fewstep.train.progress import progress, say
+from fewstep.train.run.calibration import around, grid_on, ready
 from fewstep.train.sharding import batched
+from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.multihost import first, from_first, meet
+from fewstep.train.utils.progress import progress, say
 
 SOLVER, SOLUTION = "dpmpp_3m", 200  # what trajectories are measured against, and its network calls
 
@@ -57,7 +58,7 @@ class Seeds(NamedTuple):
         return np.arange(self.first, self.first + self.count * self.repeats).reshape(self.repeats, self.count)
 
 
-class Planned(NamedTuple):
+class PlannedCell(NamedTuple):
     """A cell: a table on a denoiser."""
 
     run: Any
@@ -84,14 +85,14 @@ def conditions(den, data, count) -> Cond:
     return Cond(None if label is None else np.resize(label, count).astype(np.int32))
 
 
-def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
-    """Every cell of a run that has a table, with what some metrics ask beside the images; ValueError where none has."""
+def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
+    """Every cell of a run that has a table, with what some metrics ask beside the images; UsageError where none has."""
     found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
     dens = {line.name: run.under(line.levers) for line in lines}
     calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
-        if not serves(dens[line.name], line.sampler):
+        if not supports(dens[line.name], line.sampler):
             continue
         try:
             grid = grid_on(run, dens[line.name], line.grids[line.grid_for(process)])
@@ -100,7 +101,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
             refusal = error
             continue
         noisy = table.noise.any() or table.spread.any()
-        traced = "trajectory" in metrics and INSTANT in run.denoiser.answers and not noisy
+        traced = "trajectory" in metrics and INSTANT in run.denoiser.capabilities and not noisy
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
         if table.spread.any() and line.name not in calibrated:
             calibrated[line.name] = ready(run, dens[line.name], table)
@@ -108,9 +109,9 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
         found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
         if refusal:
-            raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
-        names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), usual(run.denoiser)
-        raise ValueError(
+            raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
+        names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), default_sampler(run.denoiser)
+        raise UsageError(
             f"{run.name} did not learn what {names} asks for: leave that run out, or add the sampler {able}"
         )
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
@@ -124,7 +125,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[Planned]:
             code = source(likelihood), source(flow)
             extras = [extra | {"bpd": digest(at, *code)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
-        planned.append(Planned(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
+        planned.append(PlannedCell(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
     return planned
 
 
@@ -133,7 +134,7 @@ def _remembering(table):
     return pad(table, table.nfe, max(table.history, HISTORY))
 
 
-def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
+def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict:
     """Draw what is not among the cells and keep it there; of several processes all draw and the first one keeps.
 
     {run: the most bytes in use on its first device up to then}, for those of which something was drawn, where a device
@@ -170,7 +171,7 @@ def draw_missing(planned: list[Planned], seeds: Seeds, cells: Cells) -> dict:
 def _there(p, i, cells):
     """Whether a cell has its images, and what is asked for beside."""
     found = cells.load(p.name, p.keys[i])
-    return found is not None and {n: found.extra[n].of for n in p.extras[i] if n in found.extra} == p.extras[i]
+    return found is not None and {n: found.extra[n].depends_on for n in p.extras[i] if n in found.extra} == p.extras[i]
 
 
 def _program(p):
@@ -205,4 +206,4 @@ def _bits(p, seeds):
     """The bound on the bits per dimension of as many held-out images as there are seeds, or all, as 8-bit images."""
     some = held_out(p.run, len(seeds))
     images = np.float32(stored(some.image) / 127.5 - 1)
-    return vlb(p.den, p.table, images, int(seeds[0]), told(p.run, some)).total
+    return vlb(p.den, p.table, images, int(seeds[0]), conditions_of(p.run, some)).total

@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.comparison import Cell, Comparison
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.estimate import Interval
@@ -24,7 +25,7 @@ def spectrum(images) -> tuple[np.ndarray, np.ndarray]:
 def compare_exactly(data, lines: list[Line], budgets, **about) -> Comparison:
     """Cells for Gaussian data x lines x budgets: the squared Frechet distance of what a table draws to the data.
 
-    data: {name: (process, mean (d,), var (d,), unit)}; distances are told with `unit` as the length of 1.  ValueError
+    data: {name: (process, mean (d,), var (d,), unit)}; distances are told with `unit` as the length of 1.  UsageError
     where no sampler has a table at any budget.
     """
     cells, refusal = [], None
@@ -39,7 +40,7 @@ def compare_exactly(data, lines: list[Line], budgets, **about) -> Comparison:
         at = (name, line.name, line.sampler.name, grid, dict(line.swept), budget, table.nfe)
         cells.append(Cell(*at, float(table.nfe), UNTIMED, {METRIC: Interval(value, value, value)}))
     if not cells:
-        raise ValueError(f"no sampler has a table at any of these budgets: {refusal}")
+        raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
     return Comparison(
         runs=list(data), lines=[line.name for line in lines], budgets=list(budgets), metrics=[METRIC], cells=cells,
         gaps=[], floors={}, notes=[], count=0, seed=0, repeats=1, levers=(), memory={}, **about,

@@ -8,10 +8,10 @@ from fewstep.diffusion import Cond
 from fewstep.evaluation import likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import stored
-from fewstep.train.contents import digest
 from fewstep.train.data.split import Batch
-from fewstep.train.processes import first, from_first
-from fewstep.train.progress import say
+from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.multihost import first, from_first
+from fewstep.train.utils.progress import say
 
 MOST = 256  # images: each takes some hundred passes
 
@@ -22,7 +22,7 @@ def held_out(run, count) -> Batch:
     return split[np.linspace(0, len(split) - 1, min(len(split), count)).astype(int)]
 
 
-def told(run, some) -> Cond:
+def conditions_of(run, some) -> Cond:
     """The labels of images, where the model was told any."""
     return Cond(some.label.astype(np.int32) if run.denoiser.classes else None)
 
@@ -30,7 +30,7 @@ def told(run, some) -> Cond:
 def flow_bits(run, count, cells: Cells) -> np.ndarray:
     """Bits per dimension of up to MOST held-out images, (N,); of several processes all call it."""
     some = held_out(run, min(count, MOST))
-    images, cond = stored(some.image), told(run, some)
+    images, cond = stored(some.image), conditions_of(run, some)
     of = environment(), source(likelihood), version("diffrax"), run.denoiser, images, cond
     name, key = f"{run.name}-flow", digest(*of)
     known = cells.load(name, key) if first() else None

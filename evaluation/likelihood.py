@@ -12,8 +12,9 @@ import numpy as np
 from fewstep.diffusion import Cond, levels
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import predict_shape
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, posterior
-from fewstep.samplers.loop import fetched, refuse_unknown_variance
+from fewstep.samplers.loop import check_variance_known, fetched
 
 
 class Bound(NamedTuple):
@@ -33,13 +34,13 @@ def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
     analytic_ddpm) that ends at t = 0, with the variance it says: KL(q(x_s | x_t, x0) | p) at each step but the last,
     and there the probability of the level (Ho et al. 2020; algorithms.md A11).
 
-    One noise a step and image.  The decoder's deviation is the posterior's at the step before; ValueError for other
+    One noise a step and image.  The decoder's deviation is the posterior's at the step before; UsageError for other
     tables.
     """
     steps = _steps(den, table)
     one, told = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
     expected = predict_shape(den, one, table.t[0], None, told)
-    refuse_unknown_variance(table.spread.any(), (table.stretch != 1).any(), expected)
+    check_variance_known(table.spread.any(), (table.stretch != 1).any(), expected)
     found = []
     for first in range(0, len(images), batch):
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
@@ -78,17 +79,17 @@ class _Step(NamedTuple):
 def _steps(den, table):
     process = den.process
     if not den.consistent:
-        raise ValueError(
+        raise UsageError(
             "a bound is that of predictions with alpha x0 + sigma eps = x: leave out the lever that breaks it"
         )
     times = [*table.t, 0.0]
     if table.past.any() or table.x.any() or np.isfinite(table.s).any() or table.nfe < 2:
-        raise ValueError("a bound is that of a chain of DDPM's steps, two or more")
+        raise UsageError("a bound is that of a chain of DDPM's steps, two or more")
     found = []
     for i, (t, s) in enumerate(pairwise(times)):
         kept, _ = process.split_noise(t, s, 1.0)
         if not np.allclose((table.x0[i], table.eps[i]), (process.alpha(s), kept), rtol=1e-9):
-            raise ValueError(
+            raise UsageError(
                 "a bound is that of a chain of DDPM's steps (ddpm, analytic_ddpm) on a grid that ends at 0"
             )
         extra = (getattr(table, name)[i] for name in ("noise", "spread", "cap", "stretch"))

@@ -6,13 +6,13 @@ from fewstep.diffusion.arrays import pooled
 from fewstep.evaluation.cells import Drawn
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import NOTHING, Estimate, Interval, estimate
-from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.reference import Reference, kept
 
 
 def interval(metric, estimate: Estimate) -> Interval:
     """Within what the metric can be."""
-    return estimate.interval(trait(metric).least, trait(metric).most)
+    return estimate.interval(metric_info(metric).least, metric_info(metric).most)
 
 
 def named(metric, features) -> str:
@@ -20,14 +20,14 @@ def named(metric, features) -> str:
     return "FID" if (metric, features.name) == ("FD", "inception2015") else f"{metric}-{features.name}"
 
 
-class Gauge:
+class MetricEvaluator:
     """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
 
     def __init__(self, metrics, features, classes, real: Reference, folder):
-        """metrics: names of `metrics.TRAITS`; features: a list of `Features`, those of real images kept in `folder`;
-        classes: how many there are of images to draw.
+        """metrics: names of `metrics.METRIC_INFO`; features: a list of `Features`, those of real images kept in
+        `folder`; classes: how many there are of images to draw.
 
-        ValueError where a metric cannot be told.
+        UsageError where a metric cannot be told.
         """
         self.metrics, self.features, self.classes, self.real = metrics, features, classes, real
         self.held_out = [kept(kind, real.held_out, folder) for kind in features]
@@ -48,7 +48,7 @@ class Gauge:
     def floor(self, count, label=None) -> dict[str, Estimate]:
         """The same of the first training images, for metrics that those have, and that so many have."""
         found = self._measured(self.real.seen[:count], [array[:count] for array in self.seen], label)
-        return {metric: value for metric, value in found.items() if trait(metric).beside == "floor"}
+        return {metric: value for metric, value in found.items() if metric_info(metric).reference_row == "floor"}
 
     def _measured(self, images, arrays, label):
         found = {}

@@ -4,7 +4,7 @@ import math
 from typing import NamedTuple
 
 
-class Trait(NamedTuple):
+class MetricInfo(NamedTuple):
     """What is known of a metric."""
 
     better: str = "lower"  # or "higher", or "" where neither is
@@ -13,27 +13,27 @@ class Trait(NamedTuple):
     beside: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
 
 
-BESIDE = {
+REFERENCE_ROWS = {
     "floor": "up to as many training images",
     "flow": "held-out images by the probability-flow ODE of the model without levers",
 }
-TRAITS = {
-    "FD": Trait(),
-    "FDinf": Trait(least=-math.inf),
-    "KID": Trait(least=-math.inf),
-    "energy": Trait(least=-math.inf),
-    "SW": Trait(),
-    "precision": Trait("higher", most=1.0),
-    "recall": Trait("higher", most=1.0),
-    "density": Trait("higher"),
-    "coverage": Trait("higher", most=1.0),
-    "novelty": Trait("", beside=""),
-    "accuracy": Trait("higher", most=1.0),
-    "trajectory": Trait(beside=""),
-    "bpd": Trait(least=-math.inf, beside="flow"),
+METRIC_INFO = {
+    "FD": MetricInfo(),
+    "FDinf": MetricInfo(least=-math.inf),
+    "KID": MetricInfo(least=-math.inf),
+    "energy": MetricInfo(least=-math.inf),
+    "SW": MetricInfo(),
+    "precision": MetricInfo("higher", most=1.0),
+    "recall": MetricInfo("higher", most=1.0),
+    "density": MetricInfo("higher"),
+    "coverage": MetricInfo("higher", most=1.0),
+    "novelty": MetricInfo("", reference_row=""),
+    "accuracy": MetricInfo("higher", most=1.0),
+    "trajectory": MetricInfo(reference_row=""),
+    "bpd": MetricInfo(least=-math.inf, reference_row="flow"),
 }
 
 
-def trait(metric) -> Trait:
+def metric_info(metric) -> MetricInfo:
     """Of "KID-pixels" and the like."""
-    return TRAITS["FD" if metric == "FID" else metric.split("-")[0]]
+    return METRIC_INFO["FD" if metric == "FID" else metric.split("-")[0]]

@@ -1,16 +1,15 @@
 """Real images to measure against, and their features, which are computed once and kept in the run."""
 
-import io
 import math
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
 from etils import epath
 
 from fewstep.evaluation.features import stored
-from fewstep.train.contents import digest
-from fewstep.train.data.archive import BROKEN
-from fewstep.train.files import write_atomic
+from fewstep.train.utils import npz
+from fewstep.train.utils.hashing import digest
 
 MOST, NUMBERS = 10_000, 2**28  # images, and numbers in them, at most: more may not fit into memory
 
@@ -44,14 +43,10 @@ def kept(features, images, folder) -> np.ndarray:
     key = digest(images, features.digest)
     path = epath.Path(folder) / f"{features.name}-{key[:16]}.npz"
     if path.exists():
-        try:
-            with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-                if str(file["key"]) == key:
-                    return file["features"].astype(np.float64)
-        except (*BROKEN, KeyError):
-            pass  # made anew
+        with suppress(npz.Damaged, KeyError):  # computed anew
+            arrays = npz.read(path)
+            if str(arrays["key"]) == key:
+                return arrays["features"].astype(np.float64)
     found = features(images)
-    file = io.BytesIO()
-    np.savez(file, key=key, features=found.astype(np.float32))  # networks compute in it
-    write_atomic(path, file.getvalue())
+    npz.write(path, key=key, features=found.astype(np.float32))  # networks compute in it
     return found

@@ -16,9 +16,9 @@ from fewstep.evaluation.estimate import NOTHING, Difference, Estimate, Interval,
 from fewstep.evaluation.features import stored
 from fewstep.evaluation.reference import reference
 from fewstep.samplers.loop import draw_many
-from fewstep.train.errors import RunError
-from fewstep.train.progress import progress
 from fewstep.train.sharding import batched
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.progress import progress
 
 LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and gradients, at most
 # Of a numeric gradient (pixels are rounded to 8 bits), of all of its search around the start, and to what rounds a
@@ -62,7 +62,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
 
     The distance `metric` is that of the first of `features` of `count` images to every second held-out one; the checks
     are on all features, of as many images of other seeds, to the others.  window: (low, high] in sigma / alpha where
-    the factors hold, or None.  Raises ValueError for a network without skips, RunError where all images diverge.
+    the factors hold, or None.  Raises UsageError for a network without skips, RunError where all images diverge.
     """
     levels, held_out = run.denoiser.levels, reference(run.data, 2).held_out
     halves = held_out[::2], held_out[1::2]

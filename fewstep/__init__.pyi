@@ -1,5 +1,5 @@
 from . import cli, diffusion, evaluation, samplers, train
-from .cli.config import open_run
+from .cli.config.open_run import open_run
 from .diffusion import VE, VP, Cond, Cosine, Linear, Shifted, cfg, clip_x0, levers, oracles
 from .samplers import GRIDS, SAMPLERS, draw, draw_many, table_at, tabulate
 

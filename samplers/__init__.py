@@ -25,7 +25,7 @@ from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trai
 from fewstep.samplers.interpolant import interpolant_sde
 from fewstep.samplers.langevin import langevin
 from fewstep.samplers.loop import draw, draw_many
-from fewstep.samplers.registry import SAMPLERS, serves, table_at, usual, usual_calls, watched
+from fewstep.samplers.registry import SAMPLERS, default_nfe, default_sampler, preview_table, supports, table_at
 from fewstep.samplers.restart import restart
 from fewstep.samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from fewstep.samplers.sa_solver import sa_solver
@@ -47,6 +47,8 @@ __all__ = [
     "beta",
     "ddim",
     "ddpm",
+    "default_nfe",
+    "default_sampler",
     "deis",
     "dpm2",
     "dpm2_ancestral",
@@ -83,6 +85,7 @@ __all__ = [
     "plms",
     "pndm",
     "polyexponential",
+    "preview_table",
     "quadratic",
     "quadratic_ddim",
     "reduced",
@@ -92,14 +95,11 @@ __all__ = [
     "rho_rk4",
     "sa_solver",
     "sde_dpmpp_1",
-    "serves",
     "shifted",
+    "supports",
     "table_at",
     "tabulate",
     "trailing",
     "uniform",
     "unipc",
-    "usual",
-    "usual_calls",
-    "watched",
 ]

@@ -6,6 +6,7 @@ in the weights w_j of the predictions remembered.  A step from alpha = 0 or to s
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers import first_step
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.runge_kutta import NOISE, level
@@ -21,7 +22,7 @@ def deis(process, grid, points=3, basis="t", lower_final: bool | None = None, fi
     `lower_final` as for dpmpp_2m.  first: "network", or "analytic" for no call in the first step (first_step.py).
     """
     if basis not in BASES:
-        raise ValueError(f"deis.basis is {', '.join(map(repr, BASES))}, not {basis!r}")
+        raise UsageError(f"deis.basis is {', '.join(map(repr, BASES))}, not {basis!r}")
     return first_step.start(_deis(process, grid, points, basis, lower_final), process, first)
 
 

@@ -9,6 +9,7 @@ from math import pi, sqrt
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.ddim import ddim
 
 
@@ -18,12 +19,12 @@ def optimal_variance(rows, process, grey: float | None = None):
     A step to sigma = 0 stays what it is, D.  `grey` bounds the noise of the step before that: it moves 8-bit images
     by so many grey levels on average at most (1 or 2 in the paper).
 
-    Raises ValueError for rows that use remembered predictions: their mean knows more than D, and Var would be counted
+    Raises UsageError for rows that use remembered predictions: their mean knows more than D, and Var would be counted
     twice (on Gaussian data dpmpp_2m_sde and sa_solver then get worse); and for rows that are not exact where x0 is
     known, for which that variance is not the best (euler_maruyama).
     """
     if grey is not None and not grey >= 0:
-        raise ValueError(f"grey is a number of grey levels, at least 0, not {grey}")
+        raise UsageError(f"grey is a number of grey levels, at least 0, not {grey}")
     rows = list(rows)
     for row, after in zip(rows, [*rows[1:], None], strict=True):
         _refuse(row, process, after)
@@ -37,13 +38,13 @@ def optimal_variance(rows, process, grey: float | None = None):
 
 def _refuse(row, process, after):
     if any(row.past):
-        raise ValueError("the optimal variance is that of steps which remember no predictions")
+        raise UsageError("the optimal variance is that of steps which remember no predictions")
     if after is None:
         return
     alpha, sigma = process.alpha(row.t), process.sigma(row.t)
     ends = row.x * alpha + row.x0, np.hypot(row.x * sigma + row.eps, row.noise)  # of x0 and of eps, were both known
     if not np.allclose(ends, (process.alpha(after.t), process.sigma(after.t)), rtol=1e-6, atol=1e-9):
-        raise ValueError("the optimal variance is that of steps which are exact where x0 is known")
+        raise UsageError("the optimal variance is that of steps which are exact where x0 is known")
 
 
 def _clean(row):

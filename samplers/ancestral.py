@@ -6,6 +6,7 @@ down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept nois
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import large, posterior
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.runge_kutta import NOISE, level
@@ -23,7 +24,7 @@ def ddpm(process, grid, variance="small"):
     no data at all).  The last step has the small one, as published.
     """
     if variance not in ("small", "large", "range"):
-        raise ValueError(f"ddpm.variance is 'small', 'large' or 'range', not {variance!r}")
+        raise UsageError(f"ddpm.variance is 'small', 'large' or 'range', not {variance!r}")
     last = len(grid) - 2
     for i, ((t, s), row) in enumerate(zip(steps(grid), ddim(process, grid, eta=1.0), strict=True)):
         if variance == "small" or i == last:

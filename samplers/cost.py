@@ -29,7 +29,7 @@ class _StandIn:
     counter: _Counter = field(metadata={"static": True})
     process: Any = field(metadata={"static": True})
     classes: int = field(metadata={"static": True})
-    answers: frozenset = field(metadata={"static": True})
+    capabilities: frozenset = field(metadata={"static": True})
 
     consistent, levels, attends = True, 0, False
 
@@ -64,6 +64,6 @@ def _without_variance(den):
 def _replaced(den, counter):
     """The same levers around a stand-in, for a second network too."""
     if not hasattr(den, "inner"):
-        return _StandIn(counter, den.process, den.classes, den.answers)
+        return _StandIn(counter, den.process, den.classes, den.capabilities)
     inside = {f.name: getattr(den, f.name) for f in fields(den)}
-    return replace(den, **{n: _replaced(v, counter) for n, v in inside.items() if hasattr(v, "answers")})
+    return replace(den, **{n: _replaced(v, counter) for n, v in inside.items() if hasattr(v, "capabilities")})

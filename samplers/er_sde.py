@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
@@ -31,9 +32,9 @@ def er_sde(process, grid, points=3, phi: str | Callable = "default", corrected=T
     sigma = 0.  The integrals are Gauss-Legendre's in log v.
     """
     if points not in (1, 2, 3):
-        raise ValueError(f"er_sde.points is 1, 2 or 3, not {points}")
+        raise UsageError(f"er_sde.points is 1, 2 or 3, not {points}")
     if not callable(phi) and phi not in PHIS:
-        raise ValueError(f"er_sde.phi is {', '.join(map(repr, PHIS))} or a function, not {phi!r}")
+        raise UsageError(f"er_sde.phi is {', '.join(map(repr, PHIS))} or a function, not {phi!r}")
     function = phi if callable(phi) else PHIS[phi]
     for t, s, before in multistep(process, grid, points, lower_final=False):
         if process.sigma(s) == 0:
@@ -45,7 +46,7 @@ def er_sde(process, grid, points=3, phi: str | Callable = "default", corrected=T
             ratio = function(levels[:2]) / levels[:2]
         q = ratio[0] / ratio[1]
         if not q < 1 + 1e-12:
-            raise ValueError(
+            raise UsageError(
                 f"er_sde.phi: phi(x) / x must not fall, but is {ratio[0]:g} at {levels[0]:g} and "
                 f"{ratio[1]:g} at {levels[1]:g}"
             )

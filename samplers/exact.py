@@ -11,6 +11,7 @@ import numpy as np
 from scipy.integrate import solve_ivp
 
 from fewstep.diffusion import oracles
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.tableau import Tableau, tabulate
 
 
@@ -44,7 +45,7 @@ def moments(table: Tableau, process, mean, var, start: Moments | None = None) ->
 def _affine(table, den, d):
     """The rows as (x, M) <- move (x, M) + offset, each with the variance of the noise added to x."""
     if (table.stretch != 1).any():
-        raise ValueError("what a table does with variances that a model learned is not known without the model")
+        raise UsageError("what a table does with variances that a model learned is not known without the model")
     size, s = 1 + table.history, np.where(np.isnan(table.s), table.t, table.s)
     zero, one = (den(np.full((table.nfe, d), x), table.t, s) for x in (0.0, 1.0))  # affine in x: two values give it
     for i in range(table.nfe):
@@ -91,10 +92,10 @@ def stability(table: Tableau, process, var) -> Stability:
 def follow(table: Tableau, den, x) -> np.ndarray:
     """The end of a table without noise, run in float64 on the host from the state x (B, ...).
 
-    Raises ValueError for a table with noise.
+    Raises UsageError for a table with noise.
     """
     if table.noise.any() or table.spread.any():
-        raise ValueError("only a table without noise can be followed")
+        raise UsageError("only a table without noise can be followed")
     past = [np.zeros_like(x)] * table.history
     for i in range(table.nfe):
         pred = den(x, table.t[i], None if np.isnan(table.s[i]) else table.s[i])
@@ -128,7 +129,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
 
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
     Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order); inf where there is
-    none but rounding.  Raises ValueError for
+    none but rounding.  Raises UsageError for
     a sampler that says how its initial state spreads (an analytic first step): it does not begin with the data's law.
     """
     error = _weak_error if stochastic else path_error
@@ -136,7 +137,7 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
         tabulate(sampler(process, np.asarray(process.time(graded(k, claimed))), **options)) for k in (steps, 2 * steps)
     ]
     if not np.isnan(tables[0].start):
-        raise ValueError("the order is that of the steps after an analytic first one: measure it without")
+        raise UsageError("the order is that of the steps after an analytic first one: measure it without")
     coarse, fine = (error(table, process) for table in tables)
     return float(np.log2(coarse / fine)) if coarse > ROUNDING else np.inf
 

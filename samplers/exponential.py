@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import multistep
@@ -47,7 +48,7 @@ def integral(process, t, s, form="data", power=0.0):
     In data form also that of the reverse SDE with noise of strength tau, power = tau^2 (sde.py).
     """
     if form not in KEEP:
-        raise ValueError(f"form is 'data' or 'noise', not {form!r}")
+        raise UsageError(f"form is 'data' or 'noise', not {form!r}")
     if process.alpha(t) == 0 or process.sigma(s) == 0:
         return None
     h = process.lam(s) - process.lam(t)

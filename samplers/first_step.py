@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Row
 
@@ -9,7 +10,7 @@ from fewstep.samplers.tableau import Row
 def start(rows, process, first):
     """The rows of a sampler by its option `first`: "network", or "analytic" without the first call."""
     if first not in ("network", "analytic"):
-        raise ValueError(f"first is 'network' or 'analytic', not {first!r}")
+        raise UsageError(f"first is 'network' or 'analytic', not {first!r}")
     return rows if first == "network" else analytical_first_step(rows, process)
 
 
@@ -23,12 +24,12 @@ def analytical_first_step(rows, process):
     a multiple of that state.  Rows that look back to it find that state in their own, as all is linear: the predictions
     since are undone.
 
-    Raises NoTable for a single row, ValueError where there is noise in between.
+    Raises NoTable for a single row, UsageError where there is noise in between.
     """
     first, *rest = rows
     if not rest:
         raise NoTable("an analytic first step leaves no call of one")
-    _refuse_noise(first)
+    _check_deterministic(first)
     guess = _guess(process, first.t)  # (x0, eps) per unit of x
     gain = first.x + guess @ [first.x0, first.eps]
     kept = guess @ first.keep / gain  # what is remembered, per unit of the state after the row
@@ -40,7 +41,7 @@ def analytical_first_step(rows, process):
             row = row._replace(x=row.x + undone, past=tuple(row.past[:i] - undone * since))
         yield row._replace(start=gain * std) if i == 0 else row
         if any(len(later.past) > k for k, later in enumerate(rest) if k > i):
-            _refuse_noise(row)
+            _check_deterministic(row)
             share, since = _advanced(process, row, share, since)
 
 
@@ -61,6 +62,6 @@ def _advanced(process, row: Row, share, since):
     return a * share, np.array([b, *(a * since + past)])
 
 
-def _refuse_noise(row):
+def _check_deterministic(row):
     if row.noise or row.spread:
-        raise ValueError("an analytic first step is for rows without noise")
+        raise UsageError("an analytic first step is for rows without noise")

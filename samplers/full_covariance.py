@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.curvature import covariance_times
 from fewstep.samplers.loop import as_seeds
 
@@ -17,14 +18,14 @@ def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), s
     noise^2 I + spread^2 Cov[x0 | x_t] takes the place of noise^2 + spread^2 Var.
 
     Its root times noise is found in the Krylov space of `products` products with the covariance (Lanczos' method; Chow
-    & Saad 2014), of about two passes each.  `start` and `cond` as of `draw`.  ValueError for a table that remembers.
+    & Saad 2014), of about two passes each.  `start` and `cond` as of `draw`.  UsageError for a table that remembers.
     """
     if table.past.any() or (table.stretch != 1).any() or np.isfinite(table.s).any():
-        raise ValueError("a full covariance is that of steps which remember no predictions, and of no jumps")
+        raise UsageError("a full covariance is that of steps which remember no predictions, and of no jumps")
     if np.isfinite(table.cap).any():
-        raise ValueError("a full covariance has no bound: leave out the sampler's option grey")
+        raise UsageError("a full covariance has no bound: leave out the sampler's option grey")
     if products != int(products) or products < 1:
-        raise ValueError(f"a number of products is a whole number, at least 1: got {products}")
+        raise UsageError(f"a number of products is a whole number, at least 1: got {products}")
     keys = jax.vmap(jax.random.key)(as_seeds(seeds))
     rows = {name: np.float32(getattr(table, name)) for name in ("t", "x", "x0", "eps", "noise", "spread")}
     if start is None:

@@ -8,13 +8,14 @@ grid that has not so many steps raises samplers.steps.NoTable: fewer are tried t
 import numpy as np
 from scipy.stats import beta as beta_law
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 from fewstep.samplers.optimal_grid import dp
 
 
 def _checked(steps):
     if steps != int(steps) or steps < 1:
-        raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
+        raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     return int(steps)
 
 
@@ -37,7 +38,7 @@ def _through(process, steps, start, end, level, last=None):
     points = steps + 1 - len(tail)
     ends = np.exp(-np.asarray(process.lam(np.array([start, end]))))
     if not (np.isfinite(ends) & (ends > 0)).all():
-        raise ValueError(f"a grid in log-SNR or sigma/alpha needs finite ends: alpha or sigma is 0 at {start} or {end}")
+        raise UsageError(f"a grid in log-SNR or sigma/alpha needs finite ends: alpha or sigma is 0 at {start} or {end}")
     inner = level(*ends, np.linspace(0, 1, points))
     times = np.asarray(process.time(-np.log(inner)), np.float64)
     times[0] = start
@@ -69,7 +70,7 @@ def shifted(process, steps, start: float | None = None, end: float | None = None
     steps, start, end = _in_time(process, steps, start, end)
     shift = shift if mu is None else np.exp(mu)
     if not shift > 0:
-        raise ValueError(f"shifted.shift is above 0, not {shift}")
+        raise UsageError(f"shifted.shift is above 0, not {shift}")
     r = np.linspace(*(t / (shift - (shift - 1) * t) for t in (start, end)), steps + 1)
     times = shift * r / (1 + (shift - 1) * r)
     times[0], times[-1] = start, end
@@ -103,7 +104,7 @@ def arctan(process, steps, start: float | None = None, end: float | None = None,
     optimal"; Sabour et al. 2024, arXiv:2404.14507).
     """
     if not std > 0:
-        raise ValueError(f"arctan.std is the standard deviation of the data, above 0: got {std}")
+        raise UsageError(f"arctan.std is the standard deviation of the data, above 0: got {std}")
     return _through(
         process,
         steps,
@@ -120,9 +121,9 @@ def beta(process, steps, start: float | None = None, end: float | None = None, a
     level and the last step goes to the end.  "sigma" takes them of sigma/alpha as some libraries do: another grid.
     """
     if domain not in ("time", "sigma"):
-        raise ValueError(f"beta.domain is 'time' or 'sigma', not {domain!r}")
+        raise UsageError(f"beta.domain is 'time' or 'sigma', not {domain!r}")
     if not (alpha > 0 and beta > 0):
-        raise ValueError(f"beta.alpha and beta.beta are above 0: got {alpha} and {beta}")
+        raise UsageError(f"beta.alpha and beta.beta are above 0: got {alpha} and {beta}")
     if domain == "sigma":
         return _through(
             process,
@@ -152,7 +153,7 @@ def ays(process, steps, start: float | None = None, end: float | None = None, ta
     The first entry is the start of the process, whatever its own; entries outside start and end are left out.
     """
     if table not in AYS:
-        raise ValueError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
+        raise UsageError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
 
     def level(high, low, u):
         inner = [sigma for sigma in AYS[table][1:] if low < sigma * (1 - 1e-9) and sigma < high]  # low: up to rounding

@@ -11,18 +11,19 @@ from fractions import Fraction
 import numpy as np
 
 from fewstep.diffusion import Discrete
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.steps import NoTable
 
 
 def _times(name, process, steps, end, indices):
     """indices(N, K) in falling order as times.
 
-    Raises NoTable where those are not K different ones above `end`, ValueError where no K would help.
+    Raises NoTable where those are not K different ones above `end`, UsageError where no K would help.
     """
     if not isinstance(process, Discrete):
-        raise ValueError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
+        raise UsageError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
     if steps != int(steps) or steps < 1:
-        raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
+        raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     n = np.array(indices(process.count, int(steps)) if steps <= process.count else [])
     if not (len(n) and n[0] < process.count and (np.diff(n) < 0).all()):
         raise NoTable(
@@ -30,7 +31,7 @@ def _times(name, process, steps, end, indices):
         )
     times = (n + 1) / process.count
     if end is not None and end < 0:
-        raise ValueError(f"{name}.end is a time, at least 0: got {end:g}")
+        raise UsageError(f"{name}.end is a time, at least 0: got {end:g}")
     if end is not None and not end < times[-1]:
         raise NoTable(f"the grid {name} cannot end at {end:g}: its last index is at {times[-1]:g}, take an offset")
     return np.append(times, 0.0 if end is None else end)

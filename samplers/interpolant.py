@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
@@ -45,9 +46,9 @@ def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", la
     start the grid where alpha > 0.
     """
     if method not in METHODS:
-        raise ValueError(f"interpolant_sde.method is {' or '.join(map(repr, METHODS))}, not {method!r}")
+        raise UsageError(f"interpolant_sde.method is {' or '.join(map(repr, METHODS))}, not {method!r}")
     if last not in ("tweedie", "euler", "mean"):
-        raise ValueError(f"interpolant_sde.last is 'tweedie', 'euler' or 'mean', not {last!r}")
+        raise UsageError(f"interpolant_sde.last is 'tweedie', 'euler' or 'mean', not {last!r}")
     t, s = steps(grid)[-1]
 
     def strength(process, t):

@@ -2,6 +2,7 @@
 
 from functools import partial
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.ancestral import ddpm
 from fewstep.samplers.euler import classical, euler_maruyama
 from fewstep.samplers.steps import steps
@@ -21,7 +22,7 @@ def langevin(process, grid, snr=0.16, corrections=1, predictor="ddpm"):
     the variance of the noise, that finer grids do not remove: the order is 0.
     """
     if predictor not in PREDICTORS:
-        raise ValueError(f"langevin.predictor is {' or '.join(map(repr, PREDICTORS))}, not {predictor!r}")
+        raise UsageError(f"langevin.predictor is {' or '.join(map(repr, PREDICTORS))}, not {predictor!r}")
     for (_, s), row in zip(steps(grid), PREDICTORS[predictor](process, grid), strict=True):
         yield row
         if s != grid[-1]:

@@ -9,7 +9,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fewstep.diffusion import Linear
-from fewstep.diffusion.denoiser import INSTANT, JUMP, SAID, ZERO, Cond, Under, predict_shape, wrappers
+from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Under, names_of, predict_shape, wrappers
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
@@ -43,15 +44,15 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     image's Brownian path from that path, so that step counts share it.  With `trajectory` the answer is
     (images, Trajectory), and gradients pass through.
 
-    Raises ValueError, before anything is compiled, for a table that asks the denoiser for what it cannot answer, and
+    Raises UsageError, before anything is compiled, for a table that asks the denoiser for what it cannot answer, and
     for shapes and labels that do not fit.
     """
     if noise not in ("fresh", "path"):
-        raise ValueError(f"noise is 'fresh' or 'path', not {noise!r}")
+        raise UsageError(f"noise is 'fresh' or 'path', not {noise!r}")
     placed = isinstance(seeds, jax.core.Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
     seeds = seeds if placed else as_seeds(seeds)
-    refuse_unanswerable(den, table)
-    _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
+    check_capabilities(den, table)
+    _check_arguments(den, len(seeds), tuple(shape), cond, start)
     rows, static = table.nfe, _Static(*_asked(table), tuple(shape), noise, trajectory)
     if not trajectory:
         table = pad(table, *_padded(table))
@@ -75,10 +76,10 @@ def _asked(table):
 
 
 def as_seeds(seeds) -> np.ndarray:
-    """Seeds as uint32; ValueError for what is not a list of whole numbers in [0, 2^32)."""
+    """Seeds as uint32; UsageError for what is not a list of whole numbers in [0, 2^32)."""
     seeds = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
     if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
-        raise ValueError("seeds are one or more whole numbers from 0 to 2^32 - 1")
+        raise UsageError("seeds are one or more whole numbers from 0 to 2^32 - 1")
     return seeds.astype(np.uint32)
 
 
@@ -107,7 +108,7 @@ def draw_batches(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fr
     one makes the same call and gets all images.
     """
     seeds = as_seeds(seeds)
-    _refuse_misfits(den, len(seeds), tuple(shape), cond, start)
+    _check_arguments(den, len(seeds), tuple(shape), cond, start)
     batch = batch_of(len(seeds), batch, sharding)
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
@@ -154,7 +155,7 @@ def _run(static, den, table, rows, scale, seeds, cond, start):
         x = scale * _first(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
     expected = predict_shape(den, x, table.t[0], None, cond)
-    refuse_unknown_variance(static.spread, static.stretch, expected)
+    check_variance_known(static.spread, static.stretch, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
     past = (jnp.zeros_like(x),) * table.past.shape[1]
     step = partial(_row, static, den, cond, table, keys)
@@ -218,27 +219,27 @@ def _increments(static, path, keys, x):
     return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
 
 
-def refuse_unanswerable(den, table):
-    """ValueError where a table asks a denoiser for what it cannot answer; nothing is compiled."""
+def check_capabilities(den, table):
+    """UsageError where a table asks a denoiser for what it cannot answer; nothing is compiled."""
     jumps = np.isfinite(table.s)
     asked = set()
     if not jumps.all():
         asked.add(INSTANT)
     if jumps.any():
-        asked.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.answers else JUMP)
-    if missing := asked - den.answers:
-        raise ValueError(
-            f"this sampler asks for {' and '.join(SAID[a] for a in sorted(missing))}, and the model learned only "
-            f"{' and '.join(SAID[a] for a in sorted(den.answers))}: choose another sampler, or a model trained for it"
+        asked.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.capabilities else JUMP)
+    if missing := asked - den.capabilities:
+        raise UsageError(
+            f"this sampler requires {names_of(missing)}, and the model learned only {names_of(den.capabilities)}: "
+            f"choose another sampler, or a model trained for it"
         )
     model, t = _network(den, table.t[0])
     if model and model.prediction.det(model.process, t) == 0:
-        raise ValueError(
+        raise UsageError(
             f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction says nothing about "
             f"x0: start below, as on the grid log_snr"
         )
     if not den.consistent and (table.x.any() or table.past.any()):
-        raise ValueError(
+        raise UsageError(
             "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so only samplers "
             "of the ddim form can be used: --sampler ddim, or ddpm"
         )
@@ -252,30 +253,30 @@ def _network(den, t):
     return getattr(around[-1].inner if around else den, "model", None), t
 
 
-def refuse_unknown_variance(spread, stretch, expected):
-    """ValueError where rows need Pred.var (`spread`) or Pred.range (`stretch`), and what is expected has none."""
+def check_variance_known(spread, stretch, expected):
+    """UsageError where rows need Pred.var (`spread`) or Pred.range (`stretch`), and what is expected has none."""
     if spread and expected.var is None:
-        raise ValueError(
+        raise UsageError(
             "this sampler needs the variance of x0 given x_t, which this model does not tell: choose another, "
             "calibrate the run (fewstep calibrate), or put the lever curvature around it, after levers that guide"
         )
     if stretch and expected.range is None:
-        raise ValueError(
+        raise UsageError(
             "this sampler needs a learned range of variances, which this model does not have: choose another, or train "
             "one (train.variance = @LearnedRange())"
         )
 
 
-def _refuse_misfits(den, count, shape, cond, start):
+def _check_arguments(den, count, shape, cond, start):
     if start is not None and jnp.shape(start) != (count, *shape):
-        raise ValueError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
+        raise UsageError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
     for name, value in cond._asdict().items():
         sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(value)} - {(count,)}
         if sizes:
-            raise ValueError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
+            raise UsageError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
     label = cond.label
     if label is None or isinstance(label, jax.core.Tracer):
         return
     low, high = int(np.min(label)), int(np.max(label))
     if low < 0 or high > den.classes or not den.classes:
-        raise ValueError(f"labels {low} to {high} are not among the {den.classes} classes of this model")
+        raise UsageError(f"labels {low} to {high} are not among the {den.classes} classes of this model")

@@ -8,6 +8,7 @@ import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
 from fewstep.diffusion.calibrate import DEVIATIONS, LEAST, between
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.samplers.steps import NoTable
 
@@ -31,22 +32,22 @@ def dp(
     measured to take, and begins where that is best; of other data, or to another end, it begins or ends at the last of
     the times.
 
-    Raises NoTable for more steps than candidates, ValueError where m is not known.
+    Raises NoTable for more steps than candidates, UsageError where m is not known.
     """
     if variance not in VARIANCES:
-        raise ValueError(f"dp.variance is one of {', '.join(VARIANCES)}, not {variance!r}")
+        raise UsageError(f"dp.variance is one of {', '.join(VARIANCES)}, not {variance!r}")
     if candidates != int(candidates) or candidates < 2:
-        raise ValueError(f"dp.candidates is a whole number, at least 2: got {candidates}")
+        raise UsageError(f"dp.candidates is a whole number, at least 2: got {candidates}")
     if steps != int(steps) or steps < 1:
-        raise ValueError(f"a grid needs a whole number of steps, at least 1: got {steps}")
+        raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     if known is None:
-        raise ValueError("the grid dp is laid out by statistics of a run (fewstep calibrate RUN): here is no run")
+        raise UsageError("the grid dp is laid out by statistics of a run (fewstep calibrate RUN): here is no run")
     first, finite = process.snr_ends
     first, target = first if start is None else start, process.ends[1] if end is None else end
     last = max(target, finite)
     tail = [target] if target < last else []
     if not np.isfinite(process.lam(np.array([first, last]))).all():
-        raise ValueError(f"dp.start: a grid even in log-SNR has finite ends, and alpha is 0 at {first:g}")
+        raise UsageError(f"dp.start: a grid even in log-SNR has finite ends, and alpha is 0 at {first:g}")
     moves = int(steps) - len(tail)
     if moves > candidates:
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
 from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
@@ -99,29 +100,37 @@ SAMPLERS = {
 }
 
 
-def serves(den, sampler) -> bool:
+def required(sampler) -> frozenset:
+    """The capabilities of a model, of {"instant", "jump", "zero"}, that a sampler of the registry requires."""
+    return getattr(sampler, "needs", frozenset()) & (JUMP | ZERO) or frozenset({"instant"})
+
+
+def supports(den, sampler) -> bool:
     """Whether a model answers what a sampler of the registry asks for: a network that jumps also jumps to the data."""
-    asked = getattr(sampler, "needs", frozenset()) & (JUMP | ZERO) or {"instant"}
-    return asked <= den.answers | (ZERO if den.answers >= JUMP else frozenset())
+    return required(sampler) <= den.capabilities | (ZERO if den.capabilities >= JUMP else frozenset())
 
 
-USUAL = {"jump": "flow_map", "zero": "consistency", "instant": "dpmpp_2m"}  # by the most that a model answers
+DEFAULT_SAMPLERS = {
+    "jump": "flow_map",
+    "zero": "consistency",
+    "instant": "dpmpp_2m",
+}  # by the most that a model answers
 
 
-def usual(den) -> str:
+def default_sampler(den) -> str:
     """The name of the sampler that a model is drawn with unless told otherwise."""
-    return next(name for answer, name in USUAL.items() if answer in den.answers)
+    return next(name for answer, name in DEFAULT_SAMPLERS.items() if answer in den.capabilities)
 
 
-def usual_calls(sampler) -> int:
+def default_nfe(sampler) -> int:
     """The network calls that a sampler of the registry is drawn with unless told otherwise."""
     return 2 if sampler.needs & (JUMP | ZERO) else 16
 
 
-def watched(den) -> Tableau:
+def preview_table(den) -> Tableau:
     """The table that a model is looked at with while it trains."""
-    sampler = SAMPLERS[usual(den)]
-    return table_at(sampler, den.process, usual_calls(sampler))
+    sampler = SAMPLERS[default_sampler(den)]
+    return table_at(sampler, den.process, default_nfe(sampler))
 
 
 def table_at(sampler, process, nfe, grid=None) -> Tableau:
@@ -129,10 +138,10 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
     few steps where fewer would take more calls (restart).
 
     sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the process's own or the
-    sampler's default, uniform where it has none.  Raises NoTable, a ValueError, where no table fits (Heun in one call).
+    sampler's default, uniform where it has none.  Raises NoTable, a UsageError, where no table fits (Heun in one call).
     """
     if nfe != int(nfe) or nfe < 1:
-        raise ValueError(f"a number of network calls is a whole number, at least 1: got {nfe}")
+        raise UsageError(f"a number of network calls is a whole number, at least 1: got {nfe}")
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
     steps = int(nfe) + 1  # an analytic first step takes no call

@@ -4,6 +4,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.churn import zigzag
 from fewstep.samplers.grids import karras
 from fewstep.samplers.steps import steps
@@ -39,7 +40,7 @@ def _plan(process, grid, interval):
     count, repeats, low, high = interval
     top = float(process.time(-np.log(high)))
     if not (0 < low < high and top <= process.ends[0]):
-        raise ValueError(f"a restart goes from low > 0 to a high above it within the process, not {interval}")
+        raise UsageError(f"a restart goes from low > 0 to a high above it within the process, not {interval}")
     grid = np.asarray(grid, np.float64)
     bottom = min(grid[1:-1].tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)
     if not bottom < top <= grid[0]:

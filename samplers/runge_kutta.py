@@ -5,6 +5,7 @@ A step from alpha = 0, to sigma = 0 or to t = 0 is that of DDIM, one call.
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers import first_step
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
@@ -24,7 +25,7 @@ def rho_rk2(process, grid, node=1.0, first="network"):
     first: "network", or "analytic" for no call in the first step (first_step.py).
     """
     if not 0 < node <= 1:
-        raise ValueError(f"rho_rk2.node is in (0, 1], not {node}")
+        raise UsageError(f"rho_rk2.node is in (0, 1], not {node}")
     last = 1 / (2 * node)
     return first_step.start(_every(process, grid, ((node,), ((node,), (1 - last, last)))), process, first)
 

@@ -4,6 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.exponential import integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.sde import constant
@@ -44,11 +45,11 @@ def sa_solver(
     codes do: of the same order, and not exact for a prediction on a line.
     """
     if predictor < 1 or corrector < 0:
-        raise ValueError(
+        raise UsageError(
             f"sa_solver.predictor is 1 or more and sa_solver.corrector 0 or more: got {predictor} and {corrector}"
         )
     if slope not in ("exact", "published"):
-        raise ValueError(f"sa_solver.slope is 'exact' or 'published', not {slope!r}")
+        raise UsageError(f"sa_solver.slope is 'exact' or 'published', not {slope!r}")
     owed = np.zeros(1)  # what the corrector changes in the weights of (D at t, D before, ...), due at the next row
     for t, s, before in multistep(process, grid, max(predictor, corrector - 1), lower_final):
         power = 0.0 if few_steps and s == grid[-1] else (tau(process, t) if callable(tau) else tau) ** 2

@@ -8,6 +8,7 @@ step is exact for constant predictions, D the predicted clean image:
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.exponential import curved, integral, nodes
 from fewstep.samplers.steps import multistep, steps
@@ -30,7 +31,7 @@ def dpmpp_2m_sde(process, grid, eta=1.0, solver="midpoint", lower_final: bool | 
     order where dpmpp_2m is.
     """
     if solver not in ("midpoint", "heun"):
-        raise ValueError(f"dpmpp_2m_sde.solver is 'midpoint' or 'heun', not {solver!r}")
+        raise UsageError(f"dpmpp_2m_sde.solver is 'midpoint' or 'heun', not {solver!r}")
     for t, s, before in multistep(process, grid, 2, lower_final):
         row = constant(process, t, s, eta)
         if before:
@@ -69,7 +70,7 @@ def dpmpp_sde(process, grid, eta=1.0, r=0.5):
     slightly otherwise.)  One call on steps from alpha = 0 or to sigma = 0.
     """
     if not (0 <= eta <= 1 and 0 < r < 1):
-        raise ValueError(f"dpmpp_sde.eta is in [0, 1] and dpmpp_sde.r in (0, 1), not {eta} and {r}")
+        raise UsageError(f"dpmpp_sde.eta is in [0, 1] and dpmpp_sde.r in (0, 1), not {eta} and {r}")
     for (t, s), whole in zip(steps(grid), ddim(process, grid, eta), strict=True):
         if process.alpha(t) == 0 or process.sigma(s) == 0:
             yield whole

@@ -2,29 +2,31 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 
-class NoTable(ValueError):
+
+class NoTable(UsageError):
     """The method has no table of so few steps or network calls, or the grid not so many steps."""
 
 
 def steps(grid):
     """The pairs (t, s) of consecutive times as floats.
 
-    Raises ValueError unless the grid has two times or more, falls strictly, and stays above 0 but for its end (the
+    Raises UsageError unless the grid has two times or more, falls strictly, and stays above 0 but for its end (the
     network is never called at t = 0).
     """
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
-        raise ValueError(f"a grid is two or more strictly decreasing times, all but the last above 0: got {grid}")
+        raise UsageError(f"a grid is two or more strictly decreasing times, all but the last above 0: got {grid}")
     return _pairs(grid)
 
 
 def ascending(grid):
-    """The pairs (t, s), t < s, of consecutive times of a walk from data to noise; ValueError unless they rise from
+    """The pairs (t, s), t < s, of consecutive times of a walk from data to noise; UsageError unless they rise from
     above 0."""
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all() or not grid[0] > 0:
-        raise ValueError(f"a way up is two or more strictly increasing times above 0: got {grid}")
+        raise UsageError(f"a way up is two or more strictly increasing times above 0: got {grid}")
     return _pairs(grid)
 
 
@@ -42,7 +44,7 @@ def multistep(process, grid, points, lower_final: bool | None = None, denoise=Tr
     rule).
     """
     if points != int(points) or points < 1:
-        raise ValueError(f"points is a whole number, at least 1: got {points}")
+        raise UsageError(f"points is a whole number, at least 1: got {points}")
     pairs = steps(grid)
     lower = len(pairs) < 15 if lower_final is None else lower_final
     before = ()

@@ -5,6 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
+
 
 class Row(NamedTuple):
     """One network call at (x, t), and the state after it:
@@ -67,12 +69,12 @@ class Tableau(NamedTuple):
 def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
     """The rows of a sampler as a table; `start` in place of the first row's own.
 
-    Raises ValueError for no rows at all and for coefficients that are not finite (a grid that begins where the sampler
+    Raises UsageError for no rows at all and for coefficients that are not finite (a grid that begins where the sampler
     is infinite, or that repeats a time).
     """
     rows = list(rows)
     if not rows:
-        raise ValueError("a table needs at least one row")
+        raise UsageError("a table needs at least one row")
     history = max(len(row.past) for row in rows)
     start = rows[0].start if start is None else start
 
@@ -100,7 +102,7 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
         broken = ~np.isfinite(getattr(table, name)).reshape(len(rows), -1).all(1)
         if broken.any():
             row = int(np.argmax(broken))
-            raise ValueError(
+            raise UsageError(
                 f"row {row} (t = {table.t[row]:g}) has a coefficient `{name}` that is not finite: {rows[row]}"
             )
     return table

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.exponential import KEEP, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.stages import transfer
@@ -18,9 +19,9 @@ def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_fi
     `lower_final` takes order 2, then 1 at the end (None: on grids of fewer than 15 steps).
     """
     if b not in ("bh1", "bh2"):
-        raise ValueError(f"unipc.b is 'bh1' or 'bh2', not {b!r}")
+        raise UsageError(f"unipc.b is 'bh1' or 'bh2', not {b!r}")
     if order not in (1, 2, 3):
-        raise ValueError(f"unipc.order is 1, 2 or 3, not {order!r}")
+        raise UsageError(f"unipc.order is 1, 2 or 3, not {order!r}")
     correction = np.zeros(1)  # of the state that the row finds: weights of the prediction there and of those before
     for t, s, before in multistep(process, grid, order, lower_final):
         step = integral(process, t, s, form)

@@ -1,136 +1,240 @@
-"""The commands beside train, sample and compare."""
+"""The commands as typer reads them: options and their help.  What one does is in verbs/, imported when it runs."""
 
 from typing import Annotated
 
 import typer
 
-from fewstep.cli.options import Lever, Mesh, Set, Step, Trust
+from fewstep.cli.options import (
+    Calibrate,
+    Checkpoint,
+    Cluster,
+    Levers,
+    Opening,
+    Overrides,
+    PairSampling,
+    Sampling,
+    flat,
+)  # fmt: skip
+
+RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")]
+Batch = Annotated[int, typer.Option(help="Images sampled at once.")]
+FirstSeed = Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")]
+FEATURES = "pixels, classifier, and files of encoders' weights."
+
+
+def train(
+    config: Annotated[
+        str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
+    ],
+    run: Annotated[str, typer.Option(help="The folder of the run. Given again, training resumes.")],
+    overrides: Overrides,
+    checkpoint: Checkpoint,
+    cluster: Cluster,
+    init_from: Annotated[
+        str | None, typer.Option("--init-from", metavar="RUN", help="Start from the averaged weights of another run.")
+    ] = None,
+):
+    """Train a model; the same command resumes it."""
+    from fewstep.cli.distributed import start
+    from fewstep.cli.verbs.train import main
+
+    start(cluster)
+    main(config, run, overrides, checkpoint.step, init_from)
+
+
+def sample(
+    run: RunFolder,
+    sampling: Sampling,
+    calibrate: Calibrate,
+    opening: Opening,
+    cluster: Cluster,
+    count: Annotated[int | None, typer.Option(help="How many images: 64, and with --invert those given.")] = None,
+    seed: FirstSeed = 0,
+    label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
+    out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
+    image: Annotated[
+        str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or all images of an .npz.")
+    ] = None,
+    strength: Annotated[
+        float | None, typer.Option(help="How much noise is added to the image, in (0, 1]: 0.5, or 1 with --invert.")
+    ] = None,
+    invert: Annotated[
+        bool,
+        typer.Option("--invert", help="Invert the image by DDIM, in as many calls again; no noise is added."),
+    ] = False,
+    trajectory: Annotated[
+        bool, typer.Option("--trajectory", help="Also write OUT-trajectory.png: the image predicted at each call.")
+    ] = False,
+):
+    """Sample images from a run: a picture, and an .npz beside it."""
+    from fewstep.cli.distributed import start
+    from fewstep.cli.verbs.sample import Start, main
+
+    start(cluster)
+    begin = Start(image, strength, invert)
+    main(run, sampling, opening, calibrate.calibrate, begin, count, seed, label, out, trajectory)
+
+
+def compare(
+    context: typer.Context,
+    levers: Levers,
+    calibrate: Calibrate,
+    opening: Opening,
+    cluster: Cluster,
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Folders of runs trained on the same data; with --exact processes too.")
+    ] = None,
+    nfe: Annotated[str, typer.Option(help="Budgets of network calls.")] = "1,2,4,8,16,32,64",
+    sampler: Annotated[
+        str | None,
+        typer.Option(help="Samplers: by default ddim,heun,dpmpp_2m,ddpm,euler_maruyama, or those of models that jump."),
+    ] = None,
+    grid: Annotated[
+        str | None, typer.Option(help="Step grids, for every sampler; by default the process's or the sampler's.")
+    ] = None,
+    metric: Annotated[
+        str,
+        typer.Option(
+            help="FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, bpd, trajectory."
+        ),
+    ] = "FD,SW",
+    features: Annotated[str | None, typer.Option(help=f"pixels (the default), {FEATURES.partition(', ')[2]}")] = None,
+    count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
+    seed: FirstSeed = 0,
+    repeats: Annotated[int, typer.Option(help="Sets of so many images, over which metrics are averaged.")] = 1,
+    batch: Batch = 256,
+    sweep: Annotated[
+        list[str],
+        typer.Option(
+            metavar="NAME.PARAMETER=V,V", help="Values of a lever, sampler or grid, each on lines of its own."
+        ),
+    ] = [],
+    exact: Annotated[
+        bool, typer.Option("--exact", help="On Gaussian data, by moments: no network, no sampling.")
+    ] = False,
+    gaussian: Annotated[
+        str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
+    ] = None,
+    out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
+):
+    """Quality against network calls: the same seeds through every sampler at every budget."""
+    from fewstep.cli.distributed import start
+    from fewstep.cli.errors import check_not_given
+    from fewstep.cli.verbs import compare, compare_exact
+    from fewstep.cli.verbs.sweep import Asked
+
+    start(cluster)
+    asked = Asked(nfe, sampler, grid, levers.lever, sweep, opening.set)
+    if exact:
+        other = ("metric", "features", "count", "seed", "repeats", "batch", "calibrate", "mesh", "distributed")
+        check_not_given(context, "--exact samples no images", *other)
+        compare_exact.main(runs or [], asked, gaussian, opening, out, json)
+    else:
+        measuring = compare.Measuring(metric, features, count, seed, repeats, batch)
+        compare.main(runs or [], asked, measuring, gaussian, calibrate.calibrate, opening, out, json)
 
 
 def calibrate(
-    run: Annotated[str, typer.Argument(help="The folder of a run.")],
-    lever: Lever = [],
+    run: RunFolder,
+    levers: Levers,
+    opening: Opening,
     count: Annotated[int, typer.Option(help="Training images.")] = 512,
     points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
-    step: Step = None,
-    set: Set = [],
-    trust: Trust = False,
-    mesh: Mesh = "-1,1,1",
 ):
-    """Measure the variance that a run's network leaves open, for samplers that need it."""
-    from fewstep.cli.calibrate import main
+    """Measure the variance of x0 given x_t under a run's network, for samplers that require it."""
+    from fewstep.cli.verbs.calibrate import main
 
-    main(run, lever, count, points, seed, estimate, set, trust, step, mesh)
+    main(run, levers, opening, count, points, seed, estimate)
 
 
 def pairs(
-    run: Annotated[str, typer.Argument(help="The folder of a run.")],
+    run: RunFolder,
+    sampling: PairSampling,
+    opening: Opening,
     out: Annotated[
         str | None,
-        typer.Option(help="The folder of the pairs: RUN/pairs by default; given again, what is missing is drawn."),
+        typer.Option(help="The folder of the pairs: RUN/pairs by default; given again, missing pairs are added."),
     ] = None,
     count: Annotated[int, typer.Option(help="How many.")] = 10_000,
-    sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun",
-    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79,
-    grid: Annotated[str, typer.Option(help="A step grid that begins where there is nothing but noise.")] = "uniform",
     seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
-    batch: Annotated[int, typer.Option(help="Images drawn at once.")] = 256,
-    lever: Lever = [],
-    step: Step = None,
-    set: Set = [],
-    trust: Trust = False,
-    mesh: Mesh = "-1,1,1",
+    batch: Batch = 256,
 ):
-    """Draw pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
-    from fewstep.cli.pairs import main
+    """Sample pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
+    from fewstep.cli.verbs.pairs import main
 
-    main(run, out, sampler, nfe, grid, count, seed, batch, lever, set, trust, step, mesh)
+    main(run, sampling, opening, out, count, seed, batch)
 
 
 def classifier(
     run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
     steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of its initial weights and batches.")] = 0,
-    trust: Trust = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ):
     """Train a small classifier on a run's data, for compare --features classifier."""
-    from fewstep.cli.classifier import main
+    from fewstep.cli.verbs.classifier import main
 
     main(run, steps, seed, trust)
 
 
 def tune_skips(
     run: Annotated[str, typer.Argument(help="The folder of a run of a U-Net.")],
-    sampler: Annotated[str | None, typer.Option(help="One of `fewstep samplers`: dpmpp_2m.")] = None,
-    nfe: Annotated[int | None, typer.Option(help="Network calls per image, at most: 16.")] = None,
-    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
-    lever: Lever = [],
+    sampling: Sampling,
+    opening: Opening,
     values: Annotated[
-        str, typer.Option(help="Factors of the innermost skips to begin with.")
+        str, typer.Option(help="Factors of the innermost skips that are tried first.")
     ] = "0.5,0.6,0.7,0.8,0.9,1,1.1,1.2,1.3,1.4,1.5",
     window: Annotated[
         str | None,
-        typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they hold: 0.3,2."),
+        typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they apply: 0.3,2."),
     ] = None,
-    refine: Annotated[bool, typer.Option("--refine", help="Then all levels' factors, by gradient.")] = False,
-    metric: Annotated[str, typer.Option(help="The distance that is to become small.")] = "FD",
-    features: Annotated[
-        str, typer.Option(help="Those tuned on, and others to check: pixels, classifier, files of encoders' weights.")
-    ] = "pixels",
+    refine: Annotated[bool, typer.Option("--refine", help="Then tune the factors of all levels, by gradient.")] = False,
+    metric: Annotated[str, typer.Option(help="The distance that is minimised.")] = "FD",
+    features: Annotated[str, typer.Option(help=f"Those tuned on, and others to check: {FEATURES}")] = "pixels",
     count: Annotated[int, typer.Option(help="Images for every value.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 0,
-    batch: Annotated[int, typer.Option(help="Images drawn at once.")] = 256,
-    step: Step = None,
-    set: Set = [],
-    trust: Trust = False,
-    mesh: Mesh = "-1,1,1",
+    seed: FirstSeed = 0,
+    batch: Batch = 256,
 ):
-    """Search the factors of a U-Net's skips for a sampler in few calls, for the lever skip_tuning."""
-    from fewstep.cli.tune_skips import main
+    """Search the factors of a U-Net's skips for a sampler at low NFE, for the lever skip_tuning."""
+    from fewstep.cli.verbs.tune_skips import main
 
-    main(
-        run, sampler, nfe, grid, lever, values, window, refine, metric, features, count, seed, batch, set, trust, step,
-        mesh,
-    )  # fmt: skip
+    main(run, sampling, opening, values, window, refine, metric, features, count, seed, batch)
 
 
 def levers():
     """List the levers: settings, cost, what they do."""
-    from fewstep.cli.levers import main
+    from fewstep.cli.verbs.levers import main
 
     main()
 
 
 def stats(
-    run: Annotated[str, typer.Argument(help="The folder of a run.")],
-    features: Annotated[str, typer.Option(help="Of pixels, classifier, and files of encoders' weights.")] = "pixels",
+    run: RunFolder,
+    features: Annotated[str, typer.Option(help=FEATURES)] = "pixels",
     count: Annotated[int, typer.Option(help="Training images.")] = 500,
-    trust: Trust = False,
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ):
-    """Compute the features of a run's real images, which compare then finds there, and the floor of FD."""
-    from fewstep.cli.stats import main
+    """Compute the features of a run's real images, which compare then reads, and the floor of FD."""
+    from fewstep.cli.verbs.stats import main
 
     main(run, features, count, trust)
 
 
 def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs"):
-    """List runs: how far they are, their loss, FD and best sampler."""
-    from fewstep.cli.runs import main
+    """List runs: their progress, loss, FD and best sampler."""
+    from fewstep.cli.verbs.runs import main
 
     main(folder)
 
 
-def config(
-    config: Annotated[str, typer.Argument(help="A .gin file.")],
-    set: Set = [],
-    trust: Trust = False,
-):
+def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides):
     """Print all that a config sets, defaults and overrides included, as `train` would use it."""
-    from fewstep.cli.train import resolved
+    from fewstep.cli.verbs.train import resolved
 
-    print(resolved(config, set, trust)[1], end="")
+    print(resolved(config, overrides)[1], end="")
 
 
 def pack(
@@ -142,12 +246,13 @@ def pack(
     shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
 ):
     """Turn a folder of images into ArrayRecord shards, which are read far faster."""
-    from fewstep.cli.data import pack
+    from fewstep.cli.verbs.pack import pack
 
     pack(folder, out, size, channels, strict, shard_size)
 
 
 def samplers(
+    overrides: Overrides,
     table: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Print this sampler's table.")] = None,
     check: Annotated[
         str | None, typer.Option(metavar="SAMPLER", help="Print its exact effect on Gaussian data, order, stability.")
@@ -155,15 +260,20 @@ def samplers(
     nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
     process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
-    set: Set = [],
 ):
-    """List the samplers: calls per step, order, what they need, paper; or show one of them as numbers."""
-    from fewstep.cli.samplers import main, show
+    """List the samplers: calls per step, order, requirements, paper; or show one of them as numbers."""
+    from fewstep.cli.verbs.samplers import main, show
 
     if table is None and check is None:
-        main(set)
+        main(overrides.set)
     else:
-        show(table, check, nfe, process, grid, set)
+        show(table, check, nfe, process, grid, overrides.set)
 
 
-OF_RUNS = (calibrate, pairs, tune_skips, classifier, stats, runs, config, samplers, levers)
+COMMANDS = tuple(
+    flat(command)
+    for command in (
+        train, sample, compare, calibrate, pairs, tune_skips, classifier, stats, runs, config, samplers, levers,
+    )
+)  # fmt: skip
+"""All but `data pack`, in the order of `fewstep --help`."""

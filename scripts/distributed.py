@@ -8,23 +8,25 @@ import socket
 import sys
 
 from fewstep.cli.errors import UserError
+from fewstep.cli.options import Cluster
 
 HEARTBEAT = 20  # seconds without a sign of life after which a process counts as dead
 ARRIVAL = 300  # seconds in which all processes must have started
 
 
-def start(distributed, coordinator, processes, process):
+def start(cluster: Cluster) -> None:
     """Join the other processes, before anything touches a device; what is None comes from the cluster's environment."""
-    told = {"--coordinator": coordinator, "--processes": processes, "--process": process}
-    if not distributed:
-        if given := [name for name, value in told.items() if value is not None]:
+    coordinator, processes, process = cluster.coordinator, cluster.processes, cluster.process
+    options = {"--coordinator": coordinator, "--processes": processes, "--process": process}
+    if not cluster.distributed:
+        if given := [name for name, value in options.items() if value is not None]:
             raise UserError(f"{given[0]} is for several processes: add --distributed")
         return
-    _refuse_misfits(told)
+    _check_arguments(options)
     import jax
 
-    from fewstep.train import progress
-    from fewstep.train.processes import same
+    from fewstep.train.utils import progress
+    from fewstep.train.utils.multihost import same
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from fewstep.cli.signals
     _answer_abort()
@@ -36,7 +38,7 @@ def start(distributed, coordinator, processes, process):
             coordinator, processes, process, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
         )
     except (RuntimeError, ValueError) as error:
-        remedy = "" if coordinator else f"; where no cluster tells them, give {_words(told)}"
+        remedy = "" if coordinator else f"; where no cluster tells them, give {_words(options)}"
         raise UserError(f"--distributed: {_first(error).removesuffix('.')}{remedy}") from error
     signal.signal(signal.SIGINT, before)
     if jax.process_index():
@@ -46,12 +48,12 @@ def start(distributed, coordinator, processes, process):
         raise UserError(f"the processes were given different commands, this one: fewstep {words}")
 
 
-def _refuse_misfits(told):
-    coordinator, processes, process = told.values()
-    if set(told.values()) == {None}:
+def _check_arguments(options):
+    coordinator, processes, process = options.values()
+    if set(options.values()) == {None}:
         return
-    if missing := [name for name, value in told.items() if value is None]:
-        raise UserError(f"--distributed needs {missing[0]} as well, or none of {_words(told)} on a cluster")
+    if missing := [name for name, value in options.items() if value is None]:
+        raise UserError(f"--distributed needs {missing[0]} as well, or none of {_words(options)} on a cluster")
     host, _, port = coordinator.rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 2**16:
         raise UserError(f"--coordinator {coordinator}: write the host of process 0 and a port, such as 10.0.0.1:1234")
@@ -61,8 +63,8 @@ def _refuse_misfits(told):
         raise UserError(f"--process {process}: the {processes} processes are numbered from 0 to {processes - 1}")
 
 
-def _words(told):
-    return ", ".join(told)
+def _words(options):
+    return ", ".join(options)
 
 
 def _answer_abort():
@@ -70,7 +72,9 @@ def _answer_abort():
 
     def answer(number):
         print(
-            f"fewstep: {_told_of('was ended by JAX, mostly as the coordinator is gone')}", file=sys.stderr, flush=True
+            f"fewstep: {_with_process('was ended by JAX, mostly as the coordinator is gone')}",
+            file=sys.stderr,
+            flush=True,
         )
         os._exit(2)
 
@@ -89,14 +93,14 @@ def broken(error) -> bool:
     """Whether the error is that another process can no longer be reached."""
     if not several():
         return False
-    from fewstep.train.processes import lost
+    from fewstep.train.utils.multihost import lost
 
     return lost(error)
 
 
 def explained(error) -> str:
     """What to tell the user of it."""
-    return _told_of(f"lost another one ({_first(error)[:200]})")
+    return _with_process(f"lost another one ({_first(error)[:200]})")
 
 
 def _first(error):
@@ -105,7 +109,7 @@ def _first(error):
     return lines[0].replace("Error dispatching computation: ", "")
 
 
-def _told_of(what):
+def _with_process(what):
     state = sys.modules["jax"]._src.distributed.global_state  # jax.process_index() may wait for the one that is lost
     return (
         f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} {what}; the last lines of the "

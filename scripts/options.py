@@ -1,23 +1,117 @@
-"""Options that several commands have."""
+"""The options that several commands have, as dataclasses: a command takes them as one parameter."""
 
+import inspect
+from collections.abc import Callable
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import wraps
 from typing import Annotated
 
 import typer
 
-Set = Annotated[list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")]
-Trust = Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")]
-Mesh = Annotated[str, typer.Option("--mesh", help="Devices to divide among, as data,fsdp,tensor; -1: all others.")]
-_several = {"rich_help_panel": "Several processes"}
-Distributed = Annotated[
-    bool, typer.Option("--distributed", help="One of several processes of one command.", **_several)
-]
-Coordinator = Annotated[
-    str | None, typer.Option(metavar="HOST:PORT", help="Where process 0 is; a cluster's environment tells.", **_several)
-]
-Processes = Annotated[int | None, typer.Option(help="How many processes there are.", **_several)]
-Process = Annotated[int | None, typer.Option(help="Which of them this is, from 0.", **_several)]
-Lever = Annotated[list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')]
-Calibrate = Annotated[
-    bool, typer.Option("--calibrate", help="Measure the variances that a sampler needs where that was not done.")
-]
-Step = Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")]
+SEVERAL = "Several processes"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides:
+    """Values that replace those of a config, and whether it may import code."""
+
+    set: Annotated[
+        list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")
+    ] = field(default_factory=list)
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Which checkpoint of a run is opened."""
+
+    step: Annotated[int | None, typer.Option("--step", help="The checkpoint of this step; the newest by default.")] = (
+        None
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Levers:
+    """The levers around the network."""
+
+    lever: Annotated[
+        list[str], typer.Option("--lever", help='A lever, such as "cfg(1.5)" or clip_x0; innermost first.')
+    ] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opening(Overrides, Checkpoint):
+    """How a run is opened: its checkpoint, on which devices."""
+
+    mesh: Annotated[
+        str, typer.Option("--mesh", help="Devices to divide among, as data,fsdp,tensor; -1: all others.")
+    ] = "-1,1,1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sampling(Levers):
+    """How images are sampled from a run: as it was typed, before names are looked up (`verbs.sampling.look_up`)."""
+
+    sampler: Annotated[
+        str | None, typer.Option(help="One of `fewstep samplers`: dpmpp_2m, or the sampler of a model that jumps.")
+    ] = None
+    nfe: Annotated[int | None, typer.Option(help="Network calls per image, at most: 16, or 2 by jumps.")] = None
+    grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairSampling(Sampling):
+    """As pairs are drawn: along an ODE, from pure noise."""
+
+    sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun"
+    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79
+    grid: Annotated[str, typer.Option(help="A step grid that begins at pure noise.")] = "uniform"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Calibrate:
+    """Whether statistics are measured where they are missing."""
+
+    calibrate: Annotated[
+        bool, typer.Option("--calibrate", help="Measure the variances that a sampler requires where they are missing.")
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cluster:
+    """One process of several that run the same command."""
+
+    distributed: Annotated[
+        bool, typer.Option("--distributed", help="One of several processes of one command.", rich_help_panel=SEVERAL)
+    ] = False
+    coordinator: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOST:PORT", help="Where process 0 is; by default from the environment.", rich_help_panel=SEVERAL
+        ),
+    ] = None
+    processes: Annotated[int | None, typer.Option(help="How many processes there are.", rich_help_panel=SEVERAL)] = None
+    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.", rich_help_panel=SEVERAL)] = None
+
+
+def flat(function: Callable) -> Callable:
+    """The function as typer reads it: the fields of a parameter that is a dataclass are options of their own."""
+    given = inspect.signature(function, eval_str=True).parameters.values()
+    groups = {p.name: p.annotation for p in given if is_dataclass(p.annotation)}
+    parameters = [parameter for p in given for parameter in (_options(groups[p.name]) if p.name in groups else [p])]
+
+    @wraps(function)
+    def flattened(**values):
+        made = {name: group(**{f.name: values.pop(f.name) for f in fields(group)}) for name, group in groups.items()}
+        return function(**values, **made)
+
+    kind = inspect.Parameter.KEYWORD_ONLY
+    flattened.__signature__ = inspect.Signature([p.replace(kind=kind) for p in parameters])
+    flattened.__annotations__ = {p.name: p.annotation for p in parameters}
+    return flattened
+
+
+def _options(group):
+    for f in fields(group):
+        default = f.default if f.default_factory is MISSING else f.default_factory()
+        yield inspect.Parameter(f.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=f.type)

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from etils import epath
 
 from fewstep.cli.errors import UserError, lookup, nearest
-from fewstep.train.files import is_remote
+from fewstep.train.utils.files import is_remote
 
 MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
 
@@ -96,7 +96,7 @@ def lever(text, levers, bound=()):
     except (SyntaxError, ValueError, AttributeError):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
-    _refuse_unfit(text, name, inspect.signature(found, follow_wrapped=False), arguments, named)
+    _check_settings(text, name, inspect.signature(found, follow_wrapped=False), arguments, named)
     try:
         for parameter in inspect.signature(found).bind_partial(*arguments, **named).arguments:
             if f"{name}.{parameter}" in bound:
@@ -106,7 +106,7 @@ def lever(text, levers, bound=()):
         raise UserError(f"--lever {text!r}: {str(error).splitlines()[0]}") from None
 
 
-def _refuse_unfit(text, name, signature, arguments, named):
+def _check_settings(text, name, signature, arguments, named):
     """UserError for a setting that there is not, and where one without a default is given nowhere."""
     for setting in named:
         if setting not in signature.parameters:

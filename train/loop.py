@@ -13,24 +13,25 @@ from etils import epath
 from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Model, predict_shape
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged, under
-from fewstep.samplers import watched
-from fewstep.samplers.loop import refuse_unanswerable
+from fewstep.samplers import preview_table
+from fewstep.samplers.loop import check_capabilities
 from fewstep.train import sharding
-from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.checkpoints import Checkpoints
+from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
-from fewstep.train.errors import Diverged
 from fewstep.train.experiment import Experiment
 from fewstep.train.logs import Logs
+from fewstep.train.logs.images import preview
 from fewstep.train.optimizers import of_part
-from fewstep.train.pictures import preview
-from fewstep.train.processes import anywhere
-from fewstep.train.progress import progress, say
 from fewstep.train.sharding import assembled, batched, collected, make_mesh, own_rows
 from fewstep.train.state import initial
 from fewstep.train.step import PATIENCE, make_step
-from fewstep.train.warm_start import begun
+from fewstep.train.utils.errors import Diverged
+from fewstep.train.utils.multihost import anywhere
+from fewstep.train.utils.progress import progress, say
 
 AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
 
@@ -52,23 +53,23 @@ class Training(NamedTuple):
 def prepare(experiment: Experiment, data: Dataset) -> Training:
     """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
     mesh = make_mesh(experiment.mesh)
-    _refuse_unequal_parts(experiment, mesh)
+    _check_divisible(experiment, mesh)
     if not isinstance(data, Dataset):
-        raise ValueError("train.data is not a source of data: pairs go to train.pairs")
+        raise UsageError("train.data is not a source of data: pairs go to train.pairs")
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
-    _refuse_unseen(under(model.denoiser(shapes), experiment.levers), data)
-    optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.only)
+    _check_preview_levers(under(model.denoiser(shapes), experiment.levers), data)
+    optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.trainable_part)
 
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}
-        frozen = {"teacher": jax.tree.map(jnp.copy, net)} if experiment.objective.teacher else {}
-        return initial(net | experiment.objective.beside(), experiment.ema, optimizer, frozen)
+        frozen = {"teacher": jax.tree.map(jnp.copy, net)} if experiment.objective.needs_teacher else {}
+        return initial(net | experiment.objective.extra_params(), experiment.ema, optimizer, frozen)
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
-    whole = jax.tree.map(lambda _: sharding.replicated(mesh), experiment.objective.beside())
+    whole = jax.tree.map(lambda _: sharding.replicated(mesh), experiment.objective.extra_params())
     placed = sharding.states(state, {"net": placed} | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
         part = sharding.share(state.params, placed.params)
@@ -80,38 +81,38 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     return Training(experiment, data, mesh, model, pairs, batches, fresh, placed, step)
 
 
-def _refuse_unseen(den, data):
-    """ValueError for levers under which there are no previews."""
+def _check_preview_levers(den, data):
+    """UsageError for levers under which there are no previews."""
     if enlarged(data.shape, den) != tuple(data.shape):
-        raise ValueError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
+        raise UsageError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
     try:
-        refuse_unanswerable(den, watched(den))
+        check_capabilities(den, preview_table(den))
         predict_shape(den, np.zeros((1, *data.shape), np.float32), np.float32(0.5), None, cond)
     except ValueError as error:
-        raise ValueError(f"train.levers: previews are drawn in a way of their own, and {error}") from None
+        raise UsageError(f"train.levers: previews are drawn in a way of their own, and {error}") from None
 
 
 def _pairs(experiment, data):
     pairs = experiment.pairs()
     if not isinstance(pairs, Split) or not isinstance(pairs.source, Paired):
-        raise ValueError("train.pairs is not a source of pairs: set train.pairs = @pairs")
+        raise UsageError("train.pairs is not a source of pairs: set train.pairs = @pairs")
     if pairs.shape != data.shape:
-        raise ValueError(f"train.pairs are images of {pairs.shape}, and the data of {data.shape}: draw others")
+        raise UsageError(f"train.pairs are images of {pairs.shape}, and the data of {data.shape}: draw others")
     if experiment.conditional and data.classes:
         label = pairs.source.labels
         if label is None or label.max() >= data.classes:
-            raise ValueError(
+            raise UsageError(
                 f"train.pairs have {'no labels' if label is None else f'a label {label.max()}'}, and the data "
                 f"{data.classes} classes: draw others, or set train.conditional = False"
             )
     return pairs
 
 
-def _refuse_unequal_parts(experiment, mesh):
+def _check_divisible(experiment, mesh):
     devices, parts, size = mesh.shape["data"] * mesh.shape["fsdp"], experiment.accumulate, experiment.batch_size
     if size % (devices * parts):
-        raise ValueError(
+        raise UsageError(
             f"train.batch_size = {size} does not divide into equal parts for {devices} devices"
             + (f" and train.accumulate = {parts}" if parts > 1 else "")
             + f": choose a multiple of {devices * parts}, or another train.mesh"
@@ -128,9 +129,9 @@ def train(
 ) -> int:
     """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
 
-    weights() are parameters to begin with instead of fresh ones (`warm_start.begun`).  With `step` it goes on from that
-    checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns early.
-    What score(den) says, {name: number}, is logged at every preview.  No other run may train there meanwhile
+    weights() are initial parameters in place of fresh ones (`warm_start.with_weights`).  With `step` it resumes from
+    that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns
+    early.  What score(den) returns, {name: number}, is logged at every preview.  No other run may train there meanwhile
     (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
     PATIENCE bad steps in a row; what is on disk stays.
     """
@@ -178,9 +179,11 @@ def _begin(training, checkpoints, step, weights):
     """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
     step = checkpoints.latest() if step is None else step
     if step is None:
-        if weights is None and (training.experiment.objective.only or training.experiment.objective.teacher):
-            raise ValueError("the objective needs the weights of another run to begin with")
-        return training.fresh() if weights is None else begun(training.fresh(), weights())
+        if weights is None and (
+            training.experiment.objective.trainable_part or training.experiment.objective.needs_teacher
+        ):
+            raise UsageError("the objective needs the weights of another run to begin with")
+        return training.fresh() if weights is None else with_weights(training.fresh(), weights())
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
     state = checkpoints.restore(step, like)
@@ -199,8 +202,8 @@ def _preview(training, state, now, logs, score):
 
 
 def _check(state, now):
-    if int(state.bad) >= PATIENCE:
+    if int(state.nonfinite_steps) >= PATIENCE:
         raise Diverged(
-            f"the loss was NaN or infinite for {int(state.bad)} steps in a row, up to step {now}: look at the data, or "
-            f"start anew in another --run folder with a lower learning rate. The checkpoints from before are whole"
+            f"the loss was NaN or infinite for {int(state.nonfinite_steps)} steps in a row, up to step {now}: check "
+            f"the data, or train anew in another folder with a lower learning rate. Earlier checkpoints are whole"
         )

@@ -7,6 +7,7 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN
 from fewstep.train.state import State
 
@@ -21,20 +22,20 @@ RULES = {EMBED: "fsdp", HIDDEN: "tensor"}
 def make_mesh(shape=(-1, 1, 1)):
     """A mesh of devices with the axes data, fsdp and tensor; a size of -1 is whatever is left of all devices.
 
-    Without -1 it is of the first prod(shape) devices.  ValueError where there are not enough, and where a process of
+    Without -1 it is of the first prod(shape) devices.  UsageError where there are not enough, and where a process of
     several would be left without.
     """
     whole = all(isinstance(size, int) and not isinstance(size, bool) for size in shape)
     if len(shape) != len(AXES) or not whole or sum(s == -1 for s in shape) > 1 or any(s < 1 and s != -1 for s in shape):
-        raise ValueError(f"mesh = {shape}: give three whole numbers of devices, (data, fsdp, tensor); one may be -1")
+        raise UsageError(f"mesh = {shape}: give three whole numbers of devices, (data, fsdp, tensor); one may be -1")
     devices, known = jax.devices(), math.prod(size for size in shape if size != -1)
     if known > len(devices) or (-1 in shape and len(devices) % known):
         needs = f"a multiple of {known}" if -1 in shape else str(known)
-        raise ValueError(f"mesh = {tuple(shape)} needs {needs} devices, and there are {len(devices)}")
+        raise UsageError(f"mesh = {tuple(shape)} needs {needs} devices, and there are {len(devices)}")
     sizes = tuple(len(devices) // known if size == -1 else size for size in shape)
     used = devices[: math.prod(sizes)]
     if len({device.process_index for device in used}) < jax.process_count():
-        raise ValueError(f"mesh = {tuple(shape)} leaves processes without devices: use all {len(devices)}, as with -1")
+        raise UsageError(f"mesh = {tuple(shape)} leaves processes without devices: use all {len(devices)}, as with -1")
     return jax.make_mesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, devices=used)
 
 

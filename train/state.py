@@ -13,7 +13,7 @@ class State(NamedTuple):
     """
 
     step: jax.Array  # () int32, steps taken
-    bad: jax.Array  # () int32, steps in a row whose loss or gradient was not finite
+    nonfinite_steps: jax.Array  # () int32, steps in a row whose loss or gradient was not finite
     params: dict
     ema: dict  # {"0.999": params, ...}
     frozen: dict  # teachers: parameters that are used and never trained

@@ -57,8 +57,8 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         # Not a where for every array: XLA on CPU fuses those with the update, 1.6 times the step of configs/digits/dit.
         old = (state.params, state.ema, state.opt_state)
         params, averages, opt_state = jax.lax.cond(good, advance, lambda *old: old, *old)
-        bad = jnp.where(good & (state.bad < PATIENCE), 0, state.bad + 1)
-        state = State(state.step + 1, bad, params, averages, state.frozen, opt_state)
+        nonfinite = jnp.where(good & (state.nonfinite_steps < PATIENCE), 0, state.nonfinite_steps + 1)
+        state = State(state.step + 1, nonfinite, params, averages, state.frozen, opt_state)
         return state, {"loss": loss, "grad_norm": norm, **_rate(opt_state), **metrics}
 
     return step

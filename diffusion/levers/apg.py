@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Pred
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite, is_number
 from fewstep.diffusion.levers.guidance import CFG, of_classes
 
@@ -52,6 +53,6 @@ def apg(scale, eta=0.0, momentum=0.0, radius=math.inf):
     away from the calls before), `radius` of an image's norm, which goes by the size of images."""
     finite("apg", scale=scale, eta=eta, momentum=momentum)
     if not (is_number(radius) and radius > 0):
-        raise ValueError(f"apg.radius is above 0: got {radius!r}")
+        raise UsageError(f"apg.radius is above 0: got {radius!r}")
     settings = {"eta": float(eta), "momentum": float(momentum), "radius": float(radius)}
     return partial(of_classes, "apg", APG, scale=float(scale), **settings)

@@ -7,13 +7,14 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite
-from fewstep.diffusion.levers.telling import Telling
+from fewstep.diffusion.levers.conditioning import ConditioningLever
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class AttentionScale(Telling):
+class AttentionScale(ConditioningLever):
     """Logits of attention over n tokens, n0 in training, times (log n / log n0)^power."""
 
     inner: Any
@@ -33,5 +34,5 @@ def attention_scale(power=0.5):
 
 def _scaled(power, den):
     if not den.attends:
-        raise ValueError("attention_scale is for networks with attention, and this model's has none")
+        raise UsageError("attention_scale is for networks with attention, and this model's has none")
     return AttentionScale(den, power)

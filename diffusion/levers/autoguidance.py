@@ -7,7 +7,8 @@ from typing import Any
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Under, wrappers
-from fewstep.diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.levers.checks import check_no_memory, finite
 from fewstep.diffusion.levers.guidance import Guidance
 
 
@@ -21,7 +22,7 @@ class Autoguidance(Guidance):
     scale: float = 1.0
 
     consistent = property(lambda self: self.inner.consistent and self.bad.consistent)
-    answers = property(lambda self: self.inner.answers & self.bad.answers)
+    capabilities = property(lambda self: self.inner.capabilities & self.bad.capabilities)
 
     def pair(self, x, t, s, cond):
         # Factors of skips are of the good network; attention is of the number of tokens.
@@ -38,9 +39,9 @@ def autoguidance(bad, scale):
 
 def _guided(bad, scale, den):
     if bad.classes != den.classes:
-        raise ValueError(f"autoguidance needs a bad model of {den.classes} classes: the one given has {bad.classes}")
+        raise UsageError(f"autoguidance needs a bad model of {den.classes} classes: the one given has {bad.classes}")
     for one in (den, bad):
-        refuse_memory("autoguidance", one)
+        check_no_memory("autoguidance", one)
     if any(hasattr(wrapper, "enlarges") for wrapper in wrappers(den)):
-        raise ValueError("autoguidance goes inside upsample_guidance, which the bad model needs too: give it before")
+        raise UsageError("autoguidance goes inside upsample_guidance, which the bad model needs too: give it before")
     return Autoguidance(den, bad if bad.process == den.process else Under(bad, den.process), scale)

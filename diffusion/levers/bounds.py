@@ -9,6 +9,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite
 
 
@@ -61,9 +62,9 @@ def clip_x0(low=-1.0, high=1.0, rebuild=True):
     """Hold the predicted clean image within [low, high]; without `rebuild` eps stays that of what was not clipped."""
     finite("clip_x0", low=low, high=high)
     if not low < high:
-        raise ValueError(f"clip_x0 needs low < high: got {low} and {high}")
+        raise UsageError(f"clip_x0 needs low < high: got {low} and {high}")
     if not isinstance(rebuild, bool):
-        raise ValueError(f"clip_x0.rebuild is True or False: got {rebuild!r}")
+        raise UsageError(f"clip_x0.rebuild is True or False: got {rebuild!r}")
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 
@@ -71,5 +72,5 @@ def dynamic_threshold(quantile=0.995):
     """Bring predicted clean images back into [-1, 1]: divided by the quantile of their sizes where that is above 1."""
     finite("dynamic_threshold", quantile=quantile)
     if not 0 < quantile <= 1:
-        raise ValueError(f"dynamic_threshold.quantile is in (0, 1]: got {quantile}")
+        raise UsageError(f"dynamic_threshold.quantile is in (0, 1]: got {quantile}")
     return partial(DynamicThreshold, quantile=float(quantile))

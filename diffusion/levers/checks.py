@@ -4,6 +4,7 @@ import math
 from numbers import Real
 
 from fewstep.diffusion.denoiser import wrappers
+from fewstep.diffusion.errors import UsageError
 
 
 def is_number(value) -> bool:
@@ -12,10 +13,10 @@ def is_number(value) -> bool:
 
 
 def finite(lever, **settings):
-    """ValueError for a setting that is no finite number."""
+    """UsageError for a setting that is no finite number."""
     for name, value in settings.items():
         if not is_number(value) or math.isinf(value):
-            raise ValueError(f"{lever}.{name} is a finite number: got {_short(value)}")
+            raise UsageError(f"{lever}.{name} is a finite number: got {_short(value)}")
 
 
 def _short(value):
@@ -27,8 +28,8 @@ def remembers(den) -> bool:
     return any(getattr(wrapper, "remembers", False) for wrapper in wrappers(den))
 
 
-def refuse_memory(lever, den):
-    """ValueError where a lever inside has a memory: it is of one call a row, and `lever` makes other ones."""
+def check_no_memory(lever, den):
+    """UsageError where a lever inside has a memory: it is of one call a row, and `lever` makes other ones."""
     if remembers(den):
         again = "there is one already" if lever == "apg" else f"give --lever {lever}(...) before it"
-        raise ValueError(f"{lever} does not go around a lever with a memory (apg): {again}")
+        raise UsageError(f"{lever} does not go around a lever with a memory (apg): {again}")

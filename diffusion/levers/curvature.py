@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite
 
 
@@ -57,7 +58,7 @@ def curvature(probes=4, seed=0, bound=1.0):
     [a, b]."""
     finite("curvature", probes=probes, seed=seed, bound=bound)
     if probes != int(probes) or probes < 1:
-        raise ValueError(f"curvature.probes is a whole number, at least 1: got {probes}")
+        raise UsageError(f"curvature.probes is a whole number, at least 1: got {probes}")
     if not bound > 0:
-        raise ValueError(f"curvature.bound is above 0: got {bound}")
+        raise UsageError(f"curvature.bound is above 0: got {bound}")
     return partial(Curvature, probes=int(probes), seed=int(seed), bound=float(bound))

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, Pred, Wrapper
-from fewstep.diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.levers.checks import check_no_memory, finite
 
 
 class Guidance(Wrapper):
@@ -80,13 +81,13 @@ def cfg_pp(strength):
     """CFG++ of a strength in [0, 1], for samplers of the ddim form; 0 is the unconditional model itself."""
     finite("cfg_pp", strength=strength)
     if not 0 <= strength <= 1:
-        raise ValueError(f"cfg_pp.strength is in [0, 1]: got {strength}")
+        raise UsageError(f"cfg_pp.strength is in [0, 1]: got {strength}")
     return partial(of_classes, "cfg_pp", CFGpp, strength=float(strength))
 
 
 def of_classes(name, kind, den, **settings):
-    """A guidance by classes around a denoiser; ValueError where it knows none."""
+    """A guidance by classes around a denoiser; UsageError where it knows none."""
     if not den.classes:
-        raise ValueError(f"{name} needs a class-conditional model: this one was trained without labels")
-    refuse_memory(name, den)
+        raise UsageError(f"{name} needs a class-conditional model: this one was trained without labels")
+    check_no_memory(name, den)
     return kind(den, **settings)

@@ -11,8 +11,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Under, Wrapper, predict_shape
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import is_number, remembers
-from fewstep.diffusion.levers.telling import Telling
+from fewstep.diffusion.levers.conditioning import ConditioningLever
 
 
 def switched(on, active, passive):
@@ -37,7 +38,7 @@ class Interval(Wrapper):
     def __call__(self, x, t, s=None, cond=Cond()):
         alpha, sigma = self.process.alpha(t), self.process.sigma(t)
         on = jnp.asarray((sigma > self.low * alpha) & ~(sigma > self.high * alpha))  # inf * 0 is above nothing
-        if isinstance(self.inner, Telling):
+        if isinstance(self.inner, ConditioningLever):
             return self.without(x, t, s, self.inner.tell(cond, len(x), on))
         # The memory is that of the lever inside, which keeps it while it is off, or of one further in.
         mine = remembers(self.inner) and not remembers(self.without)
@@ -57,15 +58,15 @@ class Interval(Wrapper):
 def interval(low=0.0, high=math.inf):
     """The lever just inside for noise levels sigma / alpha in (low, high] alone."""
     if not (is_number(low) and is_number(high) and 0 <= low < high):
-        raise ValueError(f"interval needs 0 <= low < high: got {low!r} and {high!r}")
+        raise UsageError(f"interval needs 0 <= low < high: got {low!r} and {high!r}")
     return partial(_within, float(low), float(high))
 
 
 def _within(low, high, den):
     if not isinstance(den, Wrapper) or isinstance(den, Under):
-        raise ValueError(
+        raise UsageError(
             "interval is for the lever just inside it: give it right after one, --lever cfg --lever interval"
         )
     if getattr(den, "variance_alone", False):
-        raise ValueError("interval is for levers that change what is predicted, and the one inside tells a variance")
+        raise UsageError("interval is for levers that change what is predicted, and the one inside tells a variance")
     return Interval(den, low, high)

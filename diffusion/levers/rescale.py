@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite
 from fewstep.diffusion.levers.guidance import Guidance
 
@@ -44,5 +45,5 @@ def rescale(share=0.7):
 
 def _rescaled(share, den):
     if not isinstance(den, Guidance):
-        raise ValueError("rescale goes just around a guidance: give it right after cfg, apg, cfg_pp or autoguidance")
+        raise UsageError("rescale goes just around a guidance: give it right after cfg, apg, cfg_pp or autoguidance")
     return Rescale(den, share)

@@ -8,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import register_dataclass
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import finite
-from fewstep.diffusion.levers.telling import Telling
+from fewstep.diffusion.levers.conditioning import ConditioningLever
 
 
 @register_dataclass
 @dataclass(frozen=True)
-class SkipTuning(Telling):
+class SkipTuning(ConditioningLever):
     """The skips of each level times a factor (Ma et al. 2024, arXiv:2402.15170)."""
 
     inner: Any
@@ -26,7 +27,7 @@ class SkipTuning(Telling):
 
 @register_dataclass
 @dataclass(frozen=True)
-class FreeU(Telling):
+class FreeU(ConditioningLever):
     """Half of the decoder's channels times `backbone`, the lowest frequencies of its skips times `low`, factors of each
     level (Si et al. 2023, arXiv:2309.11497)."""
 
@@ -59,7 +60,7 @@ def skip_tuning(rho, outer=1.0):
     for factor in rho if several else (rho,):
         finite("skip_tuning", rho=factor)
     if several and outer != 1.0:
-        raise ValueError("skip_tuning.outer is where one number leads to: leave it out where every level has its own")
+        raise UsageError("skip_tuning.outer is where one number leads to: leave it out where every level has its own")
     return partial(_tuned, tuple(rho) if several else rho, float(outer))
 
 
@@ -72,7 +73,7 @@ def freeu(b1=1.2, b2=1.4, s1=0.9, s2=0.2):
 def _tuned(rho, outer, den):
     levels = _levels("skip_tuning", den)
     if isinstance(rho, tuple) and len(rho) != levels:
-        raise ValueError(f"skip_tuning.rho has {len(rho)} factors: the skips of this network have {levels} levels")
+        raise UsageError(f"skip_tuning.rho has {len(rho)} factors: the skips of this network have {levels} levels")
     return SkipTuning(den, np.float32(rho if isinstance(rho, tuple) else schedule(rho, outer, levels)))
 
 
@@ -83,5 +84,5 @@ def _freed(backbone, low, den):
 
 def _levels(lever, den):
     if not den.levels:
-        raise ValueError(f"{lever} is for U-Nets: this model's network has no skips")
+        raise UsageError(f"{lever} is for U-Nets: this model's network has no skips")
     return den.levels

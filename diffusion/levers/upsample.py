@@ -11,7 +11,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import pooled, repeated
 from fewstep.diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
-from fewstep.diffusion.levers.checks import finite, refuse_memory
+from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.levers.checks import check_no_memory, finite
 from fewstep.diffusion.levers.interval import switched
 from fewstep.diffusion.process import Process
 
@@ -57,7 +58,7 @@ class UpsampleGuidance(Wrapper):
 
     def __call__(self, x, t, s=None, cond=Cond()):
         if x.ndim != 4 or x.shape[1] % self.m or x.shape[2] % self.m:
-            raise ValueError(f"upsample_guidance({self.m}) is for images whose sides divide by {self.m}, not {x.shape}")
+            raise UsageError(f"upsample_guidance({self.m}) is for images whose sides divide by {self.m}, not {x.shape}")
         pred = self.inner(x, t, s, cond)
 
         def guided():
@@ -70,12 +71,12 @@ class UpsampleGuidance(Wrapper):
 
 
 def enlarged(shape, den) -> tuple:
-    """The shape of images under levers, of a network trained on `shape`; ValueError where those are no images."""
+    """The shape of images under levers, of a network trained on `shape`; UsageError where those are no images."""
     factor = math.prod(getattr(wrapper, "enlarges", 1) for wrapper in wrappers(den))
     if factor == 1:
         return tuple(shape)
     if len(shape) != 3:
-        raise ValueError(f"upsample_guidance is for images: this model has data of shape {tuple(shape)}")
+        raise UsageError(f"upsample_guidance is for images: this model has data of shape {tuple(shape)}")
     return (factor * shape[0], factor * shape[1], shape[2])
 
 
@@ -83,12 +84,12 @@ def upsample_guidance(m=2, theta=1.0, eta=1.0):
     """Images of m times the sides, with the content of the trained size; theta 0: without guidance."""
     finite("upsample_guidance", m=m, theta=theta, eta=eta)
     if m != int(m) or m < 2:
-        raise ValueError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
+        raise UsageError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
     if not 0 <= eta <= 1:
-        raise ValueError(f"upsample_guidance.eta is in [0, 1]: got {eta}")
+        raise UsageError(f"upsample_guidance.eta is in [0, 1]: got {eta}")
     return partial(_guided, int(m), float(theta), float(eta))
 
 
 def _guided(m, theta, eta, den):
-    refuse_memory("upsample_guidance", den)
+    check_no_memory("upsample_guidance", den)
     return UpsampleGuidance(den, m, theta, eta)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.errors import UsageError
 
 
 @register_dataclass
@@ -21,7 +22,7 @@ class Averaged(Wrapper):
     def __call__(self, x, t, s=None, cond=Cond()):
         pred = self.inner(x, t, s, cond)
         if pred.var is None:
-            raise ValueError("averaged_variance is for a model that tells a variance: a second output, or curvature")
+            raise UsageError("averaged_variance is for a model that tells a variance: a second output, or curvature")
         whole = jnp.broadcast_to(pred.var, pred.x0.shape)
         return pred._replace(var=whole.mean(axis=tuple(range(1, whole.ndim)), keepdims=True))
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import SKIPS, refuse
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
@@ -51,7 +52,7 @@ class _Variance(nnx.Module):
 class DiT(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
-    shape = (H, W, C), H and W divisible by `patch`, else ValueError; other H and W may be given when it is called,
+    shape = (H, W, C), H and W divisible by `patch`, else UsageError; other H and W may be given when it is called,
     and positions are then those of the same image on a finer or coarser grid.
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: blocks are computed again in the
@@ -80,16 +81,16 @@ class DiT(nnx.Module):
         rngs,
     ):
         if len(shape) != 3:
-            raise ValueError(f"a DiT is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
+            raise UsageError(f"a DiT is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
         if min(patch, width, depth, heads, ratio) < 1:
-            raise ValueError(
+            raise UsageError(
                 f"a DiT needs patch, width, depth, heads and ratio of at least 1: got {patch}, {width}, {depth}, "
                 f"{heads} and {ratio}"
             )
         if positions not in ("sincos", "rotary"):
-            raise ValueError(f"DiT.positions is 'sincos' or 'rotary', not {positions!r}")
+            raise UsageError(f"DiT.positions is 'sincos' or 'rotary', not {positions!r}")
         if width % heads or (width // heads if positions == "rotary" else width) % 4:
-            raise ValueError(
+            raise UsageError(
                 f"a DiT of width {width} does not divide into {heads} heads, or those into pairs of two coordinates: "
                 f"choose a width that is a multiple of 4 heads"
             )
@@ -108,7 +109,7 @@ class DiT(nnx.Module):
     def _grid(self, height, width):
         """Rows and columns of tokens."""
         if height % self.patch or width % self.patch:
-            raise ValueError(
+            raise UsageError(
                 f"a DiT cuts images into patches of {self.patch}: {height}x{width} must be divisible by it"
             )
         return height // self.patch, width // self.patch
@@ -117,7 +118,7 @@ class DiT(nnx.Module):
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C);
         of cond, label (B,) and attention (B,) are read.
 
-        There is no dropout: key is ignored.  ValueError for labels or jumps the network was not built for, and for
+        There is no dropout: key is ignored.  UsageError for labels or jumps the network was not built for, and for
         multipliers of skips.
         """
         refuse(cond, "a DiT has no skips", *SKIPS)

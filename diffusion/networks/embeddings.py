@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.initializers import unit
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear
 
@@ -28,7 +29,7 @@ class Conditioning(nnx.Module):
 
     def __init__(self, classes, width, jumps, fastest, *, rngs):
         if not fastest > SLOWEST:
-            raise ValueError(f"a network's fastest wave of time turns by more than {SLOWEST} radians: got {fastest}")
+            raise UsageError(f"a network's fastest wave of time turns by more than {SLOWEST} radians: got {fastest}")
         self.classes, self.fastest = classes, fastest
         whole = (None, None)  # small, and divided they are what XLA moves worst
         self.time = Linear(FEATURES, width, whole, rngs=rngs)
@@ -40,12 +41,12 @@ class Conditioning(nnx.Module):
     def __call__(self, batch, t, d, label):
         """t and d numbers or (batch,), label (batch,) int -> (batch, width).
 
-        d None is 0 and label None the null class.  ValueError when told something it was not built to hear.
+        d None is 0 and label None the null class.  UsageError when told something it was not built to hear.
         """
         if d is not None and self.jump is None:
-            raise ValueError("this network does not know jumps: build it with jumps=True, or leave d None")
+            raise UsageError("this network does not know jumps: build it with jumps=True, or leave d None")
         if label is not None and self.label is None:
-            raise ValueError("this network does not know labels: build it with classes > 0, or leave cond.label None")
+            raise UsageError("this network does not know labels: build it with classes > 0, or leave cond.label None")
         h = self.time(sinusoids(jnp.broadcast_to(t, (batch,)), self.fastest))
         if self.jump is not None:
             h += self.jump(sinusoids(jnp.broadcast_to(0.0 if d is None else d, (batch,)), self.fastest))

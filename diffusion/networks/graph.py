@@ -33,7 +33,7 @@ def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
     """(apply, params) of a module all of whose state is parameters; params is nested dicts of arrays.
 
     Members of a list have integer keys.  A checkpoint restored without a target returns them as strings, which Apply
-    would put in alphabetical order: restore into `abstract`.  ValueError if the module holds other state (random keys).
+    would put in alphabetical order: restore into `abstract`.  UsageError if the module holds other state (random keys).
     """
     graph, params = nnx.split(module, nnx.Param)
     return Apply(graph), nnx.to_pure_dict(params)

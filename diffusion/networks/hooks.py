@@ -9,22 +9,24 @@ from functools import cache
 import jax.numpy as jnp
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
+
 SKIPS = "skip", "low", "backbone"  # fields of Cond that are (B, levels)
 
 
 def refuse(cond, lacks, *names):
-    """ValueError if cond tells one of these fields to a network that lacks what it multiplies."""
+    """UsageError if cond tells one of these fields to a network that lacks what it multiplies."""
     for name in names:
         if getattr(cond, name) is not None:
-            raise ValueError(f"{lacks}: leave cond.{name} None")
+            raise UsageError(f"{lacks}: leave cond.{name} None")
 
 
 def check_columns(cond, levels):
-    """ValueError unless the multipliers of skips and features are (B, levels)."""
+    """UsageError unless the multipliers of skips and features are (B, levels)."""
     for name in SKIPS:
         told = getattr(cond, name)
         if told is not None and jnp.shape(told)[1:] != (levels,):
-            raise ValueError(
+            raise UsageError(
                 f"cond.{name} has shape {jnp.shape(told)}: it needs one column for each of {levels} levels"
             )
 

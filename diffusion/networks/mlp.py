@@ -3,6 +3,7 @@
 import jax.numpy as jnp
 from flax import nnx
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import SKIPS, refuse
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
@@ -56,9 +57,9 @@ class MLP(nnx.Module):
         rngs,
     ):
         if len(shape) != 1:
-            raise ValueError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
+            raise UsageError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         if min(width, depth) < 1:
-            raise ValueError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
+            raise UsageError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
         (features,) = shape
         dtype = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
@@ -70,7 +71,7 @@ class MLP(nnx.Module):
     def __call__(self, x, t, d, cond, key=None):
         """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32, with variance (B, 2d).
 
-        Of cond, label (B,) is read.  There is no dropout: key is ignored.  ValueError for labels or jumps the network
+        Of cond, label (B,) is read.  There is no dropout: key is ignored.  UsageError for labels or jumps the network
         was not built for, and for multipliers of what it lacks.
         """
         refuse(cond, "an MLP has no skips and no attention", *SKIPS, "attention")

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from fewstep.diffusion.arrays import repeated
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import check_columns, joined, refuse
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
@@ -17,7 +18,7 @@ from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNo
 def _check_divisible(height, width, levels):
     step = 2 ** (levels - 1)
     if height % step or width % step:
-        raise ValueError(
+        raise UsageError(
             f"a U-Net of {levels} levels (entries of mult) halves the image {levels - 1} times: {height}x{width} "
             f"must be divisible by {step}"
         )
@@ -45,7 +46,7 @@ class _Variance(nnx.Module):
 class UNet(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
 
-    shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else ValueError; other H and W may be given when it is
+    shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else UsageError; other H and W may be given when it is
     called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
     Self-attention follows the last block, down and up, of the levels where the smaller side of shape, halved i times,
     is in `attention`, and the middle if the last level is among them.  dtype is that of the computation; parameters are
@@ -70,9 +71,9 @@ class UNet(nnx.Module):
         rngs,
     ):
         if len(shape) != 3:
-            raise ValueError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
+            raise UsageError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
         if not (mult and min(base, blocks, *mult) >= 1 and 0 <= dropout < 1):
-            raise ValueError(
+            raise UsageError(
                 f"a U-Net needs base, blocks and every mult of at least 1, and dropout in [0, 1): got base = {base}, "
                 f"blocks = {blocks}, mult = {mult}, dropout = {dropout}"
             )
@@ -106,7 +107,7 @@ class UNet(nnx.Module):
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
         Of cond, label (B,), attention (B,), and skip, low and backbone (B, levels) are read: column 0 is of the
-        innermost level, the last column of full resolution.  key (B,), one an image; None: no dropout.  ValueError for
+        innermost level, the last column of full resolution.  key (B,), one an image; None: no dropout.  UsageError for
         labels or jumps the network was not built for, for another number of columns, and for attention if it has none.
         """
         batch, height, width, _ = x.shape

@@ -2,18 +2,20 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
+
 ROWS = 1024  # of a matrix of pairs, at once
 
 
 def checked(features, like=None) -> np.ndarray:
-    """Finite float64 features (N, d) with N >= 2, as many each as `like` has; ValueError for others."""
+    """Finite float64 features (N, d) with N >= 2, as many each as `like` has; UsageError for others."""
     features = np.asarray(features, np.float64)
     if features.ndim != 2 or len(features) < 2:
-        raise ValueError(f"a distance needs features (N, d) with N of at least 2: got shape {features.shape}")
+        raise UsageError(f"a distance needs features (N, d) with N of at least 2: got shape {features.shape}")
     if not np.isfinite(features).all():
-        raise ValueError("a distance needs finite features: there are NaN or infinite ones")
+        raise UsageError("a distance needs finite features: there are NaN or infinite ones")
     if like is not None and features.shape[1] != like.shape[1]:
-        raise ValueError(
+        raise UsageError(
             f"the two sets have {features.shape[1]} and {like.shape[1]} features: they must be of one kind"
         )
     return features

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.distances.checks import checked
 from fewstep.evaluation.estimate import Estimate, estimate
 
@@ -82,7 +83,7 @@ class Extrapolated:
         drawn = checked(drawn, self.frechet.real)
         n, d = drawn.shape
         if n < self.least:
-            raise ValueError(f"FDinf needs at least {self.least} drawn items: got {n}")
+            raise UsageError(f"FDinf needs at least {self.least} drawn items: got {n}")
         order = np.random.default_rng(0).permutation(n)
         sizes = np.linspace(max(n // 10, min(2 * d, n // 2), 2), n, SIZES).astype(int)
         line = np.stack([np.ones(SIZES), 1 / sizes], 1)

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.distances.checks import checked, squared_distances
 from fewstep.evaluation.estimate import Estimate, estimate
 
@@ -29,7 +30,7 @@ class Neighbours:
         self.real = checked(real)
         self.reach, self.wider, self.nearest = _balls(self.real)
         if self.reach.max() <= 1e-12 * (self.real**2).sum(1).max():  # rounding
-            raise ValueError(f"every real item coincides with {K} others: there are no balls to be inside of")
+            raise UsageError(f"every real item coincides with {K} others: there are no balls to be inside of")
 
     def __call__(self, drawn) -> dict[str, Estimate]:
         """drawn (N, d) -> the four."""
@@ -75,7 +76,7 @@ class _Counts:
 def _balls(a):
     """The squared distances of each item to its K-th neighbour and to the next (N,), and who the K are (N, K)."""
     if len(a) <= K:
-        raise ValueError(f"neighbourhoods need more than {K} items: got {len(a)}")
+        raise UsageError(f"neighbourhoods need more than {K} items: got {len(a)}")
     reach, wider, nearest = np.empty(len(a)), np.full(len(a), np.inf), np.empty((len(a), K), int)
     for first, squares in squared_distances(a, a):
         rows, block = np.arange(len(squares)), slice(first, first + len(squares))
@@ -100,7 +101,7 @@ class Novelty:
         self.seen = checked(seen, checked(real))
         self.real = _nearest(checked(real), self.seen)
         if not self.real.any():
-            raise ValueError("every held-out item is a training item too: novelty has no measure")
+            raise UsageError("every held-out item is a training item too: novelty has no measure")
 
     def __call__(self, drawn) -> dict[str, Estimate]:
         """drawn (N, d) -> the ratio."""

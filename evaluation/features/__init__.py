@@ -4,7 +4,7 @@ from typing import Protocol
 
 import numpy as np
 
-from fewstep.train.pictures import to_uint8
+from fewstep.train.logs.images import to_uint8
 
 
 class Features(Protocol):

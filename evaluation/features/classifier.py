@@ -1,7 +1,5 @@
 """A small classifier of a run's own images, whose last features distances are told on."""
 
-import hashlib
-import io
 import json
 from dataclasses import dataclass, field
 
@@ -10,13 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.features.encoders import convolve
 from fewstep.train.data import Batches
-from fewstep.train.data.archive import BROKEN
 from fewstep.train.data.fingerprint import change, fingerprint
-from fewstep.train.errors import RunError
-from fewstep.train.files import write_atomic
-from fewstep.train.progress import progress
+from fewstep.train.utils import npz
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.hashing import file_sha256
+from fewstep.train.utils.progress import progress
 
 LAYERS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))  # channels and stride of each 3x3 convolution
 BATCH, EVERY = 128, 50  # images; steps between two looks at the loss
@@ -81,9 +80,9 @@ def fresh(channels, classes, seed) -> dict:
 
 
 def train(data, steps, seed=0) -> dict:
-    """Parameters of a classifier trained on a `train.data.Dataset`; ValueError for one without images or labels."""
+    """Parameters of a classifier trained on a `train.data.Dataset`; UsageError for one without images or labels."""
     if len(data.shape) != 3 or not data.classes:
-        raise ValueError(f"a classifier needs images with labels, and {data} has none")
+        raise UsageError(f"a classifier needs images with labels, and {data} has none")
     params = fresh(data.shape[-1], data.classes, seed)
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
     state, size = optimizer.init(params), min(BATCH, len(data.train))
@@ -108,10 +107,9 @@ def train(data, steps, seed=0) -> dict:
 
 def save(folder, params, data) -> None:
     """Into a run's folder, with what it was trained on."""
-    file, told = io.BytesIO(), {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
+    record = {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
     arrays = {f"{name}/{part}": np.asarray(pair[i]) for name, pair in params.items() for i, part in enumerate(PARTS)}
-    np.savez(file, told=json.dumps(told), **arrays)
-    write_atomic(folder / NAME, file.getvalue())
+    npz.write(folder / NAME, told=json.dumps(record), **arrays)
 
 
 def load(run) -> Classifier:
@@ -120,13 +118,12 @@ def load(run) -> Classifier:
     if not path.exists():
         raise RunError(f"{run.folder} has no classifier: {remedy}")
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            arrays = {name: file[name] for name in file.files}
-        told = json.loads(str(arrays.pop("told")))
+        arrays = npz.read(path)
+        record = json.loads(str(arrays.pop("told")))
         names = dict.fromkeys(name.split("/")[0] for name in arrays)
         params = {name: tuple(arrays[f"{name}/{part}"] for part in PARTS) for name in names}
-    except (*BROKEN, KeyError):
+    except (npz.Damaged, KeyError, ValueError):
         raise RunError(f"{path} is damaged: {remedy} again") from None
-    if changed := change(told, run.data):
+    if changed := change(record, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")
-    return Classifier(jax.tree.map(jnp.asarray, params), hashlib.sha256(path.read_bytes()).hexdigest())
+    return Classifier(jax.tree.map(jnp.asarray, params), file_sha256(path))

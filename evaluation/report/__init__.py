@@ -2,7 +2,7 @@
 
 from etils import epath
 
-from fewstep.train.files import write_atomic
+from fewstep.train.utils.files import write_atomic
 
 
 def write(folder, comparison) -> dict:

@@ -8,23 +8,23 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
-from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.curve import curve
 from fewstep.evaluation.report.sweep import sweep
 from fewstep.evaluation.report.table import beside, number
-from fewstep.train.pictures import png
+from fewstep.train.logs.images import png
 
 
 def page(comparison) -> str:
     """The page as text."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "trait": trait}
+    environment.filters |= {"number": number, "metric_info": metric_info}
     template = environment.from_string((files("fewstep.evaluation.report") / "report.html").read_text())
     previews = {key: _preview(images) for key, images in comparison.previews.items()}
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}
     plots = {"curve": curve(comparison, "svg"), "sweep": sweep(comparison, "svg")}
     drawn = {name: _uri(data, "svg+xml") for name, data in plots.items() if data}
-    return template.render(c=comparison, pictures=pictures, beside=beside(comparison), **drawn)
+    return template.render(c=comparison, pictures=pictures, reference_row=beside(comparison), **drawn)
 
 
 def _uri(data, kind):

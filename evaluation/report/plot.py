@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator
 
 from fewstep.evaluation.estimate import Interval
-from fewstep.evaluation.metrics import trait
+from fewstep.evaluation.metrics import metric_info
 
 # Okabe and Ito's colours, told apart by colour-blind readers; one marker more, so that no pair of the two comes twice.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
@@ -72,7 +72,7 @@ def _floor(axis, floors, metric):
         return []
     floor, right = floors[metric].value, axis.get_yaxis_transform()
     axis.axhline(floor, color="0.4", linestyle="--", linewidth=1)
-    text = f"{trait(metric).beside} "
+    text = f"{metric_info(metric).reference_row} "
     axis.text(1, floor, text, transform=right, color="0.4", ha="right", va="bottom", fontsize=9)
     return [floor]
 
@@ -83,7 +83,7 @@ def _dress(axis, panel, metric, least):
     if panel.ticks:
         axis.set_xscale("log")
         axis.set_xticks(panel.ticks, labels=map(str, panel.ticks))
-    if trait(metric).better == "lower" and least > 0:
+    if metric_info(metric).better == "lower" and least > 0:
         axis.set_yscale("log")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], least / 3))  # bands to 0 leave it at the bottom
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))

@@ -3,7 +3,7 @@
 import textwrap
 from itertools import takewhile
 
-from fewstep.evaluation.metrics import BESIDE, trait
+from fewstep.evaluation.metrics import REFERENCE_ROWS, metric_info
 
 WIDTH = 80
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}
@@ -33,7 +33,7 @@ def _blocks(comparison, run, metric, width):
     columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
     names = ["sampler", *comparison.drawn(run)]
     if metric in comparison.floors.get(run, {}):
-        names.append(trait(metric).beside)
+        names.append(metric_info(metric).reference_row)
         floor = number(comparison.floors[run][metric].value) + " "
         columns = [[*column, "" if i else floor] for i, column in enumerate(columns)]
     first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
@@ -85,15 +85,15 @@ def _legend(comparison):
     if not comparison.count:
         yield "The squared Frechet distance to Gaussian data, computed exactly: lower is better, * is best."
         return
-    kinds = {trait(metric).better: [] for metric in comparison.metrics}
+    kinds = {metric_info(metric).better: [] for metric in comparison.metrics}
     for metric in comparison.metrics:
-        kinds[trait(metric).better].append(metric)
+        kinds[metric_info(metric).better].append(metric)
     better = "; ".join(f"of {', '.join(metrics)} {BETTER[kind]}" for kind, metrics in kinds.items())
     sets = f", means of {comparison.repeats} sets" if comparison.repeats > 1 else ""
     yield (
         f"{comparison.count} images a cell{sets}, against held-out ones; {better}. * is best, ~ may be as "
         f"good: the 95 % interval of its difference from the best, on the same seeds, holds 0 (unpaired: the interval, "
-        f"were the seeds others). {' '.join(beside(comparison))}"
+        f"unpaired (independent seeds)). {' '.join(beside(comparison))}"
     )
     if comparison.levers:
         yield f"Levers: {', '.join(comparison.levers)}."
@@ -101,5 +101,5 @@ def _legend(comparison):
 
 def beside(comparison) -> list[str]:
     """What the rows beside the lines are."""
-    rows = {trait(metric).beside for floor in comparison.floors.values() for metric in floor}
-    return [f"{row.capitalize()}: {what}." for row, what in BESIDE.items() if row in rows]
+    rows = {metric_info(metric).reference_row for floor in comparison.floors.values() for metric in floor}
+    return [f"{row.capitalize()}: {what}." for row, what in REFERENCE_ROWS.items() if row in rows]

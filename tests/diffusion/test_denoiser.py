@@ -60,7 +60,7 @@ def test_what_the_network_is_told():
     assert told["t"] == pytest.approx(np.log(20.0) / 4)
     assert told["d"] is None
     np.testing.assert_array_equal(told["label"], label)
-    jumper = Denoiser.from_function(network, {}, process, X0, answers=frozenset({INSTANT, JUMP}))
+    jumper = Denoiser.from_function(network, {}, process, X0, capabilities=frozenset({INSTANT, JUMP}))
     jumper(X, 0.5, 0.125)
     assert told["d"] == 0.375
     jumper(X, 0.5)
@@ -108,7 +108,7 @@ def test_parameters_are_the_leaves():
     assert jax.tree.leaves(under) == [jnp.float32(0.3)]
     assert under.process == Linear()
     assert den.classes == under.classes == 7
-    assert den.answers == under.answers == {INSTANT}
+    assert den.capabilities == under.capabilities == {INSTANT}
     shapes = predict_shape(den, X, 0.5)
     assert shapes.x0.shape == shapes.eps.shape == X.shape
     assert shapes.var is None

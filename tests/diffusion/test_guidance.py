@@ -23,7 +23,7 @@ from fewstep.diffusion.levers import (
     rescale,
     under,
     upsample_guidance,
-)
+)  # fmt: skip
 from fewstep.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, draw, heun, table_at, tabulate, uniform
 from fewstep.samplers.cost import passes
 
@@ -258,7 +258,7 @@ class Counting:
 
     count: Any = field(metadata={"static": True})
 
-    process, classes, answers, consistent = Linear(), 3, frozenset({INSTANT}), True
+    process, classes, capabilities, consistent = Linear(), 3, frozenset({INSTANT}), True
 
     def __call__(self, x, t, s=None, cond=Cond()):
         jax.debug.callback(lambda x: self.count(len(x)), x)

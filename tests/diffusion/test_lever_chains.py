@@ -169,8 +169,8 @@ def test_a_window_of_what_is_told_costs_no_second_network():
 
 def test_what_digests_are_of_has_one_order():
     """A second network is static in a chain, and the sets in it have none."""
-    den = Denoiser.from_function(cheap, 1.0, Linear(), VELOCITY, answers=frozenset(["zero", "jump", "instant"]))
-    assert "answers=['instant', 'jump', 'zero']" in repr(den.model)
+    den = Denoiser.from_function(cheap, 1.0, Linear(), VELOCITY, capabilities=frozenset(["zero", "jump", "instant"]))
+    assert "capabilities=['instant', 'jump', 'zero']" in repr(den.model)
 
 
 def test_those_that_part_the_pair_say_so():

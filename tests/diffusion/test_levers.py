@@ -36,7 +36,7 @@ class ByLabel:
 
     consistent = True
     classes = property(lambda self: len(self.means) - 1)
-    answers = frozenset({INSTANT, JUMP})
+    capabilities = frozenset({INSTANT, JUMP})
 
     def __call__(self, x, t, s=None, cond=Cond()):
         mean = over(self.means[cond.label], x)
@@ -52,7 +52,7 @@ class Spy:
 
     process = property(lambda self: self.inner.process)
     classes = property(lambda self: self.inner.classes)
-    answers = property(lambda self: self.inner.answers)
+    capabilities = property(lambda self: self.inner.capabilities)
     consistent = property(lambda self: self.inner.consistent)
 
     def __call__(self, x, t, s=None, cond=Cond()):
@@ -152,7 +152,7 @@ def test_levers_are_transparent_and_hold_their_settings_as_leaves():
     inner = oracles.mixture(VP(), MEANS, STDS)
     for lever in (clip_x0(), cfg(2.0), lambda den: clip_x0()(cfg(2.0)(den))):
         den = lever(inner)
-        assert (den.process, den.classes, den.answers, den.consistent) == (VP(), 3, frozenset({INSTANT}), True)
+        assert (den.process, den.classes, den.capabilities, den.consistent) == (VP(), 3, frozenset({INSTANT}), True)
     traces = []
 
     @jax.jit

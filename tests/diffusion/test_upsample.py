@@ -60,7 +60,7 @@ class Field:
     mean: float = 0.2
     wrong: float = 0.0
 
-    consistent, classes, answers, attends = True, 0, frozenset({INSTANT}), False
+    consistent, classes, capabilities, attends = True, 0, frozenset({INSTANT}), False
 
     def __call__(self, x, t, s=None, cond=Cond()):
         xp, large = namespace(x), x.shape[1] == LARGE
@@ -137,7 +137,7 @@ class Jumps:
 
     process: Any = field(metadata={"static": True})
 
-    consistent, classes, answers, levels, attends = True, 0, frozenset({"instant", "jump"}), 0, False
+    consistent, classes, capabilities, levels, attends = True, 0, frozenset({"instant", "jump"}), 0, False
 
     def __call__(self, x, t, s=None, cond=Cond()):
         return oracles.gaussian(self.process, 0.2, 0.5 if x.shape[1] == LARGE else 0.5 / M)(x, t, s)

@@ -5,7 +5,7 @@ from flax import nnx
 from fewstep.diffusion import VELOCITY, Linear
 from fewstep.diffusion.denoiser import Model
 from fewstep.diffusion.networks import UNet, split
-from fewstep.train.contents import digest
+from fewstep.train.utils.hashing import digest
 
 
 def denoiser(seed=0):

@@ -10,7 +10,7 @@ import small_network
 from fewstep.diffusion import VP, Linear, cfg, clip_x0, oracles
 from fewstep.evaluation.cells import Cells, Drawn, Extra
 from fewstep.samplers import SAMPLERS, table_at
-from fewstep.train.contents import digest
+from fewstep.train.utils.hashing import digest
 
 DRAWN = Drawn(
     np.arange(24, dtype=np.uint8).reshape(2, 3, 4, 1),
@@ -28,7 +28,7 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
     found = cells.load("a", "k" * 64)
     for name in Drawn._fields[:4]:
         np.testing.assert_array_equal(getattr(found, name), getattr(DRAWN, name))
-    assert found.extra["a"].of == "b"
+    assert found.extra["a"].depends_on == "b"
     np.testing.assert_array_equal(found.extra["a"].values, [0.5, 1.5])
     assert cells.load("a", "k" * 63 + "l") is None  # a file of the same short name
 

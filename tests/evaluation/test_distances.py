@@ -13,7 +13,7 @@ from fewstep.evaluation.distances import (
     SlicedWasserstein,
     expected_bias,
     frechet,
-)
+)  # fmt: skip
 
 CLASSES = tuple(dict.fromkeys(DISTANCES.values()))
 each_class = pytest.mark.parametrize("distance", CLASSES, ids=lambda distance: distance.__name__)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fewstep.cli.lines import lines
+from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import VP
 from fewstep.evaluation.estimate import Interval
 from fewstep.evaluation.exact import METRIC, compare_exactly

@@ -16,8 +16,8 @@ from fewstep.evaluation.reference import reference
 from fewstep.evaluation.tuning import tune
 from fewstep.samplers import SAMPLERS, draw_many, table_at
 from fewstep.train.data import Arrays, Dataset, Split
-from fewstep.train.errors import RunError
 from fewstep.train.sharding import make_mesh
+from fewstep.train.utils.errors import RunError
 
 BEST = (0.7, 1.2)
 

@@ -203,7 +203,7 @@ class Counting:
     consistent = True
     process = property(lambda self: self.inner.process)
     classes = property(lambda self: self.inner.classes)
-    answers = property(lambda self: self.inner.answers)
+    capabilities = property(lambda self: self.inner.capabilities)
 
     def __call__(self, x, t, s=None, cond=Cond()):
         if self.compiled:
@@ -222,7 +222,7 @@ class Zero:
 
     consistent = True
     classes = 0
-    answers = frozenset({INSTANT, JUMP})
+    capabilities = frozenset({INSTANT, JUMP})
 
     def __call__(self, x, t, s=None, cond=Cond()):
         return Pred(*(jnp.zeros_like(x),) * 3)

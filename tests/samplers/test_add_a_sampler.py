@@ -7,7 +7,7 @@ import pytest
 import test_contract as contract
 from checks import ALL, PROCESSES, each
 
-from fewstep.cli.samplers import checked, written
+from fewstep.cli.verbs.samplers import checked, written
 from fewstep.samplers import SAMPLERS, reduced, registry
 
 PAGE = (Path(__file__).parents[2] / "docs" / "add_a_sampler.md").read_text()

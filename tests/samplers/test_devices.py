@@ -31,14 +31,14 @@ def main():
     from fewstep.diffusion import VP, oracles
     from fewstep.diffusion.denoiser import Denoiser
     from fewstep.diffusion.prediction import X0
-    from fewstep.samplers import SAMPLERS, draw, draw_many, serves, table_at
+    from fewstep.samplers import SAMPLERS, draw, draw_many, supports, table_at
 
     den = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     seeds = np.arange(16, dtype=np.uint32)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharded = jax.device_put(seeds, NamedSharding(mesh, PartitionSpec("data")))
     for sampler in SAMPLERS.values():
-        if not serves(den, sampler):
+        if not supports(den, sampler):
             continue
         table = common(table_at(sampler, VP(), 8))
         one, eight = draw(den, table, seeds, (4, 4, 1)), draw(den, table, sharded, (4, 4, 1))

@@ -192,11 +192,11 @@ def test_cap_of_the_variance(cap):
 
 
 def test_refusals():
-    with pytest.raises(ValueError, match=r"asks for jumps to any time.*learned only velocities at an instant"):
+    with pytest.raises(ValueError, match=r"requires jumps to any time.*learned only velocities at an instant"):
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.5))), [0], SHAPE)
-    with pytest.raises(ValueError, match="asks for jumps to any time"):
+    with pytest.raises(ValueError, match="requires jumps to any time"):
         draw(MIXTURE, tabulate([Row(0.9, x0=1.0), *jumps(PROCESS, (0.5, 0.1))]), [0], SHAPE)
-    with pytest.raises(ValueError, match="asks for jumps to the data"):
+    with pytest.raises(ValueError, match="requires jumps to the data"):
         draw(MIXTURE, tabulate(jumps(PROCESS, (0.9, 0.0))), [0], SHAPE)
     with pytest.raises(ValueError, match="needs the variance of x0"):
         draw(cfg(1.0)(MIXTURE), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)

@@ -3,12 +3,13 @@
 import sys
 
 import pytest
+from trained_run import trained
 
 
 @pytest.fixture
 def fewstep(monkeypatch, capsys):
     """fewstep("sample", ...) -> (exit status, stdout, stderr)."""
-    from fewstep.cli.cli import main
+    from fewstep.cli.main import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["fewstep", *map(str, arguments)])
@@ -35,23 +36,15 @@ def tiny():
 @pytest.fixture(scope="session")
 def digits_run(tiny, tmp_path_factory):
     """A finished tiny run on digits."""
-    from fewstep.cli import train
-
     folder = tmp_path_factory.mktemp("runs") / "digits"
-    train.main("configs/digits/flow.gin", folder, tiny, False)
+    trained("configs/digits/flow.gin", folder, tiny)
     return folder
 
 
 @pytest.fixture(scope="session")
 def moons_run(tmp_path_factory):
     """A finished tiny run on points."""
-    from fewstep.cli import train
-
     folder = tmp_path_factory.mktemp("runs") / "moons"
-    train.main(
-        "configs/points/moons.gin",
-        folder,
-        ["MLP.width=32", "train.steps=4", "points.count=1000", "points.held_out=200"],
-        False,
-    )
+    small = ["MLP.width=32", "train.steps=4", "points.count=1000", "points.held_out=200"]
+    trained("configs/points/moons.gin", folder, small)
     return folder

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from one_line import refused
 
-from fewstep.cli.lines import lines
+from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import Linear
 from fewstep.diffusion.levers.bounds import ClipX0
 from fewstep.diffusion.levers.guidance import CFG

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import typer
 
-from fewstep.cli import config, parse
+from fewstep.cli import parse
 from fewstep.cli.cli import app
-from fewstep.cli.compare import SAMPLERS as SAMPLERS_OF_VELOCITIES
-from fewstep.cli.lines import lines
+from fewstep.cli.config.load import experiment, find, load
+from fewstep.cli.config.settings import settings
+from fewstep.cli.verbs.sweep import SAMPLERS as SAMPLERS_OF_VELOCITIES
+from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import LEVERS, Linear
-from fewstep.evaluation.metrics import TRAITS
+from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.samplers import GRIDS, SAMPLERS
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -45,10 +47,10 @@ def test_a_command_is_understood(command):
             f"{sweep.partition('=')[0]}={sweep.partition('=')[2].split(',')[0]}"
             for sweep in parsed.params.get("sweep", [])
         ]
-        levers = config.settings([*parsed.params["set"], *swept]).levers
+        levers = settings([*parsed.params["set"], *swept]).levers
         assert all(parse.lever(text, levers) for text in parsed.params["lever"])
     if name == "compare":
-        assert set(parsed.params["metric"].split(",")) <= {*TRAITS}
+        assert set(parsed.params["metric"].split(",")) <= {*METRIC_INFO}
         names, asked = (
             (parsed.params["sampler"] or SAMPLERS_OF_VELOCITIES).split(","),
             [parsed.params[key] for key in ("lever", "sweep", "set")],
@@ -56,11 +58,11 @@ def test_a_command_is_understood(command):
         names = [name for name in names if name in SAMPLERS]
         assert lines(names, [], *asked, run=not parsed.params["exact"]).on([Linear()])
     if name == "train":
-        config.load(config.find(parsed.params["config"]), parsed.params["set"])
-        config.experiment()
+        load(find(parsed.params["config"]), parsed.params["set"])
+        experiment()
 
 
-@pytest.mark.parametrize("metric", TRAITS)
+@pytest.mark.parametrize("metric", METRIC_INFO)
 def test_a_metric_is_told_of(metric):
     (option,) = (p for p in typer.main.get_command(app).commands["compare"].params if p.name == "metric")
     assert metric in re.findall(r"\w+", option.help)

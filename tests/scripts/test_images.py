@@ -7,8 +7,8 @@ import pytest
 from one_line import refused
 from PIL import Image
 
-from fewstep.cli import starts
-from fewstep.cli.config import open_run
+from fewstep.cli.config.open_run import open_run
+from fewstep.cli.verbs import from_images
 from fewstep.diffusion import Linear
 from fewstep.samplers import GRIDS, SAMPLERS, table_at
 from fewstep.samplers.inversion import ddim_inversion
@@ -95,7 +95,7 @@ def test_the_way_up_ends_where_the_way_down_begins(sampled, image, monkeypatch):
         seen.extend(times)
         return ddim_inversion(process, times)
 
-    monkeypatch.setattr(starts, "ddim_inversion", recorded)
+    monkeypatch.setattr(from_images, "ddim_inversion", recorded)
     drawn, _ = sampled("--from", image, "--invert", "--strength", 0.5, "--sampler", "edm", "--nfe", 7)
     process, name = Linear(), SAMPLERS["edm"].grid_for(Linear())
     table = table_at(SAMPLERS["edm"], process, 7, partial(GRIDS[name], start=0.5))
@@ -151,14 +151,14 @@ def test_runs_of_points_have_no_pictures_to_start_from(fewstep, moons_run, image
 
 
 def test_a_grid_that_cannot_begin_at_an_image_is_named(fewstep, digits_run, image, monkeypatch):
-    from fewstep.cli import config
+    from fewstep.cli.config import registry, settings
 
     def whole(process, steps):
         """A grid of fixed ends."""
         return np.linspace(1.0, 0.0, steps + 1)
 
-    monkeypatch.setitem(config.GRIDS, "uniform", whole)
-    monkeypatch.setitem(config.parts.ALL, "uniform", whole)
+    monkeypatch.setitem(settings.GRIDS, "uniform", whole)
+    monkeypatch.setitem(registry.CONFIGURABLES, "uniform", whole)
     refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot begin", "log_snr", "karras")
 
 

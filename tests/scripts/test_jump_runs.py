@@ -6,6 +6,7 @@ from functools import cache
 import numpy as np
 import pytest
 from one_line import refused
+from trained_run import trained
 
 pytestmark = pytest.mark.slow
 METHODS = {
@@ -17,14 +18,12 @@ METHODS = {
 @pytest.fixture(scope="module")
 def jumping(tiny, digits_run, tmp_path_factory):
     """jumping(method): a finished tiny run that began with another."""
-    from fewstep.cli import train
-
     folder = tmp_path_factory.mktemp("few")
 
     @cache
     def made(name):
         options = [*tiny, METHODS[name]]
-        train.main(f"configs/digits/{name}.gin", folder / name, options, False, begin=str(digits_run))
+        trained(f"configs/digits/{name}.gin", folder / name, options, init_from=str(digits_run))
         return folder / name
 
     return made
@@ -87,14 +86,14 @@ def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
         (
             "ect",
             ("sample", "--sampler", "ddim"),
-            ["asks for velocities at an instant", "learned only jumps to the data"],
+            ["requires velocities at an instant", "learned only jumps to the data"],
         ),
-        ("ect", ("sample", "--sampler", "flow_map"), ["asks for jumps to any time", "choose another sampler"]),
+        ("ect", ("sample", "--sampler", "flow_map"), ["requires jumps to any time", "choose another sampler"]),
         ("ect", ("compare", "--sampler", "ddim"), ["ddim asks for what no run here learned", "among consistency"]),
         ("ect", ("compare", "--metric", "trajectory"), ["of models that learned velocities at an instant"]),
         ("ect", ("calibrate",), ["learned to jump to the data alone"]),
         ("ect", ("sample", "--grid", "dp", "--calibrate"), ["learned to jump to the data alone"]),
-        ("ect", ("pairs", "--count", "4"), ["asks for velocities at an instant"]),
+        ("ect", ("pairs", "--count", "4"), ["requires velocities at an instant"]),
         ("shortcut", ("sample", "--trajectory"), ["flow_map jumps over them"]),
         ("shortcut", ("compare", "--sampler", "consistency", "--metric", "bpd"), ["bpd is that of ddpm"]),
     ],

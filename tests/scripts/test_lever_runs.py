@@ -173,15 +173,15 @@ def test_levers_are_listed_with_what_they_cost(fewstep):
 )
 def test_a_run_with_levers_of_previews_opens_again(name, tmp_path):
     """What a config says of them, defaults included, can be read; infinity is none of it."""
-    from fewstep.cli import config
+    from fewstep.cli.config.load import canonical_text, experiment, find, load
 
     inside = "@cfg(), " if name in ("interval", "rescale") else ""
     overrides = [f"train.levers=({inside}@{name}(),)", "cfg.scale=2", "apg.scale=2", "skip_tuning.rho=0.8"]
-    config.load(config.find("configs/digits/flow.gin"), overrides)
-    assert len(config.experiment().levers) == 1 + bool(inside)
-    (tmp_path / "config.gin").write_text(config.operative())
-    config.load(tmp_path / "config.gin")
-    assert len(config.experiment().levers) == 1 + bool(inside)
+    load(find("configs/digits/flow.gin"), overrides)
+    assert len(experiment().levers) == 1 + bool(inside)
+    (tmp_path / "config.gin").write_text(canonical_text())
+    load(tmp_path / "config.gin")
+    assert len(experiment().levers) == 1 + bool(inside)
 
 
 @pytest.mark.slow

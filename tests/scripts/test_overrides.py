@@ -6,7 +6,7 @@ import image_files
 import pytest
 from one_line import refused
 
-from fewstep.cli.overrides import quoted
+from fewstep.cli.config.parse import _quoted
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ from fewstep.cli.overrides import quoted
     ],
 )
 def test_as_gin_reads_it(override, line):
-    assert quoted(override) == line
+    assert _quoted(override) == line
 
 
 def test_a_tuple_as_mesh_takes_it(fewstep):

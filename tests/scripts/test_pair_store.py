@@ -7,18 +7,18 @@ import numpy as np
 import pytest
 from one_line import refused
 
-import fewstep.train.pairing
+import fewstep.train.run.pairs
 from fewstep import open_run
 from fewstep.diffusion.networks import UNet
 from fewstep.train.data import Split, digits
 from fewstep.train.data.pairs import Paired, noise_print, pairs
-from fewstep.train.errors import RunError
 from fewstep.train.experiment import Experiment
-from fewstep.train.files import alone
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import ReFlow
 from fewstep.train.optimizers import adamw
-from fewstep.train.pairing import write_pairs
+from fewstep.train.run.pairs import write_pairs
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import alone
 
 
 @pytest.fixture
@@ -60,12 +60,12 @@ def test_what_is_not_whole_is_refused_and_drawn_again(run, tmp_path, spoil):
 def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
     """What is there stays as it is, also in the shard that was a part of one, and can be read meanwhile."""
     few = write(run, tmp_path, 24).source
-    monkeypatch.setattr("fewstep.train.pairing.draw_many", stopped)
+    monkeypatch.setattr("fewstep.train.run.pairs.draw_many", stopped)
     with pytest.raises(KeyboardInterrupt):
         write(run, tmp_path, 40)
     monkeypatch.undo()
     np.testing.assert_array_equal(pairs(str(tmp_path)).source.images, few.images)
-    kept, calls = fewstep.train.pairing._kept, []
+    kept, calls = fewstep.train.run.pairs._kept, []
 
     def kept_once(*arguments):
         if calls:
@@ -74,7 +74,7 @@ def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
         return kept(*arguments)
 
     monkeypatch.setattr(
-        "fewstep.train.pairing._kept", kept_once
+        "fewstep.train.run.pairs._kept", kept_once
     )  # the part is filled up, and the next shard is not there
     with pytest.raises(KeyboardInterrupt):
         write(run, tmp_path, 40)
@@ -94,7 +94,7 @@ def stopped(*_, **__):
 
 def test_nothing_is_claimed_before_there_is_a_shard(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
-        "fewstep.train.pairing.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan)
+        "fewstep.train.run.pairs.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan)
     )
     with pytest.raises(RunError, match="not finite: take more calls"):
         write(run, tmp_path)

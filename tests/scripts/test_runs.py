@@ -8,7 +8,7 @@ import sys
 import pytest
 from one_line import refused
 
-from fewstep.train.files import alone
+from fewstep.train.utils.files import alone
 
 
 @pytest.fixture
@@ -151,14 +151,15 @@ def test_where_there_are_no_runs(fewstep, tmp_path):
 
 def test_the_list_needs_no_jax(made, tmp_path):
     made("digits", cells=[("ddim", 4, 0.5)])
-    code = "import sys; from fewstep.cli.runs import main; main(sys.argv[1]); print({'jax', 'gin'} & set(sys.modules))"
+    code = "import sys; from fewstep.cli.verbs.runs import main; main(sys.argv[1]); "
+    code += "print({'jax', 'gin'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code, tmp_path], capture_output=True, text=True, check=True)
     assert "0.500 ddim @4" in done.stdout
     assert done.stdout.splitlines()[-1] == "set()"
 
 
 def test_the_last_distance_of_training_is_that_of_compare(digits_run, tmp_path):
-    from fewstep.cli.config import open_run
+    from fewstep.cli.config.open_run import open_run
     from fewstep.evaluation.compare import compare
     from fewstep.evaluation.drawing import Line
     from fewstep.samplers import SAMPLERS

@@ -9,7 +9,7 @@ import pytest
 from one_line import refused
 
 import fewstep as library
-from fewstep.train.errors import CheckpointError
+from fewstep.train.utils.errors import CheckpointError
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ import shutil
 import numpy as np
 import pytest
 from one_line import refused
+from trained_run import trained
 
 
 @pytest.mark.parametrize(
@@ -50,12 +51,10 @@ def test_sample_refuses(fewstep, digits_run, tmp_path, monkeypatch, words, parts
 
 
 def test_labels_and_guidance_need_classes(fewstep, tmp_path):
-    from fewstep.cli import train
-
     np.savez(tmp_path / "plain.npz", images=np.zeros((64, 8, 8), np.uint8))
     told = ["train.data=@npz", f"npz.path={tmp_path / 'plain.npz'}", "train.steps=1", "train.batch_size=4"]
     small = ["UNet.base=8", "UNet.mult=(1,)", "UNet.blocks=1", "UNet.attention=()"]
-    train.main("configs/digits/flow.gin", tmp_path / "run", told + small, False)
+    trained("configs/digits/flow.gin", tmp_path / "run", told + small)
     refused(fewstep("sample", tmp_path / "run", "--label", "1"), "without labels")
     refused(fewstep("sample", tmp_path / "run", "--lever", "cfg(2)"), "without labels")
 

@@ -8,6 +8,7 @@ import sys
 import numpy as np
 import pytest
 from PIL import Image
+from trained_run import trained
 
 
 def test_train_leaves_a_run(digits_run):
@@ -108,7 +109,7 @@ def test_guidance_is_counted_as_two_passes(fewstep, digits_run, tmp_path):
 
 
 def test_one_compilation_serves_a_whole_comparison(digits_run, tmp_path):
-    from fewstep.cli.config import open_run
+    from fewstep.cli.config.open_run import open_run
     from fewstep.evaluation.compare import compare
     from fewstep.evaluation.drawing import Line
     from fewstep.samplers import SAMPLERS
@@ -134,10 +135,8 @@ def cells(folder):
 @pytest.mark.slow
 def test_runs_compared_together_score_what_they_score_alone(fewstep, digits_run, tiny, tmp_path):
     """Each with its own network and data; settings of samplers come from the command line alone."""
-    from fewstep.cli import train
-
     other = tmp_path / "other" / "digits"
-    train.main("configs/digits/flow.gin", other, [*tiny, "digits.seed=1", "train.seed=1"], False)
+    trained("configs/digits/flow.gin", other, [*tiny, "digits.seed=1", "train.seed=1"])
     words = ("--nfe", "1,3", "--sampler", "ddim,ddpm", "--count", 20, "--set", "ddim.eta=0.3")
     folders = {"one": [digits_run], "two": [other], "both": [digits_run, other]}
     for name, runs in folders.items():
@@ -224,7 +223,7 @@ def test_help_imports_nothing_heavy():
     """So that it takes a fraction of a second: the imports are inside the verbs."""
     code = """
 import sys
-from fewstep.cli.cli import main
+from fewstep.cli.main import main
 sys.argv = ["fewstep", "--help"]
 try:
     main()

@@ -13,7 +13,8 @@ import optax
 
 from fewstep.diffusion.networks import MLP, DiT, UNet
 from fewstep.diffusion.variance import NPR
-from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.checkpoints import Checkpoints
+from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import digits, points
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
@@ -25,9 +26,8 @@ from fewstep.train.objectives import (
     SecondMoment,
     Shortcut,
 )  # fmt: skip
-from fewstep.train.run import Run
+from fewstep.train.run.run import Run
 from fewstep.train.sharding import collected, share
-from fewstep.train.warm_start import begun
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
@@ -143,7 +143,7 @@ def same_second_outputs(name, weights):
     found = []
     for mesh in ((1, 1, 1), (1, 8, 1), (2, 2, 2)):
         training = training_of(name, mesh, SecondMoment(), variance=NPR())
-        state, losses = stepped(training, begun(training.fresh(), weights))
+        state, losses = stepped(training, with_weights(training.fresh(), weights))
         assert_equal({part: state.params["net"][part] for part in weights}, weights, f"what stays on {mesh}")
         assert_equal({part: state.ema["0.9"]["net"][part] for part in weights}, weights, f"its average on {mesh}")
         found.append((losses, state.params["net"]["variance"]))
@@ -164,7 +164,7 @@ def same_teachers(name):
         found = []
         for mesh in ((1, 1, 1), (1, 8, 1), (2, 2, 2)):
             training = training_of(name, mesh, objective)
-            state, losses = stepped(training, begun(training.fresh(), weights))
+            state, losses = stepped(training, with_weights(training.fresh(), weights))
             found.append((losses, state.params["net"]))
             for teacher in state.frozen.values():
                 assert_equal(teacher["net"], weights, f"a teacher on {mesh}")

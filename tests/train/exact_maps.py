@@ -41,8 +41,8 @@ class ToTheData(Exact):
         return super().__call__(params, x, t, t, cond)
 
 
-def model(*answers):
-    return Model(Exact(), Linear(), VELOCITY, answers=frozenset(answers))
+def model(*capabilities):
+    return Model(Exact(), Linear(), VELOCITY, capabilities=frozenset(capabilities))
 
 
 PARAMS = {"net": {"a": jnp.zeros(4)}, "weight": {"waves": jnp.zeros(16)}}

@@ -9,15 +9,16 @@ from etils import epath
 from etils.epath import backend
 from events import shown
 
-from fewstep.cli import config, parse
+from fewstep.cli import parse
+from fewstep.cli.config.load import load
 from fewstep.cli.errors import UserError
-from fewstep.cli.runs import main as runs
-from fewstep.cli.train import _refuse_strangers
-from fewstep.train import digests
-from fewstep.train.files import absolute, alone, held, told, write_atomic
+from fewstep.cli.verbs.runs import main as runs
+from fewstep.cli.verbs.train import _check_is_run_or_empty
+from fewstep.train.checkpoints import digests
 from fewstep.train.logs import Logs
-from fewstep.train.metrics import read
-from fewstep.train.run import read_description, write_description
+from fewstep.train.logs.jsonl import read
+from fewstep.train.run.run import read_description, write_description
+from fewstep.train.utils.files import absolute, alone, config_values, held, write_atomic
 
 
 @pytest.fixture
@@ -86,8 +87,8 @@ def test_config_and_description(folder):
     write_atomic(folder / "config.gin", "train.steps = 7\ntrain.data = @digits\n")
     write_description(folder, {"shape": [8, 8, 1], "classes": 10})
     assert read_description(folder)["shape"] == (8, 8, 1)
-    assert told(folder) == {"train.steps": "7", "train.data": "@digits"}
-    config.load(folder / "config.gin")  # gin reads it under its whole name
+    assert config_values(folder) == {"train.steps": "7", "train.data": "@digits"}
+    load(folder / "config.gin")  # gin reads it under its whole name
 
 
 def test_nobody_can_be_locked_out(folder):
@@ -97,10 +98,10 @@ def test_nobody_can_be_locked_out(folder):
 
 
 def test_a_folder_without_objects_is_nobodys(folder):
-    _refuse_strangers(folder)
+    _check_is_run_or_empty(folder)
     write_atomic(folder / "a.txt", "a")
     with pytest.raises(UserError, match="holds other things"):
-        _refuse_strangers(folder)
+        _check_is_run_or_empty(folder)
 
 
 def test_runs_are_listed(folder, capsys):

@@ -7,9 +7,9 @@ import numpy as np
 import optax
 import pytest
 
-from fewstep.train.checkpoints import Checkpoints
-from fewstep.train.errors import CheckpointError
+from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.state import initial
+from fewstep.train.utils.errors import CheckpointError
 
 
 def state_of(width):
@@ -23,7 +23,7 @@ def saved(tmp_path_factory):
     folder = tmp_path_factory.mktemp("run") / "checkpoints"
     with Checkpoints(folder, keep=3) as checkpoints:
         for step in range(1, 6):
-            checkpoints.save(step, state_of(6)._replace(step=np.int32(step), bad=np.int32(2)))
+            checkpoints.save(step, state_of(6)._replace(step=np.int32(step), nonfinite_steps=np.int32(2)))
     return folder
 
 
@@ -32,8 +32,12 @@ def test_a_state_comes_back_whole(saved):
     with Checkpoints(saved) as checkpoints:
         assert checkpoints.latest() == 5
         state = checkpoints.restore(5, like)
-    assert (int(state.step), int(state.bad)) == (5, 2)
-    jax.tree.map(np.testing.assert_array_equal, state._replace(step=0, bad=0), like._replace(step=0, bad=0))
+    assert (int(state.step), int(state.nonfinite_steps)) == (5, 2)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        state._replace(step=0, nonfinite_steps=0),
+        like._replace(step=0, nonfinite_steps=0),
+    )
     assert jax.tree.structure(state.opt_state) == jax.tree.structure(like.opt_state)
 
 

@@ -24,7 +24,7 @@ WAVES = {"weight": {"waves": jnp.zeros(16)}}
 
 def test_consistency_is_at_home_where_steps_are_small():
     """What is left of its gradient at the exact map goes with the distance of the two times."""
-    asked, sizes = Model(ToTheData(), Linear(), VELOCITY, answers=frozenset({ZERO})), []
+    asked, sizes = Model(ToTheData(), Linear(), VELOCITY, capabilities=frozenset({ZERO})), []
     for stage in (3, 6):
         pair = partial(shrinking, stages=10, b=0.0, k=2.0)
         objective = DiscreteConsistency(uniform, pair=pair, weight=of_square, until=10, huber=10.0)
@@ -39,7 +39,7 @@ def test_consistency_is_at_home_where_steps_are_small():
 def test_a_teacher_leads_along_its_own_path():
     """Then nothing is random in what is compared, and little is left of it at the exact map."""
     state = BOTH._replace(step=jnp.int32(9))
-    asked = Model(Either(), Linear(), VELOCITY, answers=frozenset({ZERO}))
+    asked = Model(Either(), Linear(), VELOCITY, capabilities=frozenset({ZERO}))
     apart = []
     for taught in (False, True):
         pair = partial(shrinking, stages=10, b=0.0, k=2.0)
@@ -58,7 +58,7 @@ def test_a_teacher_leads_along_its_own_path():
 
 def test_a_teacher_leads_to_the_data_too():
     """Where the other time is 0: in one step of Euler's, and not to the image itself."""
-    asked = Model(Either(), Linear(), VELOCITY, answers=frozenset({ZERO}))
+    asked = Model(Either(), Linear(), VELOCITY, capabilities=frozenset({ZERO}))
     objective = DiscreteConsistency(uniform, until=10, teacher=True, huber=1e-6)  # its first stage is one of s = 0
     examples = objective.draw(asked, batch(400), jax.random.key(0))
     examples = jax.tree.map(lambda a: a[np.asarray(shrinking(Linear(), examples.t, 0.0)[1]) == 0], examples)
@@ -68,7 +68,7 @@ def test_a_teacher_leads_to_the_data_too():
 
 
 def test_the_boundary_is_exact():
-    den = Model(ToTheData(), Linear(), VELOCITY, answers=frozenset({ZERO})).denoiser(PARAMS["net"])
+    den = Model(ToTheData(), Linear(), VELOCITY, capabilities=frozenset({ZERO})).denoiser(PARAMS["net"])
     x = batch(5).image
     np.testing.assert_allclose(den(x, np.zeros(5, np.float32), 0.0).x0, x, atol=1e-6)
 
@@ -113,7 +113,7 @@ def test_how_much_an_error_counts():
 
 def continuous(**options):
     return ContinuousConsistency(uniform, warmup=0, **options), Model(
-        Either(), Linear(), VELOCITY, answers=frozenset({ZERO})
+        Either(), Linear(), VELOCITY, capabilities=frozenset({ZERO})
     )
 
 
@@ -129,7 +129,7 @@ def test_nothing_is_left_along_the_slope_of_a_teacher():
 def test_no_gradient_where_random_slopes_count_as_they_are():
     """With a small floor they do not: every image counts the same, and the mean of unit vectors is not that of the
     vectors."""
-    asked = Model(ToTheData(), Linear(), VELOCITY, answers=frozenset({ZERO}))
+    asked = Model(ToTheData(), Linear(), VELOCITY, capabilities=frozenset({ZERO}))
     objective = ContinuousConsistency(uniform, warmup=0, floor=1e4)
     assert far(gradients(objective, asked, 20_000)).max() < 4.5
     off = PARAMS["net"] | {"a": jnp.array([0.0, 0.2, 0.0, 0.0])}
@@ -138,7 +138,7 @@ def test_no_gradient_where_random_slopes_count_as_they_are():
 
 def test_it_begins_where_velocities_are_learned():
     """Before any of the slope of F counts, the velocity itself is at rest."""
-    velocity = Model(Either(), Linear(), VELOCITY, answers=frozenset({ZERO}))
+    velocity = Model(Either(), Linear(), VELOCITY, capabilities=frozenset({ZERO}))
     objective = ContinuousConsistency(uniform, warmup=10**9, floor=1e4)
     assert far(gradients(objective, velocity, at=TEACHER["net"])).max() < 4.5
     assert far(gradients(objective, velocity, at=STUDENT["net"])).max() > 6
@@ -152,7 +152,7 @@ def test_its_tangent_is_that_of_trigflow(r):
         return jnp.sin(1.5 * x) + jnp.cos(2 * t[:, None]) * x**2 + params["off"]
 
     process = VP()
-    model = Model(network, process, V, answers=frozenset({ZERO}))
+    model = Model(network, process, V, capabilities=frozenset({ZERO}))
     params = {"net": {"off": jnp.zeros((6, 2))}} | WAVES
     objective = ContinuousConsistency(uniform, warmup=4, floor=0.1)
     examples = objective.draw(model, batch(6), jax.random.key(2))
@@ -187,7 +187,7 @@ def test_a_step_down_its_gradient_leads_to_a_better_image(process, prediction, w
     def network(params, x, t, d, cond, key=None):
         return jnp.sin(1.5 * x) + 0.3 * jnp.cos(t[:, None]) + params["off"]
 
-    model = Model(network, process, prediction, answers=frozenset({ZERO}))
+    model = Model(network, process, prediction, capabilities=frozenset({ZERO}))
     objective = ContinuousConsistency(wide, warmup=warmup, floor=1.0)
     examples = objective.draw(model, batch(64), jax.random.key(2))
     params = {"net": {"off": jnp.zeros((64, 2))}} | WAVES
@@ -210,7 +210,7 @@ def test_what_is_compared_with_is_not_differentiated():
     """The gradient is that of the loss with the other side held."""
     objective, asked = (
         DiscreteConsistency(wide, until=10),
-        Model(ToTheData(), Linear(), VELOCITY, answers=frozenset({ZERO})),
+        Model(ToTheData(), Linear(), VELOCITY, capabilities=frozenset({ZERO})),
     )
     state = STATE._replace(step=jnp.int32(5))
     examples = objective.draw(asked, batch(200), jax.random.key(0))
@@ -249,7 +249,7 @@ def test_the_adaptive_weight_is_least_at_the_logarithm_of_the_error():
     ],
 )
 def test_the_boundary_has_to_be_exact(objective, process, prediction, words):
-    asked = Model(ToTheData(), process, prediction, answers=frozenset({ZERO}))
+    asked = Model(ToTheData(), process, prediction, capabilities=frozenset({ZERO}))
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=words):
         objective(asked, PARAMS, STATE, examples)

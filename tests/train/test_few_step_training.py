@@ -12,6 +12,7 @@ from fewstep.evaluation.distances.sliced import SlicedWasserstein
 from fewstep.samplers import ddim, heun, tabulate, uniform
 from fewstep.samplers.flow_map import consistency, flow_map
 from fewstep.samplers.loop import draw_many
+from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Arrays, Dataset, Split
 from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
@@ -28,7 +29,6 @@ from fewstep.train.objectives.consistency import doubling, of_slope, of_square
 from fewstep.train.objectives.times import log_normal, u_shaped
 from fewstep.train.objectives.times import uniform as even
 from fewstep.train.optimizers import adamw
-from fewstep.train.warm_start import begun
 
 MEANS, STDS, WEIGHTS = np.array([[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]]), np.array([0.15, 0.2, 0.25]), [0.3, 0.3, 0.4]
 wide = partial(log_normal, mean=-1.1, std=2.0)
@@ -61,7 +61,7 @@ def trained(objective, weights=None, pairs=None, steps=3000):
     network = partial(MLP, width=64, depth=3, fastest=16.0)
     options = {"batch_size": 512, "ema": (0.995,), "steps": steps} | ({"pairs": lambda: pairs} if pairs else {})
     run = prepare(Experiment(data, network, objective, partial(adamw, lr=3e-3), **options), data())
-    state = run.fresh() if weights is None else begun(run.fresh(), weights)
+    state = run.fresh() if weights is None else with_weights(run.fresh(), weights)
     for k in range(steps):
         state, _ = run.step(state, run.batches.batch(k))
     params = jax.device_get(state.ema["0.995"]["net"])
@@ -88,7 +88,7 @@ def distance(points):
 def test_in_one_and_two_calls(flow, name):
     (den, weights), (objective, sampler) = flow, METHODS[name]
     pairs = None
-    if objective.pairs:
+    if objective.needs_pairs:
         seeds = np.arange(2**31, 2**31 + 40_000, dtype=np.uint32)
         pairs = Split(Paired(drawn(den, heun, 40, seeds), None, seeds=seeds))
     few, _ = trained(objective, weights, pairs)

@@ -5,8 +5,8 @@ import math
 
 import pytest
 
-from fewstep.train.errors import Busy
-from fewstep.train.files import alone, dumps, write_atomic
+from fewstep.train.utils.errors import Busy
+from fewstep.train.utils.files import alone, dumps, write_atomic
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):

@@ -9,10 +9,11 @@ import optax
 import pytest
 from small_run import finish, interrupted, losses
 
-from fewstep.train import checkpoints, digests, files
-from fewstep.train.errors import CheckpointError, RunError
-from fewstep.train.metrics import Metrics
+from fewstep.train.checkpoints import checkpoints, digests
+from fewstep.train.logs.jsonl import Metrics
 from fewstep.train.state import initial
+from fewstep.train.utils import files
+from fewstep.train.utils.errors import CheckpointError, RunError
 
 WIDE = ("MLP.width=128", "train.steps=100")  # arrays of 64 kB and more
 NEVER = "train.save_every=1000"
@@ -64,7 +65,7 @@ def test_so_does_the_save_that_answers_a_signal(tmp_path):
 
 def state_of(step):
     state = initial({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
-    return state._replace(step=np.int32(step), bad=np.int32(0))
+    return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 
 def test_no_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):

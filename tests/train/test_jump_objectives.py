@@ -22,7 +22,7 @@ class Labelled:
 
 
 OF = {"net": {"of": jnp.array([1.0, 3.0, -0.5])}}
-KNOWN = Model(Labelled(), Linear(), VELOCITY, classes=2, answers=frozenset({INSTANT, JUMP}))
+KNOWN = Model(Labelled(), Linear(), VELOCITY, classes=2, capabilities=frozenset({INSTANT, JUMP}))
 
 
 def labelled(n):
@@ -61,7 +61,7 @@ def test_and_one_elsewhere():
         def __call__(self, params, x, t, d, cond, key=None):
             return super().__call__(params, x, t, 0 * d, cond)
 
-    wrong = Model(Still(), Linear(), VELOCITY, answers=asked.answers)
+    wrong = Model(Still(), Linear(), VELOCITY, capabilities=asked.capabilities)
     found = gradients(objective, wrong)
     assert (abs(found.mean(0)) > 6 * found.std(0) / np.sqrt(len(found))).any()
 
@@ -116,7 +116,7 @@ def test_what_teaches_is_held_within_bounds():
     def thrice(params, x, t, d, cond, key=None):
         return 3 * x
 
-    asked = Model(thrice, Linear(), VELOCITY, answers=frozenset({INSTANT, JUMP}))
+    asked = Model(thrice, Linear(), VELOCITY, capabilities=frozenset({INSTANT, JUMP}))
     examples = Shortcut(uniform, bootstrap=2, sizes=1).draw(asked, batch(8), jax.random.key(0))
     jumps = jax.tree.map(lambda a: a[:4], examples)
     x = np.asarray(x_of(jumps))
@@ -145,7 +145,7 @@ def test_meanflow_times():
 @pytest.mark.parametrize("objective", [MeanFlow(), Shortcut()])
 @pytest.mark.parametrize(("process", "prediction"), [(VP(), VELOCITY), (Linear(), V)])
 def test_jumps_are_of_the_linear_path(objective, process, prediction):
-    asked = Model(Exact(), process, prediction, answers=objective.answers)
+    asked = Model(Exact(), process, prediction, capabilities=objective.capabilities)
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=r"train.process = @Linear\(\)"):
         objective(asked, PARAMS, STATE, examples)

@@ -12,10 +12,10 @@ from events import crc, records, shown
 from PIL import Image
 from refused import message
 
-from fewstep.train.errors import RunError
-from fewstep.train.files import Growing
 from fewstep.train.logs import Logs
-from fewstep.train.metrics import read
+from fewstep.train.logs.jsonl import read
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import Growing
 
 
 def test_the_checksum_is_crc_32c():

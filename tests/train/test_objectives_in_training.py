@@ -9,7 +9,8 @@ import pytest
 
 from fewstep.diffusion.networks import MLP
 from fewstep.diffusion.variance import NPR, LearnedRange
-from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.checkpoints import Checkpoints
+from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import points
 from fewstep.train.data.pairs import Paired
 from fewstep.train.data.split import Split
@@ -26,7 +27,6 @@ from fewstep.train.objectives import (
     Shortcut,
 )  # fmt: skip
 from fewstep.train.optimizers import adamw
-from fewstep.train.warm_start import begun
 
 OBJECTIVES = {
     "denoising": Denoising(),
@@ -56,7 +56,7 @@ def training(name, **options):
     objective = OBJECTIVES[name]
     settings = {"steps": 6, "batch_size": 16, "ema": (0.9, 0.99), "save_every": 3, "log_every": 1}
     settings |= {"optimizer": partial(adamw, warmup=2)} | options
-    if objective.pairs:
+    if objective.needs_pairs:
         settings["pairs"] = paired
     if name in SECOND:
         settings["variance"] = SECOND[name]
@@ -89,11 +89,11 @@ def test_resumed_to_the_last_bit(name, tmp_path):
     assert train(run, tmp_path / "parted", step=3) == 6  # from its third step once more
     first, second = (saved(run, tmp_path / folder, 6) for folder in ("whole", "parted"))
     jax.tree.map(np.testing.assert_array_equal, first, second)
-    if OBJECTIVES[name].teacher:
+    if OBJECTIVES[name].needs_teacher:
         jax.tree.map(np.testing.assert_array_equal, second.frozen["teacher"]["net"], begin)
     else:
         assert not second.frozen
-    start = begun(run.fresh(), begin).params
+    start = with_weights(run.fresh(), begin).params
     moved = jax.tree.map(lambda a, b: bool((np.asarray(a) != np.asarray(b)).any()), first.params, start)
     assert all(any(jax.tree.leaves(group)) for group in moved.values())
 
@@ -104,7 +104,7 @@ def test_a_batch_in_parts_is_a_step_of_the_whole(name):
     found, begin = [], weights()
     for parts in (1, 2):
         run = training(name, accumulate=parts, optimizer=lambda steps: optax.sgd(0.01))
-        state, metrics = run.step(begun(run.fresh(), begin), run.batches.batch(0))
+        state, metrics = run.step(with_weights(run.fresh(), begin), run.batches.batch(0))
         found.append((state.params, metrics))
     one, other = found
     jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6), one, other)
@@ -126,9 +126,9 @@ def test_a_spike_does_not_destroy_a_run(name):
             batch = batch._replace(image=np.nan * batch.image)
         state, metrics = run.step(state, batch)
         if k == 11:
-            assert int(state.bad) == 1
+            assert int(state.nonfinite_steps) == 1
         elif k != 10:
-            assert int(state.bad) == 0
+            assert int(state.nonfinite_steps) == 0
     moved = jax.tree.map(lambda a, b: float(abs(np.asarray(a) - b).max()), state.params, begin)
     assert max(jax.tree.leaves(moved)) < 20 * 1e-3 * 3  # steps of Adam are of the size of its rate
     assert np.isfinite(float(metrics["loss"]))

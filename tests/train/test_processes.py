@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import worker
 
-from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.checkpoints import Checkpoints
 
 
 def test_two_processes_save_restore_and_set_aside(tmp_path):

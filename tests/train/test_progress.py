@@ -6,8 +6,8 @@ import time
 import pytest
 from rich.console import Console
 
-from fewstep.train import progress as module
-from fewstep.train.progress import progress
+from fewstep.train.utils import progress as module
+from fewstep.train.utils.progress import progress
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):

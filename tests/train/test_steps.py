@@ -7,15 +7,15 @@ import optax
 import orbax.checkpoint as ocp
 import pytest
 
-from fewstep.train import digests
-from fewstep.train.checkpoints import Checkpoints
-from fewstep.train.errors import CheckpointError
+from fewstep.train.checkpoints import digests
+from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.state import initial
+from fewstep.train.utils.errors import CheckpointError
 
 
 def state_of(step):
     state = initial({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
-    return state._replace(step=np.int32(step), bad=np.int32(0))
+    return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 
 def save(folder, *steps):

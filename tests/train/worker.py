@@ -10,8 +10,8 @@ import numpy as np
 import optax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from fewstep.train import digests
-from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints import digests
+from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.state import initial
 
 
@@ -24,7 +24,9 @@ def state_of(step, mesh):
 
     kernel = np.arange(512.0, dtype=np.float32).reshape(64, 8) + step
     state = initial({"net": {"kernel": kernel, "bias": np.ones(8, np.float32)}}, (0.9,), optax.adam(1e-3))
-    return jax.tree.map(lambda a: placed(np.asarray(a)), state)._replace(step=np.int32(step), bad=np.int32(0))
+    return jax.tree.map(lambda a: placed(np.asarray(a)), state)._replace(
+        step=np.int32(step), nonfinite_steps=np.int32(0)
+    )
 
 
 def same(a, b):

@@ -1,37 +1,38 @@
 """Reading .npz files that may be missing, truncated, or something else altogether; nothing is ever unpickled."""
 
 import zipfile
-import zlib
 
 import numpy as np
 
-BROKEN = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error)
+from fewstep.diffusion.errors import UsageError
+from fewstep.train.utils.npz import BROKEN
+
 REMEDY = "write it with np.savez(path, images=..., labels=...)"
 
 
 def open_npz(path):
-    """The archive at `path`, its arrays not read yet; FileNotFoundError or ValueError says what the path is instead."""
+    """The archive at `path`, its arrays not read yet; FileNotFoundError or UsageError says what the path is instead."""
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: give the .npz file itself")
+        raise UsageError(f"{path} is a folder: give the .npz file itself")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file (looked in {path.absolute().parent}): check the path")
     try:
         with zipfile.ZipFile(path):  # np.load alone would leave a damaged file open
             return np.load(path, allow_pickle=False)
     except BROKEN:
-        raise ValueError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
+        raise UsageError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
 
 
 def read_array(archive, key, path):
-    """Array `key` of the archive; ValueError where its bytes are damaged or hold Python objects."""
+    """Array `key` of the archive; UsageError where its bytes are damaged or hold Python objects."""
     try:
         array = archive[key]
     except BROKEN as error:
         if "Object arrays" in str(error):
-            raise ValueError(f"{path}: {key} has dtype object: save one array of numbers, not a list") from None
-        raise ValueError(f"{path}: {key} is truncated or damaged: write or download the file again") from None
+            raise UsageError(f"{path}: {key} has dtype object: save one array of numbers, not a list") from None
+        raise UsageError(f"{path}: {key} is truncated or damaged: write or download the file again") from None
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: {key} is not a NumPy array: {REMEDY}")
+        raise UsageError(f"{path}: {key} is not a NumPy array: {REMEDY}")
     return array
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.split import Batch, Split
 from fewstep.train.data.threads import THREADS
 
@@ -15,7 +16,7 @@ FLIPS = 1  # sets the stream of the flips apart from that of the permutations
 class Batches:
     """An endless sequence of batches: each epoch is a fresh permutation, its remainder below `size` dropped.
 
-    flip: each image is mirrored left to right with probability 1/2, of (seed, k, row) alone.  ValueError where the
+    flip: each image is mirrored left to right with probability 1/2, of (seed, k, row) alone.  UsageError where the
     split holds fewer images than one batch, or what it holds has no left and right.
     """
 
@@ -26,13 +27,13 @@ class Batches:
 
     def __post_init__(self):
         if self.size < 1:
-            raise ValueError(f"train.batch_size = {self.size}: at least 1 is needed")
+            raise UsageError(f"train.batch_size = {self.size}: at least 1 is needed")
         if self.size > len(self.split):
-            raise ValueError(
+            raise UsageError(
                 f"train.batch_size = {self.size} exceeds the {len(self.split)} training images: ask for fewer"
             )
         if self.flip and len(self.split.shape) != 3:
-            raise ValueError(f"data of shape {self.split.shape} have no left and right to flip: leave train.flip out")
+            raise UsageError(f"data of shape {self.split.shape} have no left and right to flip: leave train.flip out")
 
     @property
     def per_epoch(self):

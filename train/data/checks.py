@@ -4,15 +4,16 @@ from pathlib import Path
 
 import numpy as np
 
-from fewstep.train.files import is_remote
+from fewstep.diffusion.errors import UsageError
+from fewstep.train.utils.files import is_remote
 
 SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
 
 
 def local(path) -> Path:
-    """A path with ~ filled in; ValueError for a bucket."""
+    """A path with ~ filled in; UsageError for a bucket."""
     if is_remote(path):
-        raise ValueError(f"{path}: data are read from a local disk: copy them there, or mount the bucket")
+        raise UsageError(f"{path}: data are read from a local disk: copy them there, or mount the bucket")
     return Path(path).expanduser()
 
 
@@ -20,14 +21,14 @@ def as_images(array, where):
     """Images of any accepted kind -> (N, *shape), uint8 as it is or float32 in [-1, 1].
 
     Floats must lie in [-1, 1] already.  (N, H, W) gains a channel axis, (N, H, W, C) and (N, d) stay.  `where` opens
-    the message of the ValueError raised for anything else.
+    the message of the UsageError raised for anything else.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
-        raise ValueError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
+        raise UsageError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
     if array.ndim not in (2, 3, 4):
-        raise ValueError(f"{where} has shape {array.shape}: save (N, H, W), (N, H, W, C), or (N, d) for vectors")
+        raise UsageError(f"{where} has shape {array.shape}: save (N, H, W), (N, H, W, C), or (N, d) for vectors")
     if array.size == 0:
-        raise ValueError(f"{where} is empty, shape {array.shape}: save at least one image")
+        raise UsageError(f"{where} is empty, shape {array.shape}: save at least one image")
     if array.dtype != np.uint8:
         _check_floats(array, where)
         array = np.clip(array.astype(np.float32), -1, 1)
@@ -35,20 +36,20 @@ def as_images(array, where):
 
 
 def as_labels(array, where, count, classes=None):
-    """Integer labels -> int32 (count,), all >= 0 and, where `classes` is given, all < classes; ValueError otherwise."""
+    """Integer labels -> int32 (count,), all >= 0 and, where `classes` is given, all < classes; UsageError otherwise."""
     if array.dtype.kind not in "iu":
-        raise ValueError(f"{where} has dtype {array.dtype}: save integers, one class index for each image")
+        raise UsageError(f"{where} has dtype {array.dtype}: save integers, one class index for each image")
     if array.ndim != 1:
-        raise ValueError(f"{where} has shape {array.shape}: save class indices of shape ({count},)")
+        raise UsageError(f"{where} has shape {array.shape}: save class indices of shape ({count},)")
     if len(array) != count:
-        raise ValueError(f"{where} has {len(array)} entries for {count} images: save one label for each image")
+        raise UsageError(f"{where} has {len(array)} entries for {count} images: save one label for each image")
     limit = np.iinfo(np.int32).max if classes is None else classes
     wrong = (array < 0) | (array >= limit)
     if wrong.any():
         first = int(wrong.argmax())
         label, most = array[first], f"classes = {limit}: relabel, or raise classes"
         known = "the first class is 0: relabel" if label < 0 else most
-        raise ValueError(f"{where} out of range: image {first} has label {label}, {known}")
+        raise UsageError(f"{where} out of range: image {first} has label {label}, {known}")
     return array.astype(np.int32)
 
 
@@ -57,11 +58,11 @@ def _check_floats(array, where):
     broken = ~np.isfinite(pixels)
     if broken.any():
         first = int(broken.any(axis=1).argmax())
-        raise ValueError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: drop it")
+        raise UsageError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: drop it")
     low, high = float(pixels.min()), float(pixels.max())
     if low < -1 - SLACK or high > 1 + SLACK:
         first = int((np.abs(pixels).max(axis=1) > 1 + SLACK).argmax())
-        raise ValueError(
+        raise UsageError(
             f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1], first in image {first}: {_rescaling(low, high)}"
         )
 

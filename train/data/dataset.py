@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.split import Source, Split
 
 
@@ -32,7 +33,7 @@ class Dataset:
 def partition(name, source: Source, classes, held_out, seed):
     """Dataset whose held-out part is drawn without replacement by a permutation of `seed`.
 
-    held_out is a fraction in (0, 1) or a count of images; ValueError where either part would be empty.
+    held_out is a fraction in (0, 1) or a count of images; UsageError where either part would be empty.
     """
     count = _held_out_count(name, held_out, len(source))
     order = np.random.default_rng(seed).permutation(len(source))
@@ -50,9 +51,9 @@ def _held_out_count(name, held_out, n):
     elif isinstance(held_out, numbers.Real) and 0 < held_out < 1:
         count = round(held_out * n)
     else:
-        raise ValueError(f"{name}: held_out = {held_out!r} is neither a fraction between 0 and 1 nor a whole number")
+        raise UsageError(f"{name}: held_out = {held_out!r} is neither a fraction between 0 and 1 nor a whole number")
     if count < 1:
-        raise ValueError(f"{name}: held_out = {held_out} of {n} images leaves no held-out images: ask for more")
+        raise UsageError(f"{name}: held_out = {held_out} of {n} images leaves no held-out images: ask for more")
     if count >= n:
-        raise ValueError(f"{name}: held_out = {held_out} of {n} images leaves no training images: ask for fewer")
+        raise UsageError(f"{name}: held_out = {held_out} of {n} images leaves no training images: ask for fewer")
     return count

@@ -7,19 +7,21 @@ import warnings
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from fewstep.diffusion.errors import UsageError
+
 warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd EXIF blocks, which are read all the same
 
 
-class BadImage(ValueError):
+class BadImage(UsageError):
     """Why a file gives no image, in a word or two."""
 
 
 def check_form(size, channels):
-    """ValueError for a form that images cannot be brought into."""
+    """UsageError for a form that images cannot be brought into."""
     if not isinstance(size, numbers.Integral) or size < 1:
-        raise ValueError(f"size = {size!r}: give the side of the square images in pixels, at least 1")
+        raise UsageError(f"size = {size!r}: give the side of the square images in pixels, at least 1")
     if channels not in (1, 3):
-        raise ValueError(f"channels = {channels!r}: 1 is grey, 3 is colour")
+        raise UsageError(f"channels = {channels!r}: 1 is grey, 3 is colour")
 
 
 def decode(file, size, channels) -> np.ndarray:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.decode import BadImage, decode
 
 
@@ -32,5 +33,5 @@ class Decoded:
                     raise BadImage("missing")
                 image[:] = decode(file, self.size, self.channels)
             except BadImage as error:
-                raise ValueError(self.refusal(i, error)) from None
+                raise UsageError(self.refusal(i, error)) from None
         return images, None if self.labels is None else self.labels[indices]

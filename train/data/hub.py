@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
 from fewstep.train.data.decode import check_form
@@ -23,14 +24,14 @@ def huggingface(
     no labels), decoded as they are read (`decode`).
 
     Of several splits, `split` is trained on; where there is one called test, or else validation, it is held out and
-    `held_out` is unused.  Otherwise held_out is a fraction below 1 or a count.  FileNotFoundError or ValueError name
+    `held_out` is unused.  Otherwise held_out is a fraction below 1 or a count.  FileNotFoundError or UsageError name
     what is missing; a damaged image is found when it is read.
     """
     check_form(size, channels)
     path = local(path)
     parts = _load(path, split)
     if split not in parts:
-        raise ValueError(f"{path} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
+        raise UsageError(f"{path} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
     held_apart = next((name for name in HELD_OUT if name in parts and name != split), None)
     train = _source(f"{path}, {split}", parts[split], size, channels, image, label)
     if held_apart is None:
@@ -68,14 +69,14 @@ def _load(path, split):
     try:
         import datasets
     except ImportError:
-        raise ValueError(f"{path} is read with datasets: pip install 'fewstep[hf]'") from None
+        raise UsageError(f"{path} is read with datasets: pip install 'fewstep[hf]'") from None
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder (looked in {path.absolute().parent}): check the path")
     try:
         loaded = datasets.load_from_disk(str(path))
     except Exception as error:  # of Arrow, of JSON, of files
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path} cannot be loaded ({reason}): write it with dataset.save_to_disk(path)") from None
+        raise UsageError(f"{path} cannot be loaded ({reason}): write it with dataset.save_to_disk(path)") from None
     return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {split: loaded}
 
 
@@ -86,12 +87,12 @@ def _source(where, rows, size, channels, image, label):
         if column is not None and column not in rows.column_names:
             there = ", ".join(rows.column_names)
             none = ", to None for no labels" if parameter == "label" else ""
-            raise ValueError(f"{where} has no column {column!r} (it has {there}): set huggingface.{parameter}{none}")
+            raise UsageError(f"{where} has no column {column!r} (it has {there}): set huggingface.{parameter}{none}")
     if not isinstance(rows.features[image], datasets.Image):
         kind = type(rows.features[image]).__name__
-        raise ValueError(f"{where}: column {image} is of kind {kind}: cast it, as in cast_column({image!r}, Image())")
+        raise UsageError(f"{where}: column {image} is of kind {kind}: cast it, as in cast_column({image!r}, Image())")
     if len(rows) == 0:
-        raise ValueError(f"{where} is empty: save at least one image")
+        raise UsageError(f"{where} is empty: save at least one image")
     undecoded = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
     labels = None
     if label is not None:

@@ -17,7 +17,7 @@ def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, 
     or all in the folder itself.  Of a single sub-folder what is in it counts, as in photos/train/cat.  Hidden files are
     ignored.  Every file is decoded once when the folder is opened: bad ones are named on stderr and skipped, or refused
     where `strict`.  held_out is a fraction below 1 or a count.
-    FileNotFoundError or ValueError say what is wrong with the folder.
+    FileNotFoundError or UsageError say what is wrong with the folder.
     """
     found = scan(path, size, channels, strict)
     labels = np.array(found.labels, np.int32) if found.classes else None

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import as_images, as_labels, local
 from fewstep.train.data.dataset import class_count, partition
 from fewstep.train.data.split import Arrays
@@ -13,14 +14,14 @@ def npy(path: str, labels: str | None = None, held_out: int | float = 0.1, seed=
     """uint8 images (N, H, W) or (N, H, W, C) of a .npy file, read from the disk as they are needed.
 
     labels: another .npy file, (N,) class indices from 0.  held_out is a fraction below 1 or a count.  FileNotFoundError
-    or ValueError name the file and the fix.
+    or UsageError name the file and the fix.
     """
     path = local(path)
     images = _load(path, "r")
     if images.dtype != np.uint8:
-        raise ValueError(f"{path} has dtype {images.dtype}: save uint8 in 0..255, or use @npz for floats in memory")
+        raise UsageError(f"{path} has dtype {images.dtype}: save uint8 in 0..255, or use @npz for floats in memory")
     if images.ndim not in (3, 4):
-        raise ValueError(f"{path} has shape {images.shape}: save (N, H, W) or (N, H, W, C)")
+        raise UsageError(f"{path} has shape {images.shape}: save (N, H, W) or (N, H, W, C)")
     images = as_images(images, path)
     if labels is not None:
         file = local(labels)
@@ -30,18 +31,18 @@ def npy(path: str, labels: str | None = None, held_out: int | float = 0.1, seed=
 
 def _load(path, mode):
     if path.is_dir():
-        raise ValueError(f"{path} is a folder: give the .npy file itself")
+        raise UsageError(f"{path} is a folder: give the .npy file itself")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file (looked in {path.absolute().parent}): check the path")
     with path.open("rb") as file:
         head = file.read(6)
     if head[:2] == b"PK":
-        raise ValueError(f"{path} is an .npz archive: use @npz, or save the one array with np.save")
+        raise UsageError(f"{path} is an .npz archive: use @npz, or save the one array with np.save")
     if head != b"\x93NUMPY":
-        raise ValueError(f"{path} is not a .npy file: {REMEDY}")
+        raise UsageError(f"{path} is not a .npy file: {REMEDY}")
     try:
         return np.load(path, mmap_mode=mode, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         if "Object arrays" in str(error) or "Python objects" in str(error):
-            raise ValueError(f"{path} has dtype object: save one array of numbers, not a list") from None
-        raise ValueError(f"{path} is truncated or damaged: {REMEDY}") from None
+            raise UsageError(f"{path} has dtype object: save one array of numbers, not a list") from None
+        raise UsageError(f"{path} is truncated or damaged: {REMEDY}") from None

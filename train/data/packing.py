@@ -6,9 +6,10 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.records import Writer
 from fewstep.train.data.scan import scan
-from fewstep.train.files import is_remote
+from fewstep.train.utils.files import is_remote
 
 
 class Packed(NamedTuple):
@@ -25,15 +26,15 @@ def pack(folder, out, size=32, channels=3, strict=False, shard_size=10_000) -> P
     """Write the images of `folder`, as `train.data.folder` reads them and in its order, for `train.data.array_record`.
 
     Shows progress on stderr.  `out` appears when all is written; an error or Ctrl-C leaves nothing.  FileExistsError
-    where `out` exists; FileNotFoundError, ValueError or OSError for a folder or numbers that will not do.
+    where `out` exists; FileNotFoundError, UsageError or OSError for a folder or numbers that will not do.
     """
     out = Path(out).expanduser()
     if shard_size < 1:
-        raise ValueError(f"shard size {shard_size}: ask for at least 1 image")
+        raise UsageError(f"shard size {shard_size}: ask for at least 1 image")
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already: give a new folder, or remove it first")
     if not is_remote(folder) and out.resolve().is_relative_to(Path(folder).expanduser().resolve()):
-        raise ValueError(f"{out} lies in {folder} itself: give a folder outside of it")
+        raise UsageError(f"{out} lies in {folder} itself: give a folder outside of it")
     partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     above = [parent for parent in partial.parents if not parent.exists()]
     try:

@@ -3,15 +3,16 @@
 pairs.json says what they are; digests.json has the sha256 of each shard that is whole.
 """
 
-import hashlib
-import io
 import json
 from dataclasses import dataclass, field
 
 import numpy as np
 from etils import epath
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.split import Arrays, Split
+from fewstep.train.utils import npz
+from fewstep.train.utils.hashing import sha256
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,19 +23,19 @@ class Paired(Arrays):
 
 
 def pairs(path: str) -> Split:
-    """The pairs in a folder that `fewstep pairs` wrote, in memory; ValueError where they are not whole."""
+    """The pairs in a folder that `fewstep pairs` wrote, in memory; UsageError where they are not whole."""
     folder = epath.Path(path).expanduser()
     if not (folder / "pairs.json").exists():
-        raise ValueError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
+        raise UsageError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
     told, digests = told_of(folder), digests_of(folder)
     parts = {name: whole(folder, name, digests.get(name)) for name in shards_of(told)}
     missing = [name for name, part in parts.items() if part is None]
     if missing or sum(len(part["seeds"]) for part in parts.values()) < told["count"]:
-        raise ValueError(
+        raise UsageError(
             f"{path}: {', '.join(missing[:3]) or 'pairs'} missing or damaged: the same fewstep pairs draws them again"
         )
     if not alike(noise_print(told["seed"], told["shape"]), told["noise"]):
-        raise ValueError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
+        raise UsageError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
     images, labels, seeds = (
         np.concatenate([part[key] for part in parts.values()])[: told["count"]] for key in ("images", "labels", "seeds")
     )
@@ -52,7 +53,7 @@ def told_of(folder) -> dict:
             return told
     except (OSError, ValueError, TypeError):
         pass
-    raise ValueError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")
+    raise UsageError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")
 
 
 def digests_of(folder) -> dict[str, str]:
@@ -84,7 +85,4 @@ def whole(folder, name, sha) -> dict | None:
     """What a shard holds, where that is what was written."""
     path = folder / name
     found = path.read_bytes() if path.exists() else b""
-    if hashlib.sha256(found).hexdigest() != sha:
-        return None
-    with np.load(io.BytesIO(found), allow_pickle=False) as file:
-        return {name: file[name] for name in file.files}
+    return npz.decode(found) if sha256(found) == sha else None

@@ -6,6 +6,7 @@ import numbers
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.dataset import partition
 from fewstep.train.data.split import Arrays
 
@@ -18,15 +19,15 @@ def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05
     checkerboard    uniform on the dark squares of a 4 x 4 board, edges sharp whatever the noise; no labels
 
     noise is the standard deviation of the blur in those radii, cut at 4 standard deviations so that one fixed scale
-    brings every point into the box.  ValueError for an unknown kind, a count or a noise that makes no sense.
+    brings every point into the box.  UsageError for an unknown kind, a count or a noise that makes no sense.
     """
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0)[0]
-        raise ValueError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
+        raise UsageError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
     if not isinstance(count, numbers.Integral) or count < 2:
-        raise ValueError(f"points: count = {count}: ask for a whole number of points, at least 2")
+        raise UsageError(f"points: count = {count}: ask for a whole number of points, at least 2")
     if not 0 <= noise < math.inf:
-        raise ValueError(f"points: noise = {noise}: give a finite standard deviation, at least 0")
+        raise UsageError(f"points: noise = {noise}: give a finite standard deviation, at least 0")
     rng = np.random.default_rng(seed).spawn(1)[0]  # the split itself uses the seed's own stream
     xy, labels, classes = KINDS[kind](rng, count, noise)
     labels = None if labels is None else labels.astype(np.int32)

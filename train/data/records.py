@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.dataset import partition
-from fewstep.train.files import write_atomic
+from fewstep.train.utils.files import write_atomic
 
 ABOUT, VERSION = "dataset.json", 1
 WRITING = "group_size:1,uncompressed"  # compression of one small image saves nothing
@@ -24,7 +25,7 @@ AGAIN = "write it again with `fewstep data pack`"
 def array_record(path: str, held_out: int | float = 0.1, seed=0):
     """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards as they are needed.
 
-    held_out is a fraction below 1 or a count.  FileNotFoundError or ValueError name what is missing or damaged.
+    held_out is a fraction below 1 or a count.  FileNotFoundError or UsageError name what is missing or damaged.
     """
     folder = local(path)
     about = _about(folder)
@@ -58,7 +59,7 @@ class _Shards:
                 records = b"".join(self.readers[shard].read(wanted))
                 rows[mine] = np.frombuffer(records, np.uint8).reshape(len(wanted), -1)
             except (RuntimeError, ValueError):
-                raise ValueError(f"{self.files[shard]} is damaged: {AGAIN}") from None
+                raise UsageError(f"{self.files[shard]} is damaged: {AGAIN}") from None
         images = rows[:, :size].reshape(-1, *self.shape)
         return images, rows[:, size:].copy().view("<i4")[:, 0].astype(np.int32) if self.labelled else None
 
@@ -68,7 +69,7 @@ def _about(folder):
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder (looked in {folder.absolute().parent}): check the path")
     if not (folder / ABOUT).is_file():
-        raise ValueError(f"{folder} has no {ABOUT}: give a folder that `fewstep data pack` wrote")
+        raise UsageError(f"{folder} has no {ABOUT}: give a folder that `fewstep data pack` wrote")
     try:
         about = json.loads((folder / ABOUT).read_text())
         version, shape, counts = about["version"], about["shape"], about["shards"].values()
@@ -77,9 +78,9 @@ def _about(folder):
     except (ValueError, TypeError, KeyError, AttributeError):
         version, whole = VERSION, False
     if version != VERSION:
-        raise ValueError(f"{folder / ABOUT} is of version {version}, which this fewstep does not know: {AGAIN}")
+        raise UsageError(f"{folder / ABOUT} is of version {version}, which this fewstep does not know: {AGAIN}")
     if not whole:
-        raise ValueError(f"{folder / ABOUT} is damaged: {AGAIN}")
+        raise UsageError(f"{folder / ABOUT} is damaged: {AGAIN}")
     return about
 
 
@@ -88,10 +89,10 @@ def _opened(file, count):
     from array_record.python.array_record_module import ArrayRecordReader
 
     if not file.is_file():
-        raise ValueError(f"{file} is missing: copy it again, or {AGAIN}")
+        raise UsageError(f"{file} is missing: copy it again, or {AGAIN}")
     reader = ArrayRecordReader(str(file), **READING)
     if (found := reader.num_records()) != count:  # 0 for whatever is no ArrayRecord
-        raise ValueError(f"{file} is truncated or damaged ({found} of {count} images): copy it again, or {AGAIN}")
+        raise UsageError(f"{file} is truncated or damaged ({found} of {count} images): copy it again, or {AGAIN}")
     return reader
 
 

@@ -6,10 +6,11 @@ from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.decode import BadImage, check_form, decode, extensions
 from fewstep.train.data.threads import in_threads
-from fewstep.train.progress import progress, say
+from fewstep.train.utils.progress import progress, say
 
 QUIET = 2.0  # seconds before progress is shown
 NAMED = 5  # bad files named in a message
@@ -30,7 +31,7 @@ def scan(path, size, channels, strict, use=None) -> Found:
 
     Images lie all in the folder itself, or all in its sub-folders at any depth: of two or more, each is a class; of a
     single one, what is in it counts.  Files that are no images are named on stderr and skipped, or refused where
-    `strict`.  FileNotFoundError or ValueError say what the folder is instead.
+    `strict`.  FileNotFoundError or UsageError say what the folder is instead.
     """
     check_form(size, channels)
     root = _existing(path)
@@ -49,9 +50,9 @@ def scan(path, size, channels, strict, use=None) -> Found:
             if show and (done % 16 == 0 or done == len(names)):
                 show(done)
     if not found.files:
-        raise ValueError(f"{root} holds no image: {_counted(bad) if bad else 'there are no files'}")
+        raise UsageError(f"{root} holds no image: {_counted(bad) if bad else 'there are no files'}")
     if bad and strict:
-        raise ValueError(
+        raise UsageError(
             f"{root}: of {len(names)} files {_counted(bad)}: remove them, or skip them by doing without --strict "
             f"(folder.strict = False)"
         )
@@ -65,7 +66,7 @@ def _existing(path):
     if not root.exists():
         raise FileNotFoundError(f"{root}: no such folder (looked in {root.absolute().parent}): check the path")
     if not root.is_dir():
-        raise ValueError(f"{root} is a file: give the folder with the images")
+        raise UsageError(f"{root} is a file: give the folder with the images")
     return root
 
 
@@ -112,7 +113,7 @@ def _add(found, name, above):
     top, below, _ = name.removeprefix(above).partition("/")
     if found.files and bool(below) != ("/" in found.files[-1].removeprefix(above)):
         one, other = sorted((name, found.files[-1]), key=lambda name: "/" in name)
-        raise ValueError(
+        raise UsageError(
             f"{found.root} has images both at its top ({one}) and in sub-folders ({other}): put every image into the "
             f"sub-folder of its class, or none"
         )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images, as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
@@ -35,27 +36,27 @@ def npz(path: str, held_out: int | float = 0.1, seed=0, classes: int | None = No
 
     The names train_images, train_labels, test_images, test_labels (Fashion-MNIST) and x_train, y_train, x_test,
     y_test (Keras) are understood too; other arrays are never read.  held_out is a fraction below 1 or a count;
-    classes defaults to the largest label + 1.  FileNotFoundError or ValueError name the file, the array and the fix.
+    classes defaults to the largest label + 1.  FileNotFoundError or UsageError name the file, the array and the fix.
     """
     path = local(path)
     if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
-        raise ValueError(f"classes = {classes}: give the number of classes, a whole number, or leave it out")
+        raise UsageError(f"classes = {classes}: give the number of classes, a whole number, or leave it out")
     with open_npz(path) as archive:
         names = next((names for names in LAYOUTS if names[0] in archive), None)
         if names is None:
             found = ", ".join(archive.files[:8]) or "no arrays"
-            raise ValueError(f"{path} has no array images (it has {found}): save them under that name")
+            raise UsageError(f"{path} has no array images (it has {found}): save them under that name")
         train = _read_arrays(archive, path, *names[:2], classes)
         test = _read_arrays(archive, path, *names[2:], classes) if names[2] in archive else None
     if classes is not None and train.labels is None:
-        raise ValueError(f"{path} has no array {names[1]}, yet classes = {classes}: save labels or leave classes out")
+        raise UsageError(f"{path} has no array {names[1]}, yet classes = {classes}: save labels or leave classes out")
     if test is None:
         return partition(path.stem, train, classes or class_count(train.labels), held_out, seed)
     if (train.labels is None) != (test.labels is None):
-        raise ValueError(f"{path} has only one of {names[1]} and {names[3]}: save both or neither")
+        raise UsageError(f"{path} has only one of {names[1]} and {names[3]}: save both or neither")
     if train.shape != test.shape:
         shapes = f"{train.shape} in {names[0]}, {test.shape} in {names[2]}"
-        raise ValueError(f"{path} has images of two shapes, {shapes}: save one shape")
+        raise UsageError(f"{path} has images of two shapes, {shapes}: save one shape")
     classes = classes or class_count(train.labels, test.labels)
     order = np.random.default_rng(seed).permutation(len(train))  # the first images then stand for all of them
     return Dataset(path.stem, Split(train, order), Split(test), classes)

@@ -30,7 +30,7 @@ class Source(Protocol):
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         """indices (n,) -> images (n, *shape), uint8 or float32 in [-1, 1], and labels (n,) int32 or None: new arrays.
 
-        ValueError names what can no longer be read.
+        UsageError names what can no longer be read.
         """
 
 

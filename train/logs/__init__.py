@@ -5,12 +5,12 @@ from contextlib import ExitStack, closing, contextmanager
 
 from etils import epath
 
-from fewstep.train.files import write_atomic
+from fewstep.train.logs.images import png
+from fewstep.train.logs.jsonl import Metrics
 from fewstep.train.logs.tensorboard import TensorBoard
 from fewstep.train.logs.wandb import Wandb
-from fewstep.train.metrics import Metrics
-from fewstep.train.pictures import png
-from fewstep.train.processes import first
+from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.multihost import first
 
 
 class Logs:

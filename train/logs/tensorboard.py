@@ -6,8 +6,8 @@ import time
 
 from etils import epath
 
-from fewstep.train.files import Growing
-from fewstep.train.pictures import png
+from fewstep.train.logs.images import png
+from fewstep.train.utils.files import Growing
 
 
 class TensorBoard:

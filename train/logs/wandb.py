@@ -4,8 +4,8 @@ import secrets
 
 from etils import epath
 
-from fewstep.train.errors import RunError
-from fewstep.train.files import is_remote, told, write_atomic
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import config_values, is_remote, write_atomic
 
 
 def require():
@@ -37,7 +37,7 @@ class Wandb:
                 name=folder.name,
                 id=path.read_text().strip(),
                 resume="allow",
-                config=told(folder),
+                config=config_values(folder),
                 **where,
             )
         except Exception as error:

@@ -3,7 +3,7 @@
 draw(model, batch, key) -> examples         all that is random, a leading batch axis in every field
 (model, params, state, examples) -> (loss, metrics)     means over the examples
 only                                the name of the part of the network that is trained, None for all of it
-answers                             what the network learns to answer, as in `Model.answers`
+answers                             what the network learns to answer, as in `Model.capabilities`
 second, pairs                       whether it trains a second output, and whether it learns from pairs
 beside()                            what is trained beside the network, {group: parameters}
 teacher                             whether the weights that training begins with stay beside, state.frozen["teacher"]

@@ -11,6 +11,7 @@ import numpy as np
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import ZERO, Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal
 
@@ -77,12 +78,13 @@ class DiscreteConsistency(Noised):
     huber: float = 0.00054
     teacher: bool = False
 
-    answers = frozenset({ZERO})
+    capabilities = frozenset({ZERO})
+    needs_teacher = property(lambda self: self.teacher)
 
     def __post_init__(self):
         super().__post_init__()
         if not self.huber > 0 or (self.until is not None and self.until < 1):
-            raise ValueError(
+            raise UsageError(
                 f"discrete_consistency needs huber > 0 and until of at least 1: got {self.huber} and {self.until}"
             )
 
@@ -113,14 +115,14 @@ class DiscreteConsistency(Noised):
 
 
 def must_be_consistent(model):
-    """ValueError where x0 at t = 0 is not the state itself."""
+    """UsageError where x0 at t = 0 is not the state itself."""
     process, zero = model.process, np.float64(0.0)
     if process.sigma(zero) != 0:
-        raise ValueError("at t = 0 a consistent image is the state itself: choose a process without noise there")
+        raise UsageError("at t = 0 a consistent image is the state itself: choose a process without noise there")
     with np.errstate(all="ignore"):
         found, _ = model.prediction.decode(process, zero, np.float64(1.0), np.float64(0.5))
     if not np.isclose(found * process.alpha(zero), 1.0):
-        raise ValueError(
+        raise UsageError(
             "at t = 0 a consistent image is the state itself, whatever the network says: let it predict V or edm, or "
             "VELOCITY on a path that is straight there"
         )

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import ZERO, Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.train.objectives.consistency import must_be_consistent
 from fewstep.train.objectives.denoising import Noised, noisy
@@ -34,14 +35,15 @@ class ContinuousConsistency(Noised):
     floor: float = 0.1
     teacher: bool = False
 
-    answers = frozenset({ZERO})
+    capabilities = frozenset({ZERO})
+    needs_teacher = property(lambda self: self.teacher)
 
     def __post_init__(self):
         super().__post_init__()
         if self.warmup < 0 or not self.floor > 0:
-            raise ValueError(f"continuous_consistency needs warmup >= 0 and floor > 0: got {self.warmup}, {self.floor}")
+            raise UsageError(f"continuous_consistency needs warmup >= 0 and floor > 0: got {self.warmup}, {self.floor}")
 
-    def beside(self):
+    def extra_params(self):
         return {"weight": {"waves": jnp.zeros(WAVES)}}
 
     def __call__(self, model, params, state, examples):

@@ -10,6 +10,7 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.objectives.weights import native
 
@@ -34,24 +35,26 @@ class Noised:
     times: Callable = logit_normal
     label_drop: float = 0.1
 
-    only = None  # the part of the network that is trained; None: all of it
-    answers = frozenset({INSTANT})  # what is learned, as in `Model.answers`
-    second = False  # whether it trains a second output
-    pairs = False  # whether it learns from pairs of noise and image
-    teacher = False  # whether the weights that training begins with are used all the time, state.frozen["teacher"]
+    trainable_part = None  # the part of the network that is trained; None: all of it
+    capabilities = frozenset({INSTANT})  # what is learned, as in `Model.capabilities`
+    trains_variance = False  # whether it trains a second output
+    needs_pairs = False  # whether it learns from pairs of noise and image
+    needs_teacher = (
+        False  # whether the weights that training begins with are used all the time, state.frozen["teacher"]
+    )
 
-    def beside(self) -> dict:
+    def extra_params(self) -> dict:
         """What is trained beside the network, groups of `State.params`, as they are before the first step."""
         return {}
 
     def __post_init__(self):
         if not 0 <= self.label_drop <= 1:
-            raise ValueError(f"label_drop is a share from 0 to 1: got {self.label_drop}")
+            raise UsageError(f"label_drop is a share from 0 to 1: got {self.label_drop}")
 
     def draw(self, model, batch, key) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None."""
-        if model.variance is not None and not self.second:
-            raise ValueError(
+        if model.variance is not None and not self.trains_variance:
+            raise UsageError(
                 "this objective trains no second output: leave train.variance None, or take @second_moment(), @hybrid()"
             )
         x0, n = batch.image, len(batch.image)

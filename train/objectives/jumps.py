@@ -15,6 +15,7 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.diffusion.process import Linear
 from fewstep.train.objectives.denoising import Noised, noisy, target
@@ -34,12 +35,12 @@ class Jump(NamedTuple):
 
 @dataclass(frozen=True)
 class _Jumps(Noised):
-    answers = frozenset({INSTANT, JUMP})
+    capabilities = frozenset({INSTANT, JUMP})
 
     def _mean(self, model, params, examples):
         """The network's U(x, t, s), for the labels of examples unless told another."""
         if model.process != Linear() or model.prediction != VELOCITY:
-            raise ValueError(
+            raise UsageError(
                 "jumps are learned as mean velocities of the linear path: set train.process = @Linear() and "
                 "train.prediction = %VELOCITY"
             )
@@ -53,7 +54,7 @@ class _Jumps(Noised):
 def _null(model, examples):
     """The label of no class for every example."""
     if examples.label is None:
-        raise ValueError("guidance is learned with labels: the data have none, or train.conditional is False")
+        raise UsageError("guidance is learned with labels: the data have none, or train.conditional is False")
     return jnp.full_like(examples.label, model.classes)
 
 
@@ -79,11 +80,11 @@ class MeanFlow(_Jumps):
     def __post_init__(self):
         super().__post_init__()
         if not 0 <= self.same <= 1 or not self.floor > 0 or self.power < 0:
-            raise ValueError(
+            raise UsageError(
                 f"meanflow needs same in [0, 1], power >= 0 and floor > 0: got {self.same}, {self.power}, {self.floor}"
             )
         if not self.guidance > 0 or not 0 <= self.mix < 1:
-            raise ValueError(f"meanflow needs guidance > 0 and mix in [0, 1): got {self.guidance} and {self.mix}")
+            raise UsageError(f"meanflow needs guidance > 0 and mix in [0, 1): got {self.guidance} and {self.mix}")
 
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
@@ -142,15 +143,15 @@ class Shortcut(_Jumps):
     def __post_init__(self):
         super().__post_init__()
         if self.bootstrap < 2 or self.sizes < 1:
-            raise ValueError(f"shortcut needs bootstrap >= 2 and sizes >= 1: got {self.bootstrap} and {self.sizes}")
+            raise UsageError(f"shortcut needs bootstrap >= 2 and sizes >= 1: got {self.bootstrap} and {self.sizes}")
         if not self.guidance > 0 or (self.clip is not None and not self.clip > 0):
-            raise ValueError(f"shortcut needs guidance > 0, and clip > 0 or None: got {self.guidance} and {self.clip}")
+            raise UsageError(f"shortcut needs guidance > 0, and clip > 0 or None: got {self.guidance} and {self.clip}")
 
     def draw(self, model, batch, key) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
         drawn, n = super().draw(model, batch, key), len(batch.image)
         if n < self.bootstrap:
-            raise ValueError(f"one image in {self.bootstrap} learns to jump, and a batch has {n}: take a larger batch")
+            raise UsageError(f"one image in {self.bootstrap} learns to jump, and a batch has {n}: take a larger batch")
         for_size, for_place, for_order = jax.random.split(jax.random.fold_in(key, 4), 3)
         jumps = jnp.arange(n) < n // self.bootstrap
         order = (jax.random.randint(for_size, (), 0, self.sizes) + jnp.arange(n)) % self.sizes  # evenly

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import jax.numpy as jnp
 
 from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.loop import unit_noise
 from fewstep.train.objectives.denoising import Example, Noised, noisy, target
 from fewstep.train.objectives.times import uniform
@@ -25,17 +26,17 @@ class ReFlow(Noised):
     label_drop: float = 0.0
     huber: float | None = None
 
-    pairs = True
+    needs_pairs = True
 
     def __post_init__(self):
         super().__post_init__()
         if self.huber is not None and not self.huber > 0:
-            raise ValueError(f"reflow.huber is above 0, or None for the mean square: got {self.huber}")
+            raise UsageError(f"reflow.huber is above 0, or None for the mean square: got {self.huber}")
 
     def draw(self, model, batch, key) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None, batch.seed (B,)."""
         if batch.seed is None:
-            raise ValueError("@reflow() learns from pairs: set train.pairs = @pairs and pairs.path, see fewstep pairs")
+            raise UsageError("@reflow() learns from pairs: set train.pairs = @pairs and pairs.path, see fewstep pairs")
         eps = unit_noise(batch.seed, batch.image.shape[1:])
         if batch.mirrored is not None:
             eps = jnp.where(batch.mirrored[:, None, None, None], eps[:, :, ::-1], eps)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.variance import NPR, SN, LearnedRange
 from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
@@ -22,12 +23,12 @@ class SecondMoment(Noised):
 
     times: Callable = uniform
 
-    only, second = "variance", True
+    trainable_part, trains_variance = "variance", True
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {}."""
-        _refuse(model, SN | NPR, "@SN() or @NPR()")
-        net = jax.lax.stop_gradient(params["net"]) | {self.only: params["net"][self.only]}
+        _check_model(model, SN | NPR, "@SN() or @NPR()")
+        net = jax.lax.stop_gradient(params["net"]) | {self.trainable_part: params["net"][self.trainable_part]}
         t, cond = examples.t, Cond(examples.label)
         raw, second = model.outputs(net, noisy(model, examples), t, None, cond)
         wanted = model.variance.target(raw, target(model, examples))
@@ -47,16 +48,16 @@ class Hybrid(Denoising):
     steps: int = 100
     share: float = 1e-3
 
-    second = True
+    trains_variance = True
 
     def __post_init__(self):
         super().__post_init__()
         if self.steps < 1 or not self.share > 0:
-            raise ValueError(f"hybrid needs steps >= 1 and share > 0: got {self.steps} and {self.share}")
+            raise UsageError(f"hybrid needs steps >= 1 and share > 0: got {self.steps} and {self.share}")
 
     def __call__(self, model, params, state, examples):
         """-> loss (), {"bound": what all steps cost}."""
-        _refuse(model, LearnedRange, "@LearnedRange()")
+        _check_model(model, LearnedRange, "@LearnedRange()")
         x0, _, t, label, key = examples
         x, process, at = noisy(model, examples), model.process, over(t, x0)
         raw, second = model.outputs(params["net"], x, t, None, Cond(label), key)
@@ -71,6 +72,6 @@ class Hybrid(Denoising):
         return loss + self.share * bound, {"bound": bound}
 
 
-def _refuse(model, kinds, names):
+def _check_model(model, kinds, names):
     if not isinstance(model.variance, kinds):
-        raise ValueError(f"this objective trains a second output: set train.variance = {names}")
+        raise UsageError(f"this objective trains a second output: set train.variance = {names}")

@@ -5,7 +5,6 @@ An architecture is a module: `network(conv, x)` is its forward pass, written onc
 sides it takes, of which an image gets the first that is larger than itself, or else the last.
 """
 
-import hashlib
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -14,7 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
+from fewstep.train.utils.hashing import file_sha256, sha256
 
 ARCHITECTURES = {
     "mobilenet_v2": mobilenet_v2,
@@ -42,7 +43,7 @@ class Encoder:
     def digest(self) -> str:
         """sha256 of what features depend on beside the images."""
         sizes = self.size or ARCHITECTURES[self.architecture].SIZES
-        return hashlib.sha256(f"{self.architecture} {PREPROCESSING} {sizes} {self.weights}".encode()).hexdigest()
+        return sha256(f"{self.architecture} {PREPROCESSING} {sizes} {self.weights}".encode())
 
     def side(self, images) -> int:
         """What images (N, H, W, C) are resized to."""
@@ -53,16 +54,16 @@ class Encoder:
         return self._run(images, 0)
 
     def logits(self, images) -> np.ndarray:
-        """uint8 images (N, H, W, 1 or 3) -> (N, classes) float64; ValueError for an encoder without a head."""
+        """uint8 images (N, H, W, 1 or 3) -> (N, classes) float64; UsageError for an encoder without a head."""
         if not self.classes:
-            raise ValueError(f"{self.name} has no classifier, only features: use mobilenet_v2 or resnet56 for logits")
+            raise UsageError(f"{self.name} has no classifier, only features: use mobilenet_v2 or resnet56 for logits")
         return self._run(images, 1)
 
     def _run(self, images, output):
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
             got = f"{images.dtype} {images.shape}"
-            raise ValueError(f"an encoder takes uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
+            raise UsageError(f"an encoder takes uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
         size, parts = self.side(images), []
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
@@ -119,10 +120,10 @@ def shapes(architecture) -> dict:
 
 
 def read_arrays(path) -> dict:
-    """Name -> array of a .npz file, or of a .pth file of a PyTorch state dict; ValueError if it cannot be read."""
+    """Name -> array of a .npz file, or of a .pth file of a PyTorch state dict; UsageError if it cannot be read."""
     path = Path(path)
     if not path.is_file():
-        raise ValueError(f"{path}: no such file: give the path of an encoder's weights, .npz or .pth")
+        raise UsageError(f"{path}: no such file: give the path of an encoder's weights, .npz or .pth")
     try:
         if path.suffix == ".pth":
             import torch
@@ -132,23 +133,23 @@ def read_arrays(path) -> dict:
         with np.load(path) as file:
             return {name: file[name] for name in file.files}
     except ImportError as error:
-        raise ValueError(
+        raise UsageError(
             f"{path}: a .pth file is read with torch: pip install 'fewstep[torch]', or make it an .npz"
         ) from error
     except Exception as error:  # zipfile, zlib, pickle and torch have one of their own each
-        raise ValueError(f"{path}: damaged or not a file of arrays ({type(error).__name__}): get it again") from error
+        raise UsageError(f"{path}: damaged or not a file of arrays ({type(error).__name__}): get it again") from error
 
 
 def load(path, size=None) -> Encoder:
     """The encoder of a file of weights, its architecture told by the names of the arrays: .npz, or .pth of pytorch-fid.
 
     Where the file has reference activations (ref/images with ref/feature, ref/logits, or these with _<size>), those
-    at the encoder's size are verified.  ValueError, in one line, where the file or what comes out is not right.
+    at the encoder's size are verified.  UsageError, in one line, where the file or what comes out is not right.
     """
     arrays = read_arrays(path)
     name = next((name for name, architecture in ARCHITECTURES.items() if architecture.recognises(arrays)), None)
     if name is None:
-        raise ValueError(
+        raise UsageError(
             f"{path}: not the weights of {', '.join(ARCHITECTURES)} (the FID's, with no or 1,008 classes): "
             "none of them has arrays of these names"
         )
@@ -156,19 +157,19 @@ def load(path, size=None) -> Encoder:
 
     def read(array, shape):
         if array not in arrays:
-            raise ValueError(f"{path}: {array} is missing from these weights of {name}: get the whole file")
+            raise UsageError(f"{path}: {array} is missing from these weights of {name}: get the whole file")
         if arrays[array].shape != shape:
-            raise ValueError(f"{path}: {array} has shape {arrays[array].shape}, {name} needs {shape}: get another file")
+            raise UsageError(f"{path}: {array} has shape {arrays[array].shape}, {name} needs {shape}: get another file")
         used[array] = arrays[array]
         return np.asarray(arrays[array], np.float64)
 
     folded = {layer: architecture.weights(read, layer, shape) for layer, shape in shapes(architecture).items()}
     params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), folded)
-    published = "inception2015" if hashlib.sha256(Path(path).read_bytes()).hexdigest() == inception.FID else name
+    published = "inception2015" if file_sha256(Path(path)) == inception.FID else name
     encoder = Encoder(published, name, architecture.CLASSES, _sha256(used), params, size)
     for reference, error in errors(encoder, arrays).items():
         if not error <= TOLERANCE:
-            raise ValueError(
+            raise UsageError(
                 f"{path}: {reference} is not reproduced (relative error {error:.1e}, at most {TOLERANCE:.0e}): "
                 "the weights are damaged or this device computes in less than float32"
             )
@@ -191,9 +192,6 @@ def errors(encoder, arrays) -> dict:
 
 
 def _sha256(arrays):
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        array = np.ascontiguousarray(arrays[name])
-        digest.update(f"{name} {array.dtype.str} {array.shape} ".encode())
-        digest.update(array)
-    return digest.hexdigest()
+    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
+    heads = {name: f"{name} {array.dtype.str} {array.shape} ".encode() for name, array in ordered.items()}
+    return sha256(*(part for name, array in ordered.items() for part in (heads[name], array)))

@@ -1,0 +1,32 @@
+"""The Frechet distance while a network trains: what `compare` would say of it, without the interval."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from fewstep.evaluation.compare import BATCH, COUNT
+from fewstep.evaluation.distances import Frechet
+from fewstep.evaluation.drawing import conditions
+from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.reference import reference
+from fewstep.samplers import draw_many, preview_table
+
+
+def preview_score(data, sharding=None) -> Callable:
+    """score(den) -> {"FD-pixels": distance to the held-out images}: the value of compare's cell of the table `watched`.
+
+    It is NaN where the images are not finite.  `sharding` is that of `draw_many`.
+    """
+    pixels, distance = Pixels(data.shape), None
+
+    def score(den) -> dict[str, float]:
+        nonlocal distance
+        if distance is None:
+            distance = Frechet(pixels(reference(data, COUNT).held_out))
+        table, cond = preview_table(den), conditions(den, data, COUNT)
+        images = draw_many(den, table, range(COUNT), data.shape, cond=cond, batch=BATCH, sharding=sharding)
+        finite = np.isfinite(images).all()
+        value = distance(pixels(stored(images)))["FD"].value if finite else float("nan")
+        return {f"FD-{pixels.name}": value}
+
+    return score

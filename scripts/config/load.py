@@ -1,0 +1,109 @@
+"""A config: its bindings, the experiment that they describe, and its text in one canonical form."""
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from importlib.resources import files
+
+import gin
+from etils import epath
+
+from fewstep.cli.config import registry
+from fewstep.cli.config.messages import target
+from fewstep.cli.config.parse import bind_file, bind_override
+from fewstep.cli.errors import UserError, nearest
+from fewstep.train.experiment import Experiment
+from fewstep.train.utils.files import is_remote
+
+_CONFIGURABLE = {
+    name: gin.external_configurable(part, name=name, module=group, denylist=registry.filled_in(part, hidden))
+    for group, (parts, hidden) in registry.GROUPS.items()
+    for name, part in parts.items()
+}
+for _name, _value in registry.CONSTANTS.items():
+    gin.constant(_name, _value)
+
+# What may change when a run goes on: its losses do not.
+FREE = ("train.mesh", "train.accumulate", "train.wandb", "train.levers")
+
+
+def find(config: epath.PathLike) -> epath.Path:
+    """The config at this path, else the one of that name among those that come with fewstep.
+
+    UserError where there is neither.
+    """
+    path = epath.Path(config)
+    if path.is_file():
+        return path
+    root = epath.Path(str(files("fewstep.configs")))
+    shipped = root / str(config).removeprefix("configs/")
+    if shipped.is_file():
+        return shipped
+    known = [f"configs/{p.parent.name}/{p.name}" for p in root.glob("*/*.gin")]
+    raise UserError(f"no config {config}: {nearest(str(config), known)}")
+
+
+def load(path: epath.PathLike, overrides: Iterable[str] = (), trust: bool = False) -> None:
+    """Forget all bindings; bind a config and then the overrides, such as "adamw.lr=1e-3"."""
+    gin.clear_config()
+    bind_file(epath.Path(path), trust)
+    for override in overrides:
+        bind_override(override)
+
+
+def experiment() -> Experiment:
+    """The experiment that the bindings describe."""
+    return _CONFIGURABLE["train"]()
+
+
+def canonical_text(overrides: Iterable[str] = ()) -> str:
+    """All values that were used since `load`, defaults included, as a config in one canonical order.
+
+    UserError for an override that nothing used.
+    """
+    text = gin.operative_config_str(max_line_length=1_000_000)
+    values = {}
+    for used in re.findall(r"^# Parameters for ([\w.]+):$", text, re.MULTILINE):
+        name = used.split(".")[-1]
+        values |= registry.defaults(name) if name in registry.CONFIGURABLES else {}
+    values |= dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
+    for override in overrides:
+        if target(override) not in values:
+            raise UserError(f"--set {override}: nothing here uses {target(override)}")
+    imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
+    return "\n".join([*imports, *(_line(name, values[name]) for name in sorted(values))]) + "\n"
+
+
+def difference(before: str, now: str) -> list[str]:
+    """The lines in which two canonical texts disagree, - before, + now.
+
+    Left out are what may change when a run goes on, and defaults that an older version did not have yet.
+    """
+    lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (before, now))
+    changes = difflib.unified_diff(*lines, lineterm="", n=0)
+    kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
+    return [line for line in kept if not _free(line[1:].split(" = ")[0]) and not _new_default(line, before)]
+
+
+def _line(name, value):
+    """A binding; paths of data are absolute, so that a run finds its data from everywhere."""
+    if name in registry.PATHS and value[:1] in ("'", '"') and not is_remote(value):
+        value = repr(os.path.abspath(os.path.expanduser(gin.config.parse_value(value))))
+    return f"{name} = {value}"
+
+
+def _again(line):
+    name, equals, value = line.partition(" = ")
+    return _line(name, value) if equals else line
+
+
+def _free(name):
+    return name in FREE or name.split(".")[0] in registry.LEVERS
+
+
+def _new_default(line, before):
+    name, _, value = line[1:].partition(" = ")
+    part = name.split(".")[0]
+    added = line[0] == "+" and f"{name} = " not in before and part in registry.CONFIGURABLES
+    return added and registry.defaults(part).get(name) == value

@@ -1,0 +1,53 @@
+"""Opening a run folder by the config that it was trained with."""
+
+from dataclasses import replace
+from functools import cache
+
+from etils import epath
+
+from fewstep.cli.config import registry
+from fewstep.cli.config.load import experiment, load
+from fewstep.cli.config.messages import one_line
+from fewstep.cli.errors import UserError
+from fewstep.cli.parse import path as parsed_path
+from fewstep.train.run import Run, restore
+
+
+def open_run(
+    folder: epath.PathLike,
+    trust: bool = False,
+    step: int | None = None,
+    mesh: tuple[int, int, int] = (-1, 1, 1),
+    calibrate: bool = False,
+) -> Run:
+    """The run in this folder, ready to sample: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
+
+    trust: its config may import code.  step: that of a checkpoint, None for the newest.  mesh: the devices, as for
+    `sharding.make_mesh`.  calibrate: the variances that a sampler requires are measured where that was not done.
+    Raises UserError where the folder is no run, and RunError where it cannot be read.
+    """
+    path = epath.Path(folder) / "config.gin"
+    if not path.is_file():
+        raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
+    load(path, trust=trust)
+    with one_line(path):
+        known = experiment()
+
+    def load_data():
+        load(path, trust=trust)
+        source = known.data.__name__
+        hint = f"where the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
+        with one_line(folder, hint=hint):
+            return experiment().data()
+
+    return replace(restore(folder, known, load_data, step, mesh), calibrates=calibrate, opener=_opener(trust))
+
+
+@cache
+def _opener(trust):
+    """Opens other runs in the same way, by their folder and step."""
+
+    def opened(folder, step=None):
+        return open_run(parsed_path(folder, "autoguidance.run"), trust=trust, step=step)
+
+    return opened

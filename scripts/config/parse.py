@@ -1,0 +1,98 @@
+"""The text of a config, or of --set, as gin's bindings: each text is parsed once, and checked before it is bound."""
+
+import ast
+import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
+import io
+import re
+from collections.abc import Iterator
+
+import gin
+from etils import epath
+from gin import config_parser
+from gin.config import ConfigurableReference, ParserDelegate
+
+from fewstep.cli.config import registry
+from fewstep.cli.config.messages import one_line, target
+from fewstep.cli.errors import UserError
+from fewstep.train.utils.files import absolute
+
+
+def bind_file(path: epath.PathLike, trust: bool, within: tuple = ()) -> None:
+    """Bind what a config file says, and the files that it includes, which are looked for beside it.
+
+    UserError for code that it would import without `trust`, and for everything that gin or Python refuse in it.
+    """
+    path = absolute(path)
+    if path in within:
+        raise UserError(f"{path} includes itself")
+    with one_line(path):
+        text = path.read_text()
+    for statement in _statements(str(path), text):
+        number = statement.location.line_num
+        if isinstance(statement, config_parser.IncludeStatement):
+            included = path.parent / statement.filename
+            if not included.is_file():
+                raise UserError(f"{path}, line {number}: there is no file {included} to include")
+            bind_file(included, trust, (*within, path))
+        else:
+            _bind(statement, f"{path}, line {number}", trust)
+
+
+def bind_override(override: str) -> str:
+    """Bind what was typed after --set; the name of the part that it sets something of."""
+    where = f"--set {override}"
+    for statement in _statements(where, _quoted(override)):
+        _bind(statement, where, trust=False)
+    return target(override).split(".")[0]
+
+
+def _quoted(override):
+    """The override as gin reads it.
+
+    What is no literal and no reference is a text, as in --set npz.path=a.npz, and so is all that is given to a
+    parameter which takes texts only; 1,2,2 is a tuple.
+    """
+    name, equals, value = (part.strip() for part in override.partition("="))
+    if not equals or not re.fullmatch(r"\w+(\.\w+)+", name) or "\n" in override:
+        raise UserError(f"--set {override}: write name.parameter=value")
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, SyntaxError):
+        return f"{name} = {value if re.match(r'[@%([{]', value) else repr(value)}"
+    if not isinstance(literal, str | None) and registry.only_text(*target(override).split(".")):
+        return f"{name} = {value!r}"
+    return f"{name} = {literal if isinstance(literal, tuple) else value}"
+
+
+def _statements(where, text) -> Iterator:
+    """The statements of a text, one after the other, so that an earlier one is bound before a later one is read."""
+    file = io.StringIO(text)
+    file.name = where
+    with one_line(where):
+        parser = config_parser.ConfigParser(file, ParserDelegate())
+    while True:
+        with one_line(where):
+            statement = next(parser, None)
+        if statement is None:
+            return
+        yield statement
+
+
+def _bind(statement, where, trust):
+    if isinstance(statement, config_parser.ImportStatement):
+        if not trust:
+            raise UserError(f"{where}: a config may not import code; pass --trust if you trust it")
+        with one_line(where):
+            gin.parse_config(statement.format())
+    elif isinstance(statement, config_parser.BindingStatement):
+        scope, selector, parameter, value, _ = statement
+        with one_line(where):
+            if not parameter:
+                gin.bind_parameter((f"{scope}/{selector}" if scope else selector, "gin.macro", "value"), value)
+                return
+            gin.bind_parameter((scope, selector, parameter), value)
+        if not isinstance(value, ConfigurableReference):
+            registry.check(where, selector.split(".")[-1], parameter, value)
+    elif isinstance(statement, config_parser.BlockDeclaration):
+        with one_line(where):
+            gin.config.get_bindings(statement.selector)

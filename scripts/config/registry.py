@@ -1,0 +1,157 @@
+"""What a config may name: every public constructor under its own name, and what its parameters take."""
+
+import inspect
+import math
+import types
+import typing
+from collections.abc import Callable
+
+from fewstep import diffusion
+from fewstep.cli.errors import UserError
+from fewstep.diffusion import LEVERS
+from fewstep.diffusion.networks import MLP, DiT, UNet
+from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from fewstep.diffusion.variance import VARIANCES
+from fewstep.samplers import GRIDS, SAMPLERS
+from fewstep.samplers.euler import SDE_NOISES
+from fewstep.samplers.interpolant import NOISES
+from fewstep.samplers.sa_solver import TAUS
+from fewstep.train import optimizers
+from fewstep.train.data import SOURCES, pairs
+from fewstep.train.experiment import Experiment
+from fewstep.train.objectives import (
+    ContinuousConsistency,
+    Denoising,
+    DiscreteConsistency,
+    Hybrid,
+    MeanFlow,
+    ReFlow,
+    SecondMoment,
+    Shortcut,
+)
+from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
+from fewstep.train.objectives.times import TIMES
+from fewstep.train.objectives.weights import WEIGHTS
+from fewstep.train.run.levers import guidance_by_run, skip_factors
+
+PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
+NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
+CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
+
+# By kind; behind each the parameters that the code fills in, not the config.
+GROUPS = {
+    "diffusion": (PROCESSES | {"edm": edm}, ()),
+    "variances": (VARIANCES, ()),
+    "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
+    "data": (SOURCES | {"pairs": pairs}, ()),
+    "times": (TIMES, ("process", "key", "n")),
+    "weights": (WEIGHTS, ("process", "prediction", "t")),
+    "neighbours": (NEIGHBOURS, ("process", "t", "done")),
+    "sizes": (SIZES, ("process", "prediction", "t", "s")),
+    "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
+    "objectives": (
+        {
+            "denoising": Denoising,
+            "second_moment": SecondMoment,
+            "hybrid": Hybrid,
+            "discrete_consistency": DiscreteConsistency,
+            "continuous_consistency": ContinuousConsistency,
+            "meanflow": MeanFlow,
+            "reflow": ReFlow,
+            "shortcut": Shortcut,
+        },
+        (),
+    ),
+    "train": ({"train": Experiment}, ()),
+    "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
+    "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
+    "grids": (GRIDS, ("process", "steps", "known")),
+    "levers": (LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}, ()),
+}
+SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
+CONFIGURABLES = {name: part for parts, _ in GROUPS.values() for name, part in parts.items()}
+GROUP_OF = {name: module for module, (parts, _) in GROUPS.items() for name in parts}
+PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
+PATHS |= {"npy.labels", "pairs.path", "autoguidance.run"}
+
+_WORDS = {
+    bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",
+    tuple: "a tuple such as (1, 2)", type(None): "None", Callable: "something named with @",
+}  # fmt: skip
+
+
+def filled_in(part, hidden) -> list[str]:
+    """Those of the parameters `hidden` that a part has."""
+    return [parameter for parameter in hidden if parameter in _signature(part)]
+
+
+def _signature(part):
+    return inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
+
+
+def parameters(name) -> dict[str, inspect.Parameter]:
+    """The parameters that a config may set, by name."""
+    part, hidden = CONFIGURABLES[name], GROUPS[GROUP_OF[name]][1]
+    return {key: p for key, p in _signature(part).items() if key != "self" and key not in hidden}
+
+
+def only_text(name, parameter) -> bool:
+    """Whether a parameter takes nothing but texts, and maybe None."""
+    known = parameters(name).get(parameter) if name in CONFIGURABLES else None
+    return known is not None and set(_kinds(known)) - {type(None)} == {str}
+
+
+def check(where, name, parameter, value) -> None:
+    """UserError where a literal value is not of the kind that the parameter takes: of its annotation, else default."""
+    if name not in CONFIGURABLES:  # from code that a trusted config imports
+        return
+    kinds = _kinds(parameters(name)[parameter])
+    if kinds and not any(_is(kind, value) for kind in kinds):
+        wanted = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
+        raise UserError(f"{where}: {name}.{parameter} is {wanted}, not {value!r}")
+
+
+def _kinds(parameter):
+    """The types it takes; () where that is not known."""
+    kind = parameter.annotation
+    if kind is inspect.Parameter.empty:
+        kind = type(parameter.default) if parameter.default is not inspect.Parameter.empty else None
+    if kind is types.FunctionType or kind is Callable:
+        return (Callable,)
+    union = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    return tuple(union) if all(k in _WORDS for k in union) else ()
+
+
+def _is(kind, value):
+    if kind is Callable or (kind in (int, float) and isinstance(value, bool)):
+        return False
+    if kind is float:
+        return isinstance(value, int | float) and value == value and abs(value) != float("inf")
+    return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)
+
+
+def defaults(name) -> dict[str, str]:
+    """The defaults of all that a config may set of a part, as a config writes them, {"adamw.lr": "0.001", ...}; also of
+    the parts that are defaults themselves."""
+    found = {}
+    for key, parameter in parameters(name).items():
+        default = parameter.default
+        if default is inspect.Parameter.empty or (isinstance(default, float) and not math.isfinite(default)):
+            continue  # a config has no infinity
+        text, part = _written(default)
+        found[f"{name}.{key}"] = text
+        found |= defaults(part) if part else {}
+    return found
+
+
+def _written(value):
+    """A default as a config writes it, and the name of the part that it is or was made by, if any."""
+    for name, constant in CONSTANTS.items():
+        if value is constant:
+            return f"%{name}", None
+    for name, part in CONFIGURABLES.items():
+        if value is part:
+            return f"@{name}", name
+        if inspect.isclass(part) and type(value) is part and value == part():
+            return f"@{name}()", name
+    return repr(value), None

@@ -1,0 +1,23 @@
+"""fewstep classifier."""
+
+from fewstep.cli import parse
+from fewstep.cli.config.open_run import open_run
+from fewstep.evaluation.features import classifier, stored
+from fewstep.evaluation.reference import MOST
+from fewstep.train.utils.progress import say
+
+
+def main(folder, steps, seed, trust):
+    """Train a classifier on the data of a run and store it there."""
+    parse.within(steps, "--steps", 1, 1_000_000)
+    run = open_run(parse.path(folder, "the run"), trust)
+    params = classifier.train(run.data, steps, seed)
+    held_out = run.data.held_out[: min(MOST, len(run.data.held_out))]
+    made = classifier.Classifier(params, "")
+    right = made.logits(stored(held_out.image)).argmax(1) == held_out.label
+    classifier.save(run.folder, params, run.data)
+    metrics = "FD,accuracy" if run.denoiser.classes else "FD"
+    say(
+        f"{run.folder / classifier.NAME}: tells the class of {right.mean():.1%} of {len(right)} held-out images. Next: "
+        f"fewstep compare {folder} --features pixels,classifier --metric {metrics}"
+    )

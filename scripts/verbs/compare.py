@@ -1,0 +1,114 @@
+"""fewstep compare."""
+
+import platform
+import shlex
+import sys
+from datetime import UTC, datetime
+from importlib.metadata import version
+from importlib.util import find_spec
+from typing import NamedTuple
+
+import jax
+
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.options import Opening
+from fewstep.cli.verbs.features import named as named_features
+from fewstep.cli.verbs.sampling import opened
+from fewstep.cli.verbs.sweep import SAMPLERS, Asked
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.evaluation.compare import compare
+from fewstep.evaluation.metrics import METRIC_INFO
+from fewstep.evaluation.report import write
+from fewstep.evaluation.report.table import render
+from fewstep.samplers.registry import DEFAULT_SAMPLERS, default_sampler
+from fewstep.train.utils.multihost import first, meet
+from fewstep.train.utils.progress import say
+
+
+class Measuring(NamedTuple):
+    """What is measured, as it was typed."""
+
+    metrics: str
+    features: str | None
+    count: int
+    seed: int
+    repeats: int
+    batch: int
+
+
+def main(
+    folders: list[str], asked: Asked, measuring: Measuring, gaussian: str | None, calibrate: bool, opening: Opening,
+    out: str | None, as_json: bool,
+) -> None:  # fmt: skip
+    """Compare, print the tables, write the rest."""
+    if gaussian is not None:
+        raise UserError("--gaussian is the data of an exact comparison: add --exact")
+    if not folders:
+        raise UserError("compare needs the folder of a run, or --exact")
+    budgets, metrics = asked.budgets(), parse.words(measuring.metrics, "--metric")
+    for metric in metrics:
+        lookup("metric", metric, METRIC_INFO)
+    parse.within(measuring.count, "--count", 2, parse.MOST_IMAGES)
+    parse.within(measuring.repeats, "--repeats", 1, 100)
+    parse.within(measuring.batch, "--batch", 1, parse.MOST_IMAGES)
+    parse.mesh(opening.mesh)
+    lines = asked.lines()  # what is wrong with names is said before a run is opened
+    needs_report()
+    runs = [opened(folder, opening, calibrate) for folder in folders]
+    if asked.samplers is None:
+        lines = asked._replace(samplers=_default_samplers(runs)).lines()
+    if len({run.folder for run in runs}) < len(runs):
+        raise UserError("a run is given twice: name each folder once")
+    wanted = lines.on([run.model.process for run in runs])
+    features = [named_features(text, runs[0]) for text in parse.words(measuring.features, "--features")]
+    out = parse.writable(out or runs[0].folder / "compare", "--out")
+    try:
+        result = compare(
+            runs, wanted, budgets, folder=out, metrics=metrics, features=features, count=measuring.count,
+            seed=measuring.seed, repeats=measuring.repeats, batch=measuring.batch, levers=tuple(asked.levers),
+            **about(),
+        )  # fmt: skip
+    except KeyboardInterrupt:
+        say(f"stopped: the images sampled so far are in {out}, and the same command resumes from there")
+        raise
+    if first():
+        show(result, out, as_json)
+    meet("the comparison is written")  # a process that leaves early is taken for lost
+
+
+def _default_samplers(runs):
+    """The names of the samplers for runs that learned this and that."""
+    jumping = [name for name in (default_sampler(run.denoiser) for run in runs) if name != DEFAULT_SAMPLERS[INSTANT]]
+    instants = [SAMPLERS] if any(INSTANT in run.denoiser.capabilities for run in runs) else []
+    return ",".join([*instants, *dict.fromkeys(jumping)])
+
+
+def show(result, out, as_json):
+    """Print the tables, or JSON, and write the files where there is a folder for them."""
+    print(result.to_json() if as_json else render(result), end="")
+    if out is not None:
+        print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
+
+
+def needs_report():
+    """UserError where the libraries of plots and pages are not installed."""
+    for name in ("matplotlib", "jinja2"):
+        if find_spec(name) is None:
+            raise UserError(f"compare writes a plot and a page with {name}: pip install 'fewstep[report]'")
+
+
+def about():
+    """The command and where it runs."""
+    libraries = {name: version(name) for name in ("fewstep", "jax", "flax", "numpy")}
+    device = jax.devices()[0]
+    return {
+        "command": shlex.join(["fewstep", *sys.argv[1:]]),
+        "environment": libraries
+        | {
+            "python": platform.python_version(),
+            "device": f"{len(jax.devices())} x {device.device_kind}",
+            "machine": f"{platform.machine()}, {platform.system()}",
+            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        },
+    }

@@ -1,0 +1,109 @@
+"""Where `fewstep sample` begins when not with noise alone: with images, noised or inverted."""
+
+import inspect
+import zipfile
+from functools import partial
+
+import numpy as np
+
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError
+from fewstep.samplers import tabulate
+from fewstep.samplers.inversion import ddim_inversion, lowest
+from fewstep.samplers.loop import noised
+from fewstep.train.data.decode import BadImage, decode
+from fewstep.train.run.calibration import grid_on
+
+
+def strength_of(strength, image, invert) -> float:
+    """The strength, by default 0.5, and 1 where the image is inverted; UserError for options that do not fit."""
+    for given, option in ((strength is not None, "--strength"), (invert, "--invert")):
+        if given and image is None:
+            raise UserError(f"{option} is for an image to start from: add --from image.png")
+    strength = (1.0 if invert else 0.5) if strength is None else strength
+    if not 0 < strength <= 1:
+        raise UserError(f"--strength {strength:g}: it is above 0 (the image stays) and at most 1 (little of it stays)")
+    return strength
+
+
+def read(text, shape) -> np.ndarray:
+    """Images (N, *shape) in [-1, 1]: the one of an image file, fitted to the shape as a folder's are, or all of an .npz
+    that `sample` wrote."""
+    path = parse.path(text, "--from")
+    if not path.is_file():
+        raise UserError(f"--from {text}: there is no such file")
+    if path.suffix == ".npz":
+        return _saved(path, shape)
+    if len(shape) != 3 or shape[-1] not in (1, 3):
+        form = "x".join(map(str, shape))
+        raise UserError(f"--from {text}: this run has data of shape {form}, not grey or colour images: give an .npz")
+    try:
+        with path.open("rb") as file:
+            pixels = decode(file, shape[:2], shape[-1])
+    except BadImage as error:
+        raise UserError(f"--from {text}: {error}") from None
+    return pixels[None] / np.float32(127.5) - 1
+
+
+def _saved(path, shape):
+    try:
+        with path.open("rb") as file, np.load(file) as saved:
+            images = saved["images"]
+    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+        raise UserError(f"--from {path}: not an .npz with an array `images`, as `fewstep sample` writes") from None
+    if images.shape[1:] != shape or not len(images) or images.dtype.kind != "f" or not np.isfinite(images).all():
+        raise UserError(
+            f"--from {path}: images are {images.dtype} {images.shape}; this run needs finite floats (N, "
+            f"{', '.join(map(str, shape))})"
+        )
+    return images
+
+
+def shortened(name, grids, process, strength, invert):
+    """The grid of this name from the time t = end + strength (start - end) of the process; itself at strength 1.
+
+    UserError for a grid that begins where it must, and a strength that leaves no way.
+    """
+    grid = grids[name]
+    needs = {option for option, needed in (("start", strength < 1 or invert), ("end", invert)) if needed}
+    if not needs <= set(inspect.signature(grid).parameters):
+        able = [n for n, other in grids.items() if needs <= set(inspect.signature(other).parameters)]
+        raise UserError(f"the grid {name} cannot begin at an image: choose --grid {' or '.join(able)}")
+    if strength == 1:
+        return grid
+    first, last = process.ends
+    start = last + strength * (first - last)
+    if start <= lowest(process):
+        raise UserError(f"--strength {strength:g}: so little noise leaves nothing to do; give more")
+    return partial(grid, start=start)
+
+
+def open_to_images(table, sampler):
+    """The table; UserError where its first step is taken for granted, as pure noise alone allows."""
+    if not np.isnan(table.start):
+        raise UserError(f"--from begins with an image, {sampler}.first='analytic' with noise alone: leave out one")
+    return table
+
+
+def begin(run, chosen, images, seeds, start, label) -> tuple:
+    """(table, states at its first time): the images in turn, noised with the seeds or inverted."""
+    process = run.model.process
+    short = shortened(chosen.grid, chosen.settings.grids, process, start.strength, start.invert)
+    grid = grid_on(run, run.under(chosen.levers), short)
+    table = open_to_images(run.table(chosen.sampler, chosen.nfe, grid, chosen.levers), chosen.name)
+    if start.invert:
+        return table, invert(run, images, seeds, chosen.nfe, grid, float(table.t[0]), label, chosen.levers)
+    return table, noised(process, table.t[0], seeds, _in_turn(images, seeds))
+
+
+def invert(run, images, seeds, nfe, grid, top, label, levers) -> np.ndarray:
+    """The noise of the images in turn, in nfe calls of ddim_inversion on the grid up to the time `top`."""
+    process = run.model.process
+    low = lowest(process)
+    table = tabulate(ddim_inversion(process, grid(process, nfe, start=top, end=low)[::-1]))
+    start = (process.alpha(low) * _in_turn(images, seeds)).astype(np.float32)
+    return run.follow(table, seeds, label, levers, start)
+
+
+def _in_turn(images, seeds):
+    return images[np.arange(len(seeds)) % len(images)]

@@ -1,0 +1,115 @@
+"""What `fewstep train` begins with: fresh weights, or those of another run (--init-from)."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from fewstep.cli import parse
+from fewstep.cli.config.load import difference
+from fewstep.cli.config.open_run import open_run
+from fewstep.cli.config.registry import CONSTANTS, NETWORKS
+from fewstep.cli.errors import UserError
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.warm_start import unknown
+from fewstep.train.run.run import read_description
+from fewstep.train.utils.files import absolute
+from fewstep.train.utils.multihost import anywhere, from_first
+from fewstep.train.utils.progress import say
+
+FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
+
+
+class InitialWeights(NamedTuple):
+    """The weights of another run."""
+
+    description: dict  # what run.json keeps of them
+    load: Callable  # () -> the parameters, once: nothing here holds them any longer
+
+
+def initial_weights(training, config_text, folder, begin, trust) -> InitialWeights | None:
+    """What the run in `folder` is to begin with; None where it goes on, or begins afresh.
+
+    UserError where that is not what it was begun with, and where the weights are of something else.  Whatever the
+    config of the other run binds stays bound: load the own one again.
+    """
+    objective, saved, goes_on = training.experiment.objective, folder / "checkpoints", False
+    if anywhere(saved.exists()):
+        with Checkpoints(saved, create=False) as checkpoints:
+            goes_on = checkpoints.latest() is not None
+    if refusal := from_first(_refusal(folder, begin, objective, goes_on)):
+        raise UserError(refusal)
+    if begin is None or (goes_on and from_first((folder / "run.json").exists())):
+        return None
+    path = parse.path(begin, "--init-from")
+    run = open_run(path, trust, mesh=training.experiment.mesh)
+    found, fresh = _fitting(training, config_text, run, path)
+    if not goes_on:
+        say(f"beginning with {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
+    return InitialWeights({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
+
+
+def _refusal(folder, begin, objective, goes_on):
+    """Why the run may not begin so, or None."""
+    known = (folder / "run.json").exists()
+    begun = read_description(folder).get("begun") if known else None
+    refusal = None
+    if begin is None and not goes_on and begun:
+        refusal = (
+            f"{folder} was to begin with {begun['run']}, and has no checkpoint yet: add --init-from {begun['run']}"
+        )
+    elif begin is None and not goes_on and objective.trainable_part:
+        refusal = (
+            f"the objective trains only the part {objective.trainable_part} of the network: give --init-from RUN for "
+            f"the rest"
+        )
+    elif begin is None and not goes_on and objective.needs_teacher:
+        refusal = "the objective learns from a teacher: say which run that is, --init-from RUN"
+    elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
+        how = f"the weights of {begun['run']}" if begun else "fresh weights"
+        refusal = f"{folder} began with {how}: leave --init-from out, or give another --run folder"
+    return refusal
+
+
+def _fitting(training, config_text, run, path):
+    """The run's parameters that mean the same here, and the names of what it does not have; UserError where it is of
+    another model."""
+    experiment = training.experiment
+    for what in ("process", "prediction"):
+        theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
+        if theirs != ours:
+            raise UserError(f"--init-from {path}: its {what} is {theirs}, and the config's is {ours}: give the same")
+    if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
+        raise UserError(f"--init-from {path}: a teacher tells the velocity at an instant, and this run only jumps")
+    net = training.fresh.eval_shape().params["net"]
+    found = run.params
+    if type(run.model.variance) is not type(experiment.variance):  # its numbers mean something else
+        found = {name: part for name, part in found.items() if name != "variance"}
+    try:
+        fresh, unused = unknown(net, found), unknown(found, net)
+    except ValueError as error:
+        raise UserError(f"--init-from {path}: {error}") from None
+    changes = difference((run.folder / "config.gin").read_text(), config_text)
+    other = [line for line in changes if _of_the_network(line, config_text)]
+    if unused:
+        other = [f"{unused[0]} is not in the config's network", *other]
+    if other:
+        raise UserError(f"--init-from {path}: it is another network ({'; '.join(other[:4])}): give the same")
+    only = experiment.objective.trainable_part
+    if missing := [name for name in fresh if only and name.split(".")[0] != only]:
+        raise UserError(f"--init-from {path}: it has no {missing[0]}, which stays as it is: give a run of this network")
+    whole = [name for name in net if name not in found]
+    return found, whole + [name for name in fresh if name.split(".")[0] not in whole]
+
+
+def _of_the_network(line, config_text):
+    """Whether a difference between two configs changes what weights mean; a macro may, where a network uses it."""
+    name = line[1:].split(" = ")[0].split("/")[-1]
+    part, _, parameter = name.partition(".")
+    if not parameter:
+        return any(f"%{name}" in other and other.split(".")[0] in NETWORKS for other in config_text.splitlines())
+    return (part in NETWORKS and parameter not in FREE) or (part == "train" and parameter in ("network", "conditional"))
+
+
+def _written(part):
+    """As a config writes it."""
+    return next((f"%{name}" for name, constant in CONSTANTS.items() if constant == part), f"@{part}")

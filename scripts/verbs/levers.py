@@ -1,0 +1,63 @@
+"""fewstep levers."""
+
+import inspect
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from fewstep.cli.config import registry
+from fewstep.diffusion import VELOCITY, Denoiser, Linear
+from fewstep.diffusion.levers import LEVERS, under
+from fewstep.samplers import SAMPLERS, table_at
+from fewstep.samplers.cost import passes
+
+CALLS = 10
+
+
+def main():
+    """Print the registry, in full where the output is no terminal; passes are counted."""
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("lever", "passes", "what it does"):
+        table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
+    for name in LEVERS:
+        part = registry.CONFIGURABLES[name]
+        summary = escape(" ".join(inspect.getdoc(part).split()))
+        table.add_row(f"{name}({settings(part)})", f"{counted(name):.4g}", summary)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print(
+        f"passes: of the network in {CALLS} calls, under the lever; 10 without.  Each has a page in docs/levers."
+    )
+
+
+def settings(part) -> str:
+    """Its parameters, with their defaults."""
+    found = inspect.signature(part).parameters.values()
+    return ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in found)
+
+
+def counted(name) -> float:
+    """Network passes an image in CALLS calls under a lever, as of EXAMPLES."""
+    asks = ("curvature", "averaged_variance")
+    table = table_at(SAMPLERS["analytic_ddpm" if name in asks else "ddim"], Linear(), CALLS)
+    return passes(under(_NETWORK, EXAMPLES.get(name) or [LEVERS[name]()]), table)
+
+
+def _network(params, x, t, d, cond, key):
+    return x
+
+
+_NETWORK = Denoiser.from_function(_network, {}, Linear(), VELOCITY, classes=2, levels=2, attends=True)
+# How levers that need settings, or another lever inside, are counted.
+EXAMPLES = {
+    "cfg": [LEVERS["cfg"](2.0)],
+    "apg": [LEVERS["apg"](2.0)],
+    "cfg_pp": [LEVERS["cfg_pp"](0.6)],
+    "autoguidance": [LEVERS["autoguidance"](_NETWORK, 2.0)],
+    "rescale": [LEVERS["cfg"](2.0), LEVERS["rescale"]()],
+    "interval": [LEVERS["cfg"](2.0), LEVERS["interval"](0.5, 2.0)],
+    "skip_tuning": [LEVERS["skip_tuning"](0.8)],
+}

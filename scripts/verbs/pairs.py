@@ -1,0 +1,32 @@
+"""fewstep pairs."""
+
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError
+from fewstep.cli.options import Opening, PairSampling
+from fewstep.cli.verbs.sampling import look_up, opened
+from fewstep.train.run.pairs import write_pairs
+from fewstep.train.utils.files import alone
+from fewstep.train.utils.progress import say
+
+
+def main(
+    folder: str, sampling: PairSampling, opening: Opening, out: str | None, count: int, seed: int, batch: int
+) -> None:
+    """Draw pairs and keep them."""
+    looked_up = look_up(sampling, opening.set)
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    parse.within(seed, "--seed", 0, 2**32 - count)
+    parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
+    run = opened(folder, opening)
+    chosen, process = looked_up.on(run), run.model.process
+    if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:
+        raise UserError(f"pairs end at images, at t = {process.ends[1]:g}: choose a grid that ends there")
+    table = chosen.table(run)
+    out = parse.writable(out or run.folder / "pairs", "--out")
+    try:
+        with alone(out):
+            write_pairs(run, table, out, count, seed, chosen.levers, batch=batch)
+    except KeyboardInterrupt:
+        say(f"stopped: the shards that are whole are in {out}, and the same command goes on from there")
+        raise
+    say(f"{out}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={out}")

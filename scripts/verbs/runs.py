@@ -1,0 +1,124 @@
+"""fewstep runs."""
+
+import json
+import math
+import re
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError
+from fewstep.evaluation.comparison import Comparison
+from fewstep.evaluation.report.table import number
+from fewstep.train.logs.jsonl import read
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import absolute, config_values, held
+
+COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
+
+
+def main(folder):
+    """Print a row a run; in full where the output is no terminal."""
+    folder = absolute(parse.path(folder, "the folder"))
+    runs = list(_found(folder))
+    if not runs:
+        raise UserError(f"no runs in {folder}: a run is a folder with a config.gin, which `fewstep train` makes")
+    rows = [_row(run, folder) for run in runs]
+    table = Table(box=box.SIMPLE_HEAD)
+    columns = [i for i, name in enumerate(COLUMNS) if name != "wrong" or any(row[i] for row in rows)]
+    for i in columns:
+        right = COLUMNS[i] in ("step", "loss", "FD", "parameters")
+        table.add_column(COLUMNS[i], no_wrap=COLUMNS[i] != "wrong", justify="right" if right else "left")
+    for row in rows:
+        table.add_row(*(row[i] for i in columns))
+    console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False)
+    console.print(table)
+    console.print(
+        "FD: of the last preview while training.  best: of the samplers in the run's compare, @ network calls."
+    )
+
+
+def _found(folder):
+    """The folder itself if it is a run, else those up to three levels below it, by name."""
+    if (folder / "config.gin").is_file():
+        return [folder]
+    depths = ("*/config.gin", "*/*/config.gin", "*/*/*/config.gin")
+    return sorted((path.parent for depth in depths for path in folder.glob(depth) if path.is_file()), key=str)
+
+
+def _row(run, folder):
+    """The texts of COLUMNS; what cannot be read is blank and said in the last."""
+    values, wrong = dict.fromkeys(COLUMNS, ""), []
+    values["run"] = run.name if run == folder else str(run.relative_to(folder))
+    for part, file in ((_training, "metrics.jsonl"), (_comparison, "compare/table.json"), (_parameters, "run.json")):
+        try:
+            values |= part(run)
+        except RunError as error:
+            wrong.append(str(error).split(":")[0])
+        except OSError as error:
+            wrong.append(f"{file} cannot be read ({error.strerror or type(error).__name__})")
+        except Exception:  # whatever a damaged file leads to stays in its row
+            wrong.append(f"{file} is damaged")
+    return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
+
+
+def _training(run):
+    steps = config_values(run).get("train.steps", "")
+    if not steps.isdigit():
+        raise RunError("config.gin has no train.steps")
+    steps, saved, lines = int(steps), _saved(run), read(run / "metrics.jsonl")
+    scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    return {
+        "state": _state(run, saved, steps),
+        "step": f"{max(saved, lines[-1]['step'] if lines else 0)} of {steps}",
+        "loss": _number(losses[-1]) if losses else "",
+        "FD": _number(scores[-1][1]) if scores else "",
+    }
+
+
+def _saved(run):
+    """The step of the newest checkpoint, or 0."""
+    folder = run / "checkpoints"
+    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
+    return max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
+
+
+def _state(run, saved, steps):
+    """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
+    busy = held(run)
+    if busy:
+        return "running"
+    if saved >= steps:
+        return "finished"
+    return "unfinished" if busy is None else "stopped"
+
+
+def _comparison(run):
+    """The smallest FD to three digits, by the fewest network calls."""
+    path = run / "compare" / "table.json"
+    if not path.exists():
+        return {}
+    found = Comparison.from_json(path.read_text())
+    metric = next((name for name in found.metrics if name.startswith("FD-") or name == "FID"), None)
+    if metric is None:
+        return {}
+    ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(run))]
+    scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.line) for cell in ours]
+    scores = [score for score in scores if math.isfinite(score[0])]
+    if not scores:
+        return {}
+    value, nfe, sampler = min(scores)
+    return {"best": f"{number(value)} {sampler} @{nfe}"}
+
+
+def _parameters(run):
+    path = run / "run.json"
+    return {"parameters": f"{json.loads(path.read_text())['parameters']:,}" if path.exists() else ""}
+
+
+def _number(value):
+    return "NaN" if value is None else number(value)

@@ -1,0 +1,124 @@
+"""fewstep samplers."""
+
+import sys
+
+import numpy as np
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fewstep.cli import parse
+from fewstep.cli.config.settings import settings
+from fewstep.cli.errors import lookup
+from fewstep.diffusion import Discrete
+from fewstep.samplers import SAMPLERS, exact, table_at
+
+WIDTH = 80
+MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
+
+
+def main(overrides=()):
+    """Print the registry; in full where the output is no terminal."""
+    settings(overrides).check_used(())
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("sampler", "calls", "order", "noise", "needs", "grid", "paper"):
+        table.add_column(name, no_wrap=name != "paper")
+    for name, sampler in SAMPLERS.items():
+        needs, noise = ", ".join(sorted(sampler.needs)) or "-", "yes" if sampler.stochastic else "-"
+        order = "-" if sampler.order is None else str(sampler.order) + " (weak)" * sampler.stochastic
+        table.add_row(name, str(sampler.calls), order, noise, needs, sampler.grid, sampler.paper)
+    console = Console(width=None if sys.stdout.isatty() else 200)
+    console.print(table)
+    console.print("calls: network calls a step.  grid: where the process has none of its own.")
+
+
+def show(table, check, nfe, process, grid, overrides):
+    """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
+    known = settings(overrides, run=False)
+    chosen = {name: lookup("sampler", name, known.samplers) for name in (table, check) if name is not None}
+    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
+    made = lookup("process", process, known.processes)()
+    if grid is not None:
+        lookup("grid", grid, known.grids)
+    names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
+    known.check_used({process, *names, *names.values()})
+    tables = {name: table_at(chosen[name], made, nfe, known.grids[names[name]]) for name in chosen}
+    for name in chosen:
+        print(f"{name} in {tables[name].nfe} calls, {process}, grid {names[name]}")
+        if name == table:
+            print(written(tables[name]))
+        if name == check:
+            print(checked(chosen[name], made, tables[name]))
+
+
+def written(table) -> str:
+    """A table as text, six digits a number, without the columns that say nothing; in blocks of 80 columns."""
+    columns = [_column(*named) for named in _columns(table)]
+    number = _column("call", np.arange(table.nfe))
+    blocks, block = [], [number]
+    for column in columns:
+        if len("  ".join(c[0] for c in [*block, column])) > WIDTH:
+            blocks.append(block)
+            block = [number]
+        block.append(column)
+    lines = ["\n".join("  ".join(cells) for cells in zip(*block, strict=True)) for block in [*blocks, block]]
+    start = [] if np.isnan(table.start) else [f"the initial state has standard deviation {table.start:.6g}"]
+    return "\n\n".join([*lines, *start])
+
+
+_IDLE = {"s": np.nan, "path": np.nan, "cap": np.inf, "stretch": 1.0}  # what a column holds that says nothing; else 0
+
+
+def _columns(table):
+    """(name, numbers) of the columns that say something; what is remembered only where it is used."""
+    for name, values in table._asdict().items():
+        idle = np.array_equal(values, np.full_like(values, _IDLE.get(name, 0.0)), equal_nan=True)
+        if name == "start" or idle or (name == "keep" and not table.past.any()):
+            continue
+        if values.ndim == 1:
+            yield name, values
+        else:
+            yield from ((f"{name}[{j}]", column) for j, column in enumerate(values.T))
+
+
+def _column(name, values):
+    cells = [name, *("-" if np.isnan(value) else f"{value + 0.0:.6g}" for value in values)]
+    width = max(map(len, cells))
+    return [cell.rjust(width) for cell in cells]
+
+
+def checked(sampler, process, table) -> str:
+    """What is exactly known of a table on data N(MEAN, STD^2), and the order of its sampler."""
+    got = exact.moments(table, process, MEAN, STD**2)
+    stable, flow = exact.stability(table, process, STD**2), _flow(table, process)
+    stochastic = bool(sampler.stochastic or table.noise.any() or table.spread.any())  # few rows may have no noise yet
+    # Weak errors are cheap and settle late; little noise hides a higher order until there are many steps.
+    measured = ["after an analytic first step not measured"]
+    if sampler.order is None:
+        measured = ["none, as jumps make no error that more steps would take away"]
+    elif np.isnan(table.start):
+        counts = (80, 640) if stochastic else (80,)
+        orders = [exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic) for k in counts]
+        measured = [f"{order:.2f} at {k} steps" for order, k in zip(orders, counts, strict=True)]
+        if np.isinf(orders).all():
+            measured = ["none, as there is no error on Gaussian data"]
+    default = "" if sampler.order is None else f"; by default {sampler.order}" + " (weak)" * stochastic
+    kinked = "             (it is not smooth in t: methods in t lose their order)"
+    kinks = [kinked] if isinstance(process, Discrete) else []
+    return "\n".join(
+        [
+            f"  mean       {got.mean[0]:.6g}, of the data {MEAN:g}",
+            f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
+            f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
+            f"  order      {', '.join(measured)}{default}",
+            *kinks,
+            "  stability  the most that a change of the state grows:",
+            f"             {stable.row:.4g}-fold over one call, {stable.table:.4g}-fold up to the end;",
+            f"             by the exact flow {flow:.4g}-fold up to the end",
+        ]
+    )
+
+
+def _flow(table, process):
+    """The largest growth of a change by the exact flow, from any of the table's times to the data."""
+    return float(np.max(STD / np.hypot(process.alpha(table.t) * STD, process.sigma(table.t))))

@@ -1,0 +1,76 @@
+"""How images are sampled from a run, as the command line says it: looked up before the run is opened, then applied."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from fewstep.cli import parse
+from fewstep.cli.config.messages import target
+from fewstep.cli.config.open_run import open_run
+from fewstep.cli.config.settings import Settings, settings
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.options import Levers, Opening, Sampling
+from fewstep.diffusion.denoiser import names_of
+from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
+from fewstep.samplers.registry import Sampler, required
+from fewstep.train.run import Run
+
+
+def opened(folder: str, opening: Opening, calibrate: bool = False) -> Run:
+    """The run in a folder."""
+    mesh = parse.mesh(opening.mesh)
+    return open_run(parse.path(folder, "the run"), opening.trust, opening.step, mesh, calibrate)
+
+
+class Chosen(NamedTuple):
+    """A way to sample a run."""
+
+    name: str
+    sampler: Sampler
+    nfe: int
+    grid: str
+    levers: list[Callable]
+    settings: Settings
+
+    def table(self, run: Run) -> Tableau:
+        """The sampler's table at the budget, on the grid."""
+        return run.table(self.sampler, self.nfe, self.settings.grids[self.grid], self.levers)
+
+
+class LookedUp(NamedTuple):
+    """Names and numbers that exist; what is None depends on the run."""
+
+    settings: Settings
+    levers: list[tuple[str, Any]]
+    sampling: Sampling
+
+    def on(self, run: Run) -> Chosen:
+        """For a run; UserError where the model does not support the sampler, and for what is set and not used."""
+        name = self.sampling.sampler or default_sampler(run.denoiser)
+        sampler = self.settings.samplers[name]
+        if not supports(run.denoiser, sampler):
+            learned = names_of(run.denoiser.capabilities)
+            raise UserError(
+                f"{name} requires {names_of(required(sampler))}, and {run.folder} learned only {learned}: choose "
+                f"another sampler, such as {default_sampler(run.denoiser)}"
+            )
+        grid = self.sampling.grid or sampler.grid_for(run.model.process)
+        self.settings.check_used({name, grid, *(lever for lever, _ in self.levers)})
+        nfe = self.sampling.nfe or default_nfe(sampler)
+        return Chosen(name, sampler, nfe, grid, [lever for _, lever in self.levers], self.settings)
+
+
+def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
+    """Look up the sampler, grid and levers; UserError for what there is not."""
+    known = settings(overrides)
+    for kind, name, table in (("sampler", sampling.sampler, known.samplers), ("grid", sampling.grid, known.grids)):
+        if name is not None:
+            lookup(kind, name, table)
+    if sampling.nfe is not None:
+        parse.within(sampling.nfe, "--nfe", 1, parse.MOST_CALLS)
+    return LookedUp(known, levers(sampling, overrides, known), sampling)
+
+
+def levers(given: Levers, overrides: list[str], known: Settings) -> list[tuple[str, Any]]:
+    """[(name, lever)] of their texts."""
+    bound = [*map(target, overrides)]
+    return [parse.lever(text, known.levers, bound) for text in given.lever]

@@ -1,0 +1,21 @@
+"""fewstep stats."""
+
+from fewstep.cli import parse
+from fewstep.cli.config.open_run import open_run
+from fewstep.cli.verbs.features import named
+from fewstep.evaluation.distances import Frechet
+from fewstep.evaluation.reference import kept, reference
+
+
+def main(folder, features, count, trust):
+    """Compute the features of a run's real images, and say how far training images are from held-out ones."""
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    run = open_run(parse.path(folder, "the run"), trust)
+    real = reference(run.data, count)
+    for kind in (named(text, run) for text in parse.words(features, "--features")):
+        held_out, seen = (kept(kind, images, run.folder / "stats") for images in real)
+        floor = Frechet(held_out)(seen)["FD"].interval(0.0)
+        print(
+            f"{kind.name}: {held_out.shape[1]} features of {len(held_out)} held-out and {len(seen)} training images; "
+            f"FD {floor.value:.4g} ({floor.low:.4g} to {floor.high:.4g})"
+        )

@@ -1,0 +1,125 @@
+"""The lines of a comparison: samplers x grids x what is swept, with the levers as each of them sets it."""
+
+import re
+from itertools import product
+from typing import NamedTuple
+
+from fewstep.cli import parse
+from fewstep.cli.config.messages import target
+from fewstep.cli.config.settings import Settings, check_used, settings
+from fewstep.cli.errors import UserError, lookup
+from fewstep.evaluation.drawing import Line
+
+
+class _Part(NamedTuple):
+    """A sampler on a grid at a point of the sweeps."""
+
+    point: tuple  # ((name, value), ...)
+    settings: Settings
+    sampler: str
+    grid: str | None
+    levers: list  # (name, lever)
+
+
+SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that predict the velocity
+
+
+class Asked(NamedTuple):
+    """The lines and budgets of a comparison, as they were typed."""
+
+    nfe: str
+    samplers: str | None
+    grids: str | None
+    levers: list[str]
+    sweeps: list[str]
+    overrides: list[str]
+
+    def budgets(self) -> list[int]:
+        """In order, each once."""
+        numbers = parse.whole_numbers(self.nfe, "--nfe")
+        return sorted({parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in numbers})
+
+    def lines(self, run: bool = True) -> "Lines":
+        """What to compare, of runs or of processes."""
+        names = parse.words(SAMPLERS if self.samplers is None else self.samplers, "--sampler")
+        grids = parse.words(self.grids, "--grid")
+        return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
+
+
+class Lines(NamedTuple):
+    """What was asked for, before it is known of which runs."""
+
+    parts: list[_Part]
+    several: bool  # grids
+    given: dict
+
+    @property
+    def levers(self) -> set[str]:
+        """The names of those around."""
+        return {name for part in self.parts for name, _ in part.levers}
+
+    def on(self, processes, named=()) -> list[Line]:
+        """The lines on processes, which have default grids; UserError for what is set and not used, be it of processes
+        that are `named` on the command line."""
+        found, used = {}, {*named}
+        for point, known, name, grid, wrap in self.parts:
+            sampler = known.samplers[name]
+            here = {name, *(lever for lever, _ in wrap), *([grid] if grid else map(sampler.grid_for, processes))}
+            used |= here
+            mine = {at: value for at, value in point if at.split(".")[0] in here}
+            label = " ".join([name, *([grid] if self.several else []), *(f"{a}={v}" for a, v in mine.items())])
+            found[label] = Line(label, sampler, known.grids, grid, tuple(lever for _, lever in wrap), mine)
+        check_used(self.given, used)
+        return list(found.values())
+
+
+def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
+    """Lines for sampler names and grid names (none: the default), lever texts, sweeps such as "cfg.scale=1,2,3" and
+    overrides, of processes too where there is no run.
+
+    A lever that is swept and not among the levers is put around them.  UserError for what is unknown, or set twice.
+    """
+    swept = [_points(sweep) for sweep in sweeps]
+    bound = [*map(target, overrides), *map(target, sweeps)]
+    for sweep in sweeps:
+        if bound.count(target(sweep)) > 1:
+            raise UserError(f"--sweep {sweep}: {target(sweep)} is set twice")
+    parts, given = [], {}
+    for point in product(*swept):
+        bound_here = _settings(overrides, point, run)
+        given |= bound_here.given | {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
+        wrap = [parse.lever(text, bound_here.levers, bound) for text in [*levers, *_added(point, levers, bound_here)]]
+        for name, grid in product(names, grids or [None]):
+            lookup("sampler", name, bound_here.samplers)
+            if grid is not None:
+                lookup("grid", grid, bound_here.grids)
+            parts.append(_Part(point, bound_here, name, grid, wrap))
+    return Lines(parts, len(grids) > 1, given)
+
+
+def _points(sweep):
+    """[("cfg.scale", "1"), ...] of "cfg.scale=1,2"; commas within brackets are of a value."""
+    name, equals, values = sweep.partition("=")
+    values = [value.strip() for value in re.split(r",(?![^(\[]*[)\]])", values)]
+    if not equals or name.count(".") != 1 or not all(values) or len(set(values)) < len(values):
+        raise UserError(f"--sweep {sweep}: write name.parameter=value,value,..., such as cfg.scale=1,2,3")
+    return [(target(sweep), value) for value in values]
+
+
+def _settings(overrides, point, run):
+    """The registries with overrides and a point of the sweeps; what is wrong with the latter is said of them."""
+    swept = [f"{name}={value}" for name, value in point]
+    try:
+        return settings([*overrides, *swept], run)
+    except UserError as error:
+        text = str(error)
+        for override in swept:
+            text = text.replace(f"--set {override}", f"--sweep {override}")
+        raise UserError(text) from None
+
+
+def _added(point, levers, settings):
+    """Levers that are swept and were not asked for."""
+    asked = {text.partition("(")[0].strip() for text in levers}
+    swept = dict.fromkeys(at.split(".")[0] for at, _ in point)
+    return [name for name in swept if name in settings.levers and name not in asked]

@@ -1,0 +1,136 @@
+"""fewstep train."""
+
+import secrets
+from contextlib import contextmanager, nullcontext
+
+import jax
+
+from fewstep.cli import parse
+from fewstep.cli.config.load import canonical_text, difference, experiment, find, load
+from fewstep.cli.config.messages import one_line
+from fewstep.cli.errors import UserError
+from fewstep.cli.options import Overrides
+from fewstep.cli.signals import stopping
+from fewstep.cli.verbs.init_from import initial_weights
+from fewstep.evaluation.preview_score import preview_score
+from fewstep.train.data.fingerprint import change
+from fewstep.train.logs.wandb import require
+from fewstep.train.loop import Training, prepare, train
+from fewstep.train.run.run import describe, read_description, write_description
+from fewstep.train.sharding import batched
+from fewstep.train.utils.files import alone, write_atomic
+from fewstep.train.utils.multihost import anywhere, first, from_first, meet, same
+from fewstep.train.utils.progress import say
+
+
+def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:
+    """Check everything that can be checked before anything is written, then train."""
+    training, text = resolved(config, overrides)
+    if not same(text):
+        raise UserError("the processes read different configs: give all of them the same one")
+    if not same(str(init_from)):
+        raise UserError("the processes were given different --init-from: give all of them the same run")
+    other = change(from_first(describe(training)), training.data, training.pairs)
+    if anywhere(other is not None):
+        raise UserError(
+            f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
+        )
+    if training.experiment.wandb:
+        require()
+    folder = parse.path(folder, "--run")
+    if step is not None and not (folder / "config.gin").is_file():
+        raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
+    start = initial_weights(training, text, folder, init_from, overrides.trust)
+    if start is not None:  # what is traced from here on is bound by this config again, not by the other run's
+        load(find(config), overrides.set, overrides.trust)
+    with stopping() as stop, _opened(folder, training, text, start):
+        score, weights = preview_score(training.data, batched(training.mesh)), start and start.load
+        reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
+    if reached < steps:
+        say(f"stopped at step {reached} of {steps}; the same command goes on from there")
+    else:
+        say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
+
+
+@contextmanager
+def _opened(folder, training, text, start):
+    """The folder of the run, made ready by the first process, which holds its lock; seen by all of them."""
+    if first():
+        _made(folder)
+        _check_is_run_or_empty(folder)
+    with alone(folder) if first() else nullcontext():
+        if first():
+            _begin(folder, training, text, start)
+        _check_shared(folder)
+        yield
+
+
+def _check_shared(folder):
+    """UserError where the processes do not see one folder: what the first one writes there, the others must read."""
+    if jax.process_count() == 1:
+        return
+    path = folder / ".together"
+    if first():
+        write_atomic(path, secrets.token_hex())
+    meet("the folder of the run is ready")
+    shared = same(path.read_text() if path.exists() else "")
+    if first():
+        path.unlink()
+    if not shared:
+        raise UserError(
+            f"{folder} is not one folder for all processes: give one on a disk or in a bucket that they share"
+        )
+
+
+def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
+    """The training that a config describes, and all values that went into it as a config of their own."""
+    path = find(config)
+    load(path, overrides.set, overrides.trust)
+    with one_line(path, overrides.set):
+        made = experiment()
+        training = prepare(made, made.data())
+    return training, canonical_text(overrides.set)
+
+
+def _made(folder):
+    """Make the folder if need be; a UserError where it cannot be, before anything is trained."""
+    parse.writable(folder, "--run")
+    probe = folder / ".writable"
+    with parse.writing(folder, "--run"):
+        probe.touch()
+        probe.unlink()
+
+
+def _check_is_run_or_empty(folder):
+    """A folder that is no run and not empty belongs to somebody else."""
+    found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
+    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable", ".together"}
+    if others and "config.gin" not in others:
+        raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
+
+
+def _begin(folder, training, text, start):
+    """Write what the run is, or check that a run which exists has the same config."""
+    path = folder / "config.gin"
+    if path.exists() and (changed := difference(path.read_text(), text)):
+        raise UserError(
+            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed)}. "
+            f"Give another --run folder, or the run's own config: {path}"
+        )
+    if path.exists() and (folder / "run.json").exists() and start is None:
+        if changed := change(read_description(folder), training.data):
+            raise UserError(
+                f"{training.data.name} has changed since the run {folder} began ({changed}), and images that were held "
+                f"out would be trained on: put it back, or give another --run folder"
+            )
+        if changed := change(read_description(folder), training.data, training.pairs):
+            raise UserError(
+                f"the pairs have changed since the run {folder} began ({changed}): put them back, or give another "
+                f"--run folder"
+            )
+    else:
+        write_description(folder, describe(training, start and start.description))
+        write_atomic(path, text)
+    say(f"data: {training.data}")
+    if training.pairs:
+        say(f"pairs: {len(training.pairs)} of noise and image, in place of the images to train on")

@@ -1,0 +1,99 @@
+"""fewstep tune-skips."""
+
+import math
+import shlex
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from fewstep.cli import parse
+from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.options import Opening, Sampling
+from fewstep.cli.verbs.features import named
+from fewstep.cli.verbs.sampling import look_up, opened
+from fewstep.diffusion.levers import skip_tuning
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.metrics import metric_info
+from fewstep.evaluation.report.table import number
+from fewstep.evaluation.tuning import tune
+from fewstep.train.run.skip_factors import Tuned, keep, path
+from fewstep.train.utils.multihost import first
+from fewstep.train.utils.progress import say
+
+METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and name != "FDinf"]
+
+
+def main(
+    folder: str, sampling: Sampling, opening: Opening, values: str, window: str | None, refine: bool, metric: str,
+    features: str, count: int, seed: int, batch: int,
+) -> None:  # fmt: skip
+    """Search the factors of a run's skips for a sampler in `nfe` calls, check them, and keep them in the run."""
+    looked_up = look_up(sampling, opening.set)
+    lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
+    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
+    values, window = sorted({*parse.numbers(values, "--values")}), _window(window)
+    run = opened(folder, opening)
+    skip_tuning(1.0)(run.denoiser)  # refused without skips
+    chosen = looked_up.on(run)
+    kinds = [named(text, run) for text in parse.words(features, "--features")]
+    if len(run.data.held_out) < 4:
+        raise UserError(f"{folder} has {len(run.data.held_out)} held-out images: tuning and checking take two each")
+    table = chosen.table(run)
+    if table.spread.any():
+        raise UserError(f"{chosen.name} requires a variance, which differs for every factor: choose another sampler")
+    options = {"count": count, "seed": seed, "batch": batch, "refine": refine}
+    try:
+        found = tune(run, table, chosen.levers, window, values, metric=metric, features=kinds, **options)
+    except KeyboardInterrupt:
+        say(f"stopped: nothing was kept, and what {folder} had is as it was")
+        raise
+    way = (chosen.name, table.nfe, chosen.grid, list(sampling.lever), list(opening.set))
+    tuned = Tuned(list(found.best.factors), window, run.weights, *way)
+    if first():
+        about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
+        about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
+        keep(run, tuned, **about, checks=[check._asdict() for check in found.checks])
+        _show(found, run, tuned, opening.step)
+
+
+def _window(text):
+    """(low, high) of "LOW,HIGH", or None."""
+    if text is None:
+        return None
+    ends = parse.numbers(text, "--window", most=math.inf)
+    if len(ends) != 2 or not 0 <= ends[0] < ends[1]:
+        raise UserError(f"--window {text}: write LOW,HIGH, two noise levels sigma / alpha from 0 to inf")
+    return tuple(ends)
+
+
+def _show(found, run, tuned, step):
+    """The curve, the check, and what to do next."""
+    console = Console(width=80)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("factors, innermost first", found.metric, "95 %"):
+        table.add_column(name)
+    for point in [*found.curve, *([found.best] if found.best not in found.curve else [])]:
+        factors = ", ".join(f"{factor:.3g}" for factor in point.factors)
+        mark = " *" if point == found.best else ""
+        ends = f"{number(point.distance.low)} to {number(point.distance.high)}"
+        table.add_row(factors, number(point.distance.value) + mark, ends)
+    console.print(f"{run.name}, on the held-out images that are tuned on, * is best:", table)
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("on the other ones", "without", "tuned", "difference", "95 %"):
+        table.add_column(name, justify="left" if name == "on the other ones" else "right")
+    for check in found.checks:
+        apart = check.difference
+        ends = f"{number(apart.low)} to {number(apart.high)}"
+        table.add_row(check.metric, *map(number, (check.without.value, check.tuned.value, apart.value)), ends)
+    console.print(table)
+    if found.best in (found.curve[0], found.curve[-1]) and len(found.curve) > 1:
+        say("the best is at the end of --values: look further")
+    if not found.checks[0].difference.high < 0:
+        say("on images that were not tuned on it is not shown to be better than without")
+    again = ["fewstep", "sample", run.folder, "--sampler", tuned.sampler, "--nfe", tuned.nfe, "--grid", tuned.grid]
+    again += [] if step is None else ["--step", step]
+    again += [word for text in tuned.overrides for word in ("--set", text)]
+    again += [word for text in [*tuned.levers, "skip_tuning"] for word in ("--lever", text)]
+    say(f"{path(run)}: {tuned}. Next: {shlex.join(map(str, again))}")

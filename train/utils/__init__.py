@@ -1,0 +1,1 @@
+"""Small tools of several parts of training: files, hashing, processes, progress, errors."""
