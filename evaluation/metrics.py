@@ -10,7 +10,7 @@ class MetricInfo(NamedTuple):
     better: str = "lower"  # or "higher", or "" where neither is
     least: float = 0.0
     most: float = math.inf
-    beside: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
+    reference_row: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
 
 
 REFERENCE_ROWS = {

@@ -23,8 +23,8 @@ from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
-from fewstep.train.logs import Logs
 from fewstep.train.logs.images import preview
+from fewstep.train.logs.logs import Logs
 from fewstep.train.optimizers import of_part
 from fewstep.train.sharding import assembled, batched, collected, make_mesh, own_rows
 from fewstep.train.state import initial

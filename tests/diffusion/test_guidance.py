@@ -13,17 +13,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import VE, VP, Cond, Linear, oracles
 from fewstep.diffusion.denoiser import INSTANT
-from fewstep.diffusion.levers import (
-    apg,
-    autoguidance,
-    cfg,
-    cfg_pp,
-    clip_x0,
-    interval,
-    rescale,
-    under,
-    upsample_guidance,
-)  # fmt: skip
+from fewstep.diffusion.levers import apg, autoguidance, cfg, cfg_pp, clip_x0, interval, rescale, under
+from fewstep.diffusion.levers.upsample import upsample_guidance  # fmt: skip
 from fewstep.samplers import SAMPLERS, ddim, ddpm, dpmpp_2m, draw, heun, table_at, tabulate, uniform
 from fewstep.samplers.cost import passes
 

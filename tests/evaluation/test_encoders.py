@@ -216,11 +216,10 @@ def encoder(arrays, tmp_path_factory):
     return replace(encoders.load(saved(tmp_path_factory.mktemp("weights"), arrays)), batch=2)
 
 
-def test_images_do_not_depend_on_their_batch_and_compile_once(encoder):
+def test_images_do_not_depend_on_their_batch_and_compile_once(encoder):  # but for rounding, on CPUs without AVX-512
     encoders._apply.clear_cache()
     features = encoder(IMAGES)
     alone = np.concatenate([encoder(image[None]) for image in IMAGES])
-    # Without AVX-512 XLA rounds a row by its place in the batch.
     np.testing.assert_allclose(alone, features, rtol=1e-5, atol=1e-5 * np.abs(features).max())
     assert encoders._apply._cache_size() == 1
 

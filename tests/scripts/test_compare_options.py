@@ -179,7 +179,7 @@ def test_exact_comparisons_on_the_data_of_a_run(fewstep, digits_run):
         (["VP", "--sweep", "cfg.scale=1,2"], ["leave levers out"]),
         (["VP", "--set", "Cosine.x=2.0"], ["Cosine", "'x'"]),
         (["VP", "--set", "Linear.x=2.0"], ["Linear", "'x'"]),
-        (["VP", "--metric", "KID"], ["--exact has no images", "--metric"]),
+        (["VP", "--metric", "KID"], ["--exact samples no images", "--metric"]),
         (["VP", "--count", "9"], ["--count"]),
     ],
 )

@@ -8,9 +8,9 @@ import pytest
 import typer
 
 from fewstep.cli import parse
-from fewstep.cli.cli import app
 from fewstep.cli.config.load import experiment, find, load
 from fewstep.cli.config.settings import settings
+from fewstep.cli.main import app
 from fewstep.cli.verbs.sweep import SAMPLERS as SAMPLERS_OF_VELOCITIES
 from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import LEVERS, Linear

@@ -127,7 +127,7 @@ def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
 @pytest.mark.parametrize(
     ("more", "parts"),
     [
-        ([], ["trains the network's part variance alone", "--init-from RUN"]),
+        ([], ["trains only the part variance of the network", "--init-from RUN"]),
         (["--init-from", "nowhere"], ["nowhere is not a run"]),
         (["--init-from", "{run}", "--set", "train.process=@VP()"], ["process is @Linear()", "@VP("]),
         (

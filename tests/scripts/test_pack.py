@@ -107,7 +107,7 @@ def test_a_config_of_a_folder_says_what_is_wrong_with_it(fewstep, photos, tmp_pa
 
 HELP = """
 import sys
-from fewstep.cli.cli import app
+from fewstep.cli.main import app
 try:
     app(["data", "pack", "--help"])
 finally:

@@ -68,4 +68,4 @@ def test_the_table_of_samplers_is_the_registry():
     named = {name: files for names, files in rows for name in re.findall(r"`(\w+)`", names)}
     assert sorted(named) == sorted(SAMPLERS)
     for name, files in named.items():
-        assert f"`{SAMPLERS[name].rows.__module__.removeprefix('samplers.')}.py`" in files
+        assert f"`{SAMPLERS[name].rows.__module__.removeprefix('fewstep.samplers.')}.py`" in files

@@ -15,8 +15,8 @@ from fewstep.cli.errors import UserError
 from fewstep.cli.verbs.runs import main as runs
 from fewstep.cli.verbs.train import _check_is_run_or_empty
 from fewstep.train.checkpoints import digests
-from fewstep.train.logs import Logs
 from fewstep.train.logs.jsonl import read
+from fewstep.train.logs.logs import Logs
 from fewstep.train.run.run import read_description, write_description
 from fewstep.train.utils.files import absolute, alone, config_values, held, write_atomic
 

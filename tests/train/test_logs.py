@@ -12,8 +12,8 @@ from events import crc, records, shown
 from PIL import Image
 from refused import message
 
-from fewstep.train.logs import Logs
 from fewstep.train.logs.jsonl import read
+from fewstep.train.logs.logs import Logs
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import Growing
 

@@ -189,9 +189,9 @@ def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1,
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
         # Read as well, and let go: what the objective trained beside the network.
-        beside = jax.eval_shape(experiment.objective.reference_row)
-        beside = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), beside)
-        like = {str(decay): {"net": shapes} | beside for decay in experiment.ema}
+        extra = jax.eval_shape(experiment.objective.extra_params)
+        extra = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), extra)
+        like = {str(decay): {"net": shapes} | extra for decay in experiment.ema}
         ema = checkpoints.restore_ema(step, like)
     params = ema[str(experiment.ema[0])]["net"]
     return Run(folder, model, params, step, known["shape"], load_data, mesh)
