@@ -16,14 +16,6 @@ from fewstep.cli.errors import UserError, nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
 
-_CONFIGURABLE = {
-    name: gin.external_configurable(part, name=name, module=group, denylist=registry.filled_in(part, hidden))
-    for group, (parts, hidden) in registry.GROUPS.items()
-    for name, part in parts.items()
-}
-for _name, _value in registry.CONSTANTS.items():
-    gin.constant(_name, _value)
-
 # What may change when a run goes on: its losses do not.
 FREE = ("train.mesh", "train.accumulate", "train.wandb", "train.levers")
 
@@ -54,7 +46,7 @@ def load(path: epath.PathLike, overrides: Iterable[str] = (), trust: bool = Fals
 
 def experiment() -> Experiment:
     """The experiment that the bindings describe."""
-    return _CONFIGURABLE["train"]()
+    return registry.REGISTERED["train"]()
 
 
 def canonical_text(overrides: Iterable[str] = ()) -> str:

@@ -6,6 +6,8 @@ import types
 import typing
 from collections.abc import Callable
 
+import gin
+
 from fewstep import diffusion
 from fewstep.cli.errors import UserError
 from fewstep.diffusion import LEVERS
@@ -155,3 +157,12 @@ def _written(value):
         if inspect.isclass(part) and type(value) is part and value == part():
             return f"@{name}()", name
     return repr(value), None
+
+
+REGISTERED = {
+    name: gin.external_configurable(part, name=name, module=group, denylist=filled_in(part, hidden))
+    for group, (parts, hidden) in GROUPS.items()
+    for name, part in parts.items()
+}
+for _name, _value in CONSTANTS.items():
+    gin.constant(_name, _value)
