@@ -25,7 +25,7 @@ from fewstep.diffusion import Cond
 from fewstep.cli.config.load import experiment, find, load
 from fewstep.train.data import Batches
 from fewstep.train.sharding import make_mesh
-from fewstep.train.state import initial
+from fewstep.train.state import initial_state
 from fewstep.train.step import make_step
 load(find("configs/digits/flow.gin"))
 e = experiment()
@@ -41,7 +41,7 @@ def best(f, n):
     return 1e3 * min(times)
 forward = best(lambda: call(params, x, cond).block_until_ready(), 20)
 optimizer = e.optimizer(e.steps)
-state = initial({"net": params}, e.ema, optimizer)
+state = initial_state({"net": params}, e.ema, optimizer)
 step = make_step(model, e.objective, optimizer, make_mesh(), 0)
 batch = Batches(data.train, 64, 0).batch(0)
 def train():

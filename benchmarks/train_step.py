@@ -23,7 +23,7 @@ import optax
 from fewstep.cli.config.load import experiment, find, load
 from fewstep.diffusion import Cond
 from fewstep.train.loop import prepare
-from fewstep.train.sharding import assembled, own_rows
+from fewstep.train.sharding import global_batch, local_rows
 
 STEPS, TURNS = 10, 15
 
@@ -31,14 +31,14 @@ STEPS, TURNS = 10, 15
 def ours(training):
     """A function that trains STEPS steps as `train.loop.train` does."""
     experiment = training.experiment
-    size, rows = experiment.batch_size, own_rows(training.mesh, experiment.batch_size)
+    size, rows = experiment.batch_size, local_rows(training.mesh, experiment.batch_size)
     batches = training.batches.stream(0, 10**9, rows)
     state = training.fresh()
 
     def run():
         nonlocal state
         for _ in range(STEPS):
-            state, metrics = training.step(state, assembled(training.mesh, next(batches), size))
+            state, metrics = training.step(state, global_batch(training.mesh, next(batches), size))
         return {name: float(value) for name, value in metrics.items()}["loss"]
 
     return run

@@ -24,7 +24,7 @@ from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion.levers import attention_scale, cfg, upsample_guidance
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.estimate import difference
-from fewstep.evaluation.features import Pixels, classifier, stored
+from fewstep.evaluation.features import Pixels, classifier, quantized
 from fewstep.evaluation.measure import averaged
 from fewstep.evaluation.reference import reference
 from fewstep.train.logs.images import png, sheet
@@ -78,7 +78,7 @@ def main():
     ]
     plain = None
     for name, levers in ways.items():
-        images = stored(run.draw(told.sampler, told.nfe, range(told.count), levers=levers, batch=told.batch))
+        images = quantized(run.draw(told.sampler, told.nfe, range(told.count), levers=levers, batch=told.batch))
         means = averaged(images, real.shape)
         found = [distance.of(kind(means)) for distance, kind in zip(far, kinds, strict=True)]
         plain = plain or found
@@ -90,7 +90,7 @@ def main():
         text = name.replace(", ", "_").replace(" ", "").replace("()", "").replace("(", "").replace(")", "")
         (told.out / f"{text}.png").write_bytes(png(sheet(images[:40] / 127.5 - 1, columns=10)))
         print(rows[-1], flush=True)
-    small = stored(run.draw(told.sampler, told.nfe, range(told.count), batch=told.batch))
+    small = quantized(run.draw(told.sampler, told.nfe, range(told.count), batch=told.batch))
     found = [distance.of(kind(small)) for distance, kind in zip(far, kinds, strict=True)]
     shown = [f"{f.value:.4g} ± {f.interval().high - f.value:.2g}" for f in found]
     rows.append(f"| at the trained size | {' | '.join(shown)} | | |")

@@ -1,14 +1,14 @@
-"""What a trained network leaves open: the variance of x0 given x_t, measured on data (Bao et al. 2022,
-arXiv:2201.06503).
+"""The mean posterior variance of x0 given x_t, measured on data (Bao et al. 2022, arXiv:2201.06503).
 
-Two estimates of m = E[tr Cov(x0 | x_t)] / d, for a perfect network the same (algorithms.md C3):
+Two estimates of m = E[tr Cov(x0 | x_t)] / d, equal for a perfect network (algorithms.md C3):
 
-    residual     E|x0 - D|^2 / d: positive, and the right one for an imperfect network too
-    score_norm   (sigma / alpha)^2 (1 - E|eps_hat|^2 / d): the paper's; near t = 1 the difference of close numbers
+    residual     E|x0 - D|^2 / d: positive, and correct for an imperfect network too
+    score_norm   (sigma / alpha)^2 (1 - E|eps_hat|^2 / d): the paper's; near t = 1 a difference of close numbers
 
-Of 8-bit images also what it costs to tell them from D, which says where a chain is best ended.
+For 8-bit images also the code length of their levels given D, which determines the best last time of a chain.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -19,54 +19,69 @@ import numpy as np
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import levels
-from fewstep.diffusion.arrays import namespace, over
-from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred, Wrapper
 from fewstep.diffusion.errors import UsageError
 
-LEAST = 1e-12  # of a variance, of which the logarithm is interpolated
+MIN_VARIANCE = 1e-12  # lower bound, because the logarithm of the variance is interpolated
 ESTIMATES = ("residual", "score_norm")
-DEVIATIONS = np.geomspace(1e-4, 3, 48)  # with which levels are told
+DEVIATIONS = np.geomspace(1e-4, 3, 48)  # standard deviations at which the code length is measured
 
 
 class Statistics(NamedTuple):
-    """Estimates at K half log-SNRs, rising, with their standard errors over the images; (K,) each."""
+    """Estimates at K increasing half log-SNRs, with their standard errors over the images; (K,) each."""
 
     lam: np.ndarray
     residual: np.ndarray
     residual_error: np.ndarray
     score_norm: np.ndarray
     score_norm_error: np.ndarray
-    decoder: np.ndarray  # (K, 48) nats per element of telling 8-bit levels by N(D, DEVIATIONS^2); (K, 0): no such data
+    decoder: np.ndarray  # (K, 48) code length of 8-bit levels under N(D, DEVIATIONS^2), nats per element; else (K, 0)
 
 
-def measure(den, x0, lam, seed=0, cond=Cond(), batch=64, show=None, eight_bit=False) -> Statistics:
+def measure(
+    den: DenoiserLike,
+    x0: AnyArray,
+    lam: AnyArray,
+    seed: int = 0,
+    cond: Cond = Cond(),
+    batch: int = 64,
+    show: Callable[[int], Any] | None = None,
+    eight_bit: bool = False,
+) -> Statistics:
     """The statistics of a denoiser on clean images x0 (N, ...) with their `cond`, at half log-SNRs `lam` (K,).
 
-    Every image has one noise, the same at all K.  show: called with the number of images done.  eight_bit: they are
-    images of 8 bits in [-1, 1], and what telling their levels costs is measured too.
+    Each image has one noise, the same at all K.  show: called with the number of images done.  eight_bit: the images
+    are 8-bit images in [-1, 1], and the code length of their levels is measured too.
     """
     lam = np.sort(np.asarray(lam, np.float64))
     process, found = den.process, []
-    deviations = np.float32(DEVIATIONS if eight_bit else [])
+    deviations = np.asarray(DEVIATIONS if eight_bit else [], np.float32)
     times = np.asarray(process.time(lam), np.float64)
     for first in range(0, len(x0), batch):
         at = np.minimum(np.arange(first, first + batch), len(x0) - 1)
-        part, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x0, cond))
+        part, part_cond = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x0, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        points = [np.asarray(_errors(den, part, np.float32(t), keys, told, deviations)) for t in times]
+        points = [np.asarray(_errors(den, part, np.float32(t), keys, part_cond, deviations)) for t in times]
         found.append(np.stack(points)[..., : len(x0) - first])
         if show is not None:
             show(min(first + batch, len(x0)))
     residual, squares, *decoder = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
     score_norm = np.exp(-2 * lam)[:, None] * (1 - squares)
-    values = [f(a) for a in (residual, score_norm) for f in (_mean, _error)]
-    return Statistics(lam, *values, np.reshape([_mean(a) for a in decoder], (-1, len(lam))).T)
+    return Statistics(
+        lam=lam,
+        residual=_mean(residual),
+        residual_error=_error(residual),
+        score_norm=_mean(score_norm),
+        score_norm_error=_error(score_norm),
+        decoder=np.reshape([_mean(a) for a in decoder], (-1, len(lam))).T,
+    )
 
 
 @jax.jit
 def _errors(den, x0, t, keys, cond, deviations):
-    """Of every image, the means over its elements of (x0 - D)^2, eps_hat^2, and the cost of its levels with each of the
-    deviations: (2 + their number, N)."""
+    """Means over the elements of each image of (x0 - D)^2, eps_hat^2, and the code length of its levels with each of
+    the deviations: (2 + len(deviations), N)."""
     x0 = jnp.asarray(x0, jnp.zeros(()).dtype)
     eps = jax.vmap(lambda key: jax.random.normal(key, x0.shape[1:], x0.dtype))(keys)
     pred = den(den.process.alpha(t) * x0 + den.process.sigma(t) * eps, t, None, cond)
@@ -86,32 +101,36 @@ def _error(a):
     return a.std(1, ddof=1) / np.sqrt(a.shape[1])
 
 
-def between(lam, known, var):
-    """The variance at half log-SNRs `lam` from those at `known` (K,), rising: its logarithm interpolated, beyond the
-    ends that of the last.  Answers in kind."""
+def interpolate(lam: Number, known: AnyArray, var: AnyArray) -> Any:
+    """The variance at half log-SNRs `lam`, interpolated in its logarithm from `var` at increasing `known` (K,), and
+    constant beyond the ends.  Returns the kind of array of `known`."""
     xp = namespace(known)
-    return xp.exp(xp.interp(lam, known, xp.log(xp.maximum(var, LEAST))))
+    return xp.exp(xp.interp(lam, known, xp.log(xp.maximum(var, MIN_VARIANCE))))
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Calibrated(Wrapper):
-    """A denoiser that knows how much it leaves open on average: Pred.var is one number a noise level, `between` those
-    measured."""
+    """A denoiser with the measured mean variance: Pred.var is one number per noise level, by `interpolate`."""
 
     inner: Any
-    lam: Any  # (K,) rising
+    lam: Any  # (K,) increasing
     var: Any  # (K,)
 
     variance_alone = True
 
-    def __call__(self, x, t, s=None, cond=Cond()):
-        var = between(self.process.lam(t), jnp.asarray(self.lam), jnp.asarray(self.var))
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
+        var = interpolate(self.process.lam(t), jnp.asarray(self.lam), jnp.asarray(self.var))
         return self.inner(x, t, s, cond)._replace(var=over(var, x))
 
 
-def calibrated(den, statistics: Statistics, estimate="residual", bound: float | None = 1.0) -> Calibrated:
-    """The denoiser with a variance from one of ESTIMATES, at most `bound`: data in [a, b] have ((b - a) / 2)^2."""
+def calibrated(
+    den: DenoiserLike, statistics: Statistics, estimate: str = "residual", bound: float | None = 1.0
+) -> Calibrated:
+    """The denoiser with a variance from one of ESTIMATES, at most `bound`: ((b - a) / 2)^2 for data in [a, b].
+
+    Raises UsageError for another name of an estimate.
+    """
     if estimate not in ESTIMATES:
         raise UsageError(f"the estimates are {' and '.join(ESTIMATES)}, not {estimate!r}")
     var = np.clip(getattr(statistics, estimate), 0.0, np.inf if bound is None else bound)

@@ -1,15 +1,15 @@
-"""The one type that samplers, levers and networks meet in: den(x, t, s, cond) -> Pred."""
+"""The interface between samplers, levers and networks: den(x, t, s, cond) -> Pred."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import namespace, over
+from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
 from fewstep.diffusion.variance import Variance
@@ -18,27 +18,27 @@ INSTANT, JUMP, ZERO = "instant", "jump", "zero"
 CAPABILITY_NAMES = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}
 
 
-def names_of(capabilities) -> str:
-    """Capabilities in words, such as "velocities at an instant and jumps to any time"."""
+def names_of(capabilities: Iterable[str]) -> str:
+    """Returns capabilities in words, such as "velocities at an instant and jumps to any time"."""
     return " and ".join(CAPABILITY_NAMES[capability] for capability in sorted(capabilities))
 
 
 class Pred(NamedTuple):
-    """What is believed at (x, t).  alpha_t x0 + sigma_t eps = x, so predictions at one (x, t) mix linearly.
+    """The prediction at (x, t).  alpha_t x0 + sigma_t eps = x, so predictions at one (x, t) mix linearly.
 
-    At an instant (s None or s = t) x0 and eps are the conditional means.  For a jump t -> s they are the pair for which
-    alpha_s x0 + sigma_s eps is the point where the flow map Phi_{t->s}(x) lands.
+    At an instant (s None or s = t) x0 and eps are the conditional means.  For a jump t -> s they are the pair that
+    satisfies alpha_s x0 + sigma_s eps = Phi_{t->s}(x), with Phi the flow map.
     """
 
     x0: Array  # (B, ...)
     eps: Array  # (B, ...)
-    var: Array | None = None  # Var[x0 | x_t] per element, (B, ...) or broadcastable to it; None: nothing estimates it
-    range: Array | None = None  # where between DDPM's small (0) and large (1) variance, (B, ...), of a LearnedRange
-    memory: tuple = ()  # what a lever wants to see again at the next row
+    var: Array | None = None  # Var[x0 | x_t] per element, (B, ...) or broadcastable to it; None: not estimated
+    range: Array | None = None  # of a LearnedRange: position between DDPM's small (0) and large (1) variance, (B, ...)
+    memory: tuple = ()  # state of a lever, passed back to it in Cond.memory at the next row
 
 
 class Cond(NamedTuple):
-    """Everything the network is told besides (x, t, s); every field has a leading batch axis."""
+    """The conditioning of the network besides (x, t, s); every field has a leading batch axis."""
 
     label: Array | None = None  # (B,) int32; the null class is a value (the number of classes), not None
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
@@ -46,101 +46,204 @@ class Cond(NamedTuple):
     backbone: Array | None = None  # (B, levels) multipliers of the first half of the channels that meet the skips
     attention: Array | None = None  # (B,) powers of log(tokens) / log(tokens in training), which multiplies logits
     text: Array | None = None  # reserved: (B, L, D) tokens
-    memory: tuple = ()  # Pred.memory of the row before
+    memory: tuple = ()  # Pred.memory of the previous row
+
+
+class DenoiserLike(Protocol):
+    """The interface of every denoiser: a `Denoiser`, a lever around one (`Wrapper`), or an oracle (oracles.py)."""
+
+    @property
+    def process(self) -> Process:
+        """The forward process whose states it denoises."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The number of classes, 0 for an unconditional model."""
+        ...
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        """A subset of {"instant", "jump", "zero"}."""
+        ...
+
+    @property
+    def levels(self) -> int:
+        """The number of levels of skip connections, 0 without a U-Net."""
+        ...
+
+    @property
+    def attends(self) -> bool:
+        """Whether the network has attention layers."""
+        ...
+
+    @property
+    def consistent(self) -> bool:
+        """Whether alpha x0 + sigma eps = x holds for its predictions."""
+        ...
+
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
+        """The prediction at x (B, ...) and t; t and s are numbers or (B,)."""
+        ...
+
+
+Lever = Callable[[DenoiserLike], DenoiserLike]
 
 
 @dataclass(frozen=True, repr=False)
 class Model:
-    """The static part of a denoiser: hashable, and equal for equal networks, so that it never causes a recompilation.
+    """The static part of a denoiser.  Hashable, and equal for equal networks, so it never causes a recompilation.
 
-    network(params, x, t, d, cond, key) -> raw output; `d` is t - s for networks that learned jumps, else None.  With
-    `variance` it has twice the channels: the second half predicts the variance.
-    `capabilities` is what the network learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 alone,
+    network(params, x, t, d, cond, key) returns the raw output; `d` is t - s for networks that learned jumps, else None.
+    With `variance` the output has twice the channels: the second half predicts the variance.
+    `capabilities` is what the network learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 only,
     which need no `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
-    `levels` are those of a U-Net's skips, 0 for a network without; `attends`: it hears Cond.attention.
+    `levels` is the number of levels of U-Net skips, 0 for a network without; `attends`: it uses Cond.attention.
     """
 
-    network: Callable
+    network: Callable[..., Array]
     process: Process
     prediction: Prediction
     classes: int = 0
-    capabilities: frozenset = frozenset({INSTANT})
+    capabilities: frozenset[str] = frozenset({INSTANT})
     variance: Variance | None = None
     levels: int = 0
     attends: bool = False
 
-    def __repr__(self):
-        """The same in every process: digests are of it, and sets have no order."""
-        told = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
-        return f"Model({', '.join(f'{name}={value!r}' for name, value in told.items())})"
+    def __repr__(self) -> str:
+        """The same in every Python process, because digests hash it: capabilities are sorted, as sets have no order."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
+        return f"Model({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
-    def outputs(self, params, x, t, d=None, cond=Cond(), key=None) -> tuple[Array, Array | None]:
-        """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast up to x's type."""
+    def outputs(
+        self,
+        params: Any,
+        x: AnyArray,
+        t: Number,
+        d: Number | None = None,
+        cond: Cond = Cond(),
+        key: Array | None = None,
+    ) -> tuple[Array, Array | None]:
+        """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast to the dtype of x."""
         scaled = self.prediction.input_scale(self.process, over(t, x)) * x
         raw = self.network(params, scaled, self.prediction.clock(self.process, t), d, cond, key).astype(x.dtype)
-        return (raw, None) if self.variance is None else tuple(jnp.split(raw, 2, axis=-1))
+        if self.variance is None:
+            return raw, None
+        mean, var = jnp.split(raw, 2, axis=-1)
+        return mean, var
 
-    def denoiser(self, params) -> "Denoiser":
+    def denoiser(self, params: Any) -> "Denoiser":
+        """This model with parameters."""
         return Denoiser(params, self)
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Denoiser:
-    """A network bound to its parameters.  A pytree: parameters are leaves, the model is static."""
+    """A network with its parameters.  A pytree: parameters are leaves, the model is static."""
 
     params: Any
     model: Model = field(metadata={"static": True})
 
     consistent = True
-    process = property(lambda self: self.model.process)
-    classes = property(lambda self: self.model.classes)
-    capabilities = property(lambda self: self.model.capabilities)
-    levels = property(lambda self: self.model.levels)
-    attends = property(lambda self: self.model.attends)
+
+    @property
+    def process(self) -> Process:
+        return self.model.process
+
+    @property
+    def classes(self) -> int:
+        return self.model.classes
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.model.capabilities
+
+    @property
+    def levels(self) -> int:
+        return self.model.levels
+
+    @property
+    def attends(self) -> bool:
+        return self.model.attends
 
     @classmethod
-    def from_function(cls, fn, params, process, prediction, **options) -> "Denoiser":
-        """Any JAX function fn(params, x, t, d, cond, key) -> raw output as a denoiser; options as of `Model`."""
+    def from_function(
+        cls, fn: Callable[..., Array], params: Any, process: Process, prediction: Prediction, **options: Any
+    ) -> "Denoiser":
+        """A JAX function fn(params, x, t, d, cond, key) -> raw output as a denoiser; options are fields of `Model`."""
         return cls(params, Model(fn, process, prediction, **options))
 
-    def __call__(self, x, t, s=None, cond=Cond(), key=None) -> Pred:
-        """x (B, ...); t and s numbers or (B,)."""
+    def __call__(
+        self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond(), key: Array | None = None
+    ) -> Pred:
+        """The prediction at x (B, ...) and t; t and s are numbers or (B,)."""
         d = (t - (t if s is None else s)) if JUMP in self.capabilities else None
         at, process, prediction = over(t, x), self.process, self.model.prediction
-        raw, second = self.model.outputs(self.params, x, t, d, cond, key)
+        raw, raw_var = self.model.outputs(self.params, x, t, d, cond, key)
         pred = Pred(*prediction.decode(process, at, x, raw))
-        if second is None:
+        if self.model.variance is None or raw_var is None:
             return pred
-        return pred._replace(**self.model.variance.tell(process, prediction, at, raw, second))
+        return pred._replace(**self.model.variance.predict(process, prediction, at, raw, raw_var))
 
-    def under(self, process) -> "Under":
+    def under(self, process: Process) -> "Under":
         """This denoiser for states of another process."""
         return Under(self, process)
 
 
 class Wrapper:
-    """What a denoiser around another one takes over from it; subclasses hold it as `inner`."""
+    """The base of denoisers around another one, which subclasses hold as `inner`: attributes are those of `inner`."""
 
-    process = property(lambda self: self.inner.process)
-    classes = property(lambda self: self.inner.classes)
-    capabilities = property(lambda self: self.inner.capabilities)
-    levels = property(lambda self: self.inner.levels)
-    attends = property(lambda self: self.inner.attends)
-    consistent = property(lambda self: self.inner.consistent)
-    without = property(lambda self: self.inner, doc="The denoiser without this lever.")
-    keeps_variance = True  # var and range of what is inside are still told
+    inner: Any
 
-    def under(self, process) -> "Under":
+    @property
+    def process(self) -> Process:
+        return self.inner.process
+
+    @property
+    def classes(self) -> int:
+        return self.inner.classes
+
+    @property
+    def capabilities(self) -> frozenset[str]:
+        return self.inner.capabilities
+
+    @property
+    def levels(self) -> int:
+        return self.inner.levels
+
+    @property
+    def attends(self) -> bool:
+        return self.inner.attends
+
+    @property
+    def consistent(self) -> bool:
+        return self.inner.consistent
+
+    @property
+    def without(self) -> Any:
+        """The denoiser without this lever."""
+        return self.inner
+
+    @property
+    def keeps_variance(self) -> bool:
+        """Whether var and range of `inner` are still returned."""
+        return True
+
+    def under(self, process: Process) -> "Under":
         """This denoiser for states of another process."""
         return Under(self, process)
 
-    def with_x0(self, pred, x0, t) -> Pred:
-        """pred at t with another x0, and with the eps that belongs to it.
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
+        """The prediction at x (B, ...) and t; t and s are numbers or (B,)."""
+        raise NotImplementedError
 
-        eps moves by exactly what x0 gave up: elements that stay keep theirs bit for bit.  Where the pair inside does
-        not belong together, on purpose, eps stays.
+    def with_x0(self, pred: Pred, x0: Array, t: Number) -> Pred:
+        """Returns pred at t with another x0, and eps changed so that alpha x0 + sigma eps = x still holds.
+
+        Only the difference in x0 is carried over to eps: where x0 is unchanged, eps is unchanged bit for bit.  eps is
+        kept if `inner` is not consistent.
         """
         if not self.inner.consistent:
             return pred._replace(x0=x0)
@@ -148,37 +251,39 @@ class Wrapper:
         return pred._replace(x0=x0, eps=pred.eps + alpha * (pred.x0 - x0) / sigma)
 
 
-def wrappers(den) -> list:
-    """The denoisers around a network or an oracle, outermost first, without it."""
+def wrappers(den: Any) -> list[Any]:
+    """The wrappers around a network or an oracle, outermost first."""
     return [den, *wrappers(den.inner)] if hasattr(den, "inner") else []
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Under(Wrapper):
-    """A denoiser trained under one process, asked about states of another with the same log-SNR (algorithms.md 0.4).
+    """A denoiser trained under one process, used on states of another with the same log-SNR (algorithms.md 0.4).
 
-    x_P = (alpha_P / alpha_Q) x_Q at the time t_P of equal log-SNR.  Noise levels outside the trained range are answered
-    at its ends, and the pair is then moved by the least amount that restores alpha x0 + sigma eps = x, except where a
-    lever inside parts it on purpose.
+    x_P = (alpha_P / alpha_Q) x_Q at the time t_P of equal log-SNR.  Noise levels outside the trained range are clipped
+    to it.  The pair (x0, eps) is then moved by the smallest amount that restores alpha x0 + sigma eps = x, unless a
+    lever inside breaks that relation on purpose.
     """
 
     inner: Any
     outer: Process = field(metadata={"static": True})
 
-    process = property(lambda self: self.outer)
+    @property
+    def process(self) -> Process:
+        return self.outer
 
-    def inner_time(self, t):
-        """The time of equal log-SNR in the inner process, within its ends."""
+    def inner_time(self, t: Number) -> Any:
+        """The time of equal log-SNR in the inner process, clipped to its ends."""
         ends = [self.inner.process.lam(end) for end in self.inner.process.ends]
         return self.inner.process.time(namespace(t).clip(self.process.lam(t), *ends))
 
-    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         time = self.inner_time(t)
         alpha, sigma = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
-        # alpha_P / alpha_Q = sigma_P / sigma_Q, and the sums are never zero.
-        there = over(time, x)
-        scale = (self.inner.process.alpha(there) + self.inner.process.sigma(there)) / (alpha + sigma)
+        # The scale is alpha_P / alpha_Q = sigma_P / sigma_Q, as a ratio of sums that are never zero.
+        inner_t = over(time, x)
+        scale = (self.inner.process.alpha(inner_t) + self.inner.process.sigma(inner_t)) / (alpha + sigma)
         pred = self.inner(scale * x, time, None if s is None else self.inner_time(s), cond)
         if not self.consistent:
             return pred
@@ -186,6 +291,6 @@ class Under(Wrapper):
         return pred._replace(x0=pred.x0 + alpha * missing, eps=pred.eps + sigma * missing)
 
 
-def predict_shape(den, x, t, s=None, cond=Cond()) -> Pred:
-    """The shapes of den's answer, without computing it."""
+def predict_shape(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
+    """The shapes and dtypes of den's prediction, without computing it."""
     return jax.eval_shape(lambda den, x, t, s, cond: den(x, t, s, cond), den, x, t, s, cond)

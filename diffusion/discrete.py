@@ -1,32 +1,33 @@
-"""The process of a model trained on N noise levels, continued between them (Ho et al. 2020, arXiv:2006.11239).
+"""The process of a model trained on N noise levels, interpolated between them (Ho et al. 2020, arXiv:2006.11239).
 
     alpha(n/N) = prod_{i <= n} (1 - beta_i)^(1/2),  n = 0..N;  log alpha is linear in t between (arXiv:2206.00927)
 
-so index n - 1 of a library that counts from 0 lies at t = n/N.
+Index n - 1 of a library that counts from 0 is at t = n/N.
 """
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.arrays import NumberT, namespace
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
 
 
-def linear(steps):
+def linear(steps: int) -> np.ndarray:
     """From 1e-4 to 2e-2 at N = 1000, in proportion to 1/N elsewhere (Ho et al. 2020; arXiv:2102.09672)."""
     return np.linspace(1e-4, 2e-2, steps) * (1000 / steps)
 
 
-def scaled_linear(steps):
+def scaled_linear(steps: int) -> np.ndarray:
     """Equal steps in sqrt(beta), from 0.00085 to 0.012 at N = 1000: Stable Diffusion (arXiv:2112.10752)."""
     return np.linspace(0.00085**0.5, 0.012**0.5, steps) ** 2 * (1000 / steps)
 
 
-def cosine(steps):
-    """alpha^2 a cosine squared, every beta at most 0.999 (Nichol & Dhariwal 2021, arXiv:2102.09672)."""
+def cosine(steps: int) -> np.ndarray:
+    """alpha^2 is a squared cosine, every beta at most 0.999 (Nichol & Dhariwal 2021, arXiv:2102.09672)."""
     bar = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
     return np.minimum(1 - bar[1:] / bar[:-1], 0.999)
 
@@ -36,38 +37,38 @@ SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "cosine": cosine}
 
 @dataclass(frozen=True)
 class Discrete(Process):
-    """N betas, or a named schedule of `steps` of them (1000 unless given).
+    """N betas, or a named schedule of `steps` betas (by default 1000).
 
-    `zero_snr` takes the signal out of the last level, alpha_n <- (alpha_n - alpha_N) alpha_1 / (alpha_1 - alpha_N) (Lin
-    et al. 2023, arXiv:2305.08891); a last beta of 1 says the same.  Then alpha is linear in t on the last piece, where
-    its logarithm cannot be.
+    `zero_snr` removes the signal from the last level, alpha_n <- (alpha_n - alpha_N) alpha_1 / (alpha_1 - alpha_N) (Lin
+    et al. 2023, arXiv:2305.08891); a last beta of 1 also does.  Then alpha is linear in t on the last interval, where
+    log alpha cannot be.
 
-    At the points n/N the derivatives jump; there they are those of the cleaner side, which a step towards the data
-    is about to cross.
+    The derivatives are discontinuous at n/N.  Their values there are those of the cleaner side, which a step towards
+    the data crosses next.
     """
 
     betas: str | tuple = "linear"
     steps: int | None = None
     zero_snr: bool = False
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if isinstance(self.betas, str):
             if self.betas not in SCHEDULES:
                 raise UsageError(f"Discrete.betas is one of {', '.join(SCHEDULES)}, or a tuple: got {self.betas!r}")
             count = 1000 if self.steps is None else self.steps
-            self._demand(count == int(count) and count > 1, "two steps or more")
+            self._require(count == int(count) and count > 1, "two steps or more")
             betas = SCHEDULES[self.betas](int(count))
         else:
             betas = np.asarray(self.betas, np.float64)
-            self._demand(betas.ndim == 1 and len(betas) > 1, "two betas or more")
-            self._demand(self.steps in (None, len(betas)), "no steps, or as many as betas")
+            self._require(betas.ndim == 1 and len(betas) > 1, "two betas or more")
+            self._require(self.steps in (None, len(betas)), "no steps, or as many as betas")
             object.__setattr__(self, "betas", tuple(betas.tolist()))
         inner = (betas[:-1] > 0) & (betas[:-1] < 1)
-        self._demand(inner.all() and 0 < betas[-1] <= 1, "betas between 0 and 1 (for `linear`, 21 steps or more)")
+        self._require(inner.all() and 0 < betas[-1] <= 1, "betas between 0 and 1 (for `linear`, 21 steps or more)")
 
     @cached_property
-    def _levels(self):
-        """log alpha at n/N, n = 0..N; where alpha_N = 0 the last entry repeats the one before."""
+    def _levels(self) -> np.ndarray:
+        """log alpha at n/N, n = 0..N; if alpha_N = 0 the last entry repeats the previous one."""
         betas = np.array(SCHEDULES[self.betas](int(self.steps or 1000)) if isinstance(self.betas, str) else self.betas)
         with np.errstate(divide="ignore", invalid="ignore"):
             levels = np.concatenate([[0.0], np.cumsum(0.5 * np.log1p(-betas))])
@@ -79,31 +80,31 @@ class Discrete(Process):
         return levels
 
     @property
-    def _ends_in_noise(self):
+    def _ends_in_noise(self) -> bool:
         return self.zero_snr or self.betas[-1] == 1
 
     @property
     def count(self) -> int:
-        """N."""
+        """N, the number of noise levels."""
         return len(self._levels) - 1
 
     @property
-    def snr_ends(self):
+    def snr_ends(self) -> tuple[float, float]:
         return 1 - self._ends_in_noise / self.count, 1 / self.count
 
-    def index(self, t):
-        """What the network is told, N t - 1 from 0 to N - 1: a whole number at the trained levels; 0 below them."""
+    def index(self, t: NumberT) -> NumberT:
+        """The index that conditions the network, N t - 1, clipped to [0, N - 1]; a whole number at trained levels."""
         return namespace(t).clip(self.count * t - 1, 0, self.count - 1)
 
-    def _piece(self, t):
-        """N t, and the n for which it lies in (n, n + 1]; what is n up to rounding is n."""
+    def _interval(self, t: Any) -> tuple[Any, Any]:
+        """N t, and the n with N t in (n, n + 1]; N t within rounding of n counts as n."""
         xp = namespace(t)
         at = self.count * (1.0 * t)
         n = xp.ceil(at * (1 - 4 * xp.finfo(xp.result_type(at)).eps)) - 1
         return at, xp.clip(n, 0, self.count - 1).astype(int)
 
-    def _log_alpha(self, t):
-        at, n = self._piece(t)
+    def _log_alpha(self, t: NumberT) -> NumberT:
+        at, n = self._interval(t)
         xp = namespace(at)
         levels = xp.asarray(self._levels, xp.result_type(at))
         log_alpha = levels[n] + (at - n) * (levels[n + 1] - levels[n])
@@ -112,19 +113,19 @@ class Discrete(Process):
                 log_alpha = log_alpha + xp.log(xp.clip(self.count * (1 - t), 0, 1))
         return log_alpha
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return namespace(t).exp(self._log_alpha(t))
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         xp = namespace(t)
         return xp.sqrt(abs(xp.expm1(2 * self._log_alpha(t))))
 
-    def lam(self, t):
+    def lam(self, t: NumberT) -> NumberT:
         with np.errstate(divide="ignore"):
             return self._log_alpha(t) - namespace(t).log(self.sigma(t))
 
-    def dalpha(self, t):
-        at, n = self._piece(t)
+    def dalpha(self, t: NumberT) -> NumberT:
+        at, n = self._interval(t)
         xp = namespace(at)
         levels = xp.asarray(self._levels, xp.result_type(at))
         slope = self.count * (levels[n + 1] - levels[n]) * self.alpha(t)
@@ -132,12 +133,12 @@ class Discrete(Process):
             slope = xp.where(n == self.count - 1, -self.count * xp.exp(levels[-1]), slope)
         return slope
 
-    def dsigma(self, t):
-        """Infinite at t = 0, where sigma begins as a square root."""
+    def dsigma(self, t: NumberT) -> NumberT:
+        """Infinite at t = 0, where sigma grows as a square root."""
         with np.errstate(divide="ignore"):
             return -self.alpha(t) * self.dalpha(t) / self.sigma(t)
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         xp = namespace(lam)
         log_alpha = -0.5 * xp.logaddexp(-2 * lam, xp.zeros_like(lam))
         levels = self._levels[: self.count + 1 - self._ends_in_noise]

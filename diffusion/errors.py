@@ -1,8 +1,8 @@
-"""What a caller can put right."""
+"""Errors that a caller can fix."""
 
 
 class UsageError(ValueError):
-    """An argument, a setting or a file that does not fit: the message says what is wrong and what to do.
+    """An invalid argument, setting or file: the message says what is wrong and what to do.
 
     The command line prints it as one line.  Any other ValueError is a bug.
     """

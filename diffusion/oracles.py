@@ -1,15 +1,16 @@
-"""Denoisers whose answer is known exactly: Gaussian data, Gaussian mixtures, finite data sets (algorithms.md G1-G3).
+"""Exact denoisers in closed form: Gaussian data, Gaussian mixtures, finite data sets (algorithms.md G1-G3).
 
-They answer in kind: NumPy float64 states on the host, JAX arrays on the device.
+They return the kind of array of x: NumPy float64 on the host, JAX arrays on the device.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
-from jax import Array
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import namespace, over
+from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
@@ -18,30 +19,30 @@ _TINY = 1e-30
 
 
 class _Oracle:
-    """Asked with s, an oracle answers the jump; those that know none refuse any s."""
+    """The base of the oracles.  With s, an oracle returns the jump; oracles without jumps raise UsageError."""
 
     consistent = True
-    classes = 0
-    capabilities = frozenset({INSTANT})
+    classes: Any = 0
+    capabilities: frozenset[str] = frozenset({INSTANT})
     levels, attends = 0, False
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Gaussian(_Oracle):
-    """Data N(mean, std^2), independent elements; mean and std broadcast against one image."""
+    """Data N(mean, std^2) with independent elements; mean and std broadcast against one image."""
 
     process: Process = field(metadata={"static": True})
-    mean: Array | float = 0.0
-    std: Array | float = 1.0
+    mean: Number = 0.0
+    std: Number = 1.0
 
     capabilities = frozenset({INSTANT, JUMP, ZERO})
 
-    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         """The flow map is Phi(x) = alpha_s mean + sqrt(V_s/V_t) (x - alpha_t mean) with V = alpha^2 std^2 + sigma^2.
 
-        The pair that lands there, solved for x0 and eps with every difference of nearly equal numbers divided out; at
-        s = t it is the pair of conditional means.
+        Solved for the pair (x0, eps) with alpha_s x0 + sigma_s eps = Phi(x), with every difference of nearly equal
+        numbers divided out; at s = t it is the pair of conditional means.
         """
         xp, process = namespace(x), self.process
         s = t if s is None else s
@@ -51,7 +52,7 @@ class Gaussian(_Oracle):
         z = (x - at * self.mean) / v
         cross = at * ss + as_ * st
         x0 = self.mean + self.std**2 * cross / xp.maximum(ss + st * k, _TINY) * z
-        # A mean of ss / k and st with weights at k and as_, which is st where both weights vanish (alpha = 0).
+        # The weighted mean of ss / k and st with weights at k and as_; it is st where both weights vanish (alpha = 0).
         weight = xp.maximum(as_, _TINY)
         eps = (at * ss + weight * st) / (at * k + weight) * z
         return Pred(x0, eps, (st * self.std) ** 2 / v + 0 * x)
@@ -60,19 +61,19 @@ class Gaussian(_Oracle):
 @register_dataclass
 @dataclass(frozen=True)
 class Mixture(_Oracle):
-    """Data sum_k weights_k N(means_k, stds_k^2); means and stds are (K,) or (K, ...) with one image behind K.
+    """Data sum_k weights_k N(means_k, stds_k^2); means and stds are (K,) or (K, ...) with the shape of one image.
 
-    The label k < K conditions on component k; label K, the null class, on none.
+    The label k < K conditions on component k; label K, the null class, is unconditional.
     """
 
     process: Process = field(metadata={"static": True})
-    means: Array
-    stds: Array
-    weights: Array
+    means: AnyArray
+    stds: AnyArray
+    weights: AnyArray
 
     classes = property(lambda self: len(self.weights))
 
-    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         _check_instant(s)
         xp, k = namespace(x), self.classes
         y = x[:, None]
@@ -95,17 +96,17 @@ class Mixture(_Oracle):
 @register_dataclass
 @dataclass(frozen=True)
 class Finite(_Oracle):
-    """Data drawn from the images (N, ...) themselves: the network that fits perfectly, and so memorises.
+    """The uniform distribution on the images (N, ...): the denoiser of a network that memorises its training data.
 
-    Costs B x N x (image size) numbers of memory a call.  `labels` (N,) give classes; label = classes is none.
+    A call needs memory for B x N x (image size) numbers.  `labels` (N,) are classes; label = classes is the null class.
     """
 
     process: Process = field(metadata={"static": True})
-    images: Array
-    labels: Array | None = None
+    images: AnyArray
+    labels: AnyArray | None = None
     classes: int = field(default=0, metadata={"static": True})
 
-    def __call__(self, x, t, s=None, cond=Cond()) -> Pred:
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         _check_instant(s)
         xp = namespace(x)
         at, st = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
@@ -121,11 +122,11 @@ class Finite(_Oracle):
 
 def _check_instant(s):
     if s is not None:
-        raise UsageError("where the flow of these data leads is not known: only Gaussian answers jumps")
+        raise UsageError("the flow map of these data has no closed form: only Gaussian supports jumps, leave s None")
 
 
 def _responsibilities(xp, logits, label, classes, labels):
-    """(B, K) posterior probabilities of the parts of the data; a label below `classes` leaves those of its own."""
+    """(B, K) posterior probabilities of the components; a label below `classes` keeps those of its class only."""
     if classes and label is not None:
         label = xp.asarray(label)[:, None]
         logits = xp.where((label == classes) | (label == xp.asarray(labels)[None]), logits, -xp.inf)
@@ -133,27 +134,32 @@ def _responsibilities(xp, logits, label, classes, labels):
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
-def gaussian(process, mean=0.0, std=1.0) -> Gaussian:
+def gaussian(process: Process, mean: Number = 0.0, std: Number = 1.0) -> Gaussian:
     """Exact denoiser, posterior variance and flow map of N(mean, std^2) data."""
     return Gaussian(process, mean, std)
 
 
-def mixture(process, means, stds, weights=None) -> Mixture:
-    """Exact denoiser and posterior variance of a Gaussian mixture; equal weights unless given.
+def mixture(
+    process: Process,
+    means: AnyArray | Sequence[Any],
+    stds: AnyArray | Sequence[Any],
+    weights: AnyArray | Sequence[float] | None = None,
+) -> Mixture:
+    """Exact denoiser and posterior variance of a Gaussian mixture; weights are equal by default.
 
     Raises UsageError unless there are as many stds and weights as means.
     """
     xp = namespace(means)
-    means, stds = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
-    weights = xp.ones(len(means)) if weights is None else xp.asarray(weights) * 1.0
-    if not len(means) == len(stds) == len(weights):
-        raise UsageError(f"a mixture of {len(means)} means has {len(stds)} stds and {len(weights)} weights")
-    return Mixture(process, means, stds, weights / xp.sum(weights))
+    mu, std = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
+    w = xp.ones(len(mu)) if weights is None else xp.asarray(weights) * 1.0
+    if not len(mu) == len(std) == len(w):
+        raise UsageError(f"a mixture of {len(mu)} means has {len(std)} stds and {len(w)} weights")
+    return Mixture(process, mu, std, w / xp.sum(w))
 
 
-def dataset(process, images, labels=None) -> Finite:
-    """Exact denoiser and posterior variance of the uniform law on a finite set of images (N, ...).
+def dataset(process: Process, images: AnyArray, labels: AnyArray | None = None) -> Finite:
+    """Exact denoiser and posterior variance of the uniform distribution on a finite set of images (N, ...).
 
-    labels (N,) are known on the host; there are as many classes as the largest says.
+    labels (N,) are concrete, not traced; the number of classes is max(labels) + 1.
     """
     return Finite(process, images, labels, 0 if labels is None else int(np.max(labels)) + 1)

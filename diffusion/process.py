@@ -1,75 +1,80 @@
 """Forward processes x_t = alpha(t) x0 + sigma(t) eps, with t = 0 data and t = 1 noise.
 
-Every method takes Python floats, NumPy float64 arrays (host: tables) or JAX arrays (device: training) and answers in
-kind.  lam(t) = log(alpha/sigma) is the half log-SNR; it falls from data to noise.
+Every method takes Python floats, NumPy float64 arrays (host: tables) or JAX arrays (device: training), and returns the
+same kind.  lam(t) = log(alpha/sigma) is the half log-SNR; it decreases from data to noise.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import jax
 import numpy as np
 
-from fewstep.diffusion.arrays import namespace
+from fewstep.diffusion.arrays import Number, NumberT, namespace
 from fewstep.diffusion.errors import UsageError
 
 
 @dataclass(frozen=True)
 class Process:
-    """The base of the family: subclasses give alpha, sigma, their derivatives in t, and the inverse of lam.
+    """The base class: subclasses define alpha, sigma, their derivatives in t, and the inverse of lam.
 
-    `ends` are the first and last time of a grid laid out in t, `snr_ends` those of a grid laid out in log-SNR or
-    sigma/alpha (finite there); where `ends` goes further than `snr_ends`, such a grid adds one last step to it.
+    `ends` are the first and last time of a grid in t.  `snr_ends` are those of a grid in log-SNR or sigma/alpha, which
+    are finite there.  Such a grid adds one last step from `snr_ends` to `ends` if the two differ.
     """
 
     @property
     def ends(self) -> tuple[float, float]:
+        """The first and the last time of a grid in t."""
         return 1.0, 0.0
 
     @property
     def snr_ends(self) -> tuple[float, float]:
+        """The first and the last time of a grid in log-SNR or sigma/alpha."""
         return self.ends
 
     @property
     def grid(self) -> str | None:
-        """The name of the grid that this process wants whatever the sampler's own default; None: no wish."""
+        """The name of this process's grid, which replaces the sampler's default grid; None keeps the latter."""
         return None
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
+        """The coefficient of x0."""
         raise NotImplementedError
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
+        """The coefficient of the noise eps."""
         raise NotImplementedError
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         """d alpha / dt."""
         raise NotImplementedError
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         """d sigma / dt."""
         raise NotImplementedError
 
-    def time(self, lam):
-        """The t at which lam(t) is the given half log-SNR."""
+    def time(self, lam: NumberT) -> NumberT:
+        """The inverse of lam: the t at which the half log-SNR is `lam`."""
         raise NotImplementedError
 
-    def lam(self, t):
+    def lam(self, t: NumberT) -> NumberT:
         """Half log-SNR; +inf where sigma = 0, -inf where alpha = 0."""
         xp = namespace(t)
         with np.errstate(divide="ignore"):
             return xp.log(self.alpha(t)) - xp.log(self.sigma(t))
 
-    def dlam(self, t):
+    def dlam(self, t: NumberT) -> NumberT:
         """d lam / dt, negative; -inf where alpha or sigma is 0."""
         with np.errstate(divide="ignore", invalid="ignore"):
             return self.dalpha(t) / self.alpha(t) - self.dsigma(t) / self.sigma(t)
 
-    def split_noise(self, t, s, eta):
-        """(kept, fresh) with kept^2 + fresh^2 = sigma_s^2: how the noise of x_s divides between the predicted eps and
-        fresh noise on a step t -> s.  fresh^2 = eta^2 times the posterior variance of DDPM (arXiv:2010.02502 eq. 16).
+    def split_noise(self, t: NumberT, s: NumberT, eta: float) -> tuple[NumberT, NumberT]:
+        """(kept, fresh) with kept^2 + fresh^2 = sigma_s^2: the noise of x_s on a step t -> s, split into predicted eps
+        and fresh noise.  fresh^2 = eta^2 times the posterior variance of DDPM (arXiv:2010.02502 eq. 16).
 
-        The root for `kept` is taken of the sum e^-2h + (1 - eta^2)(1 - e^-2h), never of a difference of variances.  An
-        eta above 1 stops where all of the noise is fresh.
+        `kept` is the root of the sum e^-2h + (1 - eta^2)(1 - e^-2h), never of a difference of variances.  For eta above
+        1, fresh is bounded by sigma_s.
         """
         h = self.lam(s) - self.lam(t)
         xp = namespace(h)
@@ -77,13 +82,13 @@ class Process:
         kept = xp.sqrt(xp.maximum(xp.exp(-2 * h) + (1 - eta**2) * gone, 0.0))
         return self.sigma(s) * kept, self.sigma(s) * xp.sqrt(xp.minimum(eta**2 * gone, 1.0))
 
-    def prior(self, key, t, shape):
+    def prior(self, key: jax.Array, t: Number, shape: Sequence[int]) -> jax.Array:
         """The initial state of one image at time t: N(0, sigma_t^2)."""
-        return self.sigma(t) * jax.random.normal(key, shape)
+        return jax.random.normal(key, shape) * self.sigma(t)
 
-    def _demand(self, holds, what):
-        """UsageError unless the numbers of a process make sense; for __post_init__."""
-        if not holds:
+    def _require(self, condition: bool | np.bool, what: str) -> None:
+        """Raises UsageError unless the condition on the parameters holds; for __post_init__."""
+        if not condition:
             raise UsageError(f"{type(self).__name__} needs {what}: got {self}")
 
 
@@ -92,69 +97,72 @@ class Linear(Process):
     """The straight path of rectified flow: alpha = 1 - t, sigma = t (Liu et al. 2022, arXiv:2209.03003)."""
 
     @property
-    def snr_ends(self):
+    def snr_ends(self) -> tuple[float, float]:
         return 1 - 1e-3, 1e-3
 
     @property
-    def grid(self):
-        """Equal steps in t, which is nearly straight here; a grid in log-SNR would spend them at its infinite ends."""
+    def grid(self) -> str | None:
+        """Equal steps in t: paths are nearly straight in t, and a grid in log-SNR spends its steps at infinite ends."""
         return "uniform"
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return 1 - t
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         return 1.0 * t
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         return namespace(t).full_like(t, -1.0)
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         return namespace(t).full_like(t, 1.0)
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         return 1 / (1 + namespace(lam).exp(lam))
 
 
 @dataclass(frozen=True)
 class VP(Process):
-    """The variance-preserving process with a linear beta (Song et al. 2021, arXiv:2011.13456; DDPM's limit)."""
+    """The variance-preserving process with a linear beta (Song et al. 2021, arXiv:2011.13456): the continuous limit of
+    DDPM."""
 
     beta_min: float = 0.1
     beta_max: float = 20.0
     t_min: float = 1e-3
 
-    def __post_init__(self):
-        self._demand(0 < self.beta_min < self.beta_max and 0 < self.t_min < 1, "0 < beta_min < beta_max, 0 < t_min < 1")
+    def __post_init__(self) -> None:
+        self._require(
+            0 < self.beta_min < self.beta_max and 0 < self.t_min < 1, "0 < beta_min < beta_max, 0 < t_min < 1"
+        )
 
     @property
-    def ends(self):
+    def ends(self) -> tuple[float, float]:
         return 1.0, self.t_min
 
-    def _log_alpha(self, t):
+    def _log_alpha(self, t: NumberT) -> NumberT:
         return -0.25 * t**2 * (self.beta_max - self.beta_min) - 0.5 * t * self.beta_min
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return namespace(t).exp(self._log_alpha(t))
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         xp = namespace(t)
         return xp.sqrt(-xp.expm1(2 * self._log_alpha(t)))
 
-    def lam(self, t):
+    def lam(self, t: NumberT) -> NumberT:
         with np.errstate(divide="ignore"):
             return self._log_alpha(t) - namespace(t).log(self.sigma(t))
 
-    def _beta(self, t):
+    def _beta(self, t: NumberT) -> NumberT:
         return self.beta_min + t * (self.beta_max - self.beta_min)
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         return -0.5 * self._beta(t) * self.alpha(t)
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         return 0.5 * self._beta(t) * self.alpha(t) ** 2 / self.sigma(t)
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         xp = namespace(lam)
         span = self.beta_max - self.beta_min
         area = 2 * span * xp.logaddexp(-2 * lam, xp.zeros_like(lam))
@@ -168,32 +176,32 @@ class Cosine(Process):
 
     log_snr_max: float = 15.0
 
-    def __post_init__(self):
-        self._demand(self.log_snr_max > 0, "log_snr_max > 0")
+    def __post_init__(self) -> None:
+        self._require(self.log_snr_max > 0, "log_snr_max > 0")
 
     @cached_property
-    def _angles(self):
-        """The angle at t = 0 and its growth up to t = 1."""
+    def _angles(self) -> tuple[float, float]:
+        """The angle at t = 0 and its increase up to t = 1."""
         low = float(np.arctan(np.exp(-0.5 * self.log_snr_max)))
         return low, np.pi / 2 - 2 * low
 
-    def _angle(self, t):
+    def _angle(self, t: NumberT) -> NumberT:
         low, span = self._angles
         return low + span * t
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return namespace(t).sin(self._angle(1 - t))  # cos of the angle at t, without its cancellation near t = 1
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         return namespace(t).sin(self._angle(t))
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         return -self._angles[1] * self.sigma(t)
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         return self._angles[1] * self.alpha(t)
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         xp = namespace(lam)
         low, span = self._angles
         return (xp.arctan(xp.exp(-lam)) - low) / span
@@ -201,46 +209,46 @@ class Cosine(Process):
 
 @dataclass(frozen=True)
 class VE(Process):
-    """alpha = 1, sigma = sigma_max t, so that Euler and Heun in t are those of EDM (Karras et al. 2022,
-    arXiv:2206.00364); `geometric` takes sigma_min (sigma_max/sigma_min)^t instead (Song et al. 2021).
+    """alpha = 1, sigma = sigma_max t: Euler and Heun in t are those of EDM (Karras et al. 2022, arXiv:2206.00364).
+    With `geometric`, sigma = sigma_min (sigma_max/sigma_min)^t (Song et al. 2021).
     """
 
     sigma_min: float = 0.002
     sigma_max: float = 80.0
     geometric: bool = False
 
-    def __post_init__(self):
-        self._demand(0 < self.sigma_min < self.sigma_max, "0 < sigma_min < sigma_max")
+    def __post_init__(self) -> None:
+        self._require(0 < self.sigma_min < self.sigma_max, "0 < sigma_min < sigma_max")
 
     @property
-    def snr_ends(self):
+    def snr_ends(self) -> tuple[float, float]:
         return 1.0, 0.0 if self.geometric else self.sigma_min / self.sigma_max
 
     @property
-    def grid(self):
+    def grid(self) -> str | None:
         return None if self.geometric else "karras"
 
     @property
-    def _log_ratio(self):
+    def _log_ratio(self) -> float:
         return float(np.log(self.sigma_max / self.sigma_min))
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return namespace(t).ones_like(1.0 * t)
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         if self.geometric:
             return self.sigma_min * namespace(t).exp(self._log_ratio * t)
         return self.sigma_max * t
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         return namespace(t).zeros_like(1.0 * t)
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         if self.geometric:
             return self._log_ratio * self.sigma(t)
         return namespace(t).full_like(1.0 * t, self.sigma_max)
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         if self.geometric:
             return -(lam + float(np.log(self.sigma_min))) / self._log_ratio
         return namespace(lam).exp(-lam) / self.sigma_max
@@ -248,51 +256,53 @@ class VE(Process):
 
 @dataclass(frozen=True)
 class Shifted(Process):
-    """Another process with its time warped, t -> shift t / (1 + (shift - 1) t): more of the time is spent at high noise
-    for shift > 1.  On the linear path this is lam -> lam - log(shift) (Esser et al. 2024, arXiv:2403.03206).
+    """Another process with its time warped, t -> shift t / (1 + (shift - 1) t): shift > 1 spends more time at high
+    noise.  On the linear path this is lam -> lam - log(shift) (Esser et al. 2024, arXiv:2403.03206).
     """
 
     process: Process = Linear()
     shift: float = 3.0
 
-    def __post_init__(self):
-        self._demand(isinstance(self.process, Process) and self.shift > 0, "a process and shift > 0")
+    def __post_init__(self) -> None:
+        self._require(isinstance(self.process, Process) and self.shift > 0, "a process and shift > 0")
 
-    def _warp(self, t):
+    def _warp(self, t: NumberT) -> NumberT:
         return self.shift * t / (1 + (self.shift - 1) * t)
 
-    def _unwarp(self, t):
+    def _unwarp(self, t: NumberT) -> NumberT:
         return t / (self.shift - (self.shift - 1) * t)
 
-    def _slope(self, t):
+    def _slope(self, t: NumberT) -> NumberT:
         return self.shift / (1 + (self.shift - 1) * t) ** 2
 
     @property
-    def ends(self):
-        return tuple(self._unwarp(t) for t in self.process.ends)
+    def ends(self) -> tuple[float, float]:
+        first, last = self.process.ends
+        return self._unwarp(first), self._unwarp(last)
 
     @property
-    def snr_ends(self):
-        return tuple(self._unwarp(t) for t in self.process.snr_ends)
+    def snr_ends(self) -> tuple[float, float]:
+        first, last = self.process.snr_ends
+        return self._unwarp(first), self._unwarp(last)
 
     @property
-    def grid(self):
+    def grid(self) -> str | None:
         return self.process.grid
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return self.process.alpha(self._warp(t))
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         return self.process.sigma(self._warp(t))
 
-    def dalpha(self, t):
+    def dalpha(self, t: NumberT) -> NumberT:
         return self._slope(t) * self.process.dalpha(self._warp(t))
 
-    def dsigma(self, t):
+    def dsigma(self, t: NumberT) -> NumberT:
         return self._slope(t) * self.process.dsigma(self._warp(t))
 
-    def time(self, lam):
+    def time(self, lam: NumberT) -> NumberT:
         return self._unwarp(self.process.time(lam))
 
-    def prior(self, key, t, shape):
+    def prior(self, key: jax.Array, t: Number, shape: Sequence[int]) -> jax.Array:
         return self.process.prior(key, self._warp(t), shape)

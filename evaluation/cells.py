@@ -26,7 +26,7 @@ class Extra(NamedTuple):
 class Drawn(NamedTuple):
     """The images of a sampler at a budget and one set of seeds."""
 
-    images: np.ndarray  # (N, ...), as of `features.stored`
+    images: np.ndarray  # (N, ...), as of `features.quantized`
     finite: bool  # whether the sampler's own images were
     seconds: np.ndarray  # of each batch
     batch: int  # images in each of them

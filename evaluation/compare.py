@@ -13,12 +13,12 @@ from fewstep.evaluation.drawing import Seeds, draw_missing, plan
 from fewstep.evaluation.estimate import Interval, difference, mean
 from fewstep.evaluation.features import Pixels
 from fewstep.evaluation.flow import flow_bits
-from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, named
+from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import SAMPLERS, supports
 from fewstep.samplers.cost import passes
 from fewstep.train.data.fingerprint import change, fingerprint
-from fewstep.train.utils.multihost import first
+from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import progress
 
 SHOWN = 10  # seeds shown side by side
@@ -70,7 +70,7 @@ def compare(
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
     flowing = [INSTANT in run.denoiser.capabilities and "bpd" in metrics for run in runs]
     flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
-    if not first():
+    if not is_main_process():
         return None
     measured, told, previews = {}, [], {}
     with progress(sum(map(len, plans)), unit="cells") as show:
@@ -87,7 +87,7 @@ def compare(
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
     kinds = {metric for values in measured.values() for metric in values}
-    shown = [name for metric in metrics for name in [metric, *(named(metric, f) for f in features)] if name in kinds]
+    shown = [name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds]
     gaps = _gaps(measured, names, budgets, shown)
     gaps += [] if apart else _between(measured, names, budgets, shown)
     notes = [*apart, *_larger(plans), *_left_out(names, runs, lines), *_notes(evaluators, names, told, count, runs)]
@@ -216,11 +216,11 @@ def _notes(evaluators, names, cells, count, runs):
     training images novelty is, where not of all."""
     found = []
     for gauge, name, run in zip(evaluators, names, runs, strict=True):
-        seen, all_of_them = len(gauge.real.seen), len(run.data.train)
+        seen, all_of_them = len(gauge.real.training), len(run.data.train)
         if "novelty" in gauge.metrics and seen < all_of_them:
             found.append(f"{name}: novelty is told against the first {seen} of {all_of_them} training images.")
         for kind, real in zip(gauge.features, gauge.held_out, strict=True):
-            metric = named("FD", kind)
+            metric = metric_name("FD", kind)
             values = [c.metrics[metric].value for c in cells if c.run == name and metric in c.metrics]
             values = [value for value in values if np.isfinite(value)]
             bias = expected_bias(real, count) if values else 0.0

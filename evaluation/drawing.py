@@ -13,17 +13,17 @@ from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged
 from fewstep.evaluation import flow, likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
-from fewstep.evaluation.features import stored
-from fewstep.evaluation.flow import conditions_of, held_out
+from fewstep.evaluation.features import quantized
+from fewstep.evaluation.flow import held_out, labels_of
 from fewstep.evaluation.likelihood import is_bound, vlb
 from fewstep.samplers import GRIDS, SAMPLERS, Tableau, default_sampler, supports, table_at
 from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
-from fewstep.train.run.calibration import around, grid_on, ready
-from fewstep.train.sharding import batched
+from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
+from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.hashing import digest
-from fewstep.train.utils.multihost import first, from_first, meet
+from fewstep.train.utils.multihost import barrier, broadcast_from_main, is_main_process
 from fewstep.train.utils.progress import progress, say
 
 SOLVER, SOLUTION = "dpmpp_3m", 200  # what trajectories are measured against, and its network calls
@@ -78,7 +78,7 @@ class PlannedCell(NamedTuple):
         return enlarged(self.run.shape, self.den)
 
 
-def conditions(den, data, count) -> Cond:
+def labels_to_draw(den, data, count) -> Cond:
     """The labels of `count` images to draw: those of training images, over again where fewer; none where the model was
     told none."""
     label = data.train[: min(count, len(data.train))].label if den.classes else None
@@ -87,7 +87,7 @@ def conditions(den, data, count) -> Cond:
 
 def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
     """Every cell of a run that has a table, with what some metrics ask beside the images; UsageError where none has."""
-    found, refusal, cond = [], None, conditions(run.denoiser, run.data, seeds.count)
+    found, refusal, cond = [], None, labels_to_draw(run.denoiser, run.data, seeds.count)
     dens = {line.name: run.under(line.levers) for line in lines}
     calibrated = {}  # those that know variances too
     for line, budget in product(lines, budgets):
@@ -95,7 +95,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
         if not supports(dens[line.name], line.sampler):
             continue
         try:
-            grid = grid_on(run, dens[line.name], line.grids[line.grid_for(process)])
+            grid = grid_with_statistics(run, dens[line.name], line.grids[line.grid_for(process)])
             table = table_at(line.sampler, process, budget, grid)
         except NoTable as error:
             refusal = error
@@ -104,7 +104,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
         traced = "trajectory" in metrics and INSTANT in run.denoiser.capabilities and not noisy
         solution = table_at(SAMPLERS[SOLVER], process, SOLUTION) if traced else None
         if table.spread.any() and line.name not in calibrated:
-            calibrated[line.name] = ready(run, dens[line.name], table)
+            calibrated[line.name] = with_statistics(run, dens[line.name], table)
         den = (calibrated if table.spread.any() else dens)[line.name]
         found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
     if not found:
@@ -117,7 +117,7 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []
     for line, budget, den, table, solution in found:
-        told = digest(common, around(den))
+        told = digest(common, levers_around(den))
         keys = tuple(digest(told, table, at) for at in seeds.sets)
         extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
         of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
@@ -141,8 +141,8 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
     tells.
     """
     total = {(p.name, key): (j, i) for j, p in enumerate(planned) for i, key in enumerate(p.keys)}
-    absent = [at for at in total.values() if first() and not _there(planned[at[0]], at[1], cells)]
-    missing = [(planned[j], i) for j, i in from_first(absent)]
+    absent = [at for at in total.values() if is_main_process() and not _there(planned[at[0]], at[1], cells)]
+    missing = [(planned[j], i) for j, i in broadcast_from_main(absent)]
     if len(missing) < len(total):
         say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before: {cells.folder}")
     calls, done, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, {}, {}
@@ -156,7 +156,7 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
                 parts = _batches(p, p.solution, seeds.sets[i], seeds.batch)
                 solutions[solution] = np.concatenate(list(parts))
             drawn = _drawn(p, i, seeds, solutions.get(solution))
-            if first():
+            if is_main_process():
                 before = cells.load(p.name, p.keys[i])
                 extra = {**(before.extra if before else {}), **drawn.extra}
                 cells.save(p.name, p.keys[i], drawn._replace(extra=extra))
@@ -164,7 +164,7 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
             show(done, f"{p.line.name} at {p.budget}")
             used = p.run.mesh.local_devices[0].memory_stats() or {}  # CPUs tell nothing
             memory[p.run.folder] = used.get("peak_bytes_in_use")
-    meet("all cells are drawn")
+    barrier("all cells are drawn")
     return memory
 
 
@@ -179,7 +179,7 @@ def _program(p):
 
 
 def _batches(p, table, seeds, batch):
-    options = {"cond": p.cond, "batch": batch, "sharding": batched(p.run.mesh)}
+    options = {"cond": p.cond, "batch": batch, "sharding": batch_sharding(p.run.mesh)}
     return draw_batches(p.den, table, seeds, p.shape, **options)
 
 
@@ -196,8 +196,8 @@ def _drawn(p, i, seeds, solution) -> Drawn:
         values["trajectory"] = ((images - solution) ** 2).reshape(len(images), -1).mean(1)
     if "bpd" in p.extras[i]:
         values["bpd"] = _bits(p, seeds.sets[i])
-    at_once = batch_of(seeds.count, seeds.batch, batched(p.run.mesh))
-    kept = stored(images if finite else np.where(np.isfinite(images), images, 0))
+    at_once = batch_of(seeds.count, seeds.batch, batch_sharding(p.run.mesh))
+    kept = quantized(images if finite else np.where(np.isfinite(images), images, 0))
     extra = {name: Extra(p.extras[i][name], value) for name, value in values.items()}
     return Drawn(kept, finite, np.array(seconds), at_once, extra)
 
@@ -205,5 +205,5 @@ def _drawn(p, i, seeds, solution) -> Drawn:
 def _bits(p, seeds):
     """The bound on the bits per dimension of as many held-out images as there are seeds, or all, as 8-bit images."""
     some = held_out(p.run, len(seeds))
-    images = np.float32(stored(some.image) / 127.5 - 1)
-    return vlb(p.den, p.table, images, int(seeds[0]), conditions_of(p.run, some)).total
+    images = np.float32(quantized(some.image) / 127.5 - 1)
+    return vlb(p.den, p.table, images, int(seeds[0]), labels_of(p.run, some)).total

@@ -1,14 +1,17 @@
-"""Numbers computed from samples, with confidence intervals by the infinitesimal jackknife.
+"""Estimates with confidence intervals by the infinitesimal jackknife.
 
-A number that is a smooth function of two samples moves, to first order, by the mean of its influences when the members
-are weighted anew.  Their variance over the size is that of the number: the limit of the jackknife, and of the bootstrap
-for a linear function (Jaeckel 1972; Efron 1982, ch. 6).  Influences of one sample add up to 0, those of a difference
-are differences of influences, so what two samplers share (seeds, the real images) cancels as it should.
+When the items of two samples are reweighted, a smooth statistic changes, to first order, by the mean of its influences.
+The variance of the influences divided by the sample size is the variance of the statistic: the limit of the jackknife,
+and of the bootstrap for a linear statistic (Jaeckel 1972; Efron 1982, ch. 6).  The influences of one sample sum to 0.
+The influences of a difference are the differences of influences, so the variation that two samplers share (seeds, real
+images) cancels.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import ArrayLike
 from scipy.special import ndtri
 
 LEVEL = 0.95
@@ -23,27 +26,27 @@ class Interval(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number computed from N drawn and M real items, and how it moves with the weight of each of them.
+    """A statistic of N drawn and M real items, with the influence of each item.
 
-    drawn (N,) and real (M,) have mean 0: a small change w of the weights, 1 each, changes the number by mean(w drawn).
-    They are empty where it does not depend on such items.
+    drawn (N,) and real (M,) have mean 0: changing the weights of the drawn items from 1 to 1 + w changes the value by
+    mean(w drawn).  They are empty if the statistic does not depend on such items.
     """
 
     value: float
     drawn: np.ndarray
     real: np.ndarray
 
-    def interval(self, least=-np.inf, most=np.inf) -> Interval:
-        """The interval at LEVEL, cut off at the least and the most that the number can be."""
+    def interval(self, least: float = -np.inf, most: float = np.inf) -> Interval:
+        """The confidence interval at LEVEL, clipped to the range of the metric."""
         half = _half(_variance(self.drawn) + _variance(self.real))
         return Interval(self.value, max(self.value - half, least), min(self.value + half, most))
 
 
-NOTHING = Estimate(np.nan, np.zeros(0), np.zeros(0))  # of what diverged
+UNDEFINED = Estimate(np.nan, np.zeros(0), np.zeros(0))  # for images that are not finite
 
 
 class Difference(NamedTuple):
-    """One number less another: with the interval for images of the same seeds, and that as if of independent ones."""
+    """The difference of two estimates, with the paired interval (same seeds) and the unpaired one (independent seeds)."""
 
     value: float
     low: float
@@ -52,13 +55,14 @@ class Difference(NamedTuple):
     unpaired_high: float
 
 
-def estimate(value, drawn=(), real=()) -> Estimate:
-    """An Estimate of influences that are known up to a constant."""
-    return Estimate(float(value), *(np.asarray(a, np.float64) - (np.mean(a) if len(a) else 0.0) for a in (drawn, real)))
+def estimate(value: float, drawn: ArrayLike = (), real: ArrayLike = ()) -> Estimate:
+    """An Estimate from influences that are known up to an additive constant."""
+    centred = (np.asarray(a) for a in (drawn, real))
+    return Estimate(float(value), *(np.asarray(a, np.float64) - (np.mean(a) if len(a) else 0.0) for a in centred))
 
 
 def difference(a: Estimate, b: Estimate) -> Difference:
-    """a - b, both against the same real items; NaN where one of them is."""
+    """a - b, both against the same real items; NaN if either is."""
     value = a.value - b.value
     if not np.isfinite(value):
         return Difference(*[np.nan] * 5)
@@ -70,10 +74,10 @@ def difference(a: Estimate, b: Estimate) -> Difference:
     return Difference(value, *ends)
 
 
-def mean(estimates) -> Estimate:
-    """Of one number on several sets of seeds against the same real items; NaN where one of them is."""
+def mean(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of one metric over several sets of seeds, against the same real items; NaN if any of them is."""
     if not np.isfinite([e.value for e in estimates]).all():
-        return NOTHING
+        return UNDEFINED
     return Estimate(
         float(np.mean([e.value for e in estimates])),
         np.concatenate([e.drawn for e in estimates]),
@@ -86,5 +90,5 @@ def _half(variance):
 
 
 def _variance(influences):
-    """Of their mean."""
+    """The variance of the mean of the influences."""
     return influences.var(ddof=1) / len(influences) if len(influences) > 1 else 0.0

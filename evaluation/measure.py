@@ -5,9 +5,9 @@ import numpy as np
 from fewstep.diffusion.arrays import pooled
 from fewstep.evaluation.cells import Drawn
 from fewstep.evaluation.distances import DISTANCES
-from fewstep.evaluation.estimate import NOTHING, Estimate, Interval, estimate
+from fewstep.evaluation.estimate import UNDEFINED, Estimate, Interval, estimate
 from fewstep.evaluation.metrics import metric_info
-from fewstep.evaluation.reference import Reference, kept
+from fewstep.evaluation.reference import Reference, cached_features
 
 
 def interval(metric, estimate: Estimate) -> Interval:
@@ -15,7 +15,7 @@ def interval(metric, estimate: Estimate) -> Interval:
     return estimate.interval(metric_info(metric).least, metric_info(metric).most)
 
 
-def named(metric, features) -> str:
+def metric_name(metric, features) -> str:
     """A metric with its features; FID is the Frechet distance on the one network with the one set of weights."""
     return "FID" if (metric, features.name) == ("FD", "inception2015") else f"{metric}-{features.name}"
 
@@ -30,10 +30,10 @@ class MetricEvaluator:
         UsageError where a metric cannot be told.
         """
         self.metrics, self.features, self.classes, self.real = metrics, features, classes, real
-        self.held_out = [kept(kind, real.held_out, folder) for kind in features]
-        self.seen = [kept(kind, real.seen, folder) for kind in features]
+        self.held_out = [cached_features(kind, real.held_out, folder) for kind in features]
+        self.training = [cached_features(kind, real.training, folder) for kind in features]
         kinds = dict.fromkeys(DISTANCES[metric] for metric in metrics if metric in DISTANCES)
-        self.distances = [[kind(*pair) for kind in kinds] for pair in zip(self.held_out, self.seen, strict=True)]
+        self.distances = [[kind(*pair) for kind in kinds] for pair in zip(self.held_out, self.training, strict=True)]
 
     def __call__(self, drawn: Drawn, label=None) -> dict[str, Estimate]:
         """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
@@ -43,11 +43,11 @@ class MetricEvaluator:
         for name, extra in drawn.extra.items():
             if name in self.metrics:
                 found[name] = EXTRA[name](extra.values)
-        return found if drawn.finite else dict.fromkeys(found, NOTHING)
+        return found if drawn.finite else dict.fromkeys(found, UNDEFINED)
 
     def floor(self, count, label=None) -> dict[str, Estimate]:
         """The same of the first training images, for metrics that those have, and that so many have."""
-        found = self._measured(self.real.seen[:count], [array[:count] for array in self.seen], label)
+        found = self._measured(self.real.training[:count], [array[:count] for array in self.training], label)
         return {metric: value for metric, value in found.items() if metric_info(metric).reference_row == "floor"}
 
     def _measured(self, images, arrays, label):
@@ -58,7 +58,7 @@ class MetricEvaluator:
             if label is not None and kind.classes == self.classes and "accuracy" in self.metrics:
                 right = kind.logits(images).argmax(1) == label[: len(images)]
                 values["accuracy"] = estimate(right.mean(), right)
-            found |= {named(name, kind): value for name, value in values.items() if name in self.metrics}
+            found |= {metric_name(name, kind): value for name, value in values.items() if name in self.metrics}
         return found
 
 

@@ -1,21 +1,21 @@
-"""What is known of the metrics, by name."""
+"""The metrics by name, with their direction and range."""
 
 import math
 from typing import NamedTuple
 
 
 class MetricInfo(NamedTuple):
-    """What is known of a metric."""
+    """Direction and range of a metric, and its reference row."""
 
-    better: str = "lower"  # or "higher", or "" where neither is
+    better: str = "lower"  # or "higher", or "" if neither direction is better
     least: float = 0.0
     most: float = math.inf
-    reference_row: str = "floor"  # the row beside the lines: that of training images, of the model's flow, or none
+    reference_row: str = "floor"  # a key of REFERENCE_ROWS, or "" for none
 
 
 REFERENCE_ROWS = {
-    "floor": "up to as many training images",
-    "flow": "held-out images by the probability-flow ODE of the model without levers",
+    "floor": "the metric of (up to) as many training images",
+    "flow": "held-out images under the probability-flow ODE of the model without levers",
 }
 METRIC_INFO = {
     "FD": MetricInfo(),
@@ -34,6 +34,6 @@ METRIC_INFO = {
 }
 
 
-def metric_info(metric) -> MetricInfo:
-    """Of "KID-pixels" and the like."""
+def metric_info(metric: str) -> MetricInfo:
+    """The info of a metric with or without features, such as "KID-pixels"."""
     return METRIC_INFO["FD" if metric == "FID" else metric.split("-")[0]]

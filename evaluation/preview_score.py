@@ -6,8 +6,8 @@ import numpy as np
 
 from fewstep.evaluation.compare import BATCH, COUNT
 from fewstep.evaluation.distances import Frechet
-from fewstep.evaluation.drawing import conditions
-from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.drawing import labels_to_draw
+from fewstep.evaluation.features import Pixels, quantized
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import draw_many, preview_table
 
@@ -23,10 +23,10 @@ def preview_score(data, sharding=None) -> Callable:
         nonlocal distance
         if distance is None:
             distance = Frechet(pixels(reference(data, COUNT).held_out))
-        table, cond = preview_table(den), conditions(den, data, COUNT)
+        table, cond = preview_table(den), labels_to_draw(den, data, COUNT)
         images = draw_many(den, table, range(COUNT), data.shape, cond=cond, batch=BATCH, sharding=sharding)
         finite = np.isfinite(images).all()
-        value = distance(pixels(stored(images)))["FD"].value if finite else float("nan")
+        value = distance(pixels(quantized(images)))["FD"].value if finite else float("nan")
         return {f"FD-{pixels.name}": value}
 
     return score

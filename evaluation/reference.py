@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from etils import epath
 
-from fewstep.evaluation.features import stored
+from fewstep.evaluation.features import quantized
 from fewstep.train.utils import npz
 from fewstep.train.utils.hashing import digest
 
@@ -18,7 +18,7 @@ class Reference(NamedTuple):
     """Images as they are stored: held-out ones (M, ...), and training ones (T, ...), which a model may have copied."""
 
     held_out: np.ndarray
-    seen: np.ndarray
+    training: np.ndarray
 
 
 def reference(data, count) -> Reference:
@@ -26,8 +26,8 @@ def reference(data, count) -> Reference:
     `count` training images (None: all), or as many as there are or NUMBERS allow."""
     split, most = data.held_out, _most(data)
     at = np.linspace(0, len(split) - 1, min(len(split), MOST, most)).astype(int)
-    seen = min(len(data.train) if count is None else count, most)
-    return Reference(stored(split[at].image), stored(data.train[:seen].image))
+    training = min(len(data.train) if count is None else count, most)
+    return Reference(quantized(split[at].image), quantized(data.train[:training].image))
 
 
 def _most(data):
@@ -35,7 +35,7 @@ def _most(data):
     return max(2, NUMBERS // math.prod(data.shape))
 
 
-def kept(features, images, folder) -> np.ndarray:
+def cached_features(features, images, folder) -> np.ndarray:
     """The features of images as they are stored, (N, d): read from the folder where they were kept under the contents
     of the images and the digest of the features, computed and kept otherwise."""
     if not features.digest:

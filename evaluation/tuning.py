@@ -11,12 +11,12 @@ from fewstep.diffusion.levers import enlarged, interval, skip_tuning
 from fewstep.diffusion.levers.skips import schedule
 from fewstep.evaluation import measure
 from fewstep.evaluation.distances import DISTANCES
-from fewstep.evaluation.drawing import conditions
-from fewstep.evaluation.estimate import NOTHING, Difference, Estimate, Interval, difference
-from fewstep.evaluation.features import stored
+from fewstep.evaluation.drawing import labels_to_draw
+from fewstep.evaluation.estimate import UNDEFINED, Difference, Estimate, Interval, difference
+from fewstep.evaluation.features import quantized
 from fewstep.evaluation.reference import reference
 from fewstep.samplers.loop import draw_many
-from fewstep.train.sharding import batched
+from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.progress import progress
 
@@ -67,17 +67,17 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
     levels, held_out = run.denoiser.levels, reference(run.data, 2).held_out
     halves = held_out[::2], held_out[1::2]
     distances = [[DISTANCES[metric](kind(half)) for kind in features] for half in halves]
-    cond = conditions(run.denoiser, run.data, count)
+    cond = labels_to_draw(run.denoiser, run.data, count)
 
     def measured(half, kinds, factors) -> list[Estimate]:
         """Distances to one half on some features, of that half's seeds; factors None: without the lever."""
         around = () if factors is None else (skip_tuning(factors), *((interval(*window),) if window else ()))
         den, seeds = run.under([*levers, *around]), np.arange(count) + seed + half * count
-        options = {"cond": cond, "batch": batch, "sharding": batched(run.mesh)}
+        options = {"cond": cond, "batch": batch, "sharding": batch_sharding(run.mesh)}
         images = draw_many(den, table, seeds, enlarged(run.shape, den), **options)
         if not np.isfinite(images).all():
-            return [NOTHING for _ in kinds]
-        images = measure.averaged(stored(images), held_out.shape)
+            return [UNDEFINED for _ in kinds]
+        images = measure.averaged(quantized(images), held_out.shape)
         return [distances[half][i](features[i](images))[metric] for i in kinds]
 
     def shown(estimate):
@@ -117,11 +117,11 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
         kinds = range(len(features))
         pairs = zip(*(measured(1, kinds, factors) for factors in (None, best.factors)), strict=True)
         checks = [
-            Check(measure.named(metric, kind), shown(plain), shown(tuned), difference(tuned, plain))
+            Check(measure.metric_name(metric, kind), shown(plain), shown(tuned), difference(tuned, plain))
             for kind, (plain, tuned) in zip(features, pairs, strict=True)
         ]
         show(total, "checked")
-    return Found(measure.named(metric, features[0]), curve, steps, best, checks)
+    return Found(measure.metric_name(metric, features[0]), curve, steps, best, checks)
 
 
 def _attempt(search, *arguments, **options):

@@ -1,4 +1,4 @@
-"""Samplers as tables of numbers, and the one loop that runs them."""
+"""Samplers as tables of coefficients, and the one loop that runs them."""
 
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm, optimal_variance

@@ -4,17 +4,21 @@ The latter go down to less noise than sigma_s and add the rest: in sigma/alpha, 
 down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept noise of ddim(eta).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import large, posterior
+from fewstep.diffusion.process import Process
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.runge_kutta import NOISE, level
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
-def ddpm(process, grid, variance="small"):
+def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterator[Row]:
     """The posterior mean, with noise of one of the two variances of DDPM section 3.2, or of one between them that the
     model learned ("range": Nichol & Dhariwal 2021, arXiv:2102.09672 eq. 15).
 
@@ -34,12 +38,12 @@ def ddpm(process, grid, variance="small"):
         yield row._replace(noise=wide) if variance == "large" else row._replace(stretch=wide / row.noise)
 
 
-def euler_ancestral(process, grid, eta=1.0):
+def euler_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
     """Euler's method in sigma/alpha down, then noise: ddim(eta) under the name that k-diffusion gives it."""
     return ddim(process, grid, eta)
 
 
-def dpm2(process, grid):
+def dpm2(process: Process, grid: np.ndarray) -> Iterator[Row]:
     """k-diffusion's "DPM2", without noise: x / alpha moves along the eps halfway down in log sigma/alpha.
 
     Two calls a step, one on steps from alpha = 0, to sigma = 0 and to t = 0.
@@ -47,7 +51,7 @@ def dpm2(process, grid):
     return dpm2_ancestral(process, grid, eta=0.0)
 
 
-def dpm2_ancestral(process, grid, eta=1.0):
+def dpm2_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
     """The step of `dpm2` down, then noise."""
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:
@@ -57,7 +61,7 @@ def dpm2_ancestral(process, grid, eta=1.0):
         yield row
 
 
-def dpmpp_2s_ancestral(process, grid, eta=1.0):
+def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
     """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as `dpm2`."""
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:
@@ -68,7 +72,7 @@ def dpmpp_2s_ancestral(process, grid, eta=1.0):
         yield row
 
 
-def _halfway(process, grid, eta):
+def _halfway(process: Process, grid: np.ndarray, eta: float) -> Iterator[tuple[Row, float, float | None]]:
     """(ddim's row, t, m) of each step, with m the time halfway down in log sigma/alpha; None where it is one call."""
     for (t, s), row in zip(steps(grid), ddim(process, grid, eta), strict=True):
         m = None

@@ -1,12 +1,23 @@
 """Heun's method in sigma/alpha that goes back to more noise on its way (Karras et al. 2022, arXiv:2206.00364)."""
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
+from fewstep.diffusion.process import Process
 from fewstep.samplers import runge_kutta
 from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
-def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_noise=1.0):
+def edm(
+    process: Process,
+    grid: np.ndarray,
+    churn: float = 40.0,
+    s_min: float = 0.0,
+    s_max: float | None = None,
+    s_noise: float = 1.0,
+) -> Iterator[Row]:
     """EDM's stochastic sampler (algorithm 2) on x / alpha, so on every process: before each step to s, noise raises
     sigma/alpha of t by the factor 1 + min(churn / steps, sqrt(2) - 1), where that lies in [s_min, s_max].
 
@@ -22,7 +33,7 @@ def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_nois
     gamma = min(churn / len(pairs), np.sqrt(2) - 1)
     highest = np.inf if s_max is None else s_max
 
-    def churned(t):
+    def churned(t: float) -> float:
         if gamma == 0 or process.alpha(t) == 0 or not s_min <= process.sigma(t) / process.alpha(t) <= highest:
             return t
         return min(float(process.time(process.lam(t) - np.log1p(gamma))), max(t, process.snr_ends[0]))
@@ -30,7 +41,7 @@ def edm(process, grid, churn=40.0, s_min=0.0, s_max: float | None = None, s_nois
     return zigzag(process, [(churned(t), s) for t, s in pairs], s_noise)
 
 
-def zigzag(process, pairs, s_noise):
+def zigzag(process: Process, pairs: Sequence[tuple[float, float]], s_noise: float) -> Iterator[Row]:
     """Heun's steps t -> s in sigma/alpha, with the noise that leads from each s up to the next t."""
     for i, (t, s) in enumerate(pairs):
         *first, last = runge_kutta.step(process, t, s, runge_kutta.HEUN)
@@ -39,7 +50,7 @@ def zigzag(process, pairs, s_noise):
         yield last if up == s else _raised(process, last, s, up, s_noise)
 
 
-def _raised(process, row, s, t, s_noise):
+def _raised(process: Process, row: Row, s: float, t: float, s_noise: float) -> Row:
     """The row that ends at s, followed by the process's own noise from s up to t."""
     ratio = process.alpha(t) / process.alpha(s)
     added = process.sigma(t) * np.sqrt(-np.expm1(-2 * (process.lam(s) - process.lam(t))))

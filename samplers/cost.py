@@ -1,5 +1,6 @@
 """What a table costs on a denoiser with its levers, counted by running it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -9,15 +10,16 @@ import numpy as np
 from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.denoiser import Cond, Pred
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred
 from fewstep.diffusion.levers import enlarged
 from fewstep.samplers.loop import draw
+from fewstep.samplers.tableau import Tableau
 
 
 class _Counter:
     """Network input elements seen so far."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.elements = 0
 
 
@@ -33,14 +35,14 @@ class _StandIn:
 
     consistent, levels, attends = True, 0, False
 
-    def __call__(self, x, t, s=None, cond=Cond()):
+    def __call__(self, x: Any, t: float, s: Any = None, cond: Cond = Cond()) -> Pred:
         differentiated = isinstance(x, JVPTracer)  # which takes another pass
         if not isinstance(x.primal if differentiated else x, jax.core.Tracer):
             self.counter.elements += (1 + differentiated) * x.size
         return Pred(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x))
 
 
-def passes(den, table, shape=(8, 8, 1)) -> float:
+def passes(den: DenoiserLike, table: Tableau, shape: Sequence[int] = (8, 8, 1)) -> float:
     """Network passes an image: the elements that went into the network over those of the image.
 
     Guidance counts 2 a row where it is on, upsampling a fraction; without levers it is the number of rows.
@@ -54,14 +56,14 @@ def passes(den, table, shape=(8, 8, 1)) -> float:
     return counter.elements / image.size
 
 
-def _without_variance(den):
+def _without_variance(den: DenoiserLike) -> Any:
     """Without levers that only tell a variance, which the compiled loop leaves out where no row asks for it."""
     while getattr(den, "variance_alone", False):
         den = den.inner
     return replace(den, inner=_without_variance(den.inner)) if hasattr(den, "inner") else den
 
 
-def _replaced(den, counter):
+def _replaced(den: DenoiserLike, counter: _Counter) -> Any:
     """The same levers around a stand-in, for a second network too."""
     if not hasattr(den, "inner"):
         return _StandIn(counter, den.process, den.classes, den.capabilities)

@@ -1,13 +1,18 @@
 """DDIM (Song et al. 2020, arXiv:2010.02502)."""
 
+from collections.abc import Iterator
+
+import numpy as np
+
+from fewstep.diffusion.process import Process
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
-def ddim(process, grid, eta=0.0):
+def ddim(process: Process, grid: np.ndarray, eta: float = 0.0) -> Iterator[Row]:
     """x_s = alpha_s x0 + kept eps + fresh z, with kept^2 + fresh^2 = sigma_s^2 (eq. 12 and 16).
 
-    eta = 0 is deterministic (and is Euler's method in sigma/alpha), eta = 1 is DDPM.
+    eta = 0 is deterministic (Euler's method in sigma/alpha), eta = 1 is DDPM.
     """
     for t, s in steps(grid):
         kept, fresh = process.split_noise(t, s, eta)

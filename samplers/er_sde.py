@@ -1,10 +1,12 @@
 """ER-SDE: extended reverse-time SDEs, whose noise is chosen by a function phi (Cui et al. 2023, arXiv:2309.06169)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
@@ -19,7 +21,9 @@ PHIS = {
 LARGEST = 1e300  # stands for sigma/alpha where alpha = 0: what depends on it there is its limit
 
 
-def er_sde(process, grid, points=3, phi: str | Callable = "default", corrected=True):
+def er_sde(
+    process: Process, grid: np.ndarray, points: int = 3, phi: str | Callable = "default", corrected: bool = True
+) -> Iterator[Row]:
     """With v = sigma/alpha, q = (phi(v_s) / v_s) / (phi(v_t) / v_t) and D' the slope of the predictions in v:
 
         x_s = (sigma_s/sigma_t) q x + alpha_s ((1 - q e^-h) D + int_{v_s}^{v_t} (phi(v_s)/phi(v) - 1) D'(v) dv)
@@ -61,13 +65,13 @@ def er_sde(process, grid, points=3, phi: str | Callable = "default", corrected=T
         )
 
 
-def _slopes(phi, h, levels, corrected):
+def _slopes(phi: Callable[..., Any], h: float, levels: np.ndarray, corrected: bool) -> tuple[float, np.ndarray]:
     """The integral over D', as the weight of the new prediction and those of the ones before."""
     v_s, v_t, *before = levels
     if not before:
         return 0.0, np.zeros(0)
 
-    def integral(of):
+    def integral(of: Callable[[np.ndarray], np.ndarray]) -> float:
         def density(u):  # dv = v du, u from the current half log-SNR
             v = v_t * np.exp(-u)
             return (phi(v_s) / phi(v) - 1) * v * of(v)

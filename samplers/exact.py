@@ -4,15 +4,18 @@ On Gaussian data every prediction is affine in the state, so a table moves means
 and its order of convergence is read off from an exact denoiser.
 """
 
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.integrate import solve_ivp
 
 from fewstep.diffusion import oracles
+from fewstep.diffusion.denoiser import DenoiserLike
 from fewstep.diffusion.errors import UsageError
-from fewstep.samplers.tableau import Tableau, tabulate
+from fewstep.diffusion.process import Process
+from fewstep.samplers.tableau import Row, Tableau, tabulate
 
 
 class Moments(NamedTuple):
@@ -22,7 +25,7 @@ class Moments(NamedTuple):
     var: np.ndarray
 
 
-def moments(table: Tableau, process, mean, var, start: Moments | None = None) -> Moments:
+def moments(table: Tableau, process: Process, mean: Any, var: Any, start: Moments | None = None) -> Moments:
     """The exact mean and variance of the table's output on data N(mean, diag(var)), (d,) arrays.
 
     For data of full covariance, pass its eigenvalues and the mean in its eigenbasis.  `start` is the law of the initial
@@ -42,7 +45,7 @@ def moments(table: Tableau, process, mean, var, start: Moments | None = None) ->
     return Moments(center[:, 0], cov[:, 0, 0])
 
 
-def _affine(table, den, d):
+def _affine(table: Tableau, den: DenoiserLike, d: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     """The rows as (x, M) <- move (x, M) + offset, each with the variance of the noise added to x."""
     if (table.stretch != 1).any():
         raise UsageError("what a table does with variances that a model learned is not known without the model")
@@ -61,7 +64,7 @@ def _affine(table, den, d):
         yield move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * zero.var[i], table.cap[i])
 
 
-def frechet(got: Moments, mean, var) -> float:
+def frechet(got: Moments, mean: Any, var: Any) -> float:
     """Squared Frechet distance between the output N(got) and N(mean, var), summed over the elements."""
     return float(np.sum((got.mean - mean) ** 2 + (np.sqrt(got.var) - np.sqrt(var)) ** 2))
 
@@ -73,7 +76,7 @@ class Stability(NamedTuple):
     table: float  # from before some row up to the output, at most: max_i |dx_N / dx_i|
 
 
-def stability(table: Tableau, process, var) -> Stability:
+def stability(table: Tableau, process: Process, var: Any) -> Stability:
     """The largest amplifications of a change of the state on Gaussian data of the variances var (d,), where they are
     the same for every state.  The state alone is changed, not what was remembered before it.
 
@@ -89,7 +92,7 @@ def stability(table: Tableau, process, var) -> Stability:
     return Stability(float(max(np.abs(move[:, 0, 0]).max() for move in moves)), float(max(table_wide)))
 
 
-def follow(table: Tableau, den, x) -> np.ndarray:
+def follow(table: Tableau, den: DenoiserLike, x: np.ndarray) -> np.ndarray:
     """The end of a table without noise, run in float64 on the host from the state x (B, ...).
 
     Raises UsageError for a table with noise.
@@ -109,7 +112,7 @@ LAM = (-2.0, 3.0)  # the range over which orders are measured
 ROUNDING = 1e-13  # of errors
 
 
-def graded(steps, order):
+def graded(steps: int, order: float) -> np.ndarray:
     """Half log-SNRs across LAM with steps of varying size h, about 1/steps of the range, of which the first is about
     half h^(order/2) and the next ones double up to h.
 
@@ -124,7 +127,14 @@ def graded(steps, order):
     return LAM[0] + (LAM[1] - LAM[0]) * (u + 0.15 * u * (1 - u))
 
 
-def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> float:
+def order(
+    sampler: Callable[..., Iterable[Row]],
+    process: Process,
+    claimed: float,
+    steps: int = 80,
+    stochastic: bool = False,
+    **options: Any,
+) -> float:
     """The measured order of convergence: log2 of the error at `steps` over that at twice as many.
 
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
@@ -142,14 +152,14 @@ def order(sampler, process, claimed, steps=80, stochastic=False, **options) -> f
     return float(np.log2(coarse / fine)) if coarse > ROUNDING else np.inf
 
 
-def path_error(table, process):
+def path_error(table: Tableau, process: Process) -> float:
     """The largest distance of five paths of the table over LAM from the exact ones, in standard deviations of x."""
     den, x, want, scale = _paths(process)
     return np.abs(follow(table, den, x) - want).max() / scale
 
 
 @cache
-def _paths(process):
+def _paths(process: Process) -> tuple[oracles.Mixture, np.ndarray, np.ndarray, float]:
     """A mixture's exact denoiser, five states at the start of LAM, where the flow takes them, the scale of x there."""
     den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     times = process.time(np.array(LAM))
@@ -164,7 +174,7 @@ def _paths(process):
     return den, x, ends, np.hypot(a1, s1)
 
 
-def _weak_error(table, process, var=0.25):
+def _weak_error(table: Tableau, process: Process, var: float = 0.25) -> float:
     times = np.array([table.t[0], process.time(np.float64(LAM[1]))])  # churn moves the first call before the grid
     start, end = process.alpha(times) ** 2 * var + process.sigma(times) ** 2
     got = moments(table, process, 0.0, var, start=Moments(np.zeros(1), np.array([start])))

@@ -1,20 +1,23 @@
 """The analytical first step: where the noise hides the data, the network need not be asked for it."""
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Row
 
 
-def start(rows, process, first):
+def start(rows: Iterable[Row], process: Process, first: str) -> Iterable[Row]:
     """The rows of a sampler by its option `first`: "network", or "analytic" without the first call."""
     if first not in ("network", "analytic"):
         raise UsageError(f"first is 'network' or 'analytic', not {first!r}")
     return rows if first == "network" else analytical_first_step(rows, process)
 
 
-def analytical_first_step(rows, process):
+def analytical_first_step(rows: Iterable[Row], process: Process) -> Iterator[Row]:
     """The rows without their first call, in which eps is taken to be x / sqrt(alpha^2 + sigma^2): one call fewer.
 
     That is the limit of what is predicted for data of mean 0 and unit variance as sigma/alpha grows, known as AFS (in
@@ -45,14 +48,14 @@ def analytical_first_step(rows, process):
             share, since = _advanced(process, row, share, since)
 
 
-def _guess(process, t):
+def _guess(process: Process, t: float) -> np.ndarray:
     """(x0, eps) per unit of x; x0 = (1 - sigma eps) / alpha, without its cancellation."""
     alpha, sigma = process.alpha(t), process.sigma(t)
     size = np.hypot(alpha, sigma)
     return np.array([alpha / (size * (size + sigma)), 1 / size])
 
 
-def _advanced(process, row: Row, share, since):
+def _advanced(process: Process, row: Row, share: float, since: np.ndarray) -> tuple[float, np.ndarray]:
     """The state after a row, x_new = a share x_1 + (b, a since + past) . (kept, since ...), by x = alpha x0 + sigma eps
     and what is kept of both."""
     relations = np.array([[process.alpha(row.t), process.sigma(row.t)], row.keep])
@@ -62,6 +65,6 @@ def _advanced(process, row: Row, share, since):
     return a * share, np.array([b, *(a * since + past)])
 
 
-def _check_deterministic(row):
+def _check_deterministic(row: Row) -> None:
     if row.noise or row.spread:
         raise UsageError("an analytic first step is for rows without noise")

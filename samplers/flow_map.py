@@ -1,20 +1,23 @@
 """Samplers for models that learned to jump: from t to any s (shortcut, MeanFlow), or to the data (consistency)."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
+from fewstep.diffusion.process import Process
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
-def flow_map(process, grid):
+def flow_map(process: Process, grid: np.ndarray) -> Iterator[Row]:
     """x_s = Phi_{t -> s}(x), where the learned map takes the state: ddim's steps with predictions for the jump (Frans
     et al. 2024, arXiv:2410.12557; Geng et al. 2025, arXiv:2505.13447)."""
     for (_, s), row in zip(steps(grid), ddim(process, grid), strict=True):
         yield row._replace(s=s)
 
 
-def consistency(process, grid):
+def consistency(process: Process, grid: np.ndarray) -> Iterator[Row]:
     """x_s = f(x), the jump to t = 0, and back up with fresh noise except after the last one (Song et al. 2023,
     arXiv:2303.01469 algorithm 1).
 

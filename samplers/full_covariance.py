@@ -1,19 +1,31 @@
 """Steps with noise of the full covariance that a network's own Jacobian tells; not rows, for these have a number or one
 an element."""
 
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.arrays import AnyArray
+from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.curvature import covariance_times
-from fewstep.samplers.loop import as_seeds
+from fewstep.samplers.loop import Seeds, as_seeds
+from fewstep.samplers.tableau import Tableau
 
 
-def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), start=None):
+def draw_full_covariance(
+    den: DenoiserLike,
+    table: Tableau,
+    seeds: Seeds,
+    shape: Sequence[int],
+    *,
+    products: int = 8,
+    cond: Cond = Cond(),
+    start: AnyArray | None = None,
+) -> jax.Array:
     """Images (B, *shape) of the seeds by a table with the optimal variance (`analytic_ddpm`, `analytic_ddim`), in which
     noise^2 I + spread^2 Cov[x0 | x_t] takes the place of noise^2 + spread^2 Var.
 
@@ -36,7 +48,7 @@ def draw_full_covariance(den, table, seeds, shape, *, products=8, cond=Cond(), s
 
 
 @partial(jax.jit, static_argnums=(0, 1))
-def _run(shape, products, den, rows, keys, cond, x):
+def _run(shape, products, den: DenoiserLike, rows, keys, cond, x):
     def step(carry, row):
         x, i = carry
         pred = den(x, row["t"], None, cond)
@@ -54,11 +66,13 @@ def _run(shape, products, den, rows, keys, cond, x):
     return jax.lax.scan(step, (x, 0), rows)[0][0]
 
 
-def _deviation(noise, spread, value):
+def _deviation(noise: jax.Array, spread: jax.Array, value: jax.Array) -> jax.Array:
     return jnp.sqrt(noise**2 + spread**2 * jnp.maximum(value, 0.0))
 
 
-def matrix_function(times, z, function, products):
+def matrix_function(
+    times: Callable[[jax.Array], jax.Array], z: jax.Array, function: Callable[[jax.Array], jax.Array], products: int
+) -> jax.Array:
     """f(C) z for the symmetric C of v -> times(v), v and z (B, ...), by Lanczos' method with full reorthogonalisation;
     each of the batch has its own C."""
     size = len(z)

@@ -5,26 +5,37 @@ Without `start` and `end` a grid runs between the process's own ends.  Grids lai
 grid that has not so many steps raises samplers.steps.NoTable: fewer are tried then.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 from scipy.stats import beta as beta_law
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 from fewstep.samplers.optimal_grid import dp
 
 
-def _checked(steps):
+def _checked(steps: int) -> int:
     if steps != int(steps) or steps < 1:
         raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     return int(steps)
 
 
-def _in_time(process, steps, start, end):
+def _in_time(process: Process, steps: int, start: float | None, end: float | None) -> tuple[int, float, float]:
     first, last = process.ends
     return _checked(steps), first if start is None else start, last if end is None else end
 
 
-def _through(process, steps, start, end, level, last=None):
+def _through(
+    process: Process,
+    steps: int,
+    start: float | None,
+    end: float | None,
+    level: Callable[[float, float, np.ndarray], np.ndarray],
+    last: float | None = None,
+) -> np.ndarray:
     """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly.
 
     `last`: where the points end unless `end` says so; the process's finite end by default, and where that is no way.
@@ -47,23 +58,30 @@ def _through(process, steps, start, end, level, last=None):
     return np.concatenate([times, tail])
 
 
-def _between(high, low, u):
+def _between(high: float, low: float, u: np.ndarray) -> Any:
     return high + u * (low - high)
 
 
-def uniform(process, steps, start: float | None = None, end: float | None = None):
+def uniform(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Equal steps in t."""
     steps, start, end = _in_time(process, steps, start, end)
     return np.linspace(start, end, steps + 1)
 
 
-def quadratic(process, steps, start: float | None = None, end: float | None = None):
+def quadratic(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Equal steps in sqrt(t): finer towards the data (DPM-Solver, arXiv:2206.00927)."""
     steps, start, end = _in_time(process, steps, start, end)
     return np.linspace(np.sqrt(start), np.sqrt(end), steps + 1) ** 2
 
 
-def shifted(process, steps, start: float | None = None, end: float | None = None, shift=3.0, mu: float | None = None):
+def shifted(
+    process: Process,
+    steps: int,
+    start: float | None = None,
+    end: float | None = None,
+    shift: float = 3.0,
+    mu: float | None = None,
+) -> np.ndarray:
     """Equal steps in r with t = shift r / (1 + (shift - 1) r): finer towards the noise for shift > 1 (Esser et al.
     2024, arXiv:2403.03206).  `mu` is Flux's way to say shift = e^mu, and goes before shift; see `flux_mu`.
     """
@@ -77,29 +95,35 @@ def shifted(process, steps, start: float | None = None, end: float | None = None
     return times
 
 
-def flux_mu(tokens):
+def flux_mu(tokens: float) -> float:
     """The mu of `shifted` that Flux takes for so many image tokens: on the line through (256, 0.5) and (4096, 1.15)."""
     return 0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)
 
 
-def log_snr(process, steps, start: float | None = None, end: float | None = None):
+def log_snr(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
     """Equal steps in the half log-SNR (DPM-Solver, arXiv:2206.00927)."""
     return polyexponential(process, steps, start, end)
 
 
-def polyexponential(process, steps, start: float | None = None, end: float | None = None, rho=1.0):
+def polyexponential(
+    process: Process, steps: int, start: float | None = None, end: float | None = None, rho: float = 1.0
+) -> np.ndarray:
     """log(sigma/alpha) = low + (high - low)(1 - u)^rho for u in equal steps (k-diffusion); rho = 1 is log_snr."""
     return _through(process, steps, start, end, lambda high, low, u: low * (high / low) ** ((1 - u) ** rho))
 
 
-def karras(process, steps, start: float | None = None, end: float | None = None, rho=7.0):
+def karras(
+    process: Process, steps: int, start: float | None = None, end: float | None = None, rho: float = 7.0
+) -> np.ndarray:
     """Equal steps in (sigma/alpha)^(1/rho) (Karras et al. 2022, arXiv:2206.00364 eq. 5)."""
     return _through(
         process, steps, start, end, lambda high, low, u: _between(high ** (1 / rho), low ** (1 / rho), u) ** rho
     )
 
 
-def arctan(process, steps, start: float | None = None, end: float | None = None, std=1.0):
+def arctan(
+    process: Process, steps: int, start: float | None = None, end: float | None = None, std: float = 1.0
+) -> np.ndarray:
     """Equal steps in arctan(sigma / (alpha std)): DDIM's best grid for N(mean, std^2) data, algorithms.md B1 ("KL
     optimal"; Sabour et al. 2024, arXiv:2404.14507).
     """
@@ -114,7 +138,15 @@ def arctan(process, steps, start: float | None = None, end: float | None = None,
     )
 
 
-def beta(process, steps, start: float | None = None, end: float | None = None, alpha=0.6, beta=0.6, domain="time"):
+def beta(
+    process: Process,
+    steps: int,
+    start: float | None = None,
+    end: float | None = None,
+    alpha: float = 0.6,
+    beta: float = 0.6,
+    domain: str = "time",
+) -> np.ndarray:
     """Quantiles of Beta(alpha, beta): finer at both ends for numbers below 1 (Lee et al. 2024, arXiv:2407.12173).
 
     "time" takes quantiles of t, the published grid before indices are rounded: its K points lie above the last trained
@@ -146,7 +178,9 @@ AYS = {
 }
 
 
-def ays(process, steps, start: float | None = None, end: float | None = None, table="sd15"):
+def ays(
+    process: Process, steps: int, start: float | None = None, end: float | None = None, table: str = "sd15"
+) -> np.ndarray:
     """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): ten published sigma/alpha for Stable Diffusion 1.5,
     XL or Stable Video Diffusion and then the end; log sigma/alpha is interpolated for other step counts.
 
@@ -155,7 +189,7 @@ def ays(process, steps, start: float | None = None, end: float | None = None, ta
     if table not in AYS:
         raise UsageError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
 
-    def level(high, low, u):
+    def level(high: float, low: float, u: np.ndarray) -> np.ndarray:
         inner = [sigma for sigma in AYS[table][1:] if low < sigma * (1 - 1e-9) and sigma < high]  # low: up to rounding
         knots = np.log([high, *inner, low])
         return np.exp(np.interp(u * (len(knots) - 1), np.arange(len(knots)), knots))

@@ -6,16 +6,20 @@ itself must not be among them then, as with leading's offset = 1).  Whole number
 even, never from sums of floats.
 """
 
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
 
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.steps import NoTable
 
 
-def _times(name, process, steps, end, indices):
+def _times(
+    name: str, process: Process, steps: int, end: float | None, indices: Callable[[int, int], list[int]]
+) -> np.ndarray:
     """indices(N, K) in falling order as times.
 
     Raises NoTable where those are not K different ones above `end`, UsageError where no K would help.
@@ -37,7 +41,7 @@ def _times(name, process, steps, end, indices):
     return np.append(times, 0.0 if end is None else end)
 
 
-def leading(process, steps, end: float | None = None, offset=0):
+def leading(process: Process, steps: int, end: float | None = None, offset: int = 0) -> np.ndarray:
     """n_i = i floor(N / K) + offset (arXiv:2010.02502; offset 1 for Stable Diffusion).
 
     Index N - 1 is left out: the first step takes pure noise for something cleaner (arXiv:2305.08891).
@@ -45,14 +49,14 @@ def leading(process, steps, end: float | None = None, offset=0):
     return _times("leading", process, steps, end, lambda n, k: [i * (n // k) + offset for i in reversed(range(k))])
 
 
-def trailing(process, steps, end: float | None = None):
+def trailing(process: Process, steps: int, end: float | None = None) -> np.ndarray:
     """n_i = round(N - i N / K) - 1: begins at index N - 1, as a process without signal at t = 1 demands (Lin et al.
     2023, arXiv:2305.08891).
     """
     return _times("trailing", process, steps, end, lambda n, k: [round(Fraction(n * (k - i), k)) - 1 for i in range(k)])
 
 
-def linspace(process, steps, end: float | None = None):
+def linspace(process: Process, steps: int, end: float | None = None) -> np.ndarray:
     """n_i = round(i (N - 1) / (K - 1)): both ends (arXiv:2102.09672, 2201.06503).  One step begins at index N - 1."""
     return _times(
         "linspace",
@@ -63,7 +67,7 @@ def linspace(process, steps, end: float | None = None):
     )
 
 
-def quadratic_ddim(process, steps, end: float | None = None):
+def quadratic_ddim(process: Process, steps: int, end: float | None = None) -> np.ndarray:
     """n_i = floor(0.8 N (i / (K - 1))^2): DDIM's finer steps towards the data, from 0.8 N on (arXiv:2010.02502).
 
     The first step takes pure noise for something far cleaner.  From K = 1 + sqrt(0.8 N) on indices would repeat.

@@ -1,34 +1,37 @@
 """The SDEs of stochastic interpolants: any noise along any path (Ma et al. 2024, SiT, arXiv:2401.08740)."""
 
+from collections.abc import Callable, Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
-def constant(process, t):
+def constant(process: Process, t: float) -> float:
     """w = 1."""
     return 1.0
 
 
-def proportional(process, t):
+def proportional(process: Process, t: float) -> float:
     """w = sigma."""
     return process.sigma(t)
 
 
-def linear(process, t):
+def linear(process: Process, t: float) -> float:
     """w = t."""
     return t
 
 
-def decreasing(process, t):
+def decreasing(process: Process, t: float) -> float:
     """w = (1 - cos(pi t))^2 / 4: falls towards the data."""
     return 0.25 * (1 - np.cos(np.pi * t)) ** 2
 
 
-def increasing_decreasing(process, t):
+def increasing_decreasing(process: Process, t: float) -> float:
     """w = sin(pi t)^2."""
     return np.sin(np.pi * t) ** 2
 
@@ -36,7 +39,14 @@ def increasing_decreasing(process, t):
 NOISES = {w.__name__: w for w in (constant, proportional, linear, decreasing, increasing_decreasing)}
 
 
-def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", last="tweedie"):
+def interpolant_sde(
+    process: Process,
+    grid: np.ndarray,
+    w: Callable = proportional,
+    scale: float = 1.0,
+    method: str = "euler",
+    last: str = "tweedie",
+) -> Iterator[Row]:
     """dx = (u - scale w score) dt + sqrt(2 scale w) dW for any w(process, t) >= 0 (the paper's w is twice this one).
 
     method: 'euler' is euler_maruyama; 'heun' adds the noise of a step first and takes Heun's step of the drift from
@@ -51,7 +61,7 @@ def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", la
         raise UsageError(f"interpolant_sde.last is 'tweedie', 'euler' or 'mean', not {last!r}")
     t, s = steps(grid)[-1]
 
-    def strength(process, t):
+    def strength(process: Process, t: float) -> float:
         return scale * w(process, t)
 
     if s > process.ends[1]:
@@ -67,7 +77,7 @@ def interpolant_sde(process, grid, w=proportional, scale=1.0, method="euler", la
         yield drift_step(process, t, s, strength(process, t))
 
 
-def _heun(process, grid, w):
+def _heun(process: Process, grid: np.ndarray, w: Callable) -> Iterator[Row]:
     """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it ends the step before;
     the first step has none (there is no row before it), and no w either."""
     for (t, s), after in zip(steps(grid), [*grid[2:], None], strict=True):

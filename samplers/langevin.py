@@ -1,8 +1,12 @@
 """Predictor and Langevin corrector (Song et al. 2021, arXiv:2011.13456)."""
 
+from collections.abc import Iterator
 from functools import partial
 
+import numpy as np
+
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.ancestral import ddpm
 from fewstep.samplers.euler import classical, euler_maruyama
 from fewstep.samplers.steps import steps
@@ -11,7 +15,9 @@ from fewstep.samplers.tableau import Row
 PREDICTORS = {"ddpm": ddpm, "reverse_sde": partial(euler_maruyama, w=classical)}
 
 
-def langevin(process, grid, snr=0.16, corrections=1, predictor="ddpm"):
+def langevin(
+    process: Process, grid: np.ndarray, snr: float = 0.16, corrections: int = 1, predictor: str = "ddpm"
+) -> Iterator[Row]:
     """After each predictor's step but the last: x <- x + delta score + sqrt(2 delta) z, with delta = 2 (snr sigma_s)^2.
 
     The published delta is 2 a (snr |z| / |score|)^2, the norms those of a batch; here it is fixed by their expectation

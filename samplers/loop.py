@@ -1,7 +1,8 @@
 """The one loop that runs every table."""
 
+from collections.abc import Iterable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -9,13 +10,28 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from fewstep.diffusion import Linear
-from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Under, names_of, predict_shape, wrappers
+from fewstep.diffusion.arrays import AnyArray
+from fewstep.diffusion.denoiser import (
+    INSTANT,
+    JUMP,
+    ZERO,
+    Cond,
+    DenoiserLike,
+    Pred,
+    Under,
+    names_of,
+    predict_shape,
+    wrappers,
+)
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
 # anything: an idle memory costs one multiply-add over the images a row.
 ROWS, HISTORY = 1024, 4
+
+Seeds = Iterable[int] | AnyArray
 
 
 class Trajectory(NamedTuple):
@@ -36,7 +52,17 @@ class _Static(NamedTuple):
     trajectory: bool
 
 
-def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False, noise="fresh"):
+def draw(
+    den: DenoiserLike,
+    table: Tableau,
+    seeds: Seeds,
+    shape: Sequence[int],
+    *,
+    cond: Cond = Cond(),
+    start: AnyArray | None = None,
+    trajectory: bool = False,
+    noise: str = "fresh",
+):
     """Images of the given seeds, (B, *shape): the table run on the denoiser, in float32 (float64 under x64).
 
     An image depends on its seed (a whole number below 2^32) and its row of `cond` alone, never on its batch.  `start`
@@ -60,22 +86,22 @@ def draw(den, table, seeds, shape, *, cond=Cond(), start=None, trajectory=False,
     return _run(static, den, table, np.int32(rows), np.float64(scale), seeds, cond, start)
 
 
-def program(den, table) -> tuple:
+def program(den: DenoiserLike, table: Tableau) -> tuple:
     """Draws of equal batches that have this in common share a compilation (levers' settings being floats)."""
     return jax.tree.structure(den), _padded(table), _asked(table)
 
 
-def _padded(table):
+def _padded(table: Tableau) -> tuple[int, int]:
     """Rows and history of the compiled loop."""
     return -(-table.nfe // ROWS) * ROWS, -(-table.history // HISTORY) * HISTORY
 
 
-def _asked(table):
+def _asked(table: Tableau) -> tuple[bool, bool, bool]:
     """Whether rows need Pred.var, Pred.range, and jumps."""
     return bool(table.spread.any()), bool((table.stretch != 1).any()), bool(np.isfinite(table.s).any())
 
 
-def as_seeds(seeds) -> np.ndarray:
+def as_seeds(seeds: Seeds) -> np.ndarray:
     """Seeds as uint32; UsageError for what is not a list of whole numbers in [0, 2^32)."""
     seeds = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
     if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
@@ -83,7 +109,7 @@ def as_seeds(seeds) -> np.ndarray:
     return seeds.astype(np.uint32)
 
 
-def noised(process, t, seeds, images) -> np.ndarray:
+def noised(process: Process, t: float, seeds: Seeds, images: AnyArray) -> np.ndarray:
     """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the z that a draw of each seed begins with at t."""
     t, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
     keys = jax.vmap(jax.random.key)(as_seeds(seeds))
@@ -91,7 +117,16 @@ def noised(process, t, seeds, images) -> np.ndarray:
 
 
 def draw_many(
-    den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None
+    den,
+    table,
+    seeds: Seeds,
+    shape: Sequence[int],
+    *,
+    cond: Cond = Cond(),
+    start: AnyArray | None = None,
+    noise="fresh",
+    batch: int = 256,
+    sharding: jax.sharding.Sharding | None = None,
 ) -> np.ndarray:
     """`draw` for more images than fit in memory at once, (B, *shape) on the host: of all `draw_batches`."""
     batches = draw_batches(
@@ -100,7 +135,18 @@ def draw_many(
     return np.concatenate(list(batches))
 
 
-def draw_batches(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fresh", batch=256, sharding=None):
+def draw_batches(
+    den: DenoiserLike,
+    table: Tableau,
+    seeds: Seeds,
+    shape: Sequence[int],
+    *,
+    cond: Cond = Cond(),
+    start: AnyArray | None = None,
+    noise: str = "fresh",
+    batch: int = 256,
+    sharding: jax.sharding.Sharding | None = None,
+):
     """Yields the images of the seeds in equal batches of at most `batch`, on the host.
 
     The last batch is filled up with repeats, which are left out of what is yielded, so that there is one compilation.
@@ -120,7 +166,7 @@ def draw_batches(den, table, seeds, shape, *, cond=Cond(), start=None, noise="fr
         yield images[: len(seeds) - first]
 
 
-def batch_of(count, batch, sharding=None) -> int:
+def batch_of(count: int, batch: int, sharding: jax.sharding.Sharding | None = None) -> int:
     """How many images `draw_many` draws at once: `count` in equal parts of at most `batch`, up to what divides over the
     devices."""
     batch = -(-count // -(-count // batch))
@@ -130,23 +176,23 @@ def batch_of(count, batch, sharding=None) -> int:
     return -(-batch // parts) * parts
 
 
-def unit_noise(seeds, shape) -> jax.Array:
+def unit_noise(seeds: Seeds, shape: Sequence[int]) -> jax.Array:
     """The z with which draws of the seeds (B,) begin, x = sigma_t z, (B, *shape)."""
     return _first(Linear(), 1.0, jax.vmap(jax.random.key)(seeds), shape)
 
 
-def _first(process, t, keys, shape):
+def _first(process: Process, t: float, keys: jax.Array, shape: Sequence[int]) -> jax.Array:
     """The initial state of each image at time t."""
     return jax.vmap(lambda key: process.prior(jax.random.fold_in(key, 0), t, shape))(keys)
 
 
-def fetched(array) -> np.ndarray:
+def fetched(array: Any) -> np.ndarray:
     """On the host, also what is spread over the devices of several processes."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(static, den, table, rows, scale, seeds, cond, start):
+def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, start):
     keys = jax.vmap(jax.random.key)(seeds)
     dtype = jnp.zeros(()).dtype
     table = jax.tree.map(lambda a: jnp.asarray(a, dtype), table)
@@ -165,7 +211,7 @@ def _run(static, den, table, rows, scale, seeds, cond, start):
     return jax.lax.fori_loop(0, rows, lambda i, carry: step(carry, i)[0], (x, past, memory))[0]
 
 
-def _row(static, den, cond, table: Tableau, keys, carry, i):
+def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     """One row of the table: the network call, then the update that `Row` states."""
     x, past, memory = carry
     t, s = table.t[i], table.s[i]
@@ -184,7 +230,7 @@ def _row(static, den, cond, table: Tableau, keys, carry, i):
     return (new, past, pred.memory), ((x, pred.x0) if static.trajectory else None)
 
 
-def _deviation(static, table, i, pred):
+def _deviation(static: _Static, table: Tableau, i: jax.Array, pred: Pred) -> jax.Array:
     """sd of row i: a number, or one for every element where the prediction has a say."""
     if not (static.spread or static.stretch):
         return table.noise[i]
@@ -196,7 +242,7 @@ def _deviation(static, table, i, pred):
     return jnp.sqrt(var)
 
 
-def _noise(static, table, keys, i, x):
+def _noise(static: _Static, table: Tableau, keys: jax.Array, i: jax.Array, x: jax.Array) -> jax.Array:
     """Standard normal noise of row i, one key an image."""
     fresh = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i + 1), static.shape, x.dtype))
     if static.noise == "fresh":
@@ -205,7 +251,7 @@ def _noise(static, table, keys, i, x):
     return jax.lax.cond(jnp.isnan(path[0]), lambda: fresh(keys), lambda: _increments(static, path, keys, x))
 
 
-def _increments(static, path, keys, x):
+def _increments(static: _Static, path: jax.Array, keys: jax.Array, x: jax.Array) -> jax.Array:
     """The increment of each image's Brownian path over [path[1], path[0]], a part of [0, 1], at unit variance."""
     import diffrax  # here: it costs a second to import, and only this option needs it
 
@@ -219,7 +265,7 @@ def _increments(static, path, keys, x):
     return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
 
 
-def check_capabilities(den, table):
+def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
     """UsageError where a table asks a denoiser for what it cannot answer; nothing is compiled."""
     jumps = np.isfinite(table.s)
     asked = set()
@@ -245,7 +291,7 @@ def check_capabilities(den, table):
         )
 
 
-def _network(den, t):
+def _network(den: DenoiserLike, t: float) -> tuple[Any, Any]:
     """The network's own Model under all levers, None for an oracle, and what it takes the time t for."""
     around = wrappers(den)
     for wrapper in around:
@@ -253,7 +299,7 @@ def _network(den, t):
     return getattr(around[-1].inner if around else den, "model", None), t
 
 
-def check_variance_known(spread, stretch, expected):
+def check_variance_known(spread: bool, stretch: bool, expected: Pred) -> None:
     """UsageError where rows need Pred.var (`spread`) or Pred.range (`stretch`), and what is expected has none."""
     if spread and expected.var is None:
         raise UsageError(
@@ -267,7 +313,7 @@ def check_variance_known(spread, stretch, expected):
         )
 
 
-def _check_arguments(den, count, shape, cond, start):
+def _check_arguments(den: DenoiserLike, count: int, shape: Sequence[int], cond: Cond, start: AnyArray | None) -> None:
     if start is not None and jnp.shape(start) != (count, *shape):
         raise UsageError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
     for name, value in cond._asdict().items():

@@ -7,23 +7,24 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
-from fewstep.diffusion.calibrate import DEVIATIONS, LEAST, between
+from fewstep.diffusion.calibrate import DEVIATIONS, MIN_VARIANCE, Statistics, interpolate
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, large, posterior
+from fewstep.diffusion.process import Process
 from fewstep.samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")
 
 
 def dp(
-    process,
-    steps,
+    process: Process,
+    steps: int,
     start: float | None = None,
     end: float | None = None,
-    variance="analytic",
-    candidates=300,
-    known=None,
-):
+    variance: str = "analytic",
+    candidates: int = 300,
+    known: Statistics | None = None,
+) -> np.ndarray:
     """The best of all paths through times even in the half log-SNR, `candidates` steps of it, by a dynamic programme.
 
     A step costs the divergence of DDPM's posterior from what is drawn with the optimal variance, or with one of DDPM's
@@ -58,7 +59,7 @@ def dp(
     return np.concatenate([found.best(moves), tail])
 
 
-def _most(moves):
+def _most(moves: int) -> int:
     """One table serves all numbers of steps up to a power of two."""
     return 1 << max(6, int(moves - 1).bit_length())
 
@@ -71,7 +72,7 @@ class _Paths(NamedTuple):
     before: list  # from where, (N,)
     end: np.ndarray  # (N, N) what a last move from one time to another costs, with what follows
 
-    def best(self, moves) -> np.ndarray:
+    def best(self, moves: int) -> np.ndarray:
         """The times of the best path of so many moves."""
         start = np.full(len(self.times), np.inf)
         start[0] = 0.0
@@ -83,12 +84,21 @@ class _Paths(NamedTuple):
 
 
 @lru_cache(maxsize=16)
-def _paths(process, first, last, count, variance, known, to_data, most) -> _Paths:
+def _paths(
+    process: Process,
+    first: float,
+    last: float,
+    count: int,
+    variance: str,
+    known: Statistics | None,
+    to_data: bool,
+    most: int,
+) -> _Paths:
     lam = np.linspace(*process.lam(np.array([first, last])), count + 1)
     times = np.asarray(process.time(lam), np.float64)
     times[0], times[-1] = first, last
     at, residual, decoder = map(np.frombuffer, known)
-    m = between(lam, at, residual)
+    m = interpolate(lam, at, residual)
     cost = step_costs(process, times, variance, m)
     end = np.where(np.arange(count + 1) == count, cost, np.inf)
     if to_data and decoder.size:
@@ -101,13 +111,15 @@ def _paths(process, first, last, count, variance, known, to_data, most) -> _Path
     return _Paths(times, costs, before, end)
 
 
-def decoder_costs(process, times, known, decoder) -> np.ndarray:
+def decoder_costs(process: Process, times: np.ndarray, known: Statistics | None, decoder: np.ndarray) -> np.ndarray:
     """Nats per dimension of telling the level of x0 from x_s at each of falling times, by N(D, inner) with the
     posterior's variance of the step from t to s: (N, N), inf where s does not follow t.
 
     decoder (K, 48): what it takes at half log-SNRs `known` (K,) with DEVIATIONS; its logarithm is interpolated.
     """
-    costs = RegularGridInterpolator((known, np.log(DEVIATIONS)), np.log(np.maximum(decoder, LEAST)), bounds_error=False)
+    costs = RegularGridInterpolator(
+        (known, np.log(DEVIATIONS)), np.log(np.maximum(decoder, MIN_VARIANCE)), bounds_error=False
+    )
     t, s = (times[i] for i in np.triu_indices(len(times), 1))
     _, inner = posterior(process, t, s)
     deviation = np.clip(np.log(inner) / 2, *np.log(DEVIATIONS[[0, -1]]))
@@ -116,7 +128,7 @@ def decoder_costs(process, times, known, decoder) -> np.ndarray:
     return found
 
 
-def step_costs(process, times, variance, m) -> np.ndarray:
+def step_costs(process: Process, times: np.ndarray, variance: str, m: np.ndarray) -> np.ndarray:
     """Nats per dimension of a step from each of falling times (N,), with m there (N,), to each later one: (N, N), inf
     for others.
 

@@ -1,9 +1,14 @@
-"""The samplers and grids by name, and tables at a budget of network calls."""
+"""The registry of samplers, and tables for a budget of network calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
+
+from fewstep.diffusion.denoiser import DenoiserLike
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
 from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
@@ -22,31 +27,31 @@ from fewstep.samplers.sa_solver import sa_solver
 from fewstep.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 from fewstep.samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
 from fewstep.samplers.steps import NoTable
-from fewstep.samplers.tableau import Tableau, tabulate
+from fewstep.samplers.tableau import Row, Tableau, tabulate
 from fewstep.samplers.unipc import unipc
 
 
 @dataclass(frozen=True)
 class Sampler:
-    """A sampler with what is known of it.  Called like the function itself: (process, grid, **options) -> rows."""
+    """A sampler and its properties.  Called like the function itself: (process, grid, **options) -> rows."""
 
-    rows: Callable
-    order: int | None  # of the mean path for deterministic samplers, weak for stochastic ones; None: no error of steps
+    rows: Callable[..., Iterable[Row]]
+    order: int | None  # of convergence; the weak order for stochastic samplers; None: no discretization error
     grid: str  # the default grid
     paper: str
-    calls: int = 1  # network calls a step (a step to sigma = 0 takes 1)
+    calls: int = 1  # network calls per step (a step to sigma = 0 takes 1)
     stochastic: bool = False
-    needs: frozenset = frozenset()  # of {"var", "jump", "zero"}
+    needs: frozenset[str] = frozenset()  # a subset of {"var", "jump", "zero"}
 
     @property
     def name(self) -> str:
         return self.rows.__name__
 
-    def __call__(self, process, grid, **options):
+    def __call__(self, process: Process, grid: np.ndarray, **options: Any) -> Iterable[Row]:
         return self.rows(process, grid, **options)
 
-    def grid_for(self, process) -> str:
-        """The name of the grid it is drawn on unless another is asked for."""
+    def grid_for(self, process: Process) -> str:
+        """The name of the default grid on a process."""
         return process.grid or self.grid
 
 
@@ -94,57 +99,56 @@ SAMPLERS = {
         Sampler(flow_map, None, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
         Sampler(consistency, None, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
-        # Weak 3 down to errors of about 1e-8 on Gaussian data, where those of its little noise, of order 2, take over.
+        # Weak order 3 down to errors of about 1e-8 on Gaussian data; below, the order-2 errors of its small noise dominate.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
 
 
-def required(sampler) -> frozenset:
-    """The capabilities of a model, of {"instant", "jump", "zero"}, that a sampler of the registry requires."""
+def required(sampler: "Sampler") -> frozenset:
+    """The capabilities that a sampler of the registry requires of a model, a subset of {"instant", "jump", "zero"}."""
     return getattr(sampler, "needs", frozenset()) & (JUMP | ZERO) or frozenset({"instant"})
 
 
-def supports(den, sampler) -> bool:
-    """Whether a model answers what a sampler of the registry asks for: a network that jumps also jumps to the data."""
+def supports(den: DenoiserLike, sampler: "Sampler") -> bool:
+    """Whether a model has the capabilities that a sampler of the registry requires; "jump" includes "zero"."""
     return required(sampler) <= den.capabilities | (ZERO if den.capabilities >= JUMP else frozenset())
 
 
-DEFAULT_SAMPLERS = {
-    "jump": "flow_map",
-    "zero": "consistency",
-    "instant": "dpmpp_2m",
-}  # by the most that a model answers
+# By capability of a model; the first that it has determines the default.
+DEFAULT_SAMPLERS = {"jump": "flow_map", "zero": "consistency", "instant": "dpmpp_2m"}
 
 
-def default_sampler(den) -> str:
-    """The name of the sampler that a model is drawn with unless told otherwise."""
-    return next(name for answer, name in DEFAULT_SAMPLERS.items() if answer in den.capabilities)
+def default_sampler(den: DenoiserLike) -> str:
+    """The name of the default sampler of a model."""
+    return next(name for capability, name in DEFAULT_SAMPLERS.items() if capability in den.capabilities)
 
 
-def default_nfe(sampler) -> int:
-    """The network calls that a sampler of the registry is drawn with unless told otherwise."""
+def default_nfe(sampler: "Sampler") -> int:
+    """The default number of network calls of a sampler of the registry."""
     return 2 if sampler.needs & (JUMP | ZERO) else 16
 
 
-def preview_table(den) -> Tableau:
-    """The table that a model is looked at with while it trains."""
+def preview_table(den: DenoiserLike) -> Tableau:
+    """The table of previews during training: the default sampler at its default number of network calls."""
     sampler = SAMPLERS[default_sampler(den)]
     return table_at(sampler, den.process, default_nfe(sampler))
 
 
-def table_at(sampler, process, nfe, grid=None) -> Tableau:
-    """The sampler's table with the most steps that fit into `nfe` network calls.  Beyond 64 calls it may miss a
-    few steps where fewer would take more calls (restart).
+def table_at(
+    sampler: "Sampler", process: Process, nfe: float, grid: Callable[..., np.ndarray] | None = None
+) -> Tableau:
+    """The sampler's table with the most steps that fit into `nfe` network calls.  Beyond 64 calls it may have a few
+    steps less than possible, where the number of calls does not grow with the steps (restart).
 
-    sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them); grid None is the process's own or the
-    sampler's default, uniform where it has none.  Raises NoTable, a UsageError, where no table fits (Heun in one call).
+    sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them).  The default grid is the process's,
+    else the sampler's, else uniform.  Raises NoTable, a UsageError, if no table fits (Heun in one call).
     """
     if nfe != int(nfe) or nfe < 1:
-        raise UsageError(f"a number of network calls is a whole number, at least 1: got {nfe}")
+        raise UsageError(f"nfe is a whole number of network calls, at least 1: got {nfe}")
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
-    steps = int(nfe) + 1  # an analytic first step takes no call
+    reason, steps = None, int(nfe) + 1  # an analytic first step takes no call
     while steps:
         try:
             table = tabulate(sampler(process, grid(process, steps)))
@@ -154,6 +158,6 @@ def table_at(sampler, process, nfe, grid=None) -> Tableau:
             if table.nfe <= nfe:
                 return table
             reason, beyond = "every table has more", steps * (1 - nfe / table.nfe)
-        # One by one, as calls need not grow with the steps (restart); long ways first halfway to where they would fit.
+        # In single steps, as calls need not grow with the steps (restart); if far too many, by half of the excess first.
         steps -= max(1, int(beyond / 2) - 32)
     raise NoTable(f"no table of {nfe} network calls: {reason}")

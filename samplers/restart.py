@@ -1,16 +1,21 @@
 """Restart sampling (Xu et al. 2023, arXiv:2306.14878)."""
 
+from collections.abc import Iterator
 from itertools import pairwise
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.churn import zigzag
 from fewstep.samplers.grids import karras
 from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
-def restart(process, grid, intervals=((0, 1, 0.1, 1.0),), s_noise=1.0):
+def restart(
+    process: Process, grid: np.ndarray, intervals: tuple = ((0, 1, 0.1, 1.0),), s_noise: float = 1.0
+) -> Iterator[Row]:
     """Heun's method in sigma/alpha, which at `low` goes back up to `high`, `repeats` times, for each of the intervals
     (steps, repeats, low, high) in sigma/alpha: all noise from low to high is added at once, then Heun's method takes
     `steps` steps of a karras grid down again.  Noise that turns the variance c^2 + low^2 into c^2 + high^2 keeps the
@@ -35,7 +40,9 @@ def restart(process, grid, intervals=((0, 1, 0.1, 1.0),), s_noise=1.0):
     return zigzag(process, pairs, s_noise)
 
 
-def _plan(process, grid, interval):
+def _plan(
+    process: Process, grid: np.ndarray, interval: tuple[int, int, float, float]
+) -> tuple[float, list[tuple[float, float]]]:
     """(the time of the grid where an interval begins, the steps (t, s) taken there)."""
     count, repeats, low, high = interval
     top = float(process.time(-np.log(high)))

@@ -3,14 +3,20 @@
 A step from alpha = 0, to sigma = 0 or to t = 0 is that of DDIM, one call.
 """
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers import first_step
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
-NOISE = (0.0, 1.0)  # what is remembered: eps
+NOISE = (0.0, 1.0)  # Row.keep: the prediction that is remembered is eps
+
+Method = tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
 
 # Where in the step the calls after the first are, and the weights of the calls so far that lead there, last to the end.
 HEUN = (1.0,), ((1.0,), (0.5, 0.5))
@@ -18,7 +24,7 @@ KUTTA = (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6))
 CLASSICAL = (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 
 
-def rho_rk2(process, grid, node=1.0, first="network"):
+def rho_rk2(process: Process, grid: np.ndarray, node: float = 1.0, first: str = "network") -> Iterable[Row]:
     """Second-order Runge-Kutta methods, by where in the step the second call is: 1 is Heun's (on VE `heun`), 1/2 the
     midpoint (Karras et al. 2022, arXiv:2206.00364).  2 calls a step, order 2.
 
@@ -30,17 +36,17 @@ def rho_rk2(process, grid, node=1.0, first="network"):
     return first_step.start(_every(process, grid, ((node,), ((node,), (1 - last, last)))), process, first)
 
 
-def rho_rk3(process, grid):
+def rho_rk3(process: Process, grid: np.ndarray) -> Iterator[Row]:
     """Kutta's third-order method (DEIS's rhoRK, arXiv:2204.13902): 3 calls a step, order 3."""
     return _every(process, grid, KUTTA)
 
 
-def rho_rk4(process, grid):
+def rho_rk4(process: Process, grid: np.ndarray) -> Iterator[Row]:
     """The classical fourth-order method: 4 calls a step, order 4."""
     return _every(process, grid, CLASSICAL)
 
 
-def step(process, t, s, method):
+def step(process: Process, t: float, s: float, method: Method) -> list[Row]:
     """The rows of one step of an explicit Runge-Kutta method."""
     if process.alpha(t) == 0 or process.sigma(s) == 0 or s <= 0:
         return [transfer(process, t, s, NOISE)]
@@ -54,17 +60,17 @@ def step(process, t, s, method):
     return list(staged(process, (t, *inner, s), states, NOISE))
 
 
-def level(process, t):
+def level(process: Process, t: float) -> float:
     """sigma / alpha."""
     return process.sigma(t) / process.alpha(t)
 
 
-def _every(process, grid, method):
+def _every(process: Process, grid: np.ndarray, method: Method) -> Iterator[Row]:
     for t, s in steps(grid):
         yield from step(process, t, s, method)
 
 
-def _between(process, t, s, fraction):
+def _between(process: Process, t: float, s: float, fraction: float) -> float:
     """The time at which sigma / alpha is this part of the way from t to s."""
     if fraction == 1:
         return s

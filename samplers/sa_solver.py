@@ -1,17 +1,19 @@
 """SA-Solver: stochastic Adams methods in the half log-SNR (Xue et al. 2023, arXiv:2309.05019)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
-from fewstep.samplers.exponential import integral, nodes
+from fewstep.diffusion.process import Process
+from fewstep.samplers.exponential import Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.sde import constant
 from fewstep.samplers.steps import multistep
+from fewstep.samplers.tableau import Row
 
 
-def middle(process, t):
+def middle(process: Process, t: float) -> float:
     """tau = 1 for 0.2 <= t <= 0.8, as published, and 0 elsewhere; where alpha is constant, 1 for 0.05 <= sigma <= 1."""
     if process.dalpha(t) == 0:
         return float(0.05 <= process.sigma(t) <= 1)
@@ -22,15 +24,15 @@ TAUS = {"middle": middle}
 
 
 def sa_solver(
-    process,
-    grid,
-    predictor=3,
-    corrector=4,
+    process: Process,
+    grid: np.ndarray,
+    predictor: int = 3,
+    corrector: int = 4,
     tau: float | Callable = middle,
-    few_steps=True,
-    slope="exact",
+    few_steps: bool = True,
+    slope: str = "exact",
     lower_final: bool | None = None,
-):
+) -> Iterator[Row]:
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x + sum_j w_j D_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z, with exact moments
     w_j = (1 + tau^2) alpha_s int_0^h e^((1 + tau^2)(u - h)) l_j(u) du (eq. 15 and 18, u from the current half log-SNR).
 
@@ -65,7 +67,7 @@ def sa_solver(
             owed = added(corrected, [0.0, *-predicted])
 
 
-def _weights(step, at, slope):
+def _weights(step: Integral, at: Sequence[float], slope: str) -> np.ndarray:
     """The weights of predictions at these nodes."""
     found = step.weights(at)
     if slope == "published" and len(at) == 2:

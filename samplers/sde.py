@@ -6,16 +6,19 @@ step is exact for constant predictions, D the predicted clean image:
     x_s = (sigma_s / sigma_t) e^(-eta h) x + alpha_s (1 - e^(-(1 + eta) h)) D + sigma_s sqrt(1 - e^(-2 eta h)) z
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.exponential import curved, integral, nodes
 from fewstep.samplers.steps import multistep, steps
 from fewstep.samplers.tableau import Row
 
 
-def sde_dpmpp_1(process, grid, eta=1.0):
+def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
     """SDE-DPM-Solver++-1: the step above.  ddpm where eta = 1, ddim where eta = 0.
 
     Not k-diffusion's "DPM++ SDE", which is `dpmpp_sde` here.
@@ -24,7 +27,9 @@ def sde_dpmpp_1(process, grid, eta=1.0):
         yield constant(process, t, s, eta)
 
 
-def dpmpp_2m_sde(process, grid, eta=1.0, solver="midpoint", lower_final: bool | None = None):
+def dpmpp_2m_sde(
+    process: Process, grid: np.ndarray, eta: float = 1.0, solver: str = "midpoint", lower_final: bool | None = None
+) -> Iterator[Row]:
     """SDE-DPM-Solver++(2M): D on the line through the last two, D + (D - D_before) u / h_before at lam_t + u.
 
     "heun" integrates that line exactly; "midpoint" takes its value at h / 2, and is dpmpp_2m where eta = 0.  First
@@ -45,7 +50,9 @@ def dpmpp_2m_sde(process, grid, eta=1.0, solver="midpoint", lower_final: bool | 
         yield row
 
 
-def dpmpp_3m_sde(process, grid, eta=1.0, kappa=2.0, lower_final: bool | None = None):
+def dpmpp_3m_sde(
+    process: Process, grid: np.ndarray, eta: float = 1.0, kappa: float = 2.0, lower_final: bool | None = None
+) -> Iterator[Row]:
     """SDE-DPM-Solver++(3M): D on the parabola through the last three, integrated exactly.
 
     kappa scales the parabola's curvature: 2 is the parabola, 1 the published code (k-diffusion and its copies), which
@@ -61,7 +68,7 @@ def dpmpp_3m_sde(process, grid, eta=1.0, kappa=2.0, lower_final: bool | None = N
         yield row
 
 
-def dpmpp_sde(process, grid, eta=1.0, r=0.5):
+def dpmpp_sde(process: Process, grid: np.ndarray, eta: float = 1.0, r: float = 0.5) -> Iterator[Row]:
     """k-diffusion's "DPM++ SDE", two calls a step: ddim(eta) to lam_m = lam_t + r h, noise included, then ddim(eta)
     from t again with D + (D_m - D) / (2 r) for the clean image.
 
@@ -85,7 +92,7 @@ def dpmpp_sde(process, grid, eta=1.0, r=0.5):
         yield Row(m, x=ratio, x0=gain * half, past=(gain * (1 - half) - undone,), noise=rest, path=(m, s))
 
 
-def constant(process, t, s, eta):
+def constant(process: Process, t: float, s: float, eta: float) -> Row:
     """The step with a constant D, eta = tau^2; h is infinite from alpha = 0 and to sigma = 0."""
     h = process.lam(s) - process.lam(t)
     decay = eta * h if eta else 0.0

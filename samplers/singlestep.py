@@ -5,34 +5,38 @@ infinite length (from alpha = 0, to sigma = 0) is one call.  With `taylor` the d
 through all calls; without, the published shorter form of the same order.
 """
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from fewstep.samplers.exponential import KEEP, integral
+from fewstep.diffusion.process import Process
+from fewstep.samplers.exponential import KEEP, Integral, integral
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
+from fewstep.samplers.tableau import Row
 
 
-def dpm_solver_2(process, grid, taylor=False):
+def dpm_solver_2(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
     """DPM-Solver-2: noise form, 2 calls a step, order 2."""
     return _singlestep(process, grid, 2, "noise", taylor)
 
 
-def dpm_solver_3(process, grid, taylor=False):
+def dpm_solver_3(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
     """DPM-Solver-3: noise form, 3 calls a step, order 3."""
     return _singlestep(process, grid, 3, "noise", taylor)
 
 
-def dpmpp_2s(process, grid, taylor=False):
+def dpmpp_2s(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
     """DPM-Solver++(2S): data form, 2 calls a step, order 2."""
     return _singlestep(process, grid, 2, "data", taylor)
 
 
-def dpmpp_3s(process, grid, taylor=False):
+def dpmpp_3s(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
     """DPM-Solver++(3S): data form, 3 calls a step, order 3."""
     return _singlestep(process, grid, 3, "data", taylor)
 
 
-def dpm_fast(process, grid, form="noise", taylor=False):
+def dpm_fast(process: Process, grid: np.ndarray, form: str = "noise", taylor: bool = False) -> Iterator[Row]:
     """DPM-Solver-fast: as many calls as the grid has steps, grouped into steps of order 3 with 2 and 1 at the end.
 
     The inner calls of a group are at the grid's own times.  A first step from alpha = 0 and a last one to sigma = 0
@@ -50,7 +54,7 @@ def dpm_fast(process, grid, form="noise", taylor=False):
         at += order
 
 
-def _orders(calls):
+def _orders(calls: int) -> list[int]:
     """The order list of so many calls."""
     threes, rest = divmod(calls, 3)
     if rest or not calls:
@@ -58,7 +62,7 @@ def _orders(calls):
     return [3] * (threes - 1) + [2, 1]
 
 
-def _singlestep(process, grid, order, form, taylor):
+def _singlestep(process: Process, grid: np.ndarray, order: int, form: str, taylor: bool) -> Iterator[Row]:
     for t, s in steps(grid):
         if integral(process, t, s, form) is None:
             yield transfer(process, t, s, KEEP[form])
@@ -68,7 +72,7 @@ def _singlestep(process, grid, order, form, taylor):
         yield from _step(process, [t, *inner, s], form, taylor)
 
 
-def _step(process, times, form, taylor):
+def _step(process: Process, times: Sequence[float], form: str, taylor: bool) -> Iterator[Row]:
     """The rows of one step with calls at all times but the last, one, two or three."""
     t, *inner, s = times
     step = integral(process, t, s, form)
@@ -84,18 +88,18 @@ def _step(process, times, form, taylor):
     yield from staged(process, times, [*states, last], step.keep)
 
 
-def _through(step, ways):
+def _through(step: Integral, ways: Sequence[Integral]) -> list[float]:
     """The polynomial through the calls so far, at the step's beginning and at the ends of the ways."""
     return [step.carry, *step.weights([0.0, *(way.h for way in ways)])]
 
 
-def _midpoint(step, way):
+def _midpoint(step: Integral, way: Integral) -> list[float]:
     """The line through both calls, at half the step."""
     mass, part = step.mass, 0.5 * step.h / way.h
     return [step.carry, mass * (1 - part), mass * part]
 
 
-def _chord(step, _, way):
+def _chord(step: Integral, _: Integral, way: Integral) -> list[float]:
     """The line through the first and the last call: at 2/3 of the step that makes up for the curvature."""
     now, later = step.weights([0.0, way.h])
     return [step.carry, now, 0.0, later]

@@ -1,19 +1,22 @@
-"""What the samplers share: walking a grid, alone or with what earlier steps remember."""
+"""Iteration over the steps of a grid, for one-step and multistep samplers."""
+
+from collections.abc import Iterator
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 
 
 class NoTable(UsageError):
-    """The method has no table of so few steps or network calls, or the grid not so many steps."""
+    """The sampler has no table with so few steps or network calls, or the grid does not have so many steps."""
 
 
-def steps(grid):
+def steps(grid: np.ndarray) -> list[tuple[float, float]]:
     """The pairs (t, s) of consecutive times as floats.
 
-    Raises UsageError unless the grid has two times or more, falls strictly, and stays above 0 but for its end (the
-    network is never called at t = 0).
+    Raises UsageError unless the grid has two or more strictly decreasing times, all but the last above 0 (the network is
+    never called at t = 0).
     """
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
@@ -21,27 +24,31 @@ def steps(grid):
     return _pairs(grid)
 
 
-def ascending(grid):
-    """The pairs (t, s), t < s, of consecutive times of a walk from data to noise; UsageError unless they rise from
-    above 0."""
+def ascending(grid: np.ndarray) -> list[tuple[float, float]]:
+    """The pairs (t, s), t < s, of consecutive times from data to noise.
+
+    Raises UsageError unless they are strictly increasing and above 0.
+    """
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all() or not grid[0] > 0:
-        raise UsageError(f"a way up is two or more strictly increasing times above 0: got {grid}")
+        raise UsageError(f"an inversion needs two or more strictly increasing times above 0: got {grid}")
     return _pairs(grid)
 
 
-def _pairs(grid):
+def _pairs(grid: np.ndarray) -> list[tuple[float, float]]:
     return list(zip(grid[:-1].tolist(), grid[1:].tolist(), strict=True))
 
 
-def multistep(process, grid, points, lower_final: bool | None = None, denoise=True):
-    """The triples (t, s, before) of a method that uses up to `points` predictions a step: those at t and at `before`,
-    the times of the steps before it, newest first.
+def multistep(
+    process: Process, grid: np.ndarray, points: int, lower_final: bool | None = None, denoise: bool = True
+) -> Iterator[tuple[float, float, tuple[float, ...]]]:
+    """The triples (t, s, before) of a method that uses up to `points` predictions per step: those at t and at `before`,
+    the times of previous steps, newest first.
 
-    There are fewer where the method starts; none where the step begins at alpha = 0 or ends at sigma = 0 (there the
-    half log-SNR is infinite, as a node it is never used), the latter unless `denoise` is off, for methods in sigma /
-    alpha; and with `lower_final` one more than there are steps to go (None: on grids of fewer than 15 steps, diffusers'
-    rule).
+    `before` is shorter on the first steps.  It is empty on a step from alpha = 0 or to sigma = 0, where the half log-SNR
+    is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from alpha = 0.
+    With `lower_final` the number of points is at most the number of remaining steps (None: on grids of fewer than 15
+    steps, diffusers' rule).
     """
     if points != int(points) or points < 1:
         raise UsageError(f"points is a whole number, at least 1: got {points}")

@@ -1,11 +1,12 @@
-"""A sampler written out as numbers: one row per network call, in float64, on the host."""
+"""A sampler as a table of coefficients: one row per network call, in float64, on the host."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.diffusion.process import Process
 
 
 class Row(NamedTuple):
@@ -15,30 +16,30 @@ class Row(NamedTuple):
         sd^2 = noise^2 stretch^(2 f) + min(spread^2 Var, cap)              (f = Pred.range, Var = Pred.var)
         M   <- (keep[0] x0 + keep[1] eps, M[0], M[1], ...)                 (pushed after x is updated)
 
-    so M[0] is what the row before kept.  Noise that precedes a call (churn, restart) belongs to the row before;
-    before row 0 it belongs to `start`.
+    M[0] is what the previous row kept.  Noise before a call (churn, restart) belongs to the previous row, and before
+    row 0 to `start`.
     """
 
-    t: float  # where the network is called
-    s: float | None = None  # where a jumping network is asked to go; None = the instant
+    t: float  # time of the network call
+    s: float | None = None  # target time of a jump; None = the instant
     x: float = 0.0  # coefficient of the current state
     x0: float = 0.0  # ... of the predicted clean image
     eps: float = 0.0  # ... of the predicted noise
-    past: tuple = ()  # ... of remembered predictions, newest first
+    past: tuple[float, ...] = ()  # ... of remembered predictions, newest first
     noise: float = 0.0  # standard deviation of fresh noise
-    spread: float = 0.0  # how far the mean moves per unit of x0: scales Var[x0|x_t] into the step's variance
+    spread: float = 0.0  # derivative of the mean in x0: scales Var[x0|x_t] into the step's variance
     cap: float = np.inf  # upper bound of the scaled variance
     stretch: float = 1.0  # sigma_t / sigma_s where the variance is a learned range, else 1
-    keep: tuple = (1.0, 0.0)  # what is remembered from this call
-    path: tuple = ()  # (from, to): Z is that increment of the image's Brownian path; () = fresh
-    start: float | None = None  # of the first row: standard deviation of the initial state; None = the prior's at t
+    keep: tuple[float, ...] = (1.0, 0.0)  # coefficients (of x0, of eps) of the remembered prediction
+    path: tuple[float, ...] = ()  # (from, to): Z is this increment of the image's Brownian path; () = fresh noise
+    start: float | None = None  # first row only: standard deviation of the initial state; None = the prior's at t
 
 
 class Tableau(NamedTuple):
     """The rows of a sampler as float64 columns.  NFE is the number of rows, `len(table.t)`.
 
-    `s` is NaN where a row asks for the instant, `path` where it wants fresh noise; `start` is the standard deviation
-    of the initial state, NaN for the process's own prior at t[0].
+    `s` is NaN at the instant, `path` is NaN for fresh noise; `start` is the standard deviation of the initial state,
+    NaN for the process's prior at t[0].
     """
 
     t: np.ndarray  # (N,)
@@ -53,24 +54,24 @@ class Tableau(NamedTuple):
     stretch: np.ndarray  # (N,)
     keep: np.ndarray  # (N, 2)
     path: np.ndarray  # (N, 2)
-    start: np.ndarray  # ()
+    start: np.ndarray | np.float64  # ()
 
     @property
     def nfe(self) -> int:
-        """Network calls an image: the number of rows."""
+        """Network calls per image: the number of rows."""
         return len(self.t)
 
     @property
     def history(self) -> int:
-        """How many predictions are remembered."""
+        """The number of remembered predictions."""
         return self.past.shape[1]
 
 
 def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
-    """The rows of a sampler as a table; `start` in place of the first row's own.
+    """The rows of a sampler as a table; `start` overrides that of the first row.
 
-    Raises UsageError for no rows at all and for coefficients that are not finite (a grid that begins where the sampler
-    is infinite, or that repeats a time).
+    Raises UsageError for no rows and for coefficients that are not finite (a grid that starts where a coefficient of
+    the sampler is infinite, or that repeats a time).
     """
     rows = list(rows)
     if not rows:
@@ -78,7 +79,7 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
     history = max(len(row.past) for row in rows)
     start = rows[0].start if start is None else start
 
-    def column(name):
+    def column(name: str) -> np.ndarray:
         return np.array([getattr(row, name) for row in rows], np.float64)
 
     table = Tableau(
@@ -109,10 +110,10 @@ def tabulate(rows: Iterable[Row], start: float | None = None) -> Tableau:
 
 
 def pad(table: Tableau, rows: int, history: int) -> Tableau:
-    """The same table with idle rows and unused memory appended, so that different samplers share one compilation."""
+    """The table with unused rows and unused memory appended, so that different samplers share one compilation."""
     more, deeper = rows - table.nfe, history - table.history
 
-    def fill(a):
+    def fill(a: Any) -> Any:
         if a.ndim == 0:
             return a
         return np.concatenate([a, np.repeat(a[-1:], more, axis=0)])
@@ -121,25 +122,25 @@ def pad(table: Tableau, rows: int, history: int) -> Tableau:
 
 
 class Expansion(NamedTuple):
-    """The state after each row in terms of what went in: x_i = start[i] x + sum_j (x0[i, j] D_j + noise[i, j] Z_j)."""
+    """The state after each row as a function of the inputs: x_i = start[i] x + sum_j (x0[i, j] D_j + noise[i, j] Z_j)."""
 
-    t: np.ndarray  # (N,) where each D_j was asked for
-    s: np.ndarray  # (N,) where it was asked to jump to; NaN at the instant
+    t: np.ndarray  # (N,) time of each D_j
+    s: np.ndarray  # (N,) target time of its jump; NaN at the instant
     start: np.ndarray  # (N,)
     x0: np.ndarray  # (N, N)
     noise: np.ndarray  # (N, N)
     spread: np.ndarray  # (N, N) weights of the rows' prediction-dependent noise
 
 
-def reduced(table: Tableau, process) -> Expansion:
-    """A table with eps eliminated through x = alpha x0 + sigma eps, and memory unrolled.
+def reduced(table: Tableau, process: Process) -> Expansion:
+    """A table with eps eliminated by x = alpha x0 + sigma eps, and memory unrolled.
 
-    However each writes its rows, two tables make the same states exactly when their reductions are equal; cap, stretch
-    and the deviation of the initial state have one way of being written, and are not part of it.
+    Two tables produce the same states if and only if their reductions are equal, however they write their rows; cap,
+    stretch and the deviation of the initial state have a unique form, and are not part of it.
     """
     n = table.nfe
     alpha, sigma = process.alpha(table.t), process.sigma(table.t)
-    unit = np.eye(1 + 3 * n)  # basis: the initial state, then every D, every Z, every spread-out Z
+    unit = np.eye(1 + 3 * n)  # basis: the initial state, then every D, every Z, every Z scaled by spread
     x, memory, states = unit[0], [np.zeros(1 + 3 * n)] * (table.history + 1), []
     for i in range(n):
         x0 = unit[1 + i]

@@ -1,15 +1,27 @@
 """UniPC (Zhao et al. 2023, arXiv:2302.04867): a predictor, and a corrector that costs no network call."""
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
-from fewstep.samplers.exponential import KEEP, integral, nodes
+from fewstep.diffusion.process import Process
+from fewstep.samplers.exponential import KEEP, Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import multistep
+from fewstep.samplers.tableau import Row
 
 
-def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_final: bool | None = None):
+def unipc(
+    process: Process,
+    grid: np.ndarray,
+    order: int = 2,
+    b: str = "bh2",
+    corrector: bool = True,
+    form: str = "data",
+    lower_final: bool | None = None,
+) -> Iterator[Row]:
     """UniPC of an order p = 1, 2 or 3: each state is predicted from p predictions, and once the network has been called
     there, corrected with p + 1 of them.  Called once a step, at the predicted state; the last one is not corrected.
 
@@ -35,7 +47,7 @@ def unipc(process, grid, order=2, b="bh2", corrector=True, form="data", lower_fi
             correction = added(_corrector(step, times, b), [0.0, *-predicted])
 
 
-def _predictor(step, times, b):
+def _predictor(step: Integral, times: list[float], b: str) -> np.ndarray:
     """Weights of the predictions at the times, that of the step's beginning first."""
     if len(times) == 2:
         lean = _half(step, b) / (times[1] / step.h)
@@ -43,13 +55,13 @@ def _predictor(step, times, b):
     return step.weights(times)
 
 
-def _corrector(step, times, b):
+def _corrector(step: Integral, times: list[float], b: str) -> np.ndarray:
     """The same with the prediction at the step's end before them."""
     if len(times) == 1:
         return np.array([_half(step, b), step.mass - _half(step, b)])
     return step.weights([step.h, *times])
 
 
-def _half(step, b):
+def _half(step: Integral, b: str) -> float:
     """Half of B(h)."""
     return 0.5 * (step.gain * step.h if b == "bh1" else step.mass)

@@ -26,7 +26,7 @@ def start(cluster: Cluster) -> None:
     import jax
 
     from fewstep.train.utils import progress
-    from fewstep.train.utils.multihost import same
+    from fewstep.train.utils.multihost import all_same
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from fewstep.cli.signals
     _answer_abort()
@@ -44,7 +44,7 @@ def start(cluster: Cluster) -> None:
     if jax.process_index():
         progress.silence()
     words = " ".join(sys.argv[1:])
-    if not same(re.sub(r"--process[ =]\d+", "", words)):
+    if not all_same(re.sub(r"--process[ =]\d+", "", words)):
         raise UserError(f"the processes were given different commands, this one: fewstep {words}")
 
 
@@ -93,9 +93,9 @@ def broken(error) -> bool:
     """Whether the error is that another process can no longer be reached."""
     if not several():
         return False
-    from fewstep.train.utils.multihost import lost
+    from fewstep.train.utils.multihost import is_disconnect
 
-    return lost(error)
+    return is_disconnect(error)
 
 
 def explained(error) -> str:

@@ -14,6 +14,7 @@ from fewstep.diffusion.networks import axes, split
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
+from fewstep.train.objectives.objective import Objective
 
 
 @dataclass(frozen=True)
@@ -85,6 +86,8 @@ class Experiment:
             raise UsageError("train.levers is a tuple of levers with brackets, such as (@cfg(), @clip_x0())")
         if isclass(self.objective):
             raise UsageError("train.objective is an objective itself: write it with brackets, as in @denoising()")
+        if not isinstance(self.objective, Objective):
+            raise UsageError(f"train.objective is an Objective: subclass fewstep.Objective; got {self.objective!r}")
         if bool(self.pairs) != self.objective.needs_pairs:
             raise UsageError("train.pairs and the objective @reflow() belong together: set both or neither")
         if getattr(self.objective, "until", 0) is None:

@@ -25,12 +25,12 @@ from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
-from fewstep.train.optimizers import of_part
-from fewstep.train.sharding import assembled, batched, collected, make_mesh, own_rows
-from fewstep.train.state import initial
+from fewstep.train.optimizers import train_only
+from fewstep.train.sharding import batch_sharding, gathered, global_batch, local_rows, make_mesh
+from fewstep.train.state import initial_state
 from fewstep.train.step import PATIENCE, make_step
 from fewstep.train.utils.errors import Diverged
-from fewstep.train.utils.multihost import anywhere
+from fewstep.train.utils.multihost import any_process
 from fewstep.train.utils.progress import progress, say
 
 AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
@@ -60,19 +60,19 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
     _check_preview_levers(under(model.denoiser(shapes), experiment.levers), data)
-    optimizer = of_part(experiment.optimizer(experiment.steps), experiment.objective.trainable_part)
+    optimizer = train_only(experiment.optimizer(experiment.steps), experiment.objective.trainable_part)
 
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}
         frozen = {"teacher": jax.tree.map(jnp.copy, net)} if experiment.objective.needs_teacher else {}
-        return initial(net | experiment.objective.extra_params(), experiment.ema, optimizer, frozen)
+        return initial_state(net | experiment.objective.extra_params(), experiment.ema, optimizer, frozen)
 
     state = jax.eval_shape(fresh)
-    placed = sharding.parameters(shapes, experiment.axes(data.shape, data.classes), mesh)
+    placed = sharding.parameter_shardings(shapes, experiment.axes(data.shape, data.classes), mesh)
     whole = jax.tree.map(lambda _: sharding.replicated(mesh), experiment.objective.extra_params())
-    placed = sharding.states(state, {"net": placed} | whole, optimizer, mesh)
+    placed = sharding.state_shardings(state, {"net": placed} | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
-        part = sharding.share(state.params, placed.params)
+        part = sharding.device_share(state.params, placed.params)
         say(f"each device keeps {part:.1%} of the parameters (1 of {parts} is {1 / parts:.1%})")
     fresh = jax.jit(fresh, out_shardings=placed)
     step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
@@ -132,11 +132,11 @@ def train(
     weights() are initial parameters in place of fresh ones (`warm_start.with_weights`).  With `step` it resumes from
     that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns
     early.  What score(den) returns, {name: number}, is logged at every preview.  No other run may train there meanwhile
-    (`files.alone`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
+    (`files.folder_lock`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
     PATIENCE bad steps in a row; what is on disk stays.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
-    stop, rows = stop or Event(), own_rows(training.mesh, size)
+    stop, rows = stop or Event(), local_rows(training.mesh, size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
         state = _begin(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
@@ -147,27 +147,27 @@ def train(
         ):
             ahead = deque()
             while now < experiment.steps and not stopped:
-                state, metrics = training.step(state, assembled(training.mesh, next(batches), size))
+                state, metrics = training.step(state, global_batch(training.mesh, next(batches), size))
                 now += 1
                 values = {}
                 ahead.append(metrics["loss"])
                 if len(ahead) == AHEAD:
                     ahead.popleft().block_until_ready()
                 if now % AHEAD == 0 or now % experiment.log_every == 0 or jax.process_count() == 1:
-                    stopped = anywhere(stop.is_set())
+                    stopped = any_process(stop.is_set())
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}
                     show(now, f"loss {values['loss']:.4f}")
                 if now % experiment.preview_every == 0:
                     metrics["loss"].block_until_ready()
-                    with logs.aside():
+                    with logs.untimed():
                         values |= _preview(training, state, now, logs, score)
                 if values:
                     logs.log(now, **values)
                     _check(state, now)
                 if now % experiment.save_every == 0:
                     _check(state, now)
-                    with logs.aside():
+                    with logs.untimed():
                         logs.flush()
                         checkpoints.save(now, state)
         _check(state, now)
@@ -194,9 +194,9 @@ def _begin(training, checkpoints, step, weights):
 def _preview(training, state, now, logs, score):
     """Write the picture of the averages that a run opens with; their scores."""
     params = state.ema[str(training.experiment.ema[0])]["net"]
-    params = jax.device_put(params, jax.tree.map(collected, training.placed.params["net"]))
+    params = jax.device_put(params, jax.tree.map(gathered, training.placed.params["net"]))
     den = under(training.model.denoiser(params), training.experiment.levers)
-    if (seen := preview(den, training.data.shape, batched(training.mesh))) is not None:
+    if (seen := preview(den, training.data.shape, batch_sharding(training.mesh))) is not None:
         logs.picture(now, seen)
     return score(den) if score else {}
 

@@ -1,30 +1,44 @@
-"""One training step, compiled."""
+"""The jitted training step."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
+from jax.sharding import Mesh
 
+from fewstep.diffusion.denoiser import Model
 from fewstep.train import ema
-from fewstep.train.sharding import batched, collected, replicated
+from fewstep.train.objectives.objective import Objective
+from fewstep.train.sharding import batch_sharding, gathered, replicated
 from fewstep.train.state import State
 
-PATIENCE = 10  # bad steps in a row that end a run
+PATIENCE = 10  # consecutive non-finite steps that end a run
 
 
-def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
-    """A jitted (state, batch) -> (state, metrics); the state lies as `placed` (`sharding.states`) and is donated.
+def make_step(
+    model: Model,
+    objective: Objective,
+    optimizer: optax.GradientTransformation,
+    mesh: Mesh,
+    placed: Any,
+    seed: int,
+    accumulate: int = 1,
+) -> Callable:
+    """A jitted (state, batch) -> (state, metrics); the state is sharded as `placed` (`state_shardings`) and donated.
 
-    The batch is worked off in `accumulate` equal parts, with the result of one.  A step whose loss or gradient is not
-    finite changes nothing but the counters; PATIENCE of them in a row stay counted until somebody looks.
+    Gradients are accumulated over `accumulate` equal parts of the batch, with the result of the whole batch.  A step
+    with a loss or gradient that is not finite updates only the counters; after PATIENCE such steps in a row the counter
+    is not reset, so that the host sees it.
     """
 
-    in_use = jax.tree.map(collected, placed)
+    in_use = jax.tree.map(gathered, placed)
 
     @partial(
         jax.jit,
-        in_shardings=(placed, batched(mesh)),
+        in_shardings=(placed, batch_sharding(mesh)),
         out_shardings=(placed, replicated(mesh)),
         donate_argnums=0,
     )
@@ -32,14 +46,14 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         examples = objective.draw(model, batch, key)
 
-        # Averages and teachers too, where the objective asks: what it does not use XLA leaves where it is.
+        # Averages and teachers as well, for objectives that use them; XLA does not gather what is unused.
         whole, averages, frozen = jax.lax.with_sharding_constraint(
             (state.params, state.ema, state.frozen), (in_use.params, in_use.ema, in_use.frozen)
         )
-        seen = state._replace(ema=averages, frozen=frozen)
+        gathered_state = state._replace(ema=averages, frozen=frozen)
 
         def loss_of(params, examples):
-            return objective(model, params, seen, examples)
+            return objective(model, params, gathered_state, examples)
 
         def gradient(examples):
             value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)
@@ -54,7 +68,8 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
             params = optax.apply_updates(params, updates)
             return params, ema.update(averages, params, state.step), opt_state
 
-        # Not a where for every array: XLA on CPU fuses those with the update, 1.6 times the step of configs/digits/dit.
+        # Not jnp.where per array: XLA on CPU fuses it with the update, which makes a step of configs/digits/dit.gin 1.6
+        # times as long.
         old = (state.params, state.ema, state.opt_state)
         params, averages, opt_state = jax.lax.cond(good, advance, lambda *old: old, *old)
         nonfinite = jnp.where(good & (state.nonfinite_steps < PATIENCE), 0, state.nonfinite_steps + 1)
@@ -65,21 +80,21 @@ def make_step(model, objective, optimizer, mesh, placed, seed, accumulate=1):
 
 
 def _rate(opt_state):
-    """{"lr": the learning rate}, if the optimiser tells it as optax.inject_hyperparams does."""
+    """{"lr": the learning rate}, if the state of the optimizer has one (`optax.inject_hyperparams`)."""
     found = (value for _, value in optax.tree.get_all_with_path(opt_state, "learning_rate"))
     rates = [rate for rate in found if isinstance(rate, jax.Array)]
     return {"lr": rates[0]} if rates else {}
 
 
 def _mean(function, examples, parts, mesh):
-    """The mean of the function over equal parts of the examples, one after the other."""
+    """The mean of function(part) over equal parts of the examples, computed sequentially."""
     if parts == 1:
         return function(examples)
 
     def part(a):
-        # Every part has rows of every device: row i belongs to part i mod parts.
+        # Row i belongs to part i mod parts, so that every part has rows on every device.
         rows = a.reshape(-1, parts, *a.shape[1:]).swapaxes(0, 1)
-        spec = jax.sharding.PartitionSpec(None, *batched(mesh).spec)
+        spec = jax.sharding.PartitionSpec(None, *batch_sharding(mesh).spec)
         return jax.lax.with_sharding_constraint(rows, jax.sharding.NamedSharding(mesh, spec))
 
     examples = jax.tree.map(part, examples)

@@ -1,11 +1,16 @@
 """Levers: training-free changes of a denoiser, each a function Denoiser -> Denoiser.
 
-A lever is called with its settings and gives what wraps a denoiser: cfg(2.0)(den).  The wrapper is a registered
-dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Mixing acts on x0 and eps and
-drops var (a variance does not mix); what changes x0 alone rebuilds eps.  At most one lever of a chain has a memory
-(apg), and what makes other calls than the one of the row (cfg, autoguidance, upsample_guidance) stands inside it.
+A lever is called with its settings and returns a function that wraps a denoiser: cfg(2.0)(den).  The wrapper is a
+registered dataclass, so it passes through jax.jit with its numeric settings, floats, as leaves.  Guidance mixes x0 and
+eps and drops var (a variance does not mix linearly); levers that change only x0 recompute eps.  At most one lever of a
+chain has a memory (apg), and levers that make additional network calls (cfg, autoguidance, upsample_guidance) go inside
+it.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
+from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.levers.apg import apg
 from fewstep.diffusion.levers.attention import attention_scale
 from fewstep.diffusion.levers.autoguidance import autoguidance
@@ -36,8 +41,8 @@ LEVERS = {
 }
 
 
-def under(den, levers):
-    """The denoiser under levers, the first innermost."""
+def under(den: Any, levers: Iterable[Lever]) -> Any:
+    """The denoiser with levers applied in order: the first is the innermost."""
     for lever in levers:
         den = lever(den)
     return den

@@ -1,35 +1,37 @@
-"""What levers refuse, in one line."""
+"""Checks of the settings of levers, and of the denoisers that they wrap."""
 
 import math
 from numbers import Real
+from typing import Any
 
-from fewstep.diffusion.denoiser import wrappers
+from fewstep.diffusion.denoiser import DenoiserLike, wrappers
 from fewstep.diffusion.errors import UsageError
 
 
-def is_number(value) -> bool:
-    """Whether it is a real number, infinity among them."""
+def is_number(value: Any) -> bool:
+    """Whether it is a real number, infinity included."""
     return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
 
 
-def finite(lever, **settings):
-    """UsageError for a setting that is no finite number."""
+def check_finite(lever: str, **settings: Any) -> None:
+    """Raises UsageError for a setting that is not a finite number."""
     for name, value in settings.items():
         if not is_number(value) or math.isinf(value):
             raise UsageError(f"{lever}.{name} is a finite number: got {_short(value)}")
 
 
-def _short(value):
+def _short(value: Any) -> str:
     return repr(value) if isinstance(value, str | bytes | int | float | tuple | None) else type(value).__name__
 
 
-def remembers(den) -> bool:
-    """Whether a lever around a network wants to see what it saw at the row before."""
+def remembers(den: DenoiserLike) -> bool:
+    """Whether a lever in the chain keeps state from one row to the next."""
     return any(getattr(wrapper, "remembers", False) for wrapper in wrappers(den))
 
 
-def check_no_memory(lever, den):
-    """UsageError where a lever inside has a memory: it is of one call a row, and `lever` makes other ones."""
+def check_no_memory(lever: str, den: DenoiserLike) -> None:
+    """Raises UsageError if a lever inside has a memory: it requires one call per row, and `lever` makes additional
+    ones."""
     if remembers(den):
-        again = "there is one already" if lever == "apg" else f"give --lever {lever}(...) before it"
+        again = "there is one already" if lever == "apg" else f"apply {lever}(...) before it"
         raise UsageError(f"{lever} does not go around a lever with a memory (apg): {again}")

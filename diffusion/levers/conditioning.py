@@ -1,14 +1,17 @@
-"""Levers that only tell the network something more."""
+"""Levers that only change the conditioning of the network."""
 
-from fewstep.diffusion.denoiser import Cond, Wrapper
+from jax import Array
+
+from fewstep.diffusion.arrays import AnyArray, Number
+from fewstep.diffusion.denoiser import Cond, Pred, Wrapper
 
 
 class ConditioningLever(Wrapper):
-    """Asks what is inside with another cond: subclasses say which by tell(cond, count, on), `on` a condition or one an
-    image (count,); where it is False what is told changes nothing."""
+    """Calls the inner denoiser with another Cond, defined by `conditioning` in subclasses."""
 
-    def tell(self, cond, count, on=True) -> Cond:
+    def conditioning(self, cond: Cond, count: int, on: bool | Array = True) -> Cond:
+        """The Cond for `count` images, where `on` is a boolean or one per image (count,); neutral where it is False."""
         raise NotImplementedError
 
-    def __call__(self, x, t, s=None, cond=Cond()):
-        return self.inner(x, t, s, self.tell(cond, len(x)))
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
+        return self.inner(x, t, s, self.conditioning(cond, len(x)))

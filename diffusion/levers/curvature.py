@@ -1,5 +1,5 @@
-"""The covariance of x0 given x_t that a network's own Jacobian tells, without training: Cov[x0 | x_t] = sigma^2 / alpha
-dD/dx, Tweedie's formula of second order (Efron 2011; Ou et al. 2024, arXiv:2406.10808, train a network for it)."""
+"""The covariance of x0 given x_t from the Jacobian of the network, without training: Cov[x0 | x_t] = sigma^2 / alpha
+dD/dx, the second-order Tweedie formula (Efron 2011; Ou et al. 2024, arXiv:2406.10808, train a network for it)."""
 
 from dataclasses import dataclass, field
 from functools import partial
@@ -7,19 +7,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import over
-from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.arrays import AnyArray, Number, over
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
 from fewstep.diffusion.errors import UsageError
-from fewstep.diffusion.levers.checks import finite
+from fewstep.diffusion.levers.checks import check_finite
 
 
-def covariance_times(den, x, t, v, cond=Cond()):
-    """Cov[x0 | x_t] v of x and v (B, ...), by forward-mode differentiation, which takes about two passes; t a number or
-    (B,).
+def covariance_times(den: DenoiserLike, x: AnyArray, t: Number, v: AnyArray, cond: Cond = Cond()) -> Array:
+    """Cov[x0 | x_t] v for x and v (B, ...), by forward-mode differentiation, which costs about two passes; t is a
+    number or (B,).
 
-    Beyond the process's first finite time, where alpha = 0 leaves no derivative, it is that at this time.
+    t is at most process.snr_ends[0], because the derivative does not determine the covariance where alpha = 0.
     """
     process = den.process
     t = jnp.minimum(t, process.snr_ends[0])
@@ -30,11 +31,11 @@ def covariance_times(den, x, t, v, cond=Cond()):
 @register_dataclass
 @dataclass(frozen=True)
 class Curvature(Wrapper):
-    """A denoiser that knows the variance of each element: the diagonal of the covariance, by Hutchinson's estimate,
-    mean of z (Cov z) over Rademacher z, which are the same at all calls; within [0, bound].
+    """Estimates the variance per element: the diagonal of the covariance by Hutchinson's estimator, the mean of
+    z (Cov z) over Rademacher vectors z, which are the same in all calls; clipped to [0, bound].
 
-    Exact where elements are independent; otherwise with a deviation of about the root of the sum of squares of the
-    covariances with other elements over the root of `probes`.
+    Exact if pixels are independent.  Correlated pixels increase the variance of the estimator: the standard deviation
+    at an element is the root of the sum of its squared covariances with the others, over the root of `probes`.
     """
 
     inner: Any
@@ -44,7 +45,7 @@ class Curvature(Wrapper):
 
     variance_alone = True
 
-    def __call__(self, x, t, s=None, cond=Cond()):
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         def product(key):
             z = jnp.broadcast_to(jax.random.rademacher(key, x.shape[1:], x.dtype), x.shape)
             return z * covariance_times(self.inner, x, t, z, cond)
@@ -53,10 +54,10 @@ class Curvature(Wrapper):
         return self.inner(x, t, s, cond)._replace(var=jnp.clip(found, 0.0, self.bound))
 
 
-def curvature(probes=4, seed=0, bound=1.0):
-    """Pred.var from the network's Jacobian, for samplers that need a variance; `bound` is ((b - a) / 2)^2 for data in
-    [a, b]."""
-    finite("curvature", probes=probes, seed=seed, bound=bound)
+def curvature(probes: int = 4, seed: int = 0, bound: float = 1.0) -> Lever:
+    """Pred.var from the Jacobian of the network, for samplers that require a variance; `bound` is ((b - a) / 2)^2 for
+    data in [a, b]."""
+    check_finite("curvature", probes=probes, seed=seed, bound=bound)
     if probes != int(probes) or probes < 1:
         raise UsageError(f"curvature.probes is a whole number, at least 1: got {probes}")
     if not bound > 0:

@@ -1,5 +1,6 @@
-"""Guidance: away from a worse prediction, and its two forms without a second network (algorithms.md E3)."""
+"""Guidance: extrapolation away from a worse prediction, and its two forms with one network (algorithms.md E3)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -8,42 +9,48 @@ import jax
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.denoiser import Cond, Pred, Wrapper
+from fewstep.diffusion.arrays import AnyArray, Number
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
 from fewstep.diffusion.errors import UsageError
-from fewstep.diffusion.levers.checks import check_no_memory, finite
+from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 
 
 class Guidance(Wrapper):
-    """good + (scale - 1)(good - bad) of two predictions at one state, on x0 and eps alike.
+    """good + (scale - 1)(good - bad) of two predictions at one state, for x0 and eps alike.
 
-    Subclasses tell the two by `pair`, and may mix them in another way.
+    Subclasses define the two predictions by `pair`, and may override `mix`.
     """
 
-    keeps_variance = False
+    scale: float
 
-    def pair(self, x, t, s, cond) -> tuple[Pred, Pred]:
+    @property
+    def keeps_variance(self) -> bool:
+        return False
+
+    def pair(self, x: AnyArray, t: Number, s: Number | None, cond: Cond) -> tuple[Pred, Pred]:
         """(good, bad)."""
         raise NotImplementedError
 
-    def mix(self, good, bad, t, cond) -> Pred:
+    def mix(self, good: Pred, bad: Pred, t: Number, cond: Cond) -> Pred:
         """The guided prediction, without var."""
-        return Pred(*(g + (self.scale - 1) * (g - b) for g, b in zip(good[:2], bad[:2], strict=True)))
+        x0, eps = (g + (self.scale - 1) * (g - b) for g, b in zip(good[:2], bad[:2], strict=True))
+        return Pred(x0, eps)
 
-    def __call__(self, x, t, s=None, cond=Cond()):
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         return self.mix(*self.pair(x, t, s, cond), t, cond)
 
 
 class ByClass(Guidance):
-    """The prediction for the class, and that for none, both in one call."""
+    """Guidance of the conditional prediction by the unconditional one, both computed in one call."""
 
-    def pair(self, x, t, s, cond):
+    def pair(self, x: AnyArray, t: Number, s: Number | None, cond: Cond) -> tuple[Pred, Pred]:
         n = x.shape[0]
         null = jnp.full((n,), self.classes, jnp.int32)
         label = null if cond.label is None else cond.label
         both = jax.tree.map(lambda a: jnp.concatenate([a, a]), cond._replace(label=None, memory=()))
         both = both._replace(label=jnp.concatenate([label, null]))
-        t, s = (jnp.concatenate([a, a]) if a is not None and jnp.ndim(a) else a for a in (t, s))
-        pred = self.inner(jnp.concatenate([x, x]), t, s, both)
+        times = (jnp.concatenate([a, a]) if a is not None and jnp.ndim(a) else a for a in (t, s))
+        pred = self.inner(jnp.concatenate([x, x]), *times, both)
         return Pred(pred.x0[:n], pred.eps[:n]), Pred(pred.x0[n:], pred.eps[n:])
 
 
@@ -59,34 +66,37 @@ class CFG(ByClass):
 @register_dataclass
 @dataclass(frozen=True)
 class CFGpp(ByClass):
-    """CFG++: x0 between the prediction for none and that for the class, eps that for none (Chung et al. 2024,
-    arXiv:2406.08070): ddim then goes as under CFG of scale strength / (1 - exp(-h)), h the step in log-SNR / 2."""
+    """CFG++: x0 interpolates from the unconditional to the conditional prediction, eps is unconditional (Chung et al.
+    2024, arXiv:2406.08070).  A ddim step equals that under CFG of scale strength / (1 - exp(-h)), with h the step in
+    half log-SNR."""
 
     inner: Any
     strength: float = 0.0
 
-    consistent = False
+    @property
+    def consistent(self) -> bool:
+        return False
 
-    def mix(self, good, bad, t, cond):
+    def mix(self, good: Pred, bad: Pred, t: Number, cond: Cond) -> Pred:
         return Pred(bad.x0 + self.strength * (good.x0 - bad.x0), bad.eps)
 
 
-def cfg(scale):
-    """Classifier-free guidance; 1 is the conditional model itself, 0 the unconditional one."""
-    finite("cfg", scale=scale)
-    return partial(of_classes, "cfg", CFG, scale=float(scale))
+def cfg(scale: float) -> Lever:
+    """Classifier-free guidance; scale 1 is the conditional model, 0 the unconditional one."""
+    check_finite("cfg", scale=scale)
+    return partial(class_guidance, "cfg", CFG, scale=float(scale))
 
 
-def cfg_pp(strength):
-    """CFG++ of a strength in [0, 1], for samplers of the ddim form; 0 is the unconditional model itself."""
-    finite("cfg_pp", strength=strength)
+def cfg_pp(strength: float) -> Lever:
+    """CFG++ with a strength in [0, 1], for samplers of the ddim form; 0 is the unconditional model."""
+    check_finite("cfg_pp", strength=strength)
     if not 0 <= strength <= 1:
         raise UsageError(f"cfg_pp.strength is in [0, 1]: got {strength}")
-    return partial(of_classes, "cfg_pp", CFGpp, strength=float(strength))
+    return partial(class_guidance, "cfg_pp", CFGpp, strength=float(strength))
 
 
-def of_classes(name, kind, den, **settings):
-    """A guidance by classes around a denoiser; UsageError where it knows none."""
+def class_guidance(name: str, kind: Callable[..., Guidance], den: DenoiserLike, **settings: float) -> Guidance:
+    """A guidance by classes around a denoiser; raises UsageError for an unconditional model."""
     if not den.classes:
         raise UsageError(f"{name} needs a class-conditional model: this one was trained without labels")
     check_no_memory(name, den)

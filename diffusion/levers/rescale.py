@@ -1,45 +1,52 @@
-"""Guidance at the contrast of what it guides (Lin et al. 2023, arXiv:2305.08891, section 3.4)."""
+"""Guidance rescaled to the contrast of the guided prediction (Lin et al. 2023, arXiv:2305.08891, section 3.4)."""
 
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.denoiser import Cond, Wrapper
+from fewstep.diffusion.arrays import AnyArray, Number
+from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
 from fewstep.diffusion.errors import UsageError
-from fewstep.diffusion.levers.checks import finite
+from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.guidance import Guidance
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class Rescale(Wrapper):
-    """x0 times share * std(x0 of the good prediction) / std(x0) + 1 - share, the deviations each of an image; eps
-    rebuilt."""
+    """x0 times share * std(x0 of the good prediction) / std(x0) + 1 - share, with the standard deviation over each
+    image; eps is recomputed."""
 
     inner: Any
     share: float = 0.0
 
-    without = property(lambda self: self.inner.without)
-    keeps_variance = False
+    @property
+    def without(self) -> Any:
+        return self.inner.without
 
-    def __call__(self, x, t, s=None, cond=Cond()):
+    @property
+    def keeps_variance(self) -> bool:
+        return False
+
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         good, bad = self.inner.pair(x, t, s, cond)
         mixed = self.inner.mix(good, bad, t, cond)
-        wanted, std = _std(good.x0), _std(mixed.x0)
-        ratio = jnp.where(std > 0, wanted / jnp.where(std > 0, std, 1.0), 1.0)  # one colour has no contrast
+        target, std = _std(good.x0), _std(mixed.x0)
+        ratio = jnp.where(std > 0, target / jnp.where(std > 0, std, 1.0), 1.0)  # constant images have no contrast
         return self.with_x0(mixed, mixed.x0 * (self.share * ratio + (1 - self.share)), t)
 
 
-def _std(x):
+def _std(x: Array) -> Array:
     return jnp.std(x, axis=tuple(range(1, x.ndim)), keepdims=True)
 
 
-def rescale(share=0.7):
-    """The guidance just inside at the contrast of the conditional prediction, to a share; 0 changes nothing."""
-    finite("rescale", share=share)
+def rescale(share: float = 0.7) -> Lever:
+    """Rescales the guidance just inside to the contrast of the conditional prediction, by a share; 0: identity."""
+    check_finite("rescale", share=share)
     return partial(_rescaled, float(share))
 
 

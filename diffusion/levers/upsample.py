@@ -1,7 +1,8 @@
-"""Images larger than those of training, guided by what the network says of them at its own size (Hwang et al. 2024,
+"""Images larger than in training, guided by the network's prediction at the training size (Hwang et al. 2024,
 arXiv:2404.01709; algorithms.md E2)."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -9,43 +10,44 @@ from typing import Any
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import pooled, repeated
-from fewstep.diffusion.denoiser import Cond, Pred, Under, Wrapper, wrappers
+from fewstep.diffusion.arrays import AnyArray, Number, NumberT, pooled, repeated
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, Wrapper, wrappers
 from fewstep.diffusion.errors import UsageError
-from fewstep.diffusion.levers.checks import check_no_memory, finite
+from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 from fewstep.diffusion.levers.interval import switched
 from fewstep.diffusion.process import Process
 
 
 @dataclass(frozen=True)
 class Quieter(Process):
-    """A process with m times less noise: that of means over m x m pixels."""
+    """A process with m times less noise: the process of means over m x m pixels."""
 
     process: Process
     m: int
 
-    ends = property(lambda self: self.process.ends)
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.process.ends
 
-    def alpha(self, t):
+    def alpha(self, t: NumberT) -> NumberT:
         return self.process.alpha(t)
 
-    def sigma(self, t):
+    def sigma(self, t: NumberT) -> NumberT:
         return self.process.sigma(t) / self.m
 
-    def lam(self, t):
+    def lam(self, t: NumberT) -> NumberT:
         return self.process.lam(t) + math.log(self.m)
 
 
 @register_dataclass
 @dataclass(frozen=True)
 class UpsampleGuidance(Wrapper):
-    """The means of m x m pixels of x0 and eps moved towards what is predicted from those of x, by theta; from t = 1
-    down to 1 - eta.
+    """Moves the means over m x m pixels of x0 and eps by a share theta towards the prediction from the means of x, for
+    t from 1 down to 1 - eta.
 
-    Averaged, the noise of x is m times less: means of x are a state of the process `Quieter`, and but for a factor one
-    of the process itself at the time of m^2 times the signal-to-noise ratio.  x0 and eps move together, so that
-    alpha x0 + sigma eps = x still holds.  eta is of t, whatever that is of a process's noise: `interval` is of sigma /
-    alpha.
+    Averaging reduces the noise of x by the factor m: means of x are a state of the process `Quieter`, and up to scale a
+    state of the process itself at the time of m^2 times the signal-to-noise ratio.  x0 and eps move together, so that
+    alpha x0 + sigma eps = x still holds.  eta is in units of t; `interval` is in units of sigma / alpha.
     """
 
     inner: Any
@@ -53,12 +55,18 @@ class UpsampleGuidance(Wrapper):
     theta: float = 1.0
     eta: float = 1.0
 
-    keeps_variance = False
-    enlarges = property(lambda self: self.m)
+    @property
+    def keeps_variance(self) -> bool:
+        return False
 
-    def __call__(self, x, t, s=None, cond=Cond()):
+    @property
+    def enlarges(self) -> int:
+        """The factor of the side lengths."""
+        return self.m
+
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         if x.ndim != 4 or x.shape[1] % self.m or x.shape[2] % self.m:
-            raise UsageError(f"upsample_guidance({self.m}) is for images whose sides divide by {self.m}, not {x.shape}")
+            raise UsageError(f"upsample_guidance({self.m}) is for images whose sides divide by {self.m}: got {x.shape}")
         pred = self.inner(x, t, s, cond)
 
         def guided():
@@ -70,8 +78,9 @@ class UpsampleGuidance(Wrapper):
         return Pred(*switched(on, guided, lambda: tuple(pred[:2])))
 
 
-def enlarged(shape, den) -> tuple:
-    """The shape of images under levers, of a network trained on `shape`; UsageError where those are no images."""
+def enlarged(shape: Sequence[int], den: DenoiserLike) -> tuple[int, ...]:
+    """The shape of samples under levers, for a network trained on `shape`; raises UsageError if an upsampling lever is
+    applied to data other than images."""
     factor = math.prod(getattr(wrapper, "enlarges", 1) for wrapper in wrappers(den))
     if factor == 1:
         return tuple(shape)
@@ -80,9 +89,9 @@ def enlarged(shape, den) -> tuple:
     return (factor * shape[0], factor * shape[1], shape[2])
 
 
-def upsample_guidance(m=2, theta=1.0, eta=1.0):
-    """Images of m times the sides, with the content of the trained size; theta 0: without guidance."""
-    finite("upsample_guidance", m=m, theta=theta, eta=eta)
+def upsample_guidance(m: int = 2, theta: float = 1.0, eta: float = 1.0) -> Lever:
+    """Images with m times the side lengths, with the content of the training size; theta 0 is without guidance."""
+    check_finite("upsample_guidance", m=m, theta=theta, eta=eta)
     if m != int(m) or m < 2:
         raise UsageError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
     if not 0 <= eta <= 1:
@@ -90,6 +99,6 @@ def upsample_guidance(m=2, theta=1.0, eta=1.0):
     return partial(_guided, int(m), float(theta), float(eta))
 
 
-def _guided(m, theta, eta, den):
+def _guided(m: int, theta: float, eta: float, den: DenoiserLike) -> UpsampleGuidance:
     check_no_memory("upsample_guidance", den)
     return UpsampleGuidance(den, m, theta, eta)

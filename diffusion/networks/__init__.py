@@ -1,4 +1,4 @@
-"""Networks, called net(x, t, d, cond, key=None), and how they become plain functions of their parameters."""
+"""Networks, called net(x, t, d, cond, key=None), and their conversion to plain functions of their parameters."""
 
 from fewstep.diffusion.networks.dit import DiT
 from fewstep.diffusion.networks.graph import Apply, abstract, axes, split

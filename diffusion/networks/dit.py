@@ -1,21 +1,26 @@
 """Diffusion transformer for images, after Peebles & Xie 2022 (arXiv:2212.09748)."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from fewstep.diffusion.arrays import Number
+from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
-from fewstep.diffusion.networks.hooks import SKIPS, refuse
+from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
 
 
-def _modulated(x, scale, shift, eps=1e-6):
-    """x (B, N, width), each token to mean 0 and variance 1 in float32, then scaled and shifted by (B, width) each."""
+def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, eps: float = 1e-6) -> jax.Array:
+    """x (B, N, width) with each token normalised to mean 0 and variance 1 in float32, then scaled and shifted by
+    (B, width) each."""
     wide = x.astype(jnp.float32)
     wide -= wide.mean(-1, keepdims=True)
     wide *= jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
@@ -23,16 +28,22 @@ def _modulated(x, scale, shift, eps=1e-6):
 
 
 class Block(nnx.Module):
-    """Attention and a wide layer, each added to the tokens through a gate that is zero at the start (adaLN-zero)."""
+    """Attention and a wide layer, each added to the tokens through a gate that starts at zero (adaLN-zero)."""
 
-    def __init__(self, width, heads, ratio, tokens, *, dtype, rngs):
+    def __init__(self, width: int, heads: int, ratio: int, tokens: int, *, dtype: Any, rngs: nnx.Rngs):
         self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.attention = SelfAttention(width, heads, tokens, dtype=dtype, rngs=rngs)
         self.wide = Linear(width, ratio * width, dtype=dtype, rngs=rngs)
         self.out = Linear(ratio * width, width, (HIDDEN, EMBED), dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, embedding, turn=None, power=None):
-        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as of SelfAttention."""
+    def __call__(
+        self,
+        x: jax.Array,
+        embedding: jax.Array,
+        turn: Callable[[jax.Array], jax.Array] | None = None,
+        power: jax.Array | None = None,
+    ) -> jax.Array:
+        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
         modulation = self.modulation(embedding)
         scale, shift, gate = modulation[:3]
         x += gate[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift), turn, power)
@@ -41,44 +52,44 @@ class Block(nnx.Module):
 
 
 class _Variance(nnx.Module):
-    """A second output from the last tokens, zero at the start: a block, a norm, a dense layer."""
+    """A second output from the last tokens, zero at initialization: a block, a norm, a dense layer."""
 
-    def __init__(self, width, outputs, block, *, rngs):
+    def __init__(self, width: int, outputs: int, block: Callable[[], Block], *, rngs: nnx.Rngs):
         self.block = block()
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.head = Linear(width, outputs, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
 
 class DiT(nnx.Module):
-    """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
+    """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
-    shape = (H, W, C), H and W divisible by `patch`, else UsageError; other H and W may be given when it is called,
-    and positions are then those of the same image on a finer or coarser grid.
+    shape = (H, W, C), with H and W divisible by `patch`, else UsageError.  Calls may have other H and W; positions are
+    then those of the same image on a finer or coarser grid.
     DiT-S, B, L and XL have (width, depth, heads) = (384, 12, 6), (768, 12, 12), (1024, 24, 16), (1152, 28, 16).
-    positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: blocks are computed again in the
-    backward pass instead of being kept.  dtype is that of the computation; parameters are float32.
-    fastest: of the waves of time, in radians (embeddings.py).
+    positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
+    pass instead of storing them.  dtype is that of the computation; parameters are float32.
+    fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
     """
 
     levels, attends = 0, True
 
     def __init__(
         self,
-        shape,
-        classes=0,
-        patch=2,
-        width=384,
-        depth=12,
-        heads=6,
-        ratio=4,
-        positions="sincos",
-        remat=False,
-        fastest=FASTEST,
-        jumps=False,
-        variance=False,
-        dtype="float32",
+        shape: Sequence[int],
+        classes: int = 0,
+        patch: int = 2,
+        width: int = 384,
+        depth: int = 12,
+        heads: int = 6,
+        ratio: int = 4,
+        positions: str = "sincos",
+        remat: bool = False,
+        fastest: float = FASTEST,
+        jumps: bool = False,
+        variance: bool = False,
+        dtype: str = "float32",
         *,
-        rngs,
+        rngs: nnx.Rngs,
     ):
         if len(shape) != 3:
             raise UsageError(f"a DiT is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
@@ -91,8 +102,8 @@ class DiT(nnx.Module):
             raise UsageError(f"DiT.positions is 'sincos' or 'rotary', not {positions!r}")
         if width % heads or (width // heads if positions == "rotary" else width) % 4:
             raise UsageError(
-                f"a DiT of width {width} does not divide into {heads} heads, or those into pairs of two coordinates: "
-                f"choose a width that is a multiple of 4 heads"
+                f"a DiT of width {width} does not divide into {heads} heads, or the heads into pairs of two "
+                f"coordinates: choose a width that is a multiple of 4 heads"
             )
         height, wide, channels = shape
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
@@ -106,22 +117,24 @@ class DiT(nnx.Module):
         self.head = Linear(width, patch * patch * channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(width, patch * patch * channels, block, rngs=rngs) if variance else None
 
-    def _grid(self, height, width):
-        """Rows and columns of tokens."""
+    def _grid(self, height: int, width: int) -> tuple[int, int]:
+        """The numbers of rows and columns of tokens."""
         if height % self.patch or width % self.patch:
             raise UsageError(
                 f"a DiT cuts images into patches of {self.patch}: {height}x{width} must be divisible by it"
             )
         return height // self.patch, width // self.patch
 
-    def __call__(self, x, t, d, cond, key=None):
+    def __call__(
+        self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
+    ) -> jax.Array:
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C);
-        of cond, label (B,) and attention (B,) are read.
+        uses cond.label (B,) and cond.attention (B,).
 
-        There is no dropout: key is ignored.  UsageError for labels or jumps the network was not built for, and for
-        multipliers of skips.
+        There is no dropout: key is ignored.  Raises UsageError for labels or jumps the network was not built for, and
+        for multipliers of skips.
         """
-        refuse(cond, "a DiT has no skips", *SKIPS)
+        check_unused(cond, "a DiT has no skips", *SKIPS)
         batch, height, width, channels = x.shape
         (rows, columns), p = self._grid(height, width), self.patch
         tokens = x.reshape(batch, rows, p, columns, p, channels).swapaxes(2, 3).reshape(batch, rows * columns, -1)

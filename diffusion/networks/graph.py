@@ -1,4 +1,4 @@
-"""A module split once into a static function and a dict of arrays, so that jax.jit sees arrays and one hash."""
+"""Splits a module once into a static function and a dict of arrays, so that jax.jit sees arrays and one hash."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,40 +9,45 @@ import jax
 from flax import nnx
 from jax.sharding import PartitionSpec
 
+from fewstep.diffusion.arrays import Number
+from fewstep.diffusion.denoiser import Cond
+
 
 @dataclass(frozen=True)
 class Apply:
-    """A network without its parameters; equal, and of equal hash, for every build of the same network."""
+    """A network without its parameters; equal, and with equal hash, for every build of the same network."""
 
     graph: nnx.GraphDef
 
-    def __call__(self, params, x, t, d, cond, key=None):
+    def __call__(
+        self, params: Any, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
+    ) -> jax.Array:
         """The output of the network with these parameters, of the shape of x, in float32."""
         return nnx.merge(self.graph, params)(x, t, d, cond, key)
 
     @cached_property
-    def _hash(self):
+    def _hash(self) -> int:
         return hash(self.graph)
 
-    # The hash of a graph walks every module; jit asks for it at every call.
-    def __hash__(self):
+    # Cached, because the hash of a graph traverses every module, and jit computes it at every call.
+    def __hash__(self) -> int:
         return self._hash
 
 
 def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
-    """(apply, params) of a module all of whose state is parameters; params is nested dicts of arrays.
+    """(apply, params) of a module whose only state is parameters; params is nested dicts of arrays.
 
     Members of a list have integer keys.  A checkpoint restored without a target returns them as strings, which Apply
-    would put in alphabetical order: restore into `abstract`.  UsageError if the module holds other state (random keys).
+    would sort alphabetically: restore into `abstract`.  Raises ValueError if the module has other state (random keys).
     """
     graph, params = nnx.split(module, nnx.Param)
     return Apply(graph), nnx.to_pure_dict(params)
 
 
 def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
-    """The logical names of the axes of each parameter of what build() would make, a PartitionSpec as each leaf.
+    """The logical axis names of each parameter of build(), a PartitionSpec per leaf; nothing is computed.
 
-    A module names them in the metadata of its variables, axes=("embed", "hidden"); parameters without are unnamed.
+    A module names them in the metadata of its variables, axes=("embed", "hidden"); other parameters have no names.
     """
     _, params = nnx.split(nnx.eval_shape(build), nnx.Param)
     names = jax.tree.map(
@@ -54,5 +59,5 @@ def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
 
 
 def abstract(build: Callable[[], nnx.Module]) -> tuple[Apply, dict[str, Any]]:
-    """`split` of what build() would make, with jax.ShapeDtypeStruct leaves: nothing is computed."""
+    """`split` of build(), with jax.ShapeDtypeStruct leaves; nothing is computed."""
     return split(nnx.eval_shape(build))

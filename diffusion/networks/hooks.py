@@ -1,6 +1,6 @@
-"""What training-free levers multiply inside a network, told through Cond: skips, features and attention.
+"""Multipliers inside a network that training-free levers pass through Cond: of skips, features and attention.
 
-Each multiplier has a row an image, and is the identity, bit for bit, at its neutral value.
+Each multiplier has one row per image, and is the identity, bit for bit, at its neutral value.
 """
 
 import math
@@ -8,37 +8,40 @@ from functools import cache
 
 import jax.numpy as jnp
 import numpy as np
+from jax import Array
 
+from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.errors import UsageError
 
 SKIPS = "skip", "low", "backbone"  # fields of Cond that are (B, levels)
 
 
-def refuse(cond, lacks, *names):
-    """UsageError if cond tells one of these fields to a network that lacks what it multiplies."""
+def check_unused(cond: Cond, lacks: str, *names: str) -> None:
+    """Raises UsageError unless these fields of cond are None, for a network that lacks what they multiply."""
     for name in names:
         if getattr(cond, name) is not None:
             raise UsageError(f"{lacks}: leave cond.{name} None")
 
 
-def check_columns(cond, levels):
-    """UsageError unless the multipliers of skips and features are (B, levels)."""
+def check_columns(cond: Cond, levels: int) -> None:
+    """Raises UsageError unless the multipliers of skips and features are (B, levels)."""
     for name in SKIPS:
-        told = getattr(cond, name)
-        if told is not None and jnp.shape(told)[1:] != (levels,):
+        value = getattr(cond, name)
+        if value is not None and jnp.shape(value)[1:] != (levels,):
             raise UsageError(
-                f"cond.{name} has shape {jnp.shape(told)}: it needs one column for each of {levels} levels"
+                f"cond.{name} has shape {jnp.shape(value)}: it needs one column for each of {levels} levels"
             )
 
 
-def joined(h, skip, cond, column):
-    """Features of a decoder (B, H, W, C) and a skip (B, H, W, D), as this column of cond says -> (B, H, W, C + D).
+def joined(h: Array, skip: Array, cond: Cond, column: int) -> Array:
+    """Concatenates features of a decoder h (B, H, W, C) and a skip (B, H, W, D), scaled by a column of cond, to
+    (B, H, W, C + D).
 
-    The first half of the channels of h times backbone, the lowest frequencies of the skip times low (FreeU, Si et al.
-    2023, arXiv:2309.11497), all of it times skip (Ma et al. 2024, arXiv:2402.15170).
+    The first half of the channels of h is multiplied by backbone, the lowest frequencies of the skip by low (FreeU, Si
+    et al. 2023, arXiv:2309.11497), the whole skip by skip (Ma et al. 2024, arXiv:2402.15170).
     """
 
-    def factor(multipliers):
+    def factor(multipliers: Array) -> Array:
         return multipliers[:, column, None, None, None]
 
     if cond.backbone is not None:
@@ -52,11 +55,11 @@ def joined(h, skip, cond, column):
     return jnp.concatenate([h, skip], axis=-1)
 
 
-def lowpass(x):
-    """The part of x (B, H, W, C), float32, that is of frequencies |k| <= 1 on both axes, the mean among them.
+def lowpass(x: Array) -> Array:
+    """The component of x (B, H, W, C), float32, with frequencies |k| <= 1 on both axes, including the mean.
 
-    A symmetric box.  FreeU's code takes the bins -1 and 0 alone and drops the imaginary part that this leaves: of
-    waves (0, 1), (1, 0) and (1, 1) half passes there, of (1, -1) nothing.
+    The box is symmetric.  FreeU's code takes only the bins -1 and 0 and drops the resulting imaginary part: it passes
+    half of the waves (0, 1), (1, 0) and (1, 1), and nothing of (1, -1).
     """
     rows, columns = (_projection(n) for n in x.shape[1:3])
     x = jnp.einsum("ij,bjwc->biwc", rows, x, precision="highest")
@@ -64,17 +67,18 @@ def lowpass(x):
 
 
 @cache
-def _projection(n):
-    """(n, n) float32: n samples to the part of them that is of at most one wave."""
+def _projection(n: int) -> np.ndarray:
+    """(n, n) float32: the projection of n samples to frequencies of at most one period."""
     low = np.abs(np.fft.fftfreq(n) * n) <= 1
     return np.fft.ifft(low[:, None] * np.fft.fft(np.eye(n), axis=0), axis=0).real.astype(np.float32)
 
 
-def tempered(q, power, trained):
-    """Queries q (B, N, heads, size) times (log N / log trained)^power, power (B,), for N tokens in place of `trained`.
+def tempered(q: Array, power: Array | None, trained: int) -> Array:
+    """Queries q (B, N, heads, size) times (log N / log trained)^power, power (B,), for N tokens and `trained` ones in
+    training.
 
-    Power 1/2 keeps the entropy of attention a fixed share of log N where logits are Gaussian (Jin et al. 2023,
-    arXiv:2306.08645); 1 is Su's entropy invariance.  One token has no logarithm to go by: no factor there.
+    Power 1/2 keeps the entropy of attention a fixed share of log N for Gaussian logits (Jin et al. 2023,
+    arXiv:2306.08645); 1 is Su's entropy invariance.  The factor is 1 for a single token, where the logarithm is 0.
     """
     n = q.shape[1]
     if power is None or n == trained or min(n, trained) == 1:

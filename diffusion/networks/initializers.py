@@ -1,9 +1,11 @@
 """Initial weights from a counter-based hash: the same bits eagerly, under jit and for every sharding.
 
-jax.random would do, but XLA on CPU compiles threefry anew for every shape of a kernel, 0.6 s each.
+jax.random would work too, but XLA on CPU compiles threefry again for every shape of a kernel, 0.6 s each.
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -25,11 +27,12 @@ def _uniform(key, shape, std):
     return halves * jnp.float32(std * math.sqrt(12))
 
 
-def unit(key, shape, dtype=jnp.float32):
-    """Uniform of mean 0 and variance 1."""
+def unit(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Uniform with mean 0 and variance 1."""
     return _uniform(key, tuple(shape), 1.0).astype(dtype)
 
 
-def fan_in(key, shape, dtype=jnp.float32):
-    """Uniform of mean 0 and variance 1 / prod(shape[:-1]), the number of inputs of one output (LeCun et al. 1998)."""
+def fan_in(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Uniform with mean 0 and variance 1 / prod(shape[:-1]), one over the number of inputs of an output (LeCun et al.
+    1998)."""
     return _uniform(key, tuple(shape), math.prod(shape[:-1]) ** -0.5).astype(dtype)

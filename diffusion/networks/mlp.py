@@ -1,80 +1,86 @@
 """Residual multilayer perceptron for points (B, d)."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import jax.numpy as jnp
 from flax import nnx
+from jax import Array
 
+from fewstep.diffusion.arrays import Number
+from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
-from fewstep.diffusion.networks.hooks import SKIPS, refuse
+from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 
 
 class Block(nnx.Module):
-    """x plus two dense layers of x, the second zero at the start; the embedding scales and shifts between them."""
+    """x plus two dense layers of x, the second zero at initialization; the embedding scales and shifts between them."""
 
-    def __init__(self, width, dtype, *, rngs):
+    def __init__(self, width: int, dtype: Any, *, rngs: nnx.Rngs):
         self.first = Linear(width, width, dtype=dtype, rngs=rngs)
         self.modulation = Modulation(width, width, 2, rngs=rngs)
         self.last = Linear(width, width, (HIDDEN, EMBED), kernel_init=ZEROS, dtype=dtype, rngs=rngs)
 
-    def __call__(self, x, embedding):
+    def __call__(self, x: Array, embedding: Array) -> Array:
         scale, shift = (v.astype(x.dtype) for v in self.modulation(embedding))
         return x + self.last(nnx.silu(self.first(x) * (1 + scale) + shift))
 
 
 class _Variance(nnx.Module):
-    """A second output from the last features, zero at the start."""
+    """A second output from the last features, zero at initialization."""
 
-    def __init__(self, width, features, dtype, *, rngs):
+    def __init__(self, width: int, features: int, dtype: Any, *, rngs: nnx.Rngs):
         self.block = Block(width, dtype, rngs=rngs)
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
-    def __call__(self, h, embedding):
+    def __call__(self, h: Array, embedding: Array) -> Array:
         return self.head(self.block(h, embedding).astype(jnp.float32))
 
 
 class MLP(nnx.Module):
-    """Predicts an array of the shape of points, in float32; with `variance` a second one beside it, from a block of its
-    own.  Without normalisation, so that size is not forgotten.
+    """Predicts an array of the shape of points, in float32; with `variance` a second one in additional features, from a
+    block of its own.  There is no normalisation, which would remove the norm of the points.
 
     shape = (d,).  dtype is that of the computation; parameters are float32.
-    fastest: of the waves of time, in radians (embeddings.py).
+    fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
     """
 
     levels, attends = 0, False
 
     def __init__(
         self,
-        shape,
-        classes=0,
-        width=128,
-        depth=4,
-        fastest=FASTEST,
-        jumps=False,
-        variance=False,
-        dtype="float32",
+        shape: Sequence[int],
+        classes: int = 0,
+        width: int = 128,
+        depth: int = 4,
+        fastest: float = FASTEST,
+        jumps: bool = False,
+        variance: bool = False,
+        dtype: str = "float32",
         *,
-        rngs,
+        rngs: nnx.Rngs,
     ):
         if len(shape) != 1:
             raise UsageError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         if min(width, depth) < 1:
             raise UsageError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
         (features,) = shape
-        dtype = jnp.dtype(dtype)
+        compute = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
-        self.stem = Linear(features, width, (None, EMBED), dtype=dtype, rngs=rngs)
-        self.blocks = nnx.List([Block(width, dtype, rngs=rngs) for _ in range(depth)])
+        self.stem = Linear(features, width, (None, EMBED), dtype=compute, rngs=rngs)
+        self.blocks = nnx.List([Block(width, compute, rngs=rngs) for _ in range(depth)])
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        self.variance = _Variance(width, features, dtype, rngs=rngs) if variance else None
+        self.variance = _Variance(width, features, compute, rngs=rngs) if variance else None
 
-    def __call__(self, x, t, d, cond, key=None):
+    def __call__(self, x: Array, t: Number, d: Number | None, cond: Cond, key: Array | None = None) -> Array:
         """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32, with variance (B, 2d).
 
-        Of cond, label (B,) is read.  There is no dropout: key is ignored.  UsageError for labels or jumps the network
-        was not built for, and for multipliers of what it lacks.
+        Uses cond.label (B,).  There is no dropout: key is ignored.  Raises UsageError for labels or jumps the network
+        was not built for, and for multipliers of skips or attention.
         """
-        refuse(cond, "an MLP has no skips and no attention", *SKIPS, "attention")
+        check_unused(cond, "an MLP has no skips and no attention", *SKIPS, "attention")
         embedding = self.conditioning(len(x), t, d, cond.label)
         h = self.stem(x)
         for block in self.blocks:

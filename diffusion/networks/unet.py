@@ -1,21 +1,24 @@
 """U-Net for images, after Ho et al. 2020 (arXiv:2006.11239) and Dhariwal & Nichol 2021 (arXiv:2105.05233)."""
 
 import math
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count, pairwise, repeat
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from fewstep.diffusion.arrays import repeated
+from fewstep.diffusion.arrays import Number, repeated
+from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
-from fewstep.diffusion.networks.hooks import check_columns, joined, refuse
+from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 
 
-def _check_divisible(height, width, levels):
+def _check_divisible(height: int, width: int, levels: int) -> None:
     step = 2 ** (levels - 1)
     if height % step or width % step:
         raise UsageError(
@@ -24,51 +27,51 @@ def _check_divisible(height, width, levels):
         )
 
 
-def _halved(x):
+def _halved(x: jax.Array) -> jax.Array:
     """(B, H, W, C) -> (B, H/2, W/2, 4C): each 2x2 patch becomes one pixel."""
     b, h, w, c = x.shape
     return x.reshape(b, h // 2, 2, w // 2, 2, c).swapaxes(2, 3).reshape(b, h // 2, w // 2, 4 * c)
 
 
 class _Variance(nnx.Module):
-    """A second output from the last features, zero at the start: a residual block, a norm, a convolution."""
+    """A second output from the last features, zero at initialization: a residual block, a norm, a convolution."""
 
-    def __init__(self, inputs, channels, block, *, rngs):
+    def __init__(self, inputs: int, channels: int, block: Callable[..., Block], *, rngs: nnx.Rngs):
         self.block = block(inputs, inputs, tokens=0)
         self.norm = GroupNorm(inputs)
         self.head = Conv(inputs, channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
-    def __call__(self, h, embedding, key):
+    def __call__(self, h: jax.Array, embedding: jax.Array, key: jax.Array | None) -> jax.Array:
         h = self.block(h, embedding, key)
         return self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
 
 
 class UNet(nnx.Module):
-    """Predicts an array of the shape of an image, in float32; with `variance` a second one beside it.
+    """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
-    shape = (H, W, C), H and W divisible by 2**(len(mult) - 1), else UsageError; other H and W may be given when it is
-    called.  Level i has base * mult[i] channels, `blocks` residual blocks on the way down and one more on the way up.
-    Self-attention follows the last block, down and up, of the levels where the smaller side of shape, halved i times,
-    is in `attention`, and the middle if the last level is among them.  dtype is that of the computation; parameters are
-    float32.
-    fastest: of the waves of time, in radians (embeddings.py).
+    shape = (H, W, C), with H and W divisible by 2**(len(mult) - 1), else UsageError; calls may have other H and W.
+    Level i has base * mult[i] channels, `blocks` residual blocks in the encoder and one more in the decoder.
+    Self-attention follows the last block, in encoder and decoder, of the levels where the smaller side of shape, halved
+    i times, is in `attention`, and the middle if the last level is among them.  dtype is that of the computation;
+    parameters are float32.
+    fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
     """
 
     def __init__(
         self,
-        shape,
-        classes=0,
-        base=32,
-        mult=(1, 2),
-        blocks=2,
-        attention=(4,),
-        fastest=FASTEST,
-        jumps=False,
-        variance=False,
-        dropout=0.0,
-        dtype="float32",
+        shape: Sequence[int],
+        classes: int = 0,
+        base: int = 32,
+        mult: tuple = (1, 2),
+        blocks: int = 2,
+        attention: tuple = (4,),
+        fastest: float = FASTEST,
+        jumps: bool = False,
+        variance: bool = False,
+        dropout: float = 0.0,
+        dtype: str = "float32",
         *,
-        rngs,
+        rngs: nnx.Rngs,
     ):
         if len(shape) != 3:
             raise UsageError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
@@ -80,16 +83,16 @@ class UNet(nnx.Module):
         height, width, channels = shape
         self.levels = len(mult)
         _check_divisible(height, width, self.levels)
-        layer = {"dtype": jnp.dtype(dtype), "rngs": rngs}
+        layer: dict[str, Any] = {"dtype": jnp.dtype(dtype), "rngs": rngs}
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
 
-        def stage(inputs, out, tokens):
+        def stage(inputs: list[int], out: int, tokens: int) -> nnx.List:
             last = len(inputs) - 1
             return nnx.List([block(c, out, tokens=tokens if i == last else 0) for i, c in enumerate(inputs)])
 
         outs = [base * m for m in mult]
         sides = [(height >> level, width >> level) for level in range(self.levels)]
-        tokens = [math.prod(side) if min(side) in attention else 0 for side in sides]  # that are attended over
+        tokens = [math.prod(side) if min(side) in attention else 0 for side in sides]  # 0 without attention
         self.attends = any(tokens)
         stages = list(zip([base, *outs[:-1]], outs, tokens, strict=True))
         self.conditioning = Conditioning(classes, 4 * base, jumps, fastest, rngs=rngs)
@@ -103,18 +106,21 @@ class UNet(nnx.Module):
         self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(outs[0], channels, block, rngs=rngs) if variance else None
 
-    def __call__(self, x, t, d, cond, key=None):
+    def __call__(
+        self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
+    ) -> jax.Array:
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
-        Of cond, label (B,), attention (B,), and skip, low and backbone (B, levels) are read: column 0 is of the
-        innermost level, the last column of full resolution.  key (B,), one an image; None: no dropout.  UsageError for
-        labels or jumps the network was not built for, for another number of columns, and for attention if it has none.
+        Uses cond.label (B,), cond.attention (B,), and cond.skip, low and backbone (B, levels): column 0 is for the
+        innermost level, the last column for full resolution.  key (B,), one per image; None: no dropout.  Raises
+        UsageError for labels or jumps the network was not built for, for another number of columns, and for attention
+        if it has none.
         """
         batch, height, width, _ = x.shape
         _check_divisible(height, width, self.levels)
         check_columns(cond, self.levels)
         if not self.attends:
-            refuse(cond, "this U-Net has no attention", "attention")
+            check_unused(cond, "this U-Net has no attention", "attention")
         embedding = self.conditioning(batch, t, d, cond.label)
         keys = repeat(None) if key is None else (jax.vmap(jax.random.fold_in, (0, None))(key, i) for i in count())
 

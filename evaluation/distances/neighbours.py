@@ -1,6 +1,7 @@
-"""What nearest neighbours tell: fidelity and variety apart, and copies of training images."""
+"""Metrics of nearest neighbours: fidelity, diversity, and copies of training images."""
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.distances.checks import checked, squared_distances
@@ -11,34 +12,38 @@ K = 5  # neighbours
 
 class Neighbours:
     """precision, recall (Kynkaanniemi et al. 2019, arXiv:1904.06991), density, coverage (Naeem et al. 2020,
-    arXiv:2002.09797), as the latter compute all four: an item's ball reaches to its K-th neighbour, itself not counted,
-    without its surface.
+    arXiv:2002.09797), all four computed as in the latter paper: the ball of an item is open, and its radius is the
+    distance to the K-th neighbour, excluding the item itself.
 
-    precision   share of the drawn inside some real ball
-    recall      share of the real inside some drawn ball
-    density     real balls that a drawn item is in, over K, on average
-    coverage    share of real balls that hold a drawn item
+    precision   fraction of drawn items inside a real ball
+    recall      fraction of real items inside a drawn ball
+    density     mean number of real balls that contain a drawn item, divided by K
+    coverage    fraction of real balls that contain a drawn item
 
-    Of the items whose share it is, influences are that share; of the others, what would be lost with an item.  For
-    shares its neighbours' balls stay as they are; as those would grow, that says rather too much (Efron & Stein 1981).
+    The influences of the items that are averaged are their terms; those of the other set are the losses when an item is
+    removed.  For the fractions the balls of its neighbours are kept, although they would grow, so the loss is somewhat
+    overestimated (Efron & Stein 1981).
     """
 
     names = ("precision", "recall", "density", "coverage")
     least = K + 1
 
-    def __init__(self, real, seen=None):
+    def __init__(self, real: ArrayLike, training: ArrayLike | None = None):
         self.real = checked(real)
         self.reach, self.wider, self.nearest = _balls(self.real)
-        if self.reach.max() <= 1e-12 * (self.real**2).sum(1).max():  # rounding
-            raise UsageError(f"every real item coincides with {K} others: there are no balls to be inside of")
+        if self.reach.max() <= 1e-12 * (self.real**2).sum(1).max():  # up to rounding
+            raise UsageError(f"every real item coincides with {K} others: the neighbourhoods are empty")
 
-    def __call__(self, drawn) -> dict[str, Estimate]:
-        """drawn (N, d) -> the four."""
+    def __call__(self, drawn: ArrayLike) -> dict[str, Estimate]:
+        """drawn (N, d) -> the four metrics."""
         drawn = checked(drawn, self.real)
         n, m, reach = len(drawn), len(self.real), _balls(drawn)[0]
-        held, alone = np.zeros(n), np.zeros(m)  # real balls a drawn item is in; drawn items that are in this one alone
-        filled, recalled = _Counts(n, m), _Counts(n, m)  # of each real item: drawn in its ball, drawn balls it is in
-        density, wider = np.zeros(m), np.zeros(m)  # drawn items in each real ball, and in that to the next neighbour
+        # Per drawn item: real balls that contain it.  Per real ball: drawn items that are in no other ball.
+        held, alone = np.zeros(n), np.zeros(m)
+        # Per real item: drawn items in its ball, and drawn balls that contain it.
+        filled, recalled = _Counts(n, m), _Counts(n, m)
+        # Per real item: drawn items in its ball, and in the ball to the next neighbour.
+        density, wider = np.zeros(m), np.zeros(m)
         for first, squares in squared_distances(drawn, self.real):
             balls = squares < self.reach
             held[first : first + len(balls)] = balls.sum(1)
@@ -57,30 +62,30 @@ class Neighbours:
 
 
 class _Counts:
-    """How many of N drawn items each of M real ones is related to."""
+    """For each of M real items, the number of N drawn items related to it."""
 
     def __init__(self, n, m):
         self.count, self._sum, self._n = np.zeros(m, int), np.zeros(m, int), n
 
     def add(self, first, related):
-        """A block (B, M) of the relation, from drawn item `first` on."""
+        """Add a block (B, M) of the relation, which starts at drawn item `first`."""
         self.count += related.sum(0)
         self._sum += np.arange(first, first + len(related)) @ related
 
     def alone(self):
-        """N/M times the real items that a drawn one is the only one of, (N,)."""
+        """For each drawn item, the number of real items related to it alone, times N/M; (N,)."""
         owners = self._sum[self.count == 1]
         return np.bincount(owners, minlength=self._n) * self._n / len(self.count)
 
 
 def _balls(a):
-    """The squared distances of each item to its K-th neighbour and to the next (N,), and who the K are (N, K)."""
+    """Squared distances of each item to its K-th and next neighbour (N,), and the indices of its K neighbours (N, K)."""
     if len(a) <= K:
         raise UsageError(f"neighbourhoods need more than {K} items: got {len(a)}")
     reach, wider, nearest = np.empty(len(a)), np.full(len(a), np.inf), np.empty((len(a), K), int)
     for first, squares in squared_distances(a, a):
         rows, block = np.arange(len(squares)), slice(first, first + len(squares))
-        squares[rows, first + rows] = np.inf  # itself
+        squares[rows, first + rows] = np.inf  # exclude the item itself
         order = np.argpartition(squares, (K - 1, K), axis=1)
         nearest[block] = order[:, :K]
         reach[block], wider[block] = squares[rows, order[:, K - 1]], squares[rows, order[:, K]]
@@ -88,29 +93,30 @@ def _balls(a):
 
 
 class Novelty:
-    """novelty: the mean distance to the nearest training item, over that of the held-out ones.
+    """novelty: the mean distance of drawn items to the nearest training item, divided by that of held-out items.
 
-    About 1 where drawn items are new, far below where they are near copies; 0 for copies.  Its interval takes the
-    training items as they are.
+    It is about 1 for new items, far below 1 for near copies, and 0 for copies.  Its interval treats the training items
+    as fixed.
     """
 
     names = ("novelty",)
     least = 2
 
-    def __init__(self, real, seen):
-        self.seen = checked(seen, checked(real))
-        self.real = _nearest(checked(real), self.seen)
+    def __init__(self, real: ArrayLike, training: ArrayLike):
+        self.training = checked(training, checked(real))
+        self.real = _nearest(checked(real), self.training)
         if not self.real.any():
-            raise UsageError("every held-out item is a training item too: novelty has no measure")
+            raise UsageError("every held-out item is also a training item: novelty is undefined")
 
-    def __call__(self, drawn) -> dict[str, Estimate]:
-        """drawn (N, d) -> the ratio."""
-        found = _nearest(checked(drawn, self.seen), self.seen)
+    def __call__(self, drawn: ArrayLike) -> dict[str, Estimate]:
+        """drawn (N, d) -> {"novelty": ratio}."""
+        found = _nearest(checked(drawn, self.training), self.training)
         value, unit = found.mean() / self.real.mean(), self.real.mean()
         return {"novelty": estimate(value, found / unit, -value * self.real / unit)}
 
 
-def _nearest(a, seen):
-    """The distance of each to the nearest seen one; of that pair once more, as squares leave copies 1e-8 apart."""
-    nearest = np.concatenate([squares.argmin(1) for _, squares in squared_distances(a, seen)])
-    return np.linalg.norm(a - seen[nearest], axis=1)
+def _nearest(a, training):
+    """The distance of each item to the nearest training item, recomputed from the pair: the expanded square would give
+    copies a distance of 1e-8."""
+    nearest = np.concatenate([squares.argmin(1) for _, squares in squared_distances(a, training)])
+    return np.linalg.norm(a - training[nearest], axis=1)

@@ -30,7 +30,7 @@ class Pixels:
         return images.reshape(len(images), -1).astype(np.float64)
 
 
-def stored(images) -> np.ndarray:
+def quantized(images) -> np.ndarray:
     """Images (N, H, W, C) in [-1, 1] as a file would hold them, uint8: all is measured on those.  Points (N, d) as they
     are, in float32."""
     return to_uint8(images) if np.ndim(images) == 4 else np.asarray(images, np.float32)

@@ -1,17 +1,19 @@
-"""A comparison as files: tables, plots, and one page that needs nothing else."""
+"""Files of a comparison: tables, plots, and a self-contained HTML page."""
 
 from etils import epath
 
+from fewstep.evaluation.comparison import Comparison
 from fewstep.train.utils.files import write_atomic
 
 
-def write(folder, comparison) -> dict:
-    """Write the tables, the plots and the page into the folder; {name: path}.
+def write(folder: epath.PathLike, comparison: Comparison) -> dict[str, epath.Path]:
+    """Write the tables, the plots and the page into the folder; returns {name: path}.
 
-    Where no number was swept there is no sweep.png and .svg, and those of an earlier comparison are removed.  Raises
-    ModuleNotFoundError where the optional extra [report] is not installed.
+    If no number was swept, there are no sweep.png and sweep.svg, and those of an earlier comparison are removed.  Raises
+    ModuleNotFoundError if the optional extra [report] is not installed.
     """
-    from fewstep.evaluation.report.curve import curve  # here: they need matplotlib and jinja2, which the table does not
+    # Imported late: they need matplotlib and jinja2, which the table does not.
+    from fewstep.evaluation.report.curve import curve
     from fewstep.evaluation.report.page import page
     from fewstep.evaluation.report.sweep import sweep
 

@@ -1,10 +1,11 @@
-"""Quality against network calls, as a plot."""
+"""Plot of sample quality by network calls."""
 
+from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.plot import Panel, Points, plot
 
 
-def curve(comparison, kind, metric=None) -> bytes:
-    """One panel a run, one line a sampler; `kind` is "png" or "svg"."""
+def curve(comparison: Comparison, kind: str, metric: str | None = None) -> bytes:
+    """One panel per run, one line per sampler; `kind` is "png" or "svg"."""
     metric = metric or comparison.metrics[0]
     panels = [
         Panel(

@@ -1,4 +1,4 @@
-"""report.html: one page without scripts, without the network."""
+"""report.html: one self-contained page without scripts."""
 
 import base64
 import io
@@ -8,15 +8,16 @@ import numpy as np
 from jinja2 import Environment
 from matplotlib.figure import Figure
 
+from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.curve import curve
 from fewstep.evaluation.report.sweep import sweep
-from fewstep.evaluation.report.table import beside, number
+from fewstep.evaluation.report.table import number, reference_rows
 from fewstep.train.logs.images import png
 
 
-def page(comparison) -> str:
-    """The page as text."""
+def page(comparison: Comparison) -> str:
+    """The HTML page."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"number": number, "metric_info": metric_info}
     template = environment.from_string((files("fewstep.evaluation.report") / "report.html").read_text())
@@ -24,7 +25,7 @@ def page(comparison) -> str:
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}
     plots = {"curve": curve(comparison, "svg"), "sweep": sweep(comparison, "svg")}
     drawn = {name: _uri(data, "svg+xml") for name, data in plots.items() if data}
-    return template.render(c=comparison, pictures=pictures, reference_row=beside(comparison), **drawn)
+    return template.render(c=comparison, pictures=pictures, reference_rows=reference_rows(comparison), **drawn)
 
 
 def _uri(data, kind):
@@ -32,7 +33,7 @@ def _uri(data, kind):
 
 
 def _preview(images) -> bytes | None:
-    """uint8 images one below another, or points as a small scatter plot; None for what cannot be seen."""
+    """uint8 images stacked vertically, or points as a small scatter plot; None for other shapes."""
     if images.shape[-1] not in (1, 3) if images.ndim == 4 else images.shape[1] < 2:
         return None
     if images.ndim == 4:

@@ -1,6 +1,7 @@
-"""What the plots of a comparison share: a metric's lines with their intervals as bands, the floor dashed."""
+"""Plots of a comparison: lines with confidence bands, and a dashed reference value."""
 
 import io
+from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
 
@@ -12,21 +13,21 @@ from matplotlib.ticker import LogLocator
 from fewstep.evaluation.estimate import Interval
 from fewstep.evaluation.metrics import metric_info
 
-# Okabe and Ito's colours, told apart by colour-blind readers; one marker more, so that no pair of the two comes twice.
+# Okabe and Ito's colors for color-blind readers; one marker more than colors, so that their pairs do not repeat early.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*"
 
 
 class Points(NamedTuple):
-    """One line; `best` are the positions of points to ring."""
+    """One line; `best` are the indices of points to mark."""
 
-    x: list[float]
+    x: Sequence[float]
     values: list[Interval]
     best: tuple[int, ...] = ()
 
 
 class Panel(NamedTuple):
-    """The lines of a run by their labels, over `about`; at `ticks` the axis is logarithmic."""
+    """The lines of a run by label; `about` is the label of the x axis, which is logarithmic if `ticks` are given."""
 
     run: str
     about: str
@@ -34,12 +35,12 @@ class Panel(NamedTuple):
     ticks: list[int] | None = None
 
 
-def plot(panels, metric, floors, kind) -> bytes:
-    """Panels one below another, a label in the same colour in all; floors as of `Comparison`; `kind` is "png" or
-    "svg"."""
+def plot(panels: Sequence[Panel], metric: str, floors: Mapping[str, Mapping[str, Interval]], kind: str) -> bytes:
+    """Panels stacked vertically, with the same color for a label in all of them; floors as in `Comparison`; `kind` is
+    "png" or "svg"."""
     labels = dict.fromkeys(label for panel in panels for label in panel.lines)
     styles = dict(zip(labels, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
-    heights = [max(4.2, 0.22 * len(panel.lines) + 0.8) for panel in panels]  # inches: legends grow with their lines
+    heights = [max(4.2, 0.22 * len(panel.lines) + 0.8) for panel in panels]  # inches: room for the legend
     figure = Figure(figsize=(7.2, sum(heights)), layout="constrained")
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for axis, panel in zip(axes, panels, strict=True):
@@ -52,13 +53,13 @@ def plot(panels, metric, floors, kind) -> bytes:
 
 
 def _lines(axis, panel, styles):
-    """Draw them -> their finite values."""
+    """Draw the lines; returns their finite values."""
     ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": "0.2", "linestyle": "none"}
     rings = []
     for label, (x, values, best) in panel.lines.items():
         colour, marker = styles[label]
         axis.plot(x, [v.value for v in values], color=colour, marker=marker, markersize=5, label=label)
-        lows = [v.low if v.low > 0 or v.value <= 0 else 1e-3 * v.value for v in values]  # a logarithmic axis has no 0
+        lows = [v.low if v.low > 0 or v.value <= 0 else 1e-3 * v.value for v in values]  # for a logarithmic axis
         axis.fill_between(x, lows, [v.high for v in values], color=colour, alpha=0.15, linewidth=0)
         rings += [(x[i], values[i].value) for i in best]
     if rings:
@@ -67,7 +68,7 @@ def _lines(axis, panel, styles):
 
 
 def _floor(axis, floors, metric):
-    """Draw it where there is one -> [its value]."""
+    """Draw the reference value, if there is one; returns [its value]."""
     if metric not in floors:
         return []
     floor, right = floors[metric].value, axis.get_yaxis_transform()
@@ -78,14 +79,14 @@ def _floor(axis, floors, metric):
 
 
 def _dress(axis, panel, metric, least):
-    """least: of the values shown."""
+    """Labels, scales and ticks; `least` is the smallest value shown."""
     axis.set(xlabel=panel.about, ylabel=metric, title=panel.run)
     if panel.ticks:
         axis.set_xscale("log")
         axis.set_xticks(panel.ticks, labels=map(str, panel.ticks))
     if metric_info(metric).better == "lower" and least > 0:
         axis.set_yscale("log")
-        axis.set_ylim(bottom=max(axis.get_ylim()[0], least / 3))  # bands to 0 leave it at the bottom
+        axis.set_ylim(bottom=max(axis.get_ylim()[0], least / 3))  # bands that reach 0 are cut off
         axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()

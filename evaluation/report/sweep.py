@@ -1,24 +1,25 @@
-"""Quality against a swept number, as a plot."""
+"""Plot of sample quality by a swept parameter."""
 
 import math
 
-from fewstep.evaluation.comparison import best_of
+from fewstep.evaluation.comparison import Comparison, best_of
 from fewstep.evaluation.report.plot import Panel, Points, plot
 
-LEAST = 3  # values that make a curve
+LEAST = 3  # values of a curve, at least
 
 
-def sweep(comparison, kind, metric=None) -> bytes | None:
-    """The `panels`, as "png" or "svg"; None where no number was swept."""
+def sweep(comparison: Comparison, kind: str, metric: str | None = None) -> bytes | None:
+    """The plot of `panels` as "png" or "svg"; None if no number was swept."""
     metric = metric or comparison.metrics[0]
     found = panels(comparison, metric)
     return plot(found, metric, comparison.floors, kind) if found else None
 
 
-def panels(comparison, metric) -> list[Panel]:
-    """One panel a swept parameter and run, one line a budget and whatever else sets lines apart, its best ringed.
+def panels(comparison: Comparison, metric: str) -> list[Panel]:
+    """One panel per swept parameter and run, with one line per budget and combination of other settings; the best point
+    of each line is marked.
 
-    Parameters are those with at least LEAST values, all numbers; lines that know no such parameter are left out.
+    A parameter needs at least LEAST values, all of them numbers; lines without the parameter are omitted.
     """
     found = [
         Panel(run, name, _lines(comparison, run, name, metric))
@@ -37,7 +38,7 @@ def _parameters(comparison):
 
 
 def _number(text):
-    """Of a value as it was typed; None where it is none that an axis has."""
+    """The number that a text denotes; None if it is not a finite number."""
     try:
         number = float(text)
     except ValueError:

@@ -3,21 +3,22 @@
 import textwrap
 from itertools import takewhile
 
+from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.metrics import REFERENCE_ROWS, metric_info
 
 WIDTH = 80
-BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither high nor low is better"}
+BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither direction is better"}
 
 
-def number(value) -> str:
-    """Three significant digits, without an exponent where it fits."""
+def number(value: float) -> str:
+    """Three significant digits, without an exponent if possible."""
     text = f"{value:#.3g}".rstrip(".")
     return f"{value:.0f}" if "e" in text and 1 <= abs(value) < 1e6 else text
 
 
-def render(comparison, width=WIDTH) -> str:
-    """For every metric tables of samplers by budgets, * the best of a column, ~ what may be as good, and the best ones
-    with their intervals; then what the marks mean."""
+def render(comparison: Comparison, width: int = WIDTH) -> str:
+    """Tables of samplers by NFE for each metric, where * is the best of a column and ~ not significantly worse; the
+    best ones with confidence intervals; and a legend."""
     found = []
     for metric in comparison.metrics:
         for run in comparison.runs:
@@ -29,7 +30,7 @@ def render(comparison, width=WIDTH) -> str:
 
 
 def _blocks(comparison, run, metric, width):
-    """As many columns side by side as fit."""
+    """The table, split into blocks of columns that fit the width."""
     columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
     names = ["sampler", *comparison.drawn(run)]
     if metric in comparison.floors.get(run, {}):
@@ -54,19 +55,22 @@ def _column(comparison, run, metric, budget):
 
 
 def _leaders(comparison, metric, gaps, width):
-    """A line a gap: the best, and how far behind it the other one is; names without the words that all begin with, and
-    shortened where they do not fit."""
+    """One line per gap: the best, and the difference of the other one; common prefixes of names are removed, and long
+    names are truncated."""
     words = zip(*(line.split()[:-1] for line in comparison.lines), strict=False)
     same = sum(len(word) + 1 for word, *_ in takewhile(lambda column: len(set(column)) == 1, words))
     rows = [("calls", "best", metric, "next", "difference", "unpaired")]
     for gap in gaps:
-        value, apart = comparison.cell(gap.best_run, gap.best, gap.budget).metrics[metric], gap.difference
+        cell, difference = comparison.cell(gap.best_run, gap.best, gap.budget), gap.difference
+        if cell is None:  # never: gaps are between cells
+            continue
+        value = cell.metrics[metric]
         around = f"{number(value.value)} ±{number((value.high - value.low) / 2)}"
-        paired, unpaired = (f"±{number(high - apart.value)}" for high in (apart.high, apart.unpaired_high))
+        paired, unpaired = (f"±{number(end - difference.value)}" for end in (difference.high, difference.unpaired_high))
         best, other = gap.best[same:], gap.line[same:]
         if gap.run != gap.best_run:
             best, other = f"{gap.best_run} {best}", f"{gap.run} {other}"
-        rows.append((str(gap.budget), best, around, other, f"{number(apart.value)} {paired}", unpaired))
+        rows.append((str(gap.budget), best, around, other, f"{number(difference.value)} {paired}", unpaired))
     if len(rows) > 1:
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
         over = sum(sizes) + 2 * (len(sizes) - 1) - width
@@ -77,29 +81,29 @@ def _leaders(comparison, metric, gaps, width):
 
 
 def _short(text, size):
-    """As wide as `size`."""
+    """The text, padded or truncated to `size` characters."""
     return (text if len(text) <= size else text[: size - 1] + "…").ljust(size)
 
 
 def _legend(comparison):
     if not comparison.count:
-        yield "The squared Frechet distance to Gaussian data, computed exactly: lower is better, * is best."
+        yield "The squared Frechet distance to Gaussian data in closed form: lower is better, * is best."
         return
     kinds = {metric_info(metric).better: [] for metric in comparison.metrics}
     for metric in comparison.metrics:
         kinds[metric_info(metric).better].append(metric)
-    better = "; ".join(f"of {', '.join(metrics)} {BETTER[kind]}" for kind, metrics in kinds.items())
-    sets = f", means of {comparison.repeats} sets" if comparison.repeats > 1 else ""
+    better = "; ".join(f"{', '.join(metrics)}: {BETTER[kind]}" for kind, metrics in kinds.items())
+    sets = f", mean of {comparison.repeats} sets" if comparison.repeats > 1 else ""
     yield (
-        f"{comparison.count} images a cell{sets}, against held-out ones; {better}. * is best, ~ may be as "
-        f"good: the 95 % interval of its difference from the best, on the same seeds, holds 0 (unpaired: the interval, "
-        f"unpaired (independent seeds)). {' '.join(beside(comparison))}"
+        f"{comparison.count} images per cell{sets}, against held-out images. {better}. * is best; ~ is not "
+        f"significantly worse: the 95 % interval of its difference from the best, paired by seed, contains 0. "
+        f"unpaired: the interval for independent seeds. {' '.join(reference_rows(comparison))}"
     )
     if comparison.levers:
         yield f"Levers: {', '.join(comparison.levers)}."
 
 
-def beside(comparison) -> list[str]:
-    """What the rows beside the lines are."""
+def reference_rows(comparison: Comparison) -> list[str]:
+    """Descriptions of the reference rows that the tables contain."""
     rows = {metric_info(metric).reference_row for floor in comparison.floors.values() for metric in floor}
     return [f"{row.capitalize()}: {what}." for row, what in REFERENCE_ROWS.items() if row in rows]

@@ -64,7 +64,7 @@ def canonical_text(overrides: Iterable[str] = ()) -> str:
         if target(override) not in values:
             raise UserError(f"--set {override}: nothing here uses {target(override)}")
     imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
-    return "\n".join([*imports, *(_line(name, values[name]) for name in sorted(values))]) + "\n"
+    return "\n".join([*imports, *(line(name, values[name]) for name in sorted(values))]) + "\n"
 
 
 def difference(before: str, now: str) -> list[str]:
@@ -72,30 +72,30 @@ def difference(before: str, now: str) -> list[str]:
 
     Left out are what may change when a run goes on, and defaults that an older version did not have yet.
     """
-    lines = ([_again(line) for line in text.splitlines() if line and line[0] != "#"] for text in (before, now))
+    lines = ([_again(one) for one in text.splitlines() if one and one[0] != "#"] for text in (before, now))
     changes = difflib.unified_diff(*lines, lineterm="", n=0)
-    kept = (line for line in changes if line[:1] in "+-" and line[:3] not in ("+++", "---"))
-    return [line for line in kept if not _free(line[1:].split(" = ")[0]) and not _new_default(line, before)]
+    kept = (one for one in changes if one[:1] in "+-" and one[:3] not in ("+++", "---"))
+    return [one for one in kept if not _free(one[1:].split(" = ")[0]) and not _new_default(one, before)]
 
 
-def _line(name, value):
+def line(name: str, value: str) -> str:
     """A binding; paths of data are absolute, so that a run finds its data from everywhere."""
     if name in registry.PATHS and value[:1] in ("'", '"') and not is_remote(value):
         value = repr(os.path.abspath(os.path.expanduser(gin.config.parse_value(value))))
     return f"{name} = {value}"
 
 
-def _again(line):
-    name, equals, value = line.partition(" = ")
-    return _line(name, value) if equals else line
+def _again(text):
+    name, equals, value = text.partition(" = ")
+    return line(name, value) if equals else text
 
 
 def _free(name):
     return name in FREE or name.split(".")[0] in registry.LEVERS
 
 
-def _new_default(line, before):
-    name, _, value = line[1:].partition(" = ")
+def _new_default(change, before):
+    name, _, value = change[1:].partition(" = ")
     part = name.split(".")[0]
-    added = line[0] == "+" and f"{name} = " not in before and part in registry.CONFIGURABLES
+    added = change[0] == "+" and f"{name} = " not in before and part in registry.CONFIGURABLES
     return added and registry.defaults(part).get(name) == value

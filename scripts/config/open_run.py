@@ -2,10 +2,12 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 from etils import epath
 
 from fewstep.cli.config import registry
+from fewstep.cli.config.given import handing_over, usable
 from fewstep.cli.config.load import experiment, load
 from fewstep.cli.config.messages import one_line
 from fewstep.cli.errors import UserError
@@ -19,28 +21,34 @@ def open_run(
     step: int | None = None,
     mesh: tuple[int, int, int] = (-1, 1, 1),
     calibrate: bool = False,
+    **given: Any,
 ) -> Run:
     """The run in this folder, ready to sample: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
     trust: its config may import code.  step: that of a checkpoint, None for the newest.  mesh: the devices, as for
     `sharding.make_mesh`.  calibrate: the variances that a sampler requires are measured where that was not done.
+    given: the parts that the run was trained with in Python, as `train_run` took them: network=MyNet, data=images.
     Raises UserError where the folder is no run, and RunError where it cannot be read.
     """
     path = epath.Path(folder) / "config.gin"
     if not path.is_file():
         raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
+    params = given.pop("params", None)
+    parts = {name: usable(name, value, params) for name, value in given.items()}
     load(path, trust=trust)
-    with one_line(path):
+    with handing_over(parts, trust), one_line(path):
         known = experiment()
 
     def load_data():
         load(path, trust=trust)
-        source = known.data.__name__
+        source = getattr(known.data, "__name__", "")
         hint = f"where the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
-        with one_line(folder, hint=hint):
+        with handing_over(parts, trust), one_line(folder, hint=hint):
             return experiment().data()
 
-    return replace(restore(folder, known, load_data, step, mesh), calibrates=calibrate, opener=_opener(trust))
+    with handing_over(parts, trust):
+        run = restore(folder, known, load_data, step, mesh)
+    return replace(run, calibrates=calibrate, opener=_opener(trust))
 
 
 @cache

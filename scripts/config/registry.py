@@ -9,6 +9,7 @@ from collections.abc import Callable
 import gin
 
 from fewstep import diffusion
+from fewstep.cli.config.given import given_in_python
 from fewstep.cli.errors import UserError
 from fewstep.diffusion import LEVERS
 from fewstep.diffusion.networks import MLP, DiT, UNet
@@ -21,16 +22,7 @@ from fewstep.samplers.sa_solver import TAUS
 from fewstep.train import optimizers
 from fewstep.train.data import SOURCES, pairs
 from fewstep.train.experiment import Experiment
-from fewstep.train.objectives import (
-    ContinuousConsistency,
-    Denoising,
-    DiscreteConsistency,
-    Hybrid,
-    MeanFlow,
-    ReFlow,
-    SecondMoment,
-    Shortcut,
-)
+from fewstep.train.objectives import OBJECTIVES
 from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
 from fewstep.train.objectives.times import TIMES
 from fewstep.train.objectives.weights import WEIGHTS
@@ -51,20 +43,9 @@ GROUPS = {
     "neighbours": (NEIGHBOURS, ("process", "t", "done")),
     "sizes": (SIZES, ("process", "prediction", "t", "s")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
-    "objectives": (
-        {
-            "denoising": Denoising,
-            "second_moment": SecondMoment,
-            "hybrid": Hybrid,
-            "discrete_consistency": DiscreteConsistency,
-            "continuous_consistency": ContinuousConsistency,
-            "meanflow": MeanFlow,
-            "reflow": ReFlow,
-            "shortcut": Shortcut,
-        },
-        (),
-    ),
+    "objectives": (OBJECTIVES, ()),
     "train": ({"train": Experiment}, ()),
+    "python": ({"given_in_python": given_in_python}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),

@@ -2,7 +2,7 @@
 
 from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
-from fewstep.evaluation.features import classifier, stored
+from fewstep.evaluation.features import classifier, quantized
 from fewstep.evaluation.reference import MOST
 from fewstep.train.utils.progress import say
 
@@ -14,7 +14,7 @@ def main(folder, steps, seed, trust):
     params = classifier.train(run.data, steps, seed)
     held_out = run.data.held_out[: min(MOST, len(run.data.held_out))]
     made = classifier.Classifier(params, "")
-    right = made.logits(stored(held_out.image)).argmax(1) == held_out.label
+    right = made.logits(quantized(held_out.image)).argmax(1) == held_out.label
     classifier.save(run.folder, params, run.data)
     metrics = "FD,accuracy" if run.denoiser.classes else "FD"
     say(

@@ -22,7 +22,7 @@ from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
 from fewstep.samplers.registry import DEFAULT_SAMPLERS, default_sampler
-from fewstep.train.utils.multihost import first, meet
+from fewstep.train.utils.multihost import barrier, is_main_process
 from fewstep.train.utils.progress import say
 
 
@@ -72,9 +72,9 @@ def main(
     except KeyboardInterrupt:
         say(f"stopped: the images sampled so far are in {out}, and the same command resumes from there")
         raise
-    if first():
+    if is_main_process():
         show(result, out, as_json)
-    meet("the comparison is written")  # a process that leaves early is taken for lost
+    barrier("the comparison is written")  # a process that leaves early is taken for lost
 
 
 def _default_samplers(runs):

@@ -12,7 +12,7 @@ from fewstep.samplers import tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
 from fewstep.samplers.loop import noised
 from fewstep.train.data.decode import BadImage, decode
-from fewstep.train.run.calibration import grid_on
+from fewstep.train.run.calibration import grid_with_statistics
 
 
 def strength_of(strength, image, invert) -> float:
@@ -89,7 +89,7 @@ def begin(run, chosen, images, seeds, start, label) -> tuple:
     """(table, states at its first time): the images in turn, noised with the seeds or inverted."""
     process = run.model.process
     short = shortened(chosen.grid, chosen.settings.grids, process, start.strength, start.invert)
-    grid = grid_on(run, run.under(chosen.levers), short)
+    grid = grid_with_statistics(run, run.under(chosen.levers), short)
     table = open_to_images(run.table(chosen.sampler, chosen.nfe, grid, chosen.levers), chosen.name)
     if start.invert:
         return table, invert(run, images, seeds, chosen.nfe, grid, float(table.t[0]), label, chosen.levers)

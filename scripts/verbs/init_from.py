@@ -10,10 +10,10 @@ from fewstep.cli.config.registry import CONSTANTS, NETWORKS
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.train.checkpoints import Checkpoints
-from fewstep.train.checkpoints.warm_start import unknown
+from fewstep.train.checkpoints.warm_start import missing_parameters
 from fewstep.train.run.run import read_description
 from fewstep.train.utils.files import absolute
-from fewstep.train.utils.multihost import anywhere, from_first
+from fewstep.train.utils.multihost import any_process, broadcast_from_main
 from fewstep.train.utils.progress import say
 
 FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
@@ -33,12 +33,12 @@ def initial_weights(training, config_text, folder, begin, trust) -> InitialWeigh
     config of the other run binds stays bound: load the own one again.
     """
     objective, saved, goes_on = training.experiment.objective, folder / "checkpoints", False
-    if anywhere(saved.exists()):
+    if any_process(saved.exists()):
         with Checkpoints(saved, create=False) as checkpoints:
             goes_on = checkpoints.latest() is not None
-    if refusal := from_first(_refusal(folder, begin, objective, goes_on)):
+    if refusal := broadcast_from_main(_refusal(folder, begin, objective, goes_on)):
         raise UserError(refusal)
-    if begin is None or (goes_on and from_first((folder / "run.json").exists())):
+    if begin is None or (goes_on and broadcast_from_main((folder / "run.json").exists())):
         return None
     path = parse.path(begin, "--init-from")
     run = open_run(path, trust, mesh=training.experiment.mesh)
@@ -85,7 +85,7 @@ def _fitting(training, config_text, run, path):
     if type(run.model.variance) is not type(experiment.variance):  # its numbers mean something else
         found = {name: part for name, part in found.items() if name != "variance"}
     try:
-        fresh, unused = unknown(net, found), unknown(found, net)
+        fresh, unused = missing_parameters(net, found), missing_parameters(found, net)
     except ValueError as error:
         raise UserError(f"--init-from {path}: {error}") from None
     changes = difference((run.folder / "config.gin").read_text(), config_text)

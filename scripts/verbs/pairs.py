@@ -5,7 +5,7 @@ from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.train.run.pairs import write_pairs
-from fewstep.train.utils.files import alone
+from fewstep.train.utils.files import folder_lock
 from fewstep.train.utils.progress import say
 
 
@@ -24,7 +24,7 @@ def main(
     table = chosen.table(run)
     out = parse.writable(out or run.folder / "pairs", "--out")
     try:
-        with alone(out):
+        with folder_lock(out):
             write_pairs(run, table, out, count, seed, chosen.levers, batch=batch)
     except KeyboardInterrupt:
         say(f"stopped: the shards that are whole are in {out}, and the same command goes on from there")

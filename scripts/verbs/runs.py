@@ -15,7 +15,7 @@ from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import absolute, config_values, held
+from fewstep.train.utils.files import absolute, config_values, is_locked
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
@@ -89,7 +89,7 @@ def _saved(run):
 
 def _state(run, saved, steps):
     """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
-    busy = held(run)
+    busy = is_locked(run)
     if busy:
         return "running"
     if saved >= steps:

@@ -16,7 +16,7 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.train.logs.images import picture, png, sheet
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
-from fewstep.train.utils.multihost import first
+from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import say
 
 IMAGES = 64  # the default
@@ -67,7 +67,7 @@ def main(
     if trajectory:
         few = slice(STRIPS)
         predicted = run.predictions(table, seeds[few], wanted, chosen.levers, None if begin is None else begin[few])
-    if not first():
+    if not is_main_process():
         return
     label = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}

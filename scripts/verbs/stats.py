@@ -4,7 +4,7 @@ from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.verbs.features import named
 from fewstep.evaluation.distances import Frechet
-from fewstep.evaluation.reference import kept, reference
+from fewstep.evaluation.reference import cached_features, reference
 
 
 def main(folder, features, count, trust):
@@ -13,7 +13,7 @@ def main(folder, features, count, trust):
     run = open_run(parse.path(folder, "the run"), trust)
     real = reference(run.data, count)
     for kind in (named(text, run) for text in parse.words(features, "--features")):
-        held_out, seen = (kept(kind, images, run.folder / "stats") for images in real)
+        held_out, seen = (cached_features(kind, images, run.folder / "stats") for images in real)
         floor = Frechet(held_out)(seen)["FD"].interval(0.0)
         print(
             f"{kind.name}: {held_out.shape[1]} features of {len(held_out)} held-out and {len(seen)} training images; "

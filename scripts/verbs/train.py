@@ -1,9 +1,11 @@
 """fewstep train."""
 
 import secrets
+from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 
 import jax
+from etils import epath
 
 from fewstep.cli import parse
 from fewstep.cli.config.load import canonical_text, difference, experiment, find, load
@@ -17,49 +19,67 @@ from fewstep.train.data.fingerprint import change
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run.run import describe, read_description, write_description
-from fewstep.train.sharding import batched
-from fewstep.train.utils.files import alone, write_atomic
-from fewstep.train.utils.multihost import anywhere, first, from_first, meet, same
+from fewstep.train.sharding import batch_sharding
+from fewstep.train.utils.files import folder_lock, write_atomic
+from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
 from fewstep.train.utils.progress import say
 
 
 def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:
     """Check everything that can be checked before anything is written, then train."""
     training, text = resolved(config, overrides)
-    if not same(text):
+    again = lambda: load(find(config), overrides.set, overrides.trust)  # noqa: E731
+    train_in(parse.path(folder, "--run"), training, text, step, init_from, overrides.trust, again)
+
+
+def train_in(
+    folder: epath.Path,
+    training: Training,
+    text: str,
+    step: int | None = None,
+    init_from: str | None = None,
+    trust: bool = False,
+    again: Callable[[], None] = lambda: None,
+) -> int:
+    """Train in a folder, or resume there; the step reached.
+
+    text: the config, which the run keeps.  again: called after another run was opened for `init_from`, whose bindings
+    then stand in the place of this config's.
+    """
+    if not all_same(text):
         raise UserError("the processes read different configs: give all of them the same one")
-    if not same(str(init_from)):
+    if not all_same(str(init_from)):
         raise UserError("the processes were given different --init-from: give all of them the same run")
-    other = change(from_first(describe(training)), training.data, training.pairs)
-    if anywhere(other is not None):
+    other = change(broadcast_from_main(describe(training)), training.data, training.pairs)
+    if any_process(other is not None):
         raise UserError(
             f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
         )
     if training.experiment.wandb:
         require()
-    folder = parse.path(folder, "--run")
     if step is not None and not (folder / "config.gin").is_file():
-        raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to go on from")
-    start = initial_weights(training, text, folder, init_from, overrides.trust)
-    if start is not None:  # what is traced from here on is bound by this config again, not by the other run's
-        load(find(config), overrides.set, overrides.trust)
+        raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to resume from")
+    start = initial_weights(training, text, folder, init_from, trust)
+    if start is not None:
+        again()
     with stopping() as stop, _opened(folder, training, text, start):
-        score, weights = preview_score(training.data, batched(training.mesh)), start and start.load
+        score, weights = preview_score(training.data, batch_sharding(training.mesh)), start and start.load
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
     if reached < steps:
-        say(f"stopped at step {reached} of {steps}; the same command goes on from there")
+        say(f"stopped at step {reached} of {steps}; the same command resumes from there")
     else:
         say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
+    return reached
 
 
 @contextmanager
 def _opened(folder, training, text, start):
     """The folder of the run, made ready by the first process, which holds its lock; seen by all of them."""
-    if first():
+    if is_main_process():
         _made(folder)
         _check_is_run_or_empty(folder)
-    with alone(folder) if first() else nullcontext():
-        if first():
+    with folder_lock(folder) if is_main_process() else nullcontext():
+        if is_main_process():
             _begin(folder, training, text, start)
         _check_shared(folder)
         yield
@@ -70,11 +90,11 @@ def _check_shared(folder):
     if jax.process_count() == 1:
         return
     path = folder / ".together"
-    if first():
+    if is_main_process():
         write_atomic(path, secrets.token_hex())
-    meet("the folder of the run is ready")
-    shared = same(path.read_text() if path.exists() else "")
-    if first():
+    barrier("the folder of the run is ready")
+    shared = all_same(path.read_text() if path.exists() else "")
+    if is_main_process():
         path.unlink()
     if not shared:
         raise UserError(

@@ -17,8 +17,8 @@ from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.evaluation.tuning import tune
-from fewstep.train.run.skip_factors import Tuned, keep, path
-from fewstep.train.utils.multihost import first
+from fewstep.train.run.skip_factors import Tuned, path, save
+from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import say
 
 METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and name != "FDinf"]
@@ -51,10 +51,10 @@ def main(
         raise
     way = (chosen.name, table.nfe, chosen.grid, list(sampling.lever), list(opening.set))
     tuned = Tuned(list(found.best.factors), window, run.weights, *way)
-    if first():
+    if is_main_process():
         about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
         about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
-        keep(run, tuned, **about, checks=[check._asdict() for check in found.checks])
+        save(run, tuned, **about, checks=[check._asdict() for check in found.checks])
         _show(found, run, tuned, opening.step)
 
 

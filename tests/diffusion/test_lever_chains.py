@@ -243,14 +243,14 @@ def test_dynamic_threshold(quantile):
         (lambda den: skip_tuning((0.5, 1.0), 0.9), "outer is where one number leads to"),
         (lambda den: under(den, [upsample_guidance(2), autoguidance(BAD, 2.0)]), "autoguidance goes inside upsample"),
         (lambda den: autoguidance(apg(2.0)(den), 2.0)(den), "a lever with a memory"),
-        (lambda den: under(den, [curvature(1), averaged_variance(), interval(0.1)]), "the one inside tells a variance"),
+        (lambda den: under(den, [curvature(1), averaged_variance(), interval(0.1)]), "only estimates a variance"),
         (lambda den: skip_tuning(np.nan), "skip_tuning.rho is a finite number"),
         (lambda den: freeu("a"), "freeu.b1 is a finite number"),
         (lambda den: dynamic_threshold(0.0), r"quantile is in \(0, 1\]"),
         (lambda den: skip_tuning(0.5)(plain_network()), "skip_tuning is for U-Nets"),
         (lambda den: freeu()(plain_network()), "freeu is for U-Nets"),
         (lambda den: attention_scale()(plain_network()), "this model's has none"),
-        (lambda den: under(den, [curvature(), interval(0.1)]), "the one inside tells a variance"),
+        (lambda den: under(den, [curvature(), interval(0.1)]), "only estimates a variance"),
     ],
 )
 def test_refusals(make, message):

@@ -16,7 +16,7 @@ def rng():
     return np.random.default_rng(0)
 
 
-def value(name, drawn, real, seen=None):
+def value(name, drawn, real, training=None):
     return DISTANCES[name](real, seen)(drawn)[name].value
 
 

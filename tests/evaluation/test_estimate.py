@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fewstep.evaluation.distances import DISTANCES, Extrapolated, frechet, neighbours
-from fewstep.evaluation.estimate import NOTHING, Interval, difference, estimate, mean
+from fewstep.evaluation.estimate import UNDEFINED, Interval, difference, estimate, mean
 
 SMOOTH = ("FD", "KID", "SW", "energy")
 SHARES = ("precision", "recall", "density", "coverage")
@@ -19,7 +19,7 @@ def gaussian(seed, n, shift=0.0, scale=1.0, d=D):
     return scale * np.random.default_rng(seed).standard_normal((n, d)) + shift
 
 
-def measured(name, drawn, real, seen=None):
+def measured(name, drawn, real, training=None):
     return DISTANCES[name](real, seen)(drawn)[name]
 
 
@@ -35,7 +35,7 @@ def left_out(name, side, monkeypatch=None):
     others stay as they are."""
     sets = {"drawn": gaussian(1, 180, 0.4, 1.2), "real": gaussian(2, 150)}
     seen, n = gaussian(3, 120), len(sets[side])
-    whole = measured(name, **sets, seen=seen)
+    whole = measured(name, **sets, training=seen)
     balls = {key: neighbours._balls(items) for key, items in sets.items()}
     changes = []
     for i in range(40):
@@ -44,7 +44,7 @@ def left_out(name, side, monkeypatch=None):
             kept = {len(fewer[key]): balls[key] for key in sets if key != side}
             kept[len(fewer[side])] = [np.delete(a, i, 0) for a in balls[side][:2]] + [np.zeros_like(balls[side][2][1:])]
             monkeypatch.setattr(neighbours, "_balls", lambda items, kept=kept: kept[len(items)])
-        changes.append(measured(name, **fewer, seen=seen).value - whole.value)
+        changes.append(measured(name, **fewer, training=seen).value - whole.value)
     return np.array(changes), -getattr(whole, side)[:40] / (n - 1)
 
 
@@ -243,7 +243,7 @@ def test_means_of_repeats_cover_the_expected_value():
 
 def test_what_diverged_has_no_mean_and_no_difference():
     number = measured("FD", gaussian(1, 30), gaussian(2, 30))
-    assert mean([number, NOTHING]) is NOTHING
-    assert np.isnan(NOTHING.value)
-    for pair in [(number, NOTHING), (NOTHING, number), (NOTHING, NOTHING)]:
+    assert mean([number, UNDEFINED]) is UNDEFINED
+    assert np.isnan(UNDEFINED.value)
+    for pair in [(number, UNDEFINED), (UNDEFINED, number), (UNDEFINED, UNDEFINED)]:
         assert np.isnan(difference(*pair)).all()

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fewstep.evaluation import reference as module
-from fewstep.evaluation.features import Pixels, stored
-from fewstep.evaluation.reference import kept, reference
+from fewstep.evaluation.features import Pixels, quantized
+from fewstep.evaluation.reference import cached_features, reference
 from fewstep.train.data import Arrays, Dataset, Split
 
 
@@ -33,15 +33,15 @@ def test_the_first_training_images(line):
 
 def test_images_are_stored_as_a_file_would_hold_them():
     images = np.array([-1.0, 0.0, 1.0, 3.0, -3.0, 0.001]).reshape(1, 2, 3, 1)
-    np.testing.assert_array_equal(stored(images).ravel(), [0, 128, 255, 255, 0, 128])
-    np.testing.assert_allclose(Pixels((2, 3, 1))(stored(images))[0], np.array([0, 128, 255, 255, 0, 128]) / 255)
+    np.testing.assert_array_equal(quantized(images).ravel(), [0, 128, 255, 255, 0, 128])
+    np.testing.assert_allclose(Pixels((2, 3, 1))(quantized(images))[0], np.array([0, 128, 255, 255, 0, 128]) / 255)
     points = np.random.default_rng(0).standard_normal((4, 2))
-    np.testing.assert_array_equal(Pixels((2,))(stored(points)), points.astype(np.float32))
+    np.testing.assert_array_equal(Pixels((2,))(quantized(points)), points.astype(np.float32))
 
 
 def test_8_bit_data_come_back_as_they_were():
     values = np.arange(256, dtype=np.uint8).reshape(1, 16, 16, 1)
-    np.testing.assert_array_equal(stored(Split(Arrays(values))[:].image), values)
+    np.testing.assert_array_equal(quantized(Split(Arrays(values))[:].image), values)
 
 
 class Sums:
@@ -60,14 +60,14 @@ class Sums:
 def test_features_are_kept_by_what_they_depend_on(tmp_path):
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
     sums = Sums()
-    first = kept(sums, images, tmp_path)
-    np.testing.assert_array_equal(kept(sums, images, tmp_path), first)
+    first = cached_features(sums, images, tmp_path)
+    np.testing.assert_array_equal(cached_features(sums, images, tmp_path), first)
     assert sums.calls == 1
     other = images.copy()
     other[0, 0, 0, 0] += 1
-    assert kept(sums, other, tmp_path)[0] != first[0]
+    assert cached_features(sums, other, tmp_path)[0] != first[0]
     sums.digest = "sums 2"
-    kept(sums, images, tmp_path)
+    cached_features(sums, images, tmp_path)
     assert sums.calls == 3
 
 
@@ -77,13 +77,13 @@ def test_features_are_kept_by_what_they_depend_on(tmp_path):
 def test_damaged_features_are_computed_anew(tmp_path, damage):
     images = np.random.default_rng(0).integers(0, 256, (5, 4, 4, 1)).astype(np.uint8)
     sums = Sums()
-    first = kept(sums, images, tmp_path)
+    first = cached_features(sums, images, tmp_path)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
-    np.testing.assert_array_equal(kept(sums, images, tmp_path), first)
+    np.testing.assert_array_equal(cached_features(sums, images, tmp_path), first)
     assert sums.calls == 2
 
 
 def test_pixels_are_not_kept(tmp_path):
-    kept(Pixels((4, 4, 1)), np.zeros((2, 4, 4, 1), np.uint8), tmp_path)
+    cached_features(Pixels((4, 4, 1)), np.zeros((2, 4, 4, 1), np.uint8), tmp_path)
     assert not list(tmp_path.iterdir())

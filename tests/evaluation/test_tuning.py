@@ -11,7 +11,7 @@ from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.levers import clip_x0, skip_tuning, under
 from fewstep.evaluation import tuning
 from fewstep.evaluation.distances import frechet
-from fewstep.evaluation.features import Pixels, stored
+from fewstep.evaluation.features import Pixels, quantized
 from fewstep.evaluation.reference import reference
 from fewstep.evaluation.tuning import tune
 from fewstep.samplers import SAMPLERS, draw_many, table_at
@@ -99,7 +99,7 @@ def test_what_is_tuned_on_and_what_is_checked_are_apart(run, data):
         (1, (1.0, 1.0), result.checks[0].tuned.value),
     ):
         den = here.denoiser if factors is None else skip_tuning(factors)(here.denoiser)
-        images = stored(draw_many(den, table, np.arange(300) + 5 + 300 * half, here.shape))
+        images = quantized(draw_many(den, table, np.arange(300) + 5 + 300 * half, here.shape))
         assert told == pytest.approx(frechet(*map(Pixels(here.shape), (images, halves[half]))), rel=1e-4)
 
 

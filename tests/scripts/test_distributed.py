@@ -163,7 +163,7 @@ def stopped(words, count, lines):
     processes[-1].send_signal(signal.SIGTERM)
     done = ended(processes)
     assert [status for status, _ in done] == [0] * count, done
-    assert re.search(r"stopped at step \d+ of 100000; the same command goes on", done[0][1])
+    assert re.search(r"stopped at step \d+ of 100000; the same command resumes", done[0][1])
 
 
 @pytest.fixture(scope="module")

@@ -139,7 +139,7 @@ def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
         (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["another network", "UNet.blocks = 2"]),
         (["--init-from", "{run}", "--set", "train.conditional=False"], ["another network", "not in the config's"]),
         (["--init-from", "{run}", "--set", "train.variance=@NPR"], ["train.variance", "brackets"]),
-        (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["trains no second output"]),
+        (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["does not train a second output"]),
         (["--init-from", "{run}", "--set", "train.variance=3"], ["train.variance"]),
     ],
 )

@@ -11,14 +11,14 @@ import fewstep.train.run.pairs
 from fewstep import open_run
 from fewstep.diffusion.networks import UNet
 from fewstep.train.data import Split, digits
-from fewstep.train.data.pairs import Paired, noise_print, pairs
+from fewstep.train.data.pairs import Paired, noise_fingerprint, pairs
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import ReFlow
 from fewstep.train.optimizers import adamw
 from fewstep.train.run.pairs import write_pairs
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import alone
+from fewstep.train.utils.files import folder_lock
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
         write(run, tmp_path, 40)
     monkeypatch.undo()
     np.testing.assert_array_equal(pairs(str(tmp_path)).source.images, few.images)
-    kept, calls = fewstep.train.run.pairs._kept, []
+    kept, calls = fewstep.train.run.pairs._write_shard, []
 
     def kept_once(*arguments):
         if calls:
@@ -74,7 +74,7 @@ def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
         return kept(*arguments)
 
     monkeypatch.setattr(
-        "fewstep.train.run.pairs._kept", kept_once
+        "fewstep.train.run.pairs._write_shard", kept_once
     )  # the part is filled up, and the next shard is not there
     with pytest.raises(KeyboardInterrupt):
         write(run, tmp_path, 40)
@@ -83,7 +83,7 @@ def test_more_pairs_of_the_same_kind(run, tmp_path, monkeypatch):
     more = write(run, tmp_path, 40).source
     assert more.seeds.tolist() == list(range(7, 47))
     np.testing.assert_array_equal(more.images[:24], few.images)
-    with pytest.raises(RunError, match="is of 40 pairs already"):
+    with pytest.raises(RunError, match="has 40 pairs already"):
         write(run, tmp_path, 24)
     assert len(pairs(str(tmp_path))) == 40
 
@@ -96,7 +96,7 @@ def test_nothing_is_claimed_before_there_is_a_shard(run, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "fewstep.train.run.pairs.draw_many", lambda den, table, seeds, *_, **__: np.full((len(seeds), 1), np.nan)
     )
-    with pytest.raises(RunError, match="not finite: take more calls"):
+    with pytest.raises(RunError, match="not finite: use more calls"):
         write(run, tmp_path)
     monkeypatch.undo()
     write(run, tmp_path, seed=9)
@@ -119,7 +119,7 @@ def test_what_does_not_fit(run, tmp_path):
     with pytest.raises(RunError, match="pairs of another seed"):
         write(run, tmp_path, seed=8)
     told = json.loads((tmp_path / "pairs.json").read_text())
-    (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_print(1, (8, 8, 1))}))
+    (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_fingerprint(1, (8, 8, 1))}))
     with pytest.raises(ValueError, match="other noise of a seed"):
         pairs(str(tmp_path))
     for sampler, grid, words in (
@@ -171,10 +171,10 @@ def test_the_command_and_a_run_on_its_pairs(fewstep, digits_run, tiny, tmp_path)
 
 
 def test_two_at_once_are_refused(fewstep, digits_run, tmp_path):
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         status, _, err = fewstep("pairs", digits_run, "--out", tmp_path, "--count", 4, "--nfe", 3)
     assert status == 2
-    assert "another process is at work in" in err
+    assert "another process is using" in err
 
 
 def test_pairs_of_other_data(tmp_path):

@@ -8,7 +8,7 @@ import sys
 import pytest
 from one_line import refused
 
-from fewstep.train.utils.files import alone
+from fewstep.train.utils.files import folder_lock
 
 
 @pytest.fixture
@@ -78,9 +78,9 @@ def test_the_lock_tells_who_runs_and_is_left_alone(fewstep, made, tmp_path):
     before = sorted(folder.iterdir())
     assert listed(fewstep, tmp_path)["digits"][0] == "stopped"
     assert sorted(folder.iterdir()) == before
-    with alone(folder):
+    with folder_lock(folder):
         assert listed(fewstep, tmp_path)["digits"][0] == "running"
-    with alone(folder):  # nothing of the listing holds it
+    with folder_lock(folder):  # nothing of the listing holds it
         pass
 
 

@@ -78,7 +78,7 @@ def test_training_goes_on_from_a_step_and_later_ones_are_set_aside(fewstep, run,
     refused(again(fewstep, run, tiny), "6 is damaged", "--step 3")
     status, _, err = again(fewstep, run, tiny, "--step", 3)
     assert status == 0, err
-    assert "going on from step 3" in err
+    assert "resuming from step 3" in err
     assert "6.aside" in err
     assert steps(run) == ["3", "6", "6.aside"]
     assert losses(run) == before

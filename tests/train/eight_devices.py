@@ -27,7 +27,7 @@ from fewstep.train.objectives import (
     Shortcut,
 )  # fmt: skip
 from fewstep.train.run.run import Run
-from fewstep.train.sharding import collected, share
+from fewstep.train.sharding import device_share, gathered
 
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
@@ -83,7 +83,7 @@ def assert_divided(name, training, state):
         assert (first, second) == (rows, columns)
         assert leaf.addressable_shards[0].data.shape == (*others, rows // fsdp, columns // tensor)
         assert len(leaf.addressable_shards) == 8
-    held = share(jax.eval_shape(lambda p: p, state.params), training.placed.params)
+    held = device_share(jax.eval_shape(lambda p: p, state.params), training.placed.params)
     assert 1 / (fsdp * tensor) <= held <= WHOLE[name] + 1 / (fsdp * tensor), (training.mesh.shape, held)
 
 
@@ -129,7 +129,7 @@ def same_images(states):
     """Images of a seed are those of one device, and seven images are drawn where eight devices are."""
     drawn = []
     for mesh, (training, state) in states.items():
-        params = jax.device_put(state.ema["0.9"]["net"], jax.tree.map(collected, training.placed.params["net"]))
+        params = jax.device_put(state.ema["0.9"]["net"], jax.tree.map(gathered, training.placed.params["net"]))
         run = Run(Path("run"), training.model, params, STEPS, training.data.shape, None, mesh)
         drawn.append(run.draw("ddpm", 5, range(7), batch=4))
     assert drawn[0].shape == (7, *next(iter(states.values()))[0].data.shape)

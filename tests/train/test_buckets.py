@@ -18,7 +18,7 @@ from fewstep.train.checkpoints import digests
 from fewstep.train.logs.jsonl import read
 from fewstep.train.logs.logs import Logs
 from fewstep.train.run.run import read_description, write_description
-from fewstep.train.utils.files import absolute, alone, config_values, held, write_atomic
+from fewstep.train.utils.files import absolute, config_values, folder_lock, is_locked, write_atomic
 
 
 @pytest.fixture
@@ -76,11 +76,11 @@ def test_digests_find_what_changed(folder):
         write_atomic(step / name, name)
     write_atomic(step / "_CHECKPOINT_METADATA", "goes on changing")
     digests.write(step)
-    assert digests.fault(step) is None
+    assert digests.damage(step) is None
     write_atomic(step / "params/d/2a", "flipped")
-    assert digests.fault(step) == "params/d/2a has changed"
+    assert digests.damage(step) == "params/d/2a has changed"
     (step / "ema/d/1f").unlink()
-    assert digests.fault(step) == "ema/d/1f is missing"
+    assert digests.damage(step) == "ema/d/1f is missing"
 
 
 def test_config_and_description(folder):
@@ -92,8 +92,8 @@ def test_config_and_description(folder):
 
 
 def test_nobody_can_be_locked_out(folder):
-    with alone(folder), alone(folder):
-        assert held(folder) is None
+    with folder_lock(folder), folder_lock(folder):
+        assert is_locked(folder) is None
     assert absolute(folder) == folder
 
 

@@ -8,13 +8,13 @@ import optax
 import pytest
 
 from fewstep.train.checkpoints.checkpoints import Checkpoints
-from fewstep.train.state import initial
+from fewstep.train.state import initial_state
 from fewstep.train.utils.errors import CheckpointError
 
 
 def state_of(width):
     params = {"net": {"kernel": np.arange(4.0 * width, dtype=np.float32).reshape(4, width), "list": {0: np.ones(3)}}}
-    return initial(jax.tree.map(np.float32, params), (0.9, 0.999), optax.adam(1e-3))
+    return initial_state(jax.tree.map(np.float32, params), (0.9, 0.999), optax.adam(1e-3))
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_every_step_kept_is_sealed(saved):
 
 def test_another_model_is_told_by_its_first_difference(saved):
     with Checkpoints(saved) as checkpoints:
-        with pytest.raises(CheckpointError, match=r"another model: .*kernel has shape \(4, 6\) there and \(4, 7\)"):
+        with pytest.raises(CheckpointError, match=r"another model: .*kernel has shape \(4, 6\) in it and \(4, 7\)"):
             checkpoints.restore(5, state_of(7))
-        with pytest.raises(CheckpointError, match=r"another model: 0\.9\.net\.bias has shape none there and \(2,\)"):
+        with pytest.raises(CheckpointError, match=r"another model: 0\.9\.net\.bias has shape none in it and \(2,\)"):
             checkpoints.restore_ema(5, {"0.9": {"net": {"bias": np.zeros(2)}}})
 
 

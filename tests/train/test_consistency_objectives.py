@@ -50,7 +50,7 @@ def test_a_teacher_leads_along_its_own_path():
     assert apart[1] < 1e-3 * apart[0]
     x, t = x_of(examples), jnp.full(2000, 0.5)
     _, s = shrinking(Linear(), t, 0.0, stages=1, q=8.0, k=0.0)  # to an eighth less noise at once
-    led = objective._led(asked, state, x, t, s, Cond())
+    led = objective._teacher_step(asked, state, x, t, s, Cond())
     want = GAUSSIAN(x, t, s)
     s = s[:, None]
     np.testing.assert_allclose(led, (1 - s) * want.x0 + s * want.eps, atol=0.02)
@@ -242,10 +242,10 @@ def test_the_adaptive_weight_is_least_at_the_logarithm_of_the_error():
 @pytest.mark.parametrize(
     ("process", "prediction", "words"),
     [
-        (VE(geometric=True), edm(), "a process without noise there"),
-        (Linear(), X0, "let it predict V or edm"),
-        (VP(), VELOCITY, "let it predict V or edm"),
-        (VE(), SCORE, "let it predict V or edm"),
+        (VE(geometric=True), edm(), "requires sigma = 0 at t = 0"),
+        (Linear(), X0, "use the prediction V or edm"),
+        (VP(), VELOCITY, "use the prediction V or edm"),
+        (VE(), SCORE, "use the prediction V or edm"),
     ],
 )
 def test_the_boundary_has_to_be_exact(objective, process, prediction, words):

@@ -142,7 +142,7 @@ def test_one_process_trains_in_a_folder(uninterrupted, tmp_path):
     second = finish(folder)
     first.send_signal(signal.SIGCONT)
     assert second.returncode == 2
-    assert "another process is at work in" in second.stderr.splitlines()[-1]
+    assert "another process is using" in second.stderr.splitlines()[-1]
     assert "Traceback" not in second.stderr
     assert first.wait(timeout=120) == 0
     assert losses(folder) == losses(uninterrupted)

@@ -6,7 +6,7 @@ import math
 import pytest
 
 from fewstep.train.utils.errors import Busy
-from fewstep.train.utils.files import alone, dumps, write_atomic
+from fewstep.train.utils.files import dumps, folder_lock, write_atomic
 
 
 def test_a_failed_write_leaves_what_was_there(tmp_path, monkeypatch):
@@ -26,7 +26,7 @@ def test_json_has_no_nan():
 
 
 def test_a_folder_is_held_by_one(tmp_path):
-    with alone(tmp_path), pytest.raises(Busy, match="another process"), alone(tmp_path):
+    with folder_lock(tmp_path), pytest.raises(Busy, match="another process"), folder_lock(tmp_path):
         pass
-    with alone(tmp_path):
+    with folder_lock(tmp_path):
         pass

@@ -11,7 +11,7 @@ from small_run import finish, interrupted, losses
 
 from fewstep.train.checkpoints import checkpoints, digests
 from fewstep.train.logs.jsonl import Metrics
-from fewstep.train.state import initial
+from fewstep.train.state import initial_state
 from fewstep.train.utils import files
 from fewstep.train.utils.errors import CheckpointError, RunError
 
@@ -31,14 +31,14 @@ def assert_one_line(status, err):
     assert len(others) == 1, err
     assert others[0].startswith("fewstep: checkpoint ")
     assert "could not be written (File too large)" in others[0]
-    assert "the same command goes on" in others[0]
+    assert "the same command resumes" in others[0]
 
 
 @pytest.mark.slow
 def test_a_write_that_fails_midway_leaves_the_last_checkpoint(tmp_path):
     folder = tmp_path / "run"
     assert interrupted(folder, signal.SIGTERM, 10, *WIDE)[0] == 0
-    steps = {p: digests.fault(p) for p in (folder / "checkpoints").iterdir()}
+    steps = {p: digests.damage(p) for p in (folder / "checkpoints").iterdir()}
     before = {p: p.read_bytes() for p in (folder / "checkpoints").rglob("*") if p.is_file()}
     done = finish(folder, *WIDE, preexec_fn=full)
     assert_one_line(done.returncode, done.stderr)
@@ -64,14 +64,14 @@ def test_so_does_the_save_that_answers_a_signal(tmp_path):
 
 
 def state_of(step):
-    state = initial({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
+    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
     return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 
 def test_no_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with checkpoints.Checkpoints(tmp_path) as manager, pytest.raises(CheckpointError, match="no room for a checkpoint"):
+    with checkpoints.Checkpoints(tmp_path) as manager, pytest.raises(CheckpointError, match="not enough disk space for a"):
         manager.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []
 

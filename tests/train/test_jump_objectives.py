@@ -84,9 +84,9 @@ def test_two_shortcuts_are_one():
     assert told["jump"] < 2e-3  # at 1/64 two steps along the velocity stand for two jumps
     wide = np.asarray(examples.t - examples.s) > 1 / 50
     some = jax.tree.map(lambda a: a[wide], examples)
-    assert objective._both(asked, PARAMS, some, x_of(some)).shape == some.x0.shape
+    assert objective._two_jumps(asked, PARAMS, some, x_of(some)).shape == some.x0.shape
     pred = GAUSSIAN(x_of(some), some.t, some.s)
-    np.testing.assert_allclose(objective._both(asked, PARAMS, some, x_of(some)), pred.eps - pred.x0, atol=2e-4)
+    np.testing.assert_allclose(objective._two_jumps(asked, PARAMS, some, x_of(some)), pred.eps - pred.x0, atol=2e-4)
 
 
 def test_sizes_and_times_of_shortcuts():
@@ -123,14 +123,14 @@ def test_what_teaches_is_held_within_bounds():
     for clip in (np.inf, 2.0, 0.2):
         between = np.clip(x - 0.5 * 3 * x, -clip, clip)
         want = np.clip((3 * x + 3 * between) / 2, -clip, clip)
-        found = Shortcut(uniform, sizes=1, clip=None if clip == np.inf else clip)._both(asked, PARAMS, jumps, x)
+        found = Shortcut(uniform, sizes=1, clip=None if clip == np.inf else clip)._two_jumps(asked, PARAMS, jumps, x)
         np.testing.assert_allclose(found, want, rtol=1e-5)
     assert (abs(x - 1.5 * x) > 0.2).any()
 
 
 @pytest.mark.parametrize("wrong", [{"clip": -1.0}, {"guidance": 0.0}, {"bootstrap": 1}, {"sizes": 0}])
 def test_shortcuts_that_cannot_be(wrong):
-    with pytest.raises(ValueError, match="shortcut needs"):
+    with pytest.raises(ValueError, match="shortcut requires"):
         Shortcut(**wrong)
 
 
@@ -177,5 +177,5 @@ def test_the_smallest_shortcuts_are_guided_and_the_rest_follows():
 @pytest.mark.parametrize("objective", [MeanFlow(guidance=2.0), Shortcut(guidance=2.0)])
 def test_guidance_is_of_labels(objective):
     examples = objective.draw(model(INSTANT, JUMP), batch(8), jax.random.key(0))
-    with pytest.raises(ValueError, match="guidance is learned with labels"):
+    with pytest.raises(ValueError, match="guidance requires labels"):
         objective(model(INSTANT, JUMP), PARAMS, STATE, examples)

@@ -15,7 +15,7 @@ from refused import message
 from fewstep.train.logs.jsonl import read
 from fewstep.train.logs.logs import Logs
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import Growing
+from fewstep.train.utils.files import AppendFile
 
 
 def test_the_checksum_is_crc_32c():
@@ -80,7 +80,7 @@ def test_a_record_cut_by_a_kill_spoils_nothing(tmp_path):
 
 
 def test_a_full_disk_is_one_line(tmp_path):
-    log = Growing(tmp_path / "full")
+    log = AppendFile(tmp_path / "full")
     log.close()
     log._local = epath.Path("/dev/full").open("ab")
     with pytest.raises(RunError, match=r"full could not be written \(No space left on device\)"):
@@ -93,7 +93,7 @@ def test_images_per_s_counts_training_alone(tmp_path, monkeypatch):
     with Logs(tmp_path, 0, batch_size=8) as logs:
         logs.log(10, loss=1.0)
         logs.log(20, loss=1.0)
-        with logs.aside():
+        with logs.untimed():
             pass
         logs.log(30, loss=1.0)
     lines = read(tmp_path / "metrics.jsonl")
@@ -103,8 +103,8 @@ def test_images_per_s_counts_training_alone(tmp_path, monkeypatch):
 
 def test_a_log_that_cannot_begin_closes_the_others(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if not installed
-    closed, close = [], Growing.close
-    monkeypatch.setattr(Growing, "close", lambda file: (closed.append(file.path.name), close(file)))
+    closed, close = [], AppendFile.close
+    monkeypatch.setattr(AppendFile, "close", lambda file: (closed.append(file.path.name), close(file)))
     told = message(lambda: Logs(tmp_path, 0, batch_size=8, wandb="digits"), RunError)
     assert "pip install 'fewstep[wandb]'" in told
     assert closed == ["metrics.jsonl"]

@@ -9,7 +9,7 @@ import jax
 import pytest
 from refused import message
 
-from fewstep.train.sharding import make_mesh, own_rows
+from fewstep.train.sharding import local_rows, make_mesh
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -31,7 +31,7 @@ def test_eight_devices_do_what_one_does(network, tmp_path):
 def test_what_is_left_of_the_devices():
     assert dict(make_mesh((-1, 1, 1)).shape) == {"data": jax.device_count(), "fsdp": 1, "tensor": 1}
     assert dict(make_mesh((1, 1, 1)).shape) == {"data": 1, "fsdp": 1, "tensor": 1}
-    assert own_rows(make_mesh((1, 1, 1)), 6).tolist() == list(range(6))
+    assert local_rows(make_mesh((1, 1, 1)), 6).tolist() == list(range(6))
 
 
 @pytest.mark.parametrize(
@@ -42,8 +42,8 @@ def test_what_is_left_of_the_devices():
         ((0, 1, 1), "give three whole numbers"),
         ((1.5, 1, 1), "give three whole numbers"),
         ((True, 1, 1), "give three whole numbers"),
-        ((64, 1, 1), "needs 64 devices, and there are 1"),
-        ((-1, 3, 1), "needs a multiple of 3 devices, and there are 1"),
+        ((64, 1, 1), "needs 64 devices, but there are 1"),
+        ((-1, 3, 1), "needs a multiple of 3 devices, but there are 1"),
     ],
 )
 def test_meshes_that_cannot_be(shape, words):

@@ -9,12 +9,12 @@ import pytest
 
 from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.checkpoints import Checkpoints
-from fewstep.train.state import initial
+from fewstep.train.state import initial_state
 from fewstep.train.utils.errors import CheckpointError
 
 
 def state_of(step):
-    state = initial({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
+    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
     return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 
@@ -37,15 +37,15 @@ def test_the_newest_whole_step_is_named(tmp_path):
     damage(tmp_path, 3)
     with Checkpoints(tmp_path) as checkpoints:
         with pytest.raises(
-            CheckpointError, match=r"/3 is damaged .*ema/manifest.ocdbt.* whole one is step 2.*--step 2"
+            CheckpointError, match=r"/3 is damaged .*ema/manifest.ocdbt.* intact one is step 2.*--step 2"
         ):
             checkpoints.restore(3, state_of(0))
         damage(tmp_path, 2)
-        with pytest.raises(CheckpointError, match=r"whole one is step 1.*--step 1"):
+        with pytest.raises(CheckpointError, match=r"intact one is step 1.*--step 1"):
             checkpoints.restore(3, state_of(0))
         assert int(checkpoints.restore(1, state_of(0)).step) == 1
         damage(tmp_path, 1)
-        with pytest.raises(CheckpointError, match=r"no other step is whole"):
+        with pytest.raises(CheckpointError, match=r"no other step is intact"):
             checkpoints.restore(3, state_of(0))
     assert names(tmp_path) == ["1", "2", "3"]
 
@@ -63,7 +63,7 @@ def test_later_steps_are_set_aside_and_stay(tmp_path, capsys):
             checkpoints.save(3, state_of(30))
     save(tmp_path, 4, 5, 6)  # Orbax removes steps that are no longer kept
     assert names(tmp_path) == ["2.aside", "2.aside2", "3.aside", "3.aside2", "4", "5", "6"]
-    assert all(digests.fault(path) is None for path in tmp_path.iterdir())
+    assert all(digests.damage(path) is None for path in tmp_path.iterdir())
 
 
 def test_nothing_is_set_aside_where_nothing_is_later(tmp_path, capsys):
@@ -84,9 +84,9 @@ def test_steps_are_sealed_where_folders_cannot_be_renamed(tmp_path, monkeypatch)
     save(tmp_path, 1, 2)
     assert len(written) == 2
     assert all("commit_success.txt" not in found and "ema" in found for found in written)
-    assert [digests.fault(tmp_path / step) for step in "12"] == [None, None]
+    assert [digests.damage(tmp_path / step) for step in "12"] == [None, None]
     (tmp_path / "2" / "commit_success.txt").unlink()  # as if the process had been killed before
     with Checkpoints(tmp_path) as checkpoints:
         assert checkpoints.latest() == 1
         checkpoints.save(2, state_of(2))
-    assert digests.fault(tmp_path / "2") is None
+    assert digests.damage(tmp_path / "2") is None

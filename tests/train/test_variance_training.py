@@ -20,7 +20,7 @@ from fewstep.diffusion.variance import NPR, SN, LearnedRange
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives import Denoising, Hybrid, SecondMoment
 from fewstep.train.objectives.times import uniform
-from fewstep.train.optimizers import of_part
+from fewstep.train.optimizers import train_only
 
 PROCESS = Linear()
 MEANS, STDS, WEIGHTS = np.array([[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]]), np.array([0.15, 0.2, 0.25]), [0.3, 0.3, 0.4]
@@ -198,7 +198,7 @@ def test_objectives_and_outputs_that_do_not_fit(objective, variance, words):
 def test_only_one_part_moves():
     """Weight decay included, and there are no moments of the rest."""
     params = {"net": {"a": jnp.ones(3), "variance": {"b": jnp.ones(2)}}}
-    optimizer = of_part(optax.adamw(0.1, weight_decay=0.5), "variance")
+    optimizer = train_only(optax.adamw(0.1, weight_decay=0.5), "variance")
     state = optimizer.init(params)
     assert sorted(a.shape for a in jax.tree.leaves(state)) == [(), (2,), (2,)]
     updates, _ = optimizer.update(jax.tree.map(jnp.ones_like, params), state, params)

@@ -12,7 +12,7 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.checkpoints import Checkpoints
-from fewstep.train.state import initial
+from fewstep.train.state import initial_state
 
 
 def state_of(step, mesh):
@@ -23,7 +23,7 @@ def state_of(step, mesh):
         return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
     kernel = np.arange(512.0, dtype=np.float32).reshape(64, 8) + step
-    state = initial({"net": {"kernel": kernel, "bias": np.ones(8, np.float32)}}, (0.9,), optax.adam(1e-3))
+    state = initial_state({"net": {"kernel": kernel, "bias": np.ones(8, np.float32)}}, (0.9,), optax.adam(1e-3))
     return jax.tree.map(lambda a: placed(np.asarray(a)), state)._replace(
         step=np.int32(step), nonfinite_steps=np.int32(0)
     )
@@ -50,7 +50,7 @@ def main(index, count, port, folder):
         checkpoints.set_aside(2)
         assert checkpoints.latest() == 2
         checkpoints.save(4, state_of(4, mesh))
-    assert [digests.fault(f"{folder}/{step}") for step in (1, 2, 4)] == [None] * 3
+    assert [digests.damage(f"{folder}/{step}") for step in (1, 2, 4)] == [None] * 3
 
 
 if __name__ == "__main__":

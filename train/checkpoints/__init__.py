@@ -1,4 +1,4 @@
-"""Checkpoints: saved by Orbax, sealed with digests, and read as the first weights of another run."""
+"""Checkpoints: saved by Orbax, verified by digests, and usable as initial weights of another run."""
 
 from fewstep.train.checkpoints.checkpoints import Checkpoints
 

@@ -1,79 +1,81 @@
-"""Checkpoints by Orbax: one item a field, so that the averaged weights open without knowing the optimiser."""
+"""Orbax checkpoints: one item per field of State, so that the EMA weights can be restored without the optimizer."""
 
 import errno
 import logging
 import os
 import shutil
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from etils import epath
 
 from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.orbax_stderr import OrbaxStderrFilter
 from fewstep.train.state import State
 from fewstep.train.utils.errors import CheckpointError
 from fewstep.train.utils.files import absolute, is_remote
-from fewstep.train.utils.multihost import anywhere, first, lost, meet
+from fewstep.train.utils.multihost import any_process, barrier, is_disconnect, is_main_process
 from fewstep.train.utils.progress import say
 
-PATIENCE = 300  # seconds that processes wait for one that has not written its part
+PATIENCE = 300  # seconds that processes wait for one that has not written its shards
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
 
 
 class Checkpoints:
-    """The checkpoints of one run, as a context manager: leaving it finishes the save in flight.
+    """The checkpoints of one run, as a context manager that waits for the save in progress on exit.
 
-    With create=False it is only read: nothing is made where there is no folder, and what an interrupted save left
-    behind stays, as it may be of a save that goes on in another process.
+    create=False opens it for reading: no folder is created, and temporary files are not removed, since they may belong
+    to a save in progress in another process.
 
-    With several processes all of them open it, save and restore together, in one folder that all of them see.
+    With several processes, all of them open, save and restore together, in one folder that all of them can access.
     """
 
-    def __init__(self, folder, keep=3, create=True):
+    def __init__(self, folder: epath.PathLike, keep: int = 3, create: bool = True):
         self.folder = absolute(folder)
         if self.folder.is_file():
-            raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go into a folder of that name")
-        self._saving = None
+            raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go to a folder of that name")
+        self._saving: int | None = None
         self._stderr_filter = OrbaxStderrFilter()
-        logging.getLogger("absl").setLevel(logging.CRITICAL)  # what goes wrong is raised as well
+        logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors are raised as well
         options = ocp.CheckpointManagerOptions(
             max_to_keep=keep,
             create=create,
             cleanup_tmp_directories=create,
             async_options=ocp.AsyncOptions(timeout_secs=PATIENCE, post_finalization_callback=self._seal),
         )
-        handlers = {name: ocp.StandardCheckpointHandler() for name in TREES}
+        handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in TREES}
         handlers["counters"] = ocp.JsonCheckpointHandler()
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
 
-    def __enter__(self):
+    def __enter__(self) -> "Checkpoints":
         return self
 
     def __exit__(self, kind, error, trace):
-        if error is not None and lost(error):
-            return  # closing would wait for the others
+        if error is not None and is_disconnect(error):
+            return  # closing would wait for the other processes
         try:
             with self._written():
                 self._manager.close()
         except CheckpointError:
-            if not isinstance(error, CheckpointError):  # else it is told already
+            if not isinstance(error, CheckpointError):  # otherwise it was raised already
                 raise
         finally:
             self._stderr_filter.close()
 
     def latest(self) -> int | None:
-        """The newest step, or None."""
+        """The newest saved step, or None."""
         return self._manager.latest_step()
 
-    def save(self, step: int, state: State):
-        """Write the state in the background; a step already there is left alone."""
+    def save(self, step: int, state: State) -> None:
+        """Save the state in the background; does nothing if the step is saved already."""
         if step in self._manager.all_steps():
             return
         self._check_free_space(state)
         with self._written():
-            self._manager.wait_until_finished()  # Orbax would wait too; only then may _saving change
+            self._manager.wait_until_finished()  # Orbax would wait as well; _saving must not change before
         self._saving = step
         fields = {name: ocp.args.StandardSave(getattr(state, name)) for name in _arrays(state)}
         counters = ocp.args.JsonSave({"step": int(state.step), "bad": int(state.nonfinite_steps)})
@@ -82,64 +84,67 @@ class Checkpoints:
 
     @contextmanager
     def _written(self):
-        """Orbax's errors of writing as one line; it has no common base class of them."""
+        """Raise Orbax's write errors, which have no common base class, as CheckpointError."""
         try:
             yield
         except Exception as error:
             self._stderr_filter.drop()
-            if lost(error):
+            if is_disconnect(error):
                 raise
             raise CheckpointError(
-                f"checkpoint {self.folder / str(self._saving)} could not be written ({_reason(error)}). Those before "
-                f"it are whole: put that right, and the same command goes on from the last"
+                f"checkpoint {self.folder / str(self._saving)} could not be written ({_reason(error)}). Earlier ones "
+                f"are intact: fix this, and the same command resumes from the newest"
             ) from error
 
     def _check_free_space(self, state):
-        """A full disk is noticed before Orbax's threads run into it."""
+        """Raise CheckpointError for a full disk before Orbax's threads run into it."""
         needed = 2**20 + sum(leaf.nbytes for leaf in jax.tree.leaves(state))
         free = needed if is_remote(self.folder) else shutil.disk_usage(self.folder).free
-        if anywhere(free < needed):
+        if any_process(free < needed):
             raise CheckpointError(
-                f"no room for a checkpoint in {self.folder}: {needed / 2**20:.1f} MB are needed and "
-                f"{free / 2**20:.1f} are free. Those before it are whole: make room, and the same command goes on"
+                f"not enough disk space for a checkpoint in {self.folder}: it needs {needed / 2**20:.1f} MB, and "
+                f"{free / 2**20:.1f} MB are free. Earlier ones are intact: free some space, and the same command "
+                f"resumes from the newest"
             )
 
     def _seal(self):
-        """Write the digests of the step that is being saved; an error here keeps it from becoming final.
+        """Write the digests of the step that is being saved; an error here prevents its finalization.
 
-        Orbax calls this in a thread of process 0, after all processes have written their files and these are merged,
-        and before the step becomes final: by the new name of its folder, or (gs://) by a file commit_success.txt in it.
+        Orbax calls this in a thread of process 0, after the files of all processes are written and merged, and before
+        it finalizes the step, by renaming its folder or (gs://) by a file commit_success.txt in it.
         """
         unfinished = self.folder / f"{self._saving}.orbax-checkpoint-tmp"
         digests.write(unfinished if unfinished.exists() else self.folder / str(self._saving))
 
-    def set_aside(self, step: int):
-        """Rename the steps after this one to STEP.aside, which no one here lists, reads or removes, and say so."""
+    def set_aside(self, step: int) -> None:
+        """Rename later steps to STEP.aside, and log it; renamed steps are never listed, read or removed."""
         later = [other for other in self._manager.all_steps() if other > step]
-        if later and first():
+        if later and is_main_process():
             names = [_renamed(self.folder / str(other)).name for other in later]
-            say(f"going on from step {step}: the later checkpoints in {self.folder} are now {', '.join(names)}")
-        meet("later checkpoints are set aside")
+            say(f"resuming from step {step}: the later checkpoints in {self.folder} are now {', '.join(names)}")
+        barrier("later checkpoints are set aside")
         self._manager.reload()
 
     def restore(self, step: int, like: State) -> State:
-        """The whole state, placed as `like` is (arrays, or shapes with shardings)."""
+        """The full state, placed like `like` (arrays, or shapes with shardings)."""
         names = _arrays(like)
         found = self._restore(step, {name: getattr(like, name) for name in names}, counters=ocp.args.JsonRestore())
-        step, nonfinite = (np.int32(found["counters"][name]) for name in ("step", "bad"))
-        return like._replace(step=step, nonfinite_steps=nonfinite, **{name: found[name] for name in names})
+        counters: Any = {
+            field: np.int32(found["counters"][name]) for field, name in (("step", "step"), ("nonfinite_steps", "bad"))
+        }
+        return like._replace(**counters, **{name: found[name] for name in names})
 
-    def restore_ema(self, step: int, like):
-        """The averages alone: {decay: params}."""
+    def restore_ema(self, step: int, like: Any) -> dict:
+        """The EMA weights alone: {decay: params}."""
         return self._restore(step, {"ema": like})["ema"]
 
-    def _restore(self, step, trees, **items):
-        """Faults are looked for before Orbax is asked: it would restore some of them, and name others badly."""
+    def _restore(self, step, trees, **items) -> Any:
+        """Checks for damage before Orbax restores, which would miss some errors and report others unclearly."""
         where, steps = self.folder / str(step), self._manager.all_steps()
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no step {step} (it has: {', '.join(map(str, steps)) or 'none'})")
-        if fault := digests.fault(where):
-            raise CheckpointError(f"checkpoint {where} is damaged ({fault}): {self._remedy(step)}")
+        if damage := digests.damage(where):
+            raise CheckpointError(f"checkpoint {where} is damaged ({damage}): {self._remedy(step)}")
         try:
             saved = self._manager.item_metadata(step)
             other = next((found for name, tree in trees.items() if (found := _difference(saved[name], tree))), None)
@@ -148,7 +153,7 @@ class Checkpoints:
                 return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
         except Exception as error:
             self._stderr_filter.drop()
-            if lost(error):
+            if is_disconnect(error):
                 raise
             raise CheckpointError(
                 f"checkpoint {where} cannot be read ({_reason(error)}): {self._remedy(step)}"
@@ -156,52 +161,52 @@ class Checkpoints:
         raise CheckpointError(f"checkpoint {where} is of another model: {other}")
 
     def _remedy(self, damaged):
-        """What to do about a damaged step: the newest of the others that is whole."""
+        """What to do about a damaged step: use the newest intact one."""
         others = sorted(set(self._manager.all_steps()) - {damaged}, reverse=True)
-        whole = next((step for step in others if digests.fault(self.folder / str(step)) is None), None)
+        whole = next((step for step in others if digests.damage(self.folder / str(step)) is None), None)
         if whole is None:
-            return "nothing was changed, and no other step is whole. Train anew in another folder"
+            return "nothing was changed, and no other step is intact. Train again in another folder"
         return (
-            f"nothing was changed. The newest whole one is step {whole}, give --step {whole} (step={whole}) to use it"
+            f"nothing was changed. The newest intact one is step {whole}; give --step {whole} (step={whole}) to use it"
         )
 
 
 def _renamed(path):
-    """Rename a folder to its name with .aside, or .aside2 and so on where there is one; the new path."""
+    """Rename a folder to NAME.aside, or NAME.aside2 and so on if that exists; returns the new path."""
     numbers = ("", *range(2, 1000))
     free = next(new for n in numbers if not (new := path.with_name(f"{path.name}.aside{n}")).exists())
     return path.rename(free)
 
 
 def _reason(error):
-    """What the system said, else the first line of an error.
+    """The operating system's message, otherwise the first line of the error.
 
-    Orbax hands on TensorStore's messages, in which the system's words stand amid paths and details in no fixed order.
+    Orbax passes on messages of TensorStore, in which the system's message is surrounded by paths and details.
     """
     text = str(getattr(error, "strerror", None) or error).strip()
-    if said := next((words for words in map(os.strerror, errno.errorcode) if words in text), None):
-        return said
+    if message := next((words for words in map(os.strerror, errno.errorcode) if words in text), None):
+        return message
     lines = text.splitlines()
     return lines[0][:200] if lines else type(error).__name__
 
 
 def _arrays(state):
-    """The fields that are pytrees with at least one array (Orbax stores no empty item)."""
+    """The fields with at least one array (Orbax cannot store empty items)."""
     return [name for name in TREES if jax.tree.leaves(getattr(state, name))]
 
 
 def _difference(saved, wanted) -> str | None:
-    """The first array whose name or shape differs between a saved tree (Orbax's metadata) and another; None: equal."""
+    """The first difference in name or shape between a saved tree (Orbax's metadata) and another; None if equal."""
     there = {leaf.name: tuple(leaf.shape) for leaf in jax.tree.leaves(saved)}
     leaves = jax.tree_util.tree_leaves_with_path(wanted)
     here = {jax.tree_util.keystr(path, simple=True, separator="."): tuple(leaf.shape) for path, leaf in leaves}
     for name in [*here, *there]:
         if there.get(name) != here.get(name):
-            return f"{name} has shape {there.get(name, 'none')} there and {here.get(name, 'none')} in the config"
+            return f"{name} has shape {there.get(name, 'none')} in it and {here.get(name, 'none')} in the config"
     return None
 
 
 def _target(a):
-    """What a leaf is restored into; the sharding must be named, or the saved placement is silently kept."""
+    """The restore target of a leaf; it must have a sharding, or Orbax silently keeps the saved one."""
     sharding = getattr(a, "sharding", None) or jax.sharding.SingleDeviceSharding(jax.devices()[0])
     return jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=sharding)

@@ -1,4 +1,4 @@
-"""SHA-256 of every file of a checkpoint: Orbax does not checksum its data, and restores flipped bits silently."""
+"""SHA-256 of every file of a checkpoint: Orbax has no checksums, and restores corrupted data silently."""
 
 import json
 import os
@@ -11,36 +11,37 @@ from fewstep.train.utils.hashing import file_sha256
 NAME = "digests.json"
 
 
-def write(folder) -> None:
-    """Write the digests of all files of the folder's items (its sub-folders) into its digests.json.
+def write(folder: epath.PathLike) -> None:
+    """Write the digests of all files in the subfolders of a checkpoint (its items) to its digests.json.
 
-    The files directly in it are Orbax's notes on the step, which it goes on updating.
+    Files directly in the folder are excluded: they are Orbax's metadata, which it may still update.
     """
     folder = epath.Path(folder)
     digests = {name: file_sha256(folder / name) for name in _files(folder)}
     write_atomic(folder / NAME, json.dumps(digests, indent=0, sort_keys=True) + "\n")
 
 
-def fault(folder) -> str | None:
-    """What is not as digests.json says, such as "ema/d/1f is missing"; None where all is."""
+def damage(folder: epath.PathLike) -> str | None:
+    """The first mismatch with digests.json, such as "ema/d/1f is missing"; None if the checkpoint is intact."""
     folder = epath.Path(folder)
     if not (folder / NAME).is_file():
         return f"{NAME} is missing"
     try:
-        told = dict(json.loads((folder / NAME).read_text()))
+        expected = dict(json.loads((folder / NAME).read_text()))
     except (ValueError, TypeError):
         return f"{NAME} has changed"
     except OSError as error:
         return f"{NAME} cannot be read: {error.strerror}"
     found = _files(folder)
-    if missing := sorted(told.keys() - found):
+    if missing := sorted(expected.keys() - found):
         return f"{missing[0]} is missing"
-    if unknown := sorted(found - told.keys()):
+    if unknown := sorted(found - expected.keys()):
         return f"{unknown[0]} is not in {NAME}"
-    return next((fault for name, digest in told.items() if (fault := _fault(folder, name, digest))), None)
+    checks = (_file_damage(folder, name, digest) for name, digest in expected.items())
+    return next((damage for damage in checks if damage), None)
 
 
-def _fault(folder, name, digest):
+def _file_damage(folder, name, digest):
     try:
         return None if file_sha256(folder / name) == digest else f"{name} has changed"
     except OSError as error:
@@ -48,7 +49,7 @@ def _fault(folder, name, digest):
 
 
 def _files(folder):
-    """The files of the items, relative to the folder; in a bucket `walk` leaves the scheme out."""
+    """The files of the items, relative to the folder; in a bucket `walk` yields paths without the scheme."""
     root = _bare(folder)
     inner = ((os.path.relpath(_bare(where), root), names) for where, _, names in folder.walk())
     return {os.path.join(where, name) for where, names in inner for name in names if where != "."}

@@ -1,40 +1,42 @@
-"""What the threads of a failed read or write print, after the failure itself has been raised as an error."""
+"""Filters what Orbax's threads print about a failed read or write that is also raised as an error."""
 
 import logging
 import sys
 import warnings
+from collections.abc import Callable
+from typing import Any
 
 
 class OrbaxStderrFilter:
-    """Holds back what Orbax's and TensorStore's threads print of a failure that is raised as well, until `close`.
+    """Holds back, until `close`, what Orbax's and TensorStore's threads print about a failure.
 
-    When one file of a checkpoint fails, Orbax raises that failure and leaves its event loop.  The other files that fail
-    are then logged by asyncio ("... exception was never retrieved"), and TensorStore's threads, which find no loop to
-    report to, each print a traceback by sys.unraisablehook ("Event loop is closed").
+    When one file of a checkpoint fails, Orbax raises that error and closes its event loop.  asyncio then logs the
+    errors of the other files ("... exception was never retrieved"), and each thread of TensorStore, without a loop to
+    report to, prints a traceback through sys.unraisablehook ("Event loop is closed").
     """
 
     def __init__(self):
-        self._held = []
+        self._held: list[tuple[Callable, Any]] = []
         self._failed = False
         self._logger = logging.getLogger("asyncio")
         self._logger.addFilter(self._log)
         self._before, sys.unraisablehook = sys.unraisablehook, self._hook
 
-    def drop(self):
-        """They echo an error that is raised now: nothing held is printed, nor what comes until the process ends."""
+    def drop(self) -> None:
+        """Discard everything held, and everything until the process ends: the error is raised instead."""
         self._failed = True
         self._held.clear()
         warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
 
-    def close(self):
-        """Print what is held, unless `drop` was called."""
+    def close(self) -> None:
+        """Print everything held, unless `drop` was called."""
         if self._failed:
             return
         self._logger.removeFilter(self._log)
         if sys.unraisablehook == self._hook:
             sys.unraisablehook = self._before
-        for tell, what in self._held:
-            tell(what)
+        for emit, item in self._held:
+            emit(item)
         self._held.clear()
 
     def _hook(self, unraisable):
@@ -51,6 +53,6 @@ class OrbaxStderrFilter:
             self._hold(self._logger.handle, record)
         return not echo
 
-    def _hold(self, tell, what):
+    def _hold(self, emit, item):
         if not self._failed:
-            self._held.append((tell, what))
+            self._held.append((emit, item))

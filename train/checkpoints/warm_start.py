@@ -1,45 +1,47 @@
-"""InitialWeights with the parameters of another run instead of fresh ones."""
+"""Initial weights from another run."""
+
+from typing import Any
 
 import jax
 
 from fewstep.diffusion.errors import UsageError
+from fewstep.train.state import State
 
 
-def unknown(net, found) -> list[str]:
-    """The names of the parameters of a network that are not among those found: both trees of arrays, or of shapes.
+def missing_parameters(net: Any, found: Any) -> list[str]:
+    """The names of parameters in `net` that are not in `found`; both are trees of arrays or of shapes.
 
-    Raises UsageError where one is there with another shape, and where none is.
+    Raises UsageError if a parameter has another shape in `found`, or if the trees have no parameter in common.
     """
     ours, theirs = _named(net), _named(found)
     for name in ours.keys() & theirs.keys():
         if ours[name].shape != theirs[name].shape:
             raise UsageError(
-                f"{name} has shape {theirs[name].shape} there and {ours[name].shape} in the config: it needs the same "
-                f"network"
+                f"{name} has shape {theirs[name].shape} in the other run and {ours[name].shape} in the config: "
+                f"use the same network"
             )
     if not ours.keys() & theirs.keys():
-        raise UsageError("none of the network's parameters are there: it needs the same network")
+        raise UsageError("the other run has none of the network's parameters: use the same network")
     return [name for name in ours if name not in theirs]
 
 
-def with_weights(state, found):
-    """The state before the first step, with the parameters found, its averages, and a teacher, at the same."""
+def with_weights(state: State, found: Any) -> State:
+    """The initial state with the parameters `found`, also in its averages and its teacher, if it has one."""
     theirs = _named(found)
 
-    def taken(tree):
+    def replaced(tree):
         leaves, shape = jax.tree_util.tree_flatten_with_path(tree)
-        # A copy for each tree: the step donates what it is given.
+        # One copy per tree: the step donates its arguments.
         return shape.unflatten(
             [jax.device_put(theirs.get(_name(path), a), a.sharding, may_alias=False) for path, a in leaves]
         )
 
     def group(params):
-        return params | {"net": taken(params["net"])}
+        return params | {"net": replaced(params["net"])}
 
-    kept = {
-        name: {decay: group(params) for decay, params in getattr(state, name).items()} for name in ("ema", "frozen")
-    }
-    return state._replace(params=group(state.params), **kept)
+    ema = {decay: group(params) for decay, params in state.ema.items()}
+    frozen = {name: group(params) for name, params in state.frozen.items()}
+    return state._replace(params=group(state.params), ema=ema, frozen=frozen)
 
 
 def _named(tree):

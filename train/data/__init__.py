@@ -1,4 +1,4 @@
-"""Data sets in memory or on a disk, split once, and batches that depend on (seed, k) alone."""
+"""Data sets in memory or on disk, and batches that are a function of (seed, k)."""
 
 from fewstep.train.data.batches import Batches
 from fewstep.train.data.dataset import Dataset
@@ -8,10 +8,10 @@ from fewstep.train.data.mapped import npy
 from fewstep.train.data.pairs import pairs
 from fewstep.train.data.plane import points
 from fewstep.train.data.records import array_record
-from fewstep.train.data.sources import digits, npz
+from fewstep.train.data.sources import arrays, digits, npz
 from fewstep.train.data.split import Arrays, Batch, Split
 
 SOURCES = {source.__name__: source for source in (digits, points, npz, npy, folder, array_record, huggingface)}
 
-__all__ = ["SOURCES", "Arrays", "Batch", "Batches", "Dataset", "Split", "array_record", "digits", "folder"]
+__all__ = ["SOURCES", "Arrays", "Batch", "Batches", "Dataset", "Split", "array_record", "arrays", "digits", "folder"]
 __all__ += ["huggingface", "npy", "npz", "pairs", "points"]

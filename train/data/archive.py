@@ -1,6 +1,8 @@
-"""Reading .npz files that may be missing, truncated, or something else altogether; nothing is ever unpickled."""
+"""Reading .npz files of users, with clear errors for missing, truncated or other files; nothing is unpickled."""
 
 import zipfile
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +12,8 @@ from fewstep.train.utils.npz import BROKEN
 REMEDY = "write it with np.savez(path, images=..., labels=...)"
 
 
-def open_npz(path):
-    """The archive at `path`, its arrays not read yet; FileNotFoundError or UsageError says what the path is instead."""
+def open_npz(path: Path) -> Any:
+    """The opened .npz archive (`np.lib.npyio.NpzFile`); raises FileNotFoundError or UsageError for anything else."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the .npz file itself")
     if not path.exists():
@@ -23,13 +25,13 @@ def open_npz(path):
         raise UsageError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
 
 
-def read_array(archive, key, path):
-    """Array `key` of the archive; UsageError where its bytes are damaged or hold Python objects."""
+def read_array(archive: Any, key: str, path: Path) -> np.ndarray:
+    """Array `key` of the archive; raises UsageError if it is damaged or holds Python objects."""
     try:
         array = archive[key]
     except BROKEN as error:
         if "Object arrays" in str(error):
-            raise UsageError(f"{path}: {key} has dtype object: save one array of numbers, not a list") from None
+            raise UsageError(f"{path}: {key} has dtype object: save a numeric array, not a list") from None
         raise UsageError(f"{path}: {key} is truncated or damaged: write or download the file again") from None
     if not isinstance(array, np.ndarray):
         raise UsageError(f"{path}: {key} is not a NumPy array: {REMEDY}")

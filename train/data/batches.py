@@ -1,7 +1,9 @@
-"""Batch k as a pure function of (seed, k): a run resumes at any step with no iterator to save."""
+"""Batch k as a pure function of (seed, k), so that a run resumes at any step without saving an iterator."""
 
 import functools
+from collections.abc import Generator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -9,15 +11,15 @@ from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.split import Batch, Split
 from fewstep.train.data.threads import THREADS
 
-FLIPS = 1  # sets the stream of the flips apart from that of the permutations
+FLIPS = 1  # separates the random stream of the flips from that of the permutations
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """An endless sequence of batches: each epoch is a fresh permutation, its remainder below `size` dropped.
+    """An infinite sequence of batches: each epoch is a new permutation, without the incomplete last batch.
 
-    flip: each image is mirrored left to right with probability 1/2, of (seed, k, row) alone.  UsageError where the
-    split holds fewer images than one batch, or what it holds has no left and right.
+    flip: mirror each image left to right with probability 1/2, as a function of (seed, k, row).  Raises UsageError if
+    the split has fewer items than a batch, or for flip with data that are not images.
     """
 
     split: Split
@@ -27,21 +29,21 @@ class Batches:
 
     def __post_init__(self):
         if self.size < 1:
-            raise UsageError(f"train.batch_size = {self.size}: at least 1 is needed")
+            raise UsageError(f"train.batch_size = {self.size}: it must be at least 1")
         if self.size > len(self.split):
             raise UsageError(
-                f"train.batch_size = {self.size} exceeds the {len(self.split)} training images: ask for fewer"
+                f"train.batch_size = {self.size} exceeds the {len(self.split)} training images: choose a smaller one"
             )
         if self.flip and len(self.split.shape) != 3:
-            raise UsageError(f"data of shape {self.split.shape} have no left and right to flip: leave train.flip out")
+            raise UsageError(f"train.flip requires images, and the data has shape {self.split.shape}: turn it off")
 
     @property
-    def per_epoch(self):
-        """Number of batches in one pass over the data."""
+    def per_epoch(self) -> int:
+        """Number of batches per epoch."""
         return len(self.split) // self.size
 
-    def batch(self, k, rows=slice(None)) -> Batch:
-        """Batch number k, from 0; or only its `rows` (a slice or an array of indices), reading no others."""
+    def batch(self, k: int, rows: Any = slice(None)) -> Batch:
+        """Batch k, counted from 0; with `rows` (a slice or an array of indices) only these rows are read."""
         epoch, place = divmod(int(k), self.per_epoch)
         index = _permutation(self.seed, epoch, len(self.split))[place * self.size : (place + 1) * self.size]
         batch = self.split[index[rows]]
@@ -51,16 +53,15 @@ class Batches:
             batch = batch if batch.seed is None else batch._replace(mirrored=mirrored)
         return batch
 
-    def stream(self, first, last, rows=slice(None)):
-        """An iterator over `batch(k, rows)` for k from `first` to last - 1; close() it where it may be left early.
+    def stream(self, first: int, last: int, rows: Any = slice(None)) -> Generator[Batch, None, None]:
+        """Yields `batch(k, rows)` for k from `first` to last - 1; call close() when leaving it early.
 
-        What is not in memory is read and decoded ahead by the threads of grain, a batch each; their errors come out at
-        the batch that they are about.
+        Data on disk is prefetched by grain, one batch per thread; an error is raised at the batch that it concerns.
         """
         if self.split.source.in_memory:
             yield from (self.batch(k, rows) for k in range(first, last))
             return
-        import grain  # 0.75 s
+        import grain  # imported late: it takes 0.75 s
 
         batches = grain.MapDataset.range(first, last).map(lambda k: self.batch(k, rows))
         ahead = iter(batches.to_iter_dataset(grain.ReadOptions(num_threads=THREADS, prefetch_buffer_size=THREADS)))

@@ -1,27 +1,29 @@
-"""What may be images or labels: each error names the array, the first image at fault, and what to do."""
+"""Validation of image and label arrays; errors name the array, the first bad image and the remedy."""
 
+import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.train.utils.files import is_remote
 
-SLACK = 1e-6  # rounding beyond [-1, 1] that is clipped instead of refused
+SLACK = 1e-6  # values up to this far outside [-1, 1] are clipped, as rounding errors
 
 
-def local(path) -> Path:
-    """A path with ~ filled in; UsageError for a bucket."""
+def local(path: str | os.PathLike) -> Path:
+    """The path with ~ expanded; raises UsageError for a bucket."""
     if is_remote(path):
-        raise UsageError(f"{path}: data are read from a local disk: copy them there, or mount the bucket")
+        raise UsageError(f"{path}: data must be on a local disk: copy it there, or mount the bucket")
     return Path(path).expanduser()
 
 
-def as_images(array, where):
-    """Images of any accepted kind -> (N, *shape), uint8 as it is or float32 in [-1, 1].
+def as_images(array: np.ndarray, where: Any) -> np.ndarray:
+    """Validate images; returns (N, *shape), either uint8 or float32 in [-1, 1].
 
-    Floats must lie in [-1, 1] already.  (N, H, W) gains a channel axis, (N, H, W, C) and (N, d) stay.  `where` opens
-    the message of the UsageError raised for anything else.
+    Floats must lie in [-1, 1].  (N, H, W) gains a channel axis; (N, H, W, C) and (N, d) are unchanged.  Raises
+    UsageError otherwise, with a message that starts with `where`.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise UsageError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
@@ -35,8 +37,11 @@ def as_images(array, where):
     return array[..., None] if array.ndim == 3 else array
 
 
-def as_labels(array, where, count, classes=None):
-    """Integer labels -> int32 (count,), all >= 0 and, where `classes` is given, all < classes; UsageError otherwise."""
+def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = None) -> np.ndarray:
+    """Validate integer labels; returns int32 (count,) with values in range(classes), or >= 0 without `classes`.
+
+    Raises UsageError otherwise.
+    """
     if array.dtype.kind not in "iu":
         raise UsageError(f"{where} has dtype {array.dtype}: save integers, one class index for each image")
     if array.ndim != 1:
@@ -58,7 +63,7 @@ def _check_floats(array, where):
     broken = ~np.isfinite(pixels)
     if broken.any():
         first = int(broken.any(axis=1).argmax())
-        raise UsageError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: drop it")
+        raise UsageError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: remove it")
     low, high = float(pixels.min()), float(pixels.max())
     if low < -1 - SLACK or high > 1 + SLACK:
         first = int((np.abs(pixels).max(axis=1) > 1 + SLACK).argmax())

@@ -1,35 +1,36 @@
-"""Image files of any kind as pixels of one shape."""
+"""Decoding of image files to pixels of one shape."""
 
 import functools
 import numbers
 import warnings
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fewstep.diffusion.errors import UsageError
 
-warnings.filterwarnings("ignore", module=r"PIL\.")  # of large images and odd EXIF blocks, which are read all the same
+warnings.filterwarnings("ignore", module=r"PIL\.")  # about large images and malformed EXIF, which are still decoded
 
 
 class BadImage(UsageError):
-    """Why a file gives no image, in a word or two."""
+    """A file cannot be decoded; the message is the reason in a few words."""
 
 
-def check_form(size, channels):
-    """UsageError for a form that images cannot be brought into."""
+def check_form(size: int, channels: int) -> None:
+    """Raises UsageError for an invalid size or number of channels."""
     if not isinstance(size, numbers.Integral) or size < 1:
         raise UsageError(f"size = {size!r}: give the side of the square images in pixels, at least 1")
     if channels not in (1, 3):
-        raise UsageError(f"channels = {channels!r}: 1 is grey, 3 is colour")
+        raise UsageError(f"channels = {channels!r}: use 1 for grayscale or 3 for color")
 
 
-def decode(file, size, channels) -> np.ndarray:
-    """An image file (path or binary file) as uint8 (size, size, channels); BadImage where it holds none.  A size may be
-    (height, width).
+def decode(file: Any, size: int | tuple, channels: int) -> np.ndarray:
+    """Decode an image file (path or binary file) to uint8 (size, size, channels); size may be (height, width).
 
-    Turned upright as its EXIF says, transparency over white, scaled by Lanczos to cover the square, the rest cut off
-    evenly.  16-bit levels are divided by 257; colour becomes grey by ITU-R 601 luma; of an animation the first frame.
+    The image is rotated by its EXIF orientation, composited over white, resized by Lanczos to cover the target and
+    center-cropped.  16-bit levels are divided by 257; grayscale is ITU-R 601 luma; animations give their first frame.
+    Raises BadImage if the file is not a valid image.
     """
     try:
         with Image.open(file, formats=_formats()) as image:
@@ -41,35 +42,35 @@ def decode(file, size, channels) -> np.ndarray:
         raise BadImage("not an image") from None
     except Image.DecompressionBombError:
         raise BadImage("too many pixels") from None
-    except Exception as error:  # decoders raise anything at all
+    except Exception as error:  # decoders raise errors of any type
         if getattr(error, "errno", None):
-            raise BadImage(error.strerror.lower()) from None
+            raise BadImage(str(getattr(error, "strerror", error)).lower()) from None
         raise BadImage("truncated" if "truncated" in str(error).lower() else "damaged") from None
 
 
 @functools.cache
 def _formats():
-    """All but EPS, which is a program; the usual ones first."""
+    """All formats but EPS, which is a program; common ones first."""
     Image.preinit()
     Image.init()
     return [name for name in Image.ID if name != "EPS"]
 
 
 def extensions() -> set[str]:
-    """How the names of images end: ".png", ..."""
+    """The file extensions of images: ".png", ..."""
     return {end for end, name in Image.registered_extensions().items() if name in _formats()}
 
 
 def _upright(image):
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # a malformed EXIF block tells no orientation
+    except Exception:  # a malformed EXIF block has no orientation
         return image
 
 
 def _eight_bits(image):
     if image.mode == "F":
-        raise BadImage("floating point, whose white is unknown")
+        raise BadImage("floating point, with an unknown white level")
     if not image.mode.startswith("I"):
         return image
     levels = np.asarray(image).astype(np.int64)
@@ -85,7 +86,7 @@ def _fitted(image, size, channels):
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     if image.mode not in ("1", "L"):
-        image = image.convert("RGB")  # no mode but these three becomes grey the right way
+        image = image.convert("RGB")  # other modes are converted to grayscale incorrectly
     image = image.convert("L" if channels == 1 else "RGB")
     height, width = np.broadcast_to(size, 2).tolist()
     return np.asarray(ImageOps.fit(image, (width, height), Image.Resampling.LANCZOS)).reshape(height, width, channels)

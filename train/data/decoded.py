@@ -1,6 +1,8 @@
-"""A source whose images are decoded as they are read."""
+"""A source of image files that are decoded when they are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -10,10 +12,9 @@ from fewstep.train.data.decode import BadImage, decode
 
 @dataclass(frozen=True, eq=False)
 class Decoded:
-    """Images of any kind as size x size with 1 or 3 channels; labels (N,) int32 or None.
+    """Images decoded to size x size with 1 or 3 channels; labels (N,) int32 or None.
 
-    Subclasses have a length, `files(indices)` (what `decode` opens, or None, for each index), and `refusal(i, why)`:
-    the message for image i where it cannot be decoded.
+    Subclasses implement `__len__`, `files` and `refusal`.
     """
 
     labels: np.ndarray | None
@@ -22,10 +23,21 @@ class Decoded:
     in_memory = False
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         return (self.size, self.size, self.channels)
 
-    def read(self, indices):
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def files(self, indices: np.ndarray) -> Iterable[Any]:
+        """For each index the argument of `decode`, or None for a missing image."""
+        raise NotImplementedError
+
+    def refusal(self, i: int, reason: BadImage) -> str:
+        """The error message for image i, which cannot be decoded."""
+        raise NotImplementedError
+
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         images = np.empty((len(indices), *self.shape), np.uint8)
         for image, file, i in zip(images, self.files(indices), indices, strict=True):
             try:

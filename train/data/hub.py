@@ -1,6 +1,7 @@
-"""Data sets that Hugging Face `datasets` saved to disk."""
+"""Data sets saved to disk by Hugging Face `datasets`."""
 
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
-from fewstep.train.data.decode import check_form
+from fewstep.train.data.decode import BadImage, check_form
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.split import Split
 
@@ -17,29 +18,29 @@ HELD_OUT = ("test", "validation", "valid", "val")
 
 
 def huggingface(
-    path: str, size=32, channels=3, split="train", image="image", label: str | None = "label",
-    held_out: int | float = 0.1, seed=0,
-):  # fmt: skip
-    """What `dataset.save_to_disk(path)` wrote: columns `image` (of the feature Image) and `label` (class indices; None:
-    no labels), decoded as they are read (`decode`).
+    path: str, size: int = 32, channels: int = 3, split: str = "train", image: str = "image",
+    label: str | None = "label", held_out: int | float = 0.1, seed: int = 0,
+) -> Dataset:  # fmt: skip
+    """A data set written by `dataset.save_to_disk(path)`, with the columns `image` (feature Image) and `label` (class
+    indices; None: no labels); images are decoded when they are read (`decode`).
 
-    Of several splits, `split` is trained on; where there is one called test, or else validation, it is held out and
-    `held_out` is unused.  Otherwise held_out is a fraction below 1 or a count.  FileNotFoundError or UsageError name
-    what is missing; a damaged image is found when it is read.
+    `split` is the training split.  If there is a split named test or validation, it is held out, and `held_out` is
+    unused; otherwise held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for
+    missing files, splits and columns; a damaged image raises UsageError when it is read.
     """
     check_form(size, channels)
-    path = local(path)
-    parts = _load(path, split)
+    folder = local(path)
+    parts = _load(folder, split)
     if split not in parts:
-        raise UsageError(f"{path} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
-    held_apart = next((name for name in HELD_OUT if name in parts and name != split), None)
-    train = _source(f"{path}, {split}", parts[split], size, channels, image, label)
-    if held_apart is None:
-        return partition(path.resolve().name, train, _classes(parts[split], label, train), held_out, seed)
-    test = _source(f"{path}, {held_apart}", parts[held_apart], size, channels, image, label)
+        raise UsageError(f"{folder} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
+    test_name = next((name for name in HELD_OUT if name in parts and name != split), None)
+    train = _source(f"{folder}, {split}", parts[split], size, channels, image, label)
+    if test_name is None:
+        return partition(folder.resolve().name, train, _classes(parts[split], label, train), held_out, seed)
+    test = _source(f"{folder}, {test_name}", parts[test_name], size, channels, image, label)
     classes = _classes(parts[split], label, train, test)
-    order = np.random.default_rng(seed).permutation(len(train))  # the first images then stand for all of them
-    return Dataset(path.resolve().name, Split(train, order), Split(test), classes)
+    order = np.random.default_rng(seed).permutation(len(train))  # so that the first images are a random sample
+    return Dataset(folder.resolve().name, Split(train, order), Split(test), classes)
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +49,14 @@ class _Rows(Decoded):
     rows: Any  # a datasets.Dataset of the one column, not decoded
     column: str
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.rows)
 
-    def files(self, indices):
+    def files(self, indices: np.ndarray) -> Iterable[Any]:
         return map(_file, self.rows[np.asarray(indices).tolist()][self.column])
 
-    def refusal(self, i, why):
-        return f"{self.where}: image {i} is bad ({why}): leave it out and save again"
+    def refusal(self, i: int, reason: BadImage) -> str:
+        return f"{self.where}: image {i} cannot be decoded ({reason}): remove it and save the data set again"
 
 
 def _file(cell):
@@ -64,20 +65,22 @@ def _file(cell):
     return cell["path"] if cell["bytes"] is None else io.BytesIO(cell["bytes"])
 
 
-def _load(path, split):
-    """The splits by name; a data set without splits is the one asked for."""
+def _load(path, split) -> dict[str, Any]:
+    """The splits by name; a data set without splits is taken as `split`."""
     try:
         import datasets
     except ImportError:
-        raise UsageError(f"{path} is read with datasets: pip install 'fewstep[hf]'") from None
+        raise UsageError(f"reading {path} requires the package datasets: pip install 'fewstep[hf]'") from None
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such folder (looked in {path.absolute().parent}): check the path")
     try:
         loaded = datasets.load_from_disk(str(path))
-    except Exception as error:  # of Arrow, of JSON, of files
+    except Exception as error:  # from Arrow, JSON or the file system
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UsageError(f"{path} cannot be loaded ({reason}): write it with dataset.save_to_disk(path)") from None
-    return dict(loaded) if isinstance(loaded, datasets.DatasetDict) else {split: loaded}
+    if isinstance(loaded, datasets.DatasetDict):
+        return {str(name): part for name, part in loaded.items()}
+    return {split: loaded}
 
 
 def _source(where, rows, size, channels, image, label):
@@ -86,11 +89,11 @@ def _source(where, rows, size, channels, image, label):
     for parameter, column in (("image", image), ("label", label)):
         if column is not None and column not in rows.column_names:
             there = ", ".join(rows.column_names)
-            none = ", to None for no labels" if parameter == "label" else ""
+            none = ", or to None for no labels" if parameter == "label" else ""
             raise UsageError(f"{where} has no column {column!r} (it has {there}): set huggingface.{parameter}{none}")
     if not isinstance(rows.features[image], datasets.Image):
         kind = type(rows.features[image]).__name__
-        raise UsageError(f"{where}: column {image} is of kind {kind}: cast it, as in cast_column({image!r}, Image())")
+        raise UsageError(f"{where}: column {image} has feature {kind}: cast it with cast_column({image!r}, Image())")
     if len(rows) == 0:
         raise UsageError(f"{where} is empty: save at least one image")
     undecoded = rows.select_columns([image]).cast_column(image, datasets.Image(decode=False))
@@ -102,6 +105,6 @@ def _source(where, rows, size, channels, image, label):
 
 
 def _classes(rows, label, *sources):
-    """As many as the feature names, or as there are."""
+    """The number of classes that the feature declares, otherwise that of the labels."""
     known = getattr(rows.features[label], "num_classes", None) if label else None
     return known or class_count(*(source.labels for source in sources))

@@ -1,23 +1,32 @@
-"""A folder of images, decoded as they are read."""
+"""A folder of images, decoded when they are read."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from fewstep.train.data.dataset import partition
+from fewstep.train.data.dataset import Dataset, partition
+from fewstep.train.data.decode import BadImage
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.scan import scan
 
 
-def folder(path: str, size=32, channels=3, held_out: int | float = 0.1, seed=0, strict=False):
-    """The images in a folder, size x size with 1 or 3 channels, from whatever files Pillow reads (`decode`).
+def folder(
+    path: str,
+    size: int = 32,
+    channels: int = 3,
+    held_out: int | float = 0.1,
+    seed: int = 0,
+    strict: bool = False,
+) -> Dataset:
+    """The images in a folder, resized to size x size with 1 or 3 channels, from any files that Pillow reads (`decode`).
 
-    Two or more sub-folders that hold images are classes, in the order of their names as texts; images lie all in those,
-    or all in the folder itself.  Of a single sub-folder what is in it counts, as in photos/train/cat.  Hidden files are
-    ignored.  Every file is decoded once when the folder is opened: bad ones are named on stderr and skipped, or refused
-    where `strict`.  held_out is a fraction below 1 or a count.
-    FileNotFoundError or UsageError say what is wrong with the folder.
+    If two or more subfolders hold images, each is a class, sorted by name; all images must be in subfolders, or all in
+    the folder itself.  A single subfolder is descended into, as in photos/train/cat.  Hidden files are ignored.  Every
+    file is decoded once when the folder is opened: bad files are logged and skipped, or raise UsageError if `strict`.
+    held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for an invalid folder.
     """
     found = scan(path, size, channels, strict)
     labels = np.array(found.labels, np.int32) if found.classes else None
@@ -30,12 +39,12 @@ class _Files(Decoded):
     root: Path
     names: list
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.names)
 
-    def files(self, indices):
+    def files(self, indices: np.ndarray) -> Iterable[Any]:
         return [self.root / self.names[i] for i in indices]
 
-    def refusal(self, i, why):
+    def refusal(self, i: int, reason: BadImage) -> str:
         file = self.root / self.names[i]
-        return f"{file}: {why}, though it was an image when the folder was opened: put it back and go on"
+        return f"{file}: {reason}, but it was an image when the folder was opened: restore it and resume"

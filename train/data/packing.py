@@ -1,4 +1,4 @@
-"""A folder of images -> a folder of ArrayRecord shards, whole or not at all."""
+"""Conversion of a folder of images to a folder of ArrayRecord shards, all or nothing."""
 
 import os
 import shutil
@@ -13,7 +13,7 @@ from fewstep.train.utils.files import is_remote
 
 
 class Packed(NamedTuple):
-    """What was written."""
+    """The result of `pack`."""
 
     out: Path
     shape: tuple
@@ -22,19 +22,26 @@ class Packed(NamedTuple):
     shards: int
 
 
-def pack(folder, out, size=32, channels=3, strict=False, shard_size=10_000) -> Packed:
-    """Write the images of `folder`, as `train.data.folder` reads them and in its order, for `train.data.array_record`.
+def pack(
+    folder: str | os.PathLike,
+    out: str | os.PathLike,
+    size: int = 32,
+    channels: int = 3,
+    strict: bool = False,
+    shard_size: int = 10_000,
+) -> Packed:
+    """Write the images of `folder`, decoded and ordered as by `train.data.folder`, for `train.data.array_record`.
 
-    Shows progress on stderr.  `out` appears when all is written; an error or Ctrl-C leaves nothing.  FileExistsError
-    where `out` exists; FileNotFoundError, UsageError or OSError for a folder or numbers that will not do.
+    Shows progress.  `out` appears only when complete; an error or Ctrl-C leaves nothing behind.  Raises FileExistsError
+    if `out` exists, and FileNotFoundError, UsageError or OSError for an invalid folder or invalid arguments.
     """
     out = Path(out).expanduser()
     if shard_size < 1:
-        raise UsageError(f"shard size {shard_size}: ask for at least 1 image")
+        raise UsageError(f"shard size {shard_size}: it must be at least 1 image")
     if os.path.lexists(out):
-        raise FileExistsError(f"{out} exists already: give a new folder, or remove it first")
+        raise FileExistsError(f"{out} exists already: choose a new folder, or remove it first")
     if not is_remote(folder) and out.resolve().is_relative_to(Path(folder).expanduser().resolve()):
-        raise UsageError(f"{out} lies in {folder} itself: give a folder outside of it")
+        raise UsageError(f"{out} is inside {folder}: choose a folder outside of it")
     partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
     above = [parent for parent in partial.parents if not parent.exists()]
     try:
@@ -49,7 +56,9 @@ def pack(folder, out, size=32, channels=3, strict=False, shard_size=10_000) -> P
             with suppress(OSError):
                 parent.rmdir()
         if isinstance(error, OSError) and error.filename and _concerns(partial, Path(error.filename)):
-            raise OSError(f"{out} cannot be written ({error.strerror}): make room, or give another place") from None
+            raise OSError(
+                f"{out} cannot be written ({error.strerror}): free some space, or choose another folder"
+            ) from None
         raise
     return Packed(out, writer.shape, len(found.files), len(found.classes), len(writer.counts))
 

@@ -1,10 +1,12 @@
-"""Pairs of noise and the image that a model made of it: shards of images, each with the seed that its noise comes from.
+"""Pairs of noise and the image that a model maps it to: shards of images, each with the seed of its noise.
 
-pairs.json says what they are; digests.json has the sha256 of each shard that is whole.
+pairs.json describes them; digests.json has the SHA-256 of each complete shard.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -17,72 +19,74 @@ from fewstep.train.utils.hashing import sha256
 
 @dataclass(frozen=True, eq=False)
 class Paired(Arrays):
-    """Arrays with the seeds (N,) of the noise that became the images."""
+    """Arrays with the seeds (N,) of the noise of each image."""
 
     seeds: np.ndarray = field(kw_only=True)
 
 
 def pairs(path: str) -> Split:
-    """The pairs in a folder that `fewstep pairs` wrote, in memory; UsageError where they are not whole."""
+    """The pairs in a folder that `fewstep pairs` wrote, in memory; raises UsageError if they are incomplete."""
     folder = epath.Path(path).expanduser()
     if not (folder / "pairs.json").exists():
-        raise UsageError(f"{path} holds no pairs: write them with fewstep pairs RUN --out {path}")
-    told, digests = told_of(folder), digests_of(folder)
-    parts = {name: whole(folder, name, digests.get(name)) for name in shards_of(told)}
-    missing = [name for name, part in parts.items() if part is None]
-    if missing or sum(len(part["seeds"]) for part in parts.values()) < told["count"]:
+        raise UsageError(f"{path} has no pairs: write them with fewstep pairs RUN --out {path}")
+    record, digests = read_record(folder), read_digests(folder)
+    names = shard_names(record)
+    shards = {name: shard for name in names if (shard := read_shard(folder, name, digests.get(name))) is not None}
+    missing = [name for name in names if name not in shards]
+    if missing or sum(len(shard["seeds"]) for shard in shards.values()) < record["count"]:
         raise UsageError(
-            f"{path}: {', '.join(missing[:3]) or 'pairs'} missing or damaged: the same fewstep pairs draws them again"
+            f"{path}: {', '.join(missing[:3]) or 'pairs'} missing or damaged: run the same fewstep pairs command again"
         )
-    if not alike(noise_print(told["seed"], told["shape"]), told["noise"]):
-        raise UsageError(f"{path}: this version of JAX makes other noise of a seed: draw the pairs again")
+    if not same_noise(noise_fingerprint(record["seed"], record["shape"]), record["noise"]):
+        raise UsageError(f"{path}: this version of JAX generates other noise from a seed: draw the pairs again")
     images, labels, seeds = (
-        np.concatenate([part[key] for part in parts.values()])[: told["count"]] for key in ("images", "labels", "seeds")
+        np.concatenate([shard[key] for shard in shards.values()])[: record["count"]]
+        for key in ("images", "labels", "seeds")
     )
-    return Split(Paired(images, labels if told["classes"] else None, seeds=seeds))
+    return Split(Paired(images, labels if record["classes"] else None, seeds=seeds))
 
 
 KEYS = {"step", "weights", "levers", "table", "calls", "shape", "classes", "count", "seed", "shard_size", "noise"}
 
 
-def told_of(folder) -> dict:
-    """pairs.json."""
+def read_record(folder: epath.Path) -> dict[str, Any]:
+    """The contents of pairs.json; raises UsageError if it is damaged."""
     try:
-        told = dict(json.loads((folder / "pairs.json").read_text()))
-        if told.keys() >= KEYS and isinstance(told["noise"], list):
-            return told
+        record = dict(json.loads((folder / "pairs.json").read_text()))
+        if record.keys() >= KEYS and isinstance(record["noise"], list):
+            return record
     except (OSError, ValueError, TypeError):
         pass
     raise UsageError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")
 
 
-def digests_of(folder) -> dict[str, str]:
-    """digests.json, {} where there is none that can be read: then no shard is known to be whole."""
+def read_digests(folder: epath.Path) -> dict[str, str]:
+    """The contents of digests.json; {} if it cannot be read, so that no shard counts as complete."""
     try:
         return dict(json.loads((folder / "digests.json").read_text()))
     except (OSError, ValueError, TypeError):
         return {}
 
 
-def shards_of(told) -> list[str]:
+def shard_names(record: dict[str, Any]) -> list[str]:
     """The names of all shards."""
-    return [f"{i:05d}.npz" for i in range(-(-told["count"] // told["shard_size"]))]
+    return [f"{i:05d}.npz" for i in range(-(-record["count"] // record["shard_size"]))]
 
 
-def noise_print(seed, shape) -> list[float]:
-    """What the noise of the first pair is told by: that it is made again from its seed has to hold."""
-    from fewstep.samplers.loop import unit_noise  # reading data takes no JAX
+def noise_fingerprint(seed: int, shape: Sequence[int]) -> list[float]:
+    """The first values of the noise of a seed, to verify that the noise can be regenerated."""
+    from fewstep.samplers.loop import unit_noise  # imported late: reading data does not need JAX
 
-    return [round(float(z), 3) for z in np.ravel(unit_noise(np.uint32([seed]), tuple(shape)))[:8]]
+    return [round(float(z), 3) for z in np.ravel(unit_noise(np.array([seed], np.uint32), tuple(shape)))[:8]]
 
 
-def alike(one, other) -> bool:
-    """Whether two prints are of one noise, but for its last bits."""
+def same_noise(one: Sequence[float], other: Sequence[float]) -> bool:
+    """Whether two fingerprints are of the same noise, up to rounding."""
     return len(one) == len(other) and np.allclose(one, other, atol=0.01)
 
 
-def whole(folder, name, sha) -> dict | None:
-    """What a shard holds, where that is what was written."""
+def read_shard(folder: epath.Path, name: str, sha: str | None) -> dict[str, np.ndarray] | None:
+    """The arrays of a shard; None if it is missing or its SHA-256 differs."""
     path = folder / name
     found = path.read_bytes() if path.exists() else b""
     return npz.decode(found) if sha256(found) == sha else None

@@ -1,4 +1,4 @@
-"""Point clouds of the plane, drawn on the spot: data whose distribution a plot shows whole."""
+"""Synthetic 2-D points, whose whole distribution a plot can show."""
 
 import difflib
 import math
@@ -7,35 +7,37 @@ import numbers
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
-from fewstep.train.data.dataset import partition
+from fewstep.train.data.dataset import Dataset, partition
 from fewstep.train.data.split import Arrays
 
 
-def points(kind="moons", count=20_000, held_out: int | float = 2_000, noise=0.05, seed=0):
-    """`count` points of the plane, held_out of them held out: shape (2,), within [-1, 1].
+def points(
+    kind: str = "moons", count: int = 20_000, held_out: int | float = 2_000, noise: float = 0.05, seed: int = 0
+) -> Dataset:
+    """`count` points of shape (2,) within [-1, 1], of which `held_out` are held out.
 
-    moons           two half circles of radius 1, blurred; the label is the moon
+    moons           two half circles of radius 1 with Gaussian noise; the label is the moon
     mixture         eight Gaussians on a circle of radius 1; the label is the component
-    checkerboard    uniform on the dark squares of a 4 x 4 board, edges sharp whatever the noise; no labels
+    checkerboard    uniform on the dark squares of a 4 x 4 board, without noise; no labels
 
-    noise is the standard deviation of the blur in those radii, cut at 4 standard deviations so that one fixed scale
-    brings every point into the box.  UsageError for an unknown kind, a count or a noise that makes no sense.
+    noise is the standard deviation relative to the radius, truncated at 4 standard deviations so that a fixed scale
+    maps all points into the box.  Raises UsageError for an unknown kind or invalid numbers.
     """
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0)[0]
         raise UsageError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
     if not isinstance(count, numbers.Integral) or count < 2:
-        raise UsageError(f"points: count = {count}: ask for a whole number of points, at least 2")
+        raise UsageError(f"points: count = {count}: give an integer of at least 2")
     if not 0 <= noise < math.inf:
-        raise UsageError(f"points: noise = {noise}: give a finite standard deviation, at least 0")
-    rng = np.random.default_rng(seed).spawn(1)[0]  # the split itself uses the seed's own stream
+        raise UsageError(f"points: noise = {noise}: give a finite standard deviation of at least 0")
+    rng = np.random.default_rng(seed).spawn(1)[0]  # `partition` uses the stream of the seed itself
     xy, labels, classes = KINDS[kind](rng, count, noise)
     labels = None if labels is None else labels.astype(np.int32)
     return partition(kind, Arrays(xy.astype(np.float32), labels), classes, held_out, seed)
 
 
 def _blurred(rng, xy, noise, extent):
-    """Gaussian noise on points whose coordinates are at most `extent` in size, then the scale that fits the box."""
+    """Add Gaussian noise to points with coordinates in [-extent, extent], and scale them to [-1, 1]."""
     return (xy + noise * rng.standard_normal(xy.shape).clip(-4, 4)) / (extent + 4 * noise)
 
 

@@ -1,31 +1,34 @@
-"""Images in ArrayRecord shards: dataset.json says what they are, a record is the pixels and the label of one.
+"""Images in ArrayRecord shards: dataset.json describes them, and each record is the pixels and the label of one image.
 
-Pixels are uint8 (H, W, C) in that order, the label int32 little-endian.  A shard's blocks carry hashes of their own, so
-damage is found when it is read.
+Pixels are uint8 (H, W, C) in C order, the label is little-endian int32.  ArrayRecord stores hashes of its blocks, so
+damage is detected when a record is read.
 """
 
 import errno
 import json
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import local
-from fewstep.train.data.dataset import partition
+from fewstep.train.data.dataset import Dataset, partition
 from fewstep.train.utils.files import write_atomic
 
 ABOUT, VERSION = "dataset.json", 1
-WRITING = "group_size:1,uncompressed"  # compression of one small image saves nothing
-READING = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}  # single records, in any order
+WRITING = "group_size:1,uncompressed"  # compressing one small image saves nothing
+READING: dict[str, Any] = {"options": "readahead_buffer_size:0", "file_reader_buffer_size": 32768}  # random access
 AGAIN = "write it again with `fewstep data pack`"
 
 
-def array_record(path: str, held_out: int | float = 0.1, seed=0):
-    """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards as they are needed.
+def array_record(path: str, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
+    """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards on demand.
 
-    held_out is a fraction below 1 or a count.  FileNotFoundError or UsageError name what is missing or damaged.
+    held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for missing or damaged
+    files.
     """
     folder = local(path)
     about = _about(folder)
@@ -40,15 +43,15 @@ def array_record(path: str, held_out: int | float = 0.1, seed=0):
 class _Shards:
     files: list
     readers: list
-    starts: np.ndarray  # number of the first image of each shard, and the count of all
+    starts: np.ndarray  # index of the first image of each shard, and the total count
     shape: tuple
     labelled: bool
     in_memory = False
 
-    def __len__(self):
+    def __len__(self) -> int:
         return int(self.starts[-1])
 
-    def read(self, indices):
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         size = int(np.prod(self.shape))
         rows = np.empty((len(indices), size + 4), np.uint8)
         shards = np.searchsorted(self.starts, indices, side="right") - 1
@@ -65,11 +68,12 @@ class _Shards:
 
 
 def _about(folder):
-    """dataset.json, checked."""
+    """The validated contents of dataset.json."""
     if not folder.exists():
         raise FileNotFoundError(f"{folder}: no such folder (looked in {folder.absolute().parent}): check the path")
     if not (folder / ABOUT).is_file():
         raise UsageError(f"{folder} has no {ABOUT}: give a folder that `fewstep data pack` wrote")
+    about: dict[str, Any] = {}
     try:
         about = json.loads((folder / ABOUT).read_text())
         version, shape, counts = about["version"], about["shape"], about["shards"].values()
@@ -78,46 +82,49 @@ def _about(folder):
     except (ValueError, TypeError, KeyError, AttributeError):
         version, whole = VERSION, False
     if version != VERSION:
-        raise UsageError(f"{folder / ABOUT} is of version {version}, which this fewstep does not know: {AGAIN}")
+        raise UsageError(f"{folder / ABOUT} has version {version}, which this fewstep does not support: {AGAIN}")
     if not whole:
         raise UsageError(f"{folder / ABOUT} is damaged: {AGAIN}")
     return about
 
 
 def _opened(file, count):
-    """A reader; one serves many threads."""
+    """A reader, which is safe to use from several threads."""
     from array_record.python.array_record_module import ArrayRecordReader
 
     if not file.is_file():
         raise UsageError(f"{file} is missing: copy it again, or {AGAIN}")
     reader = ArrayRecordReader(str(file), **READING)
-    if (found := reader.num_records()) != count:  # 0 for whatever is no ArrayRecord
+    if (found := reader.num_records()) != count:  # 0 for any other file
         raise UsageError(f"{file} is truncated or damaged ({found} of {count} images): copy it again, or {AGAIN}")
     return reader
 
 
 class Writer:
-    """Writes images, in order, into shards of `shard_size` in a folder; `finish` makes them a data set.  OSError where
-    that fails.
+    """Writes images, in order, into shards of `shard_size` images; `finish` completes the data set.
+
+    Raises OSError if writing fails.
     """
 
-    def __init__(self, folder, shard_size):
+    def __init__(self, folder: Path, shard_size: int):
         self.folder, self.shard_size = folder, shard_size
-        self.counts, self.shape, self._shard = {}, None, None
+        self.counts: dict[str, int] = {}
+        self.shape: tuple = ()
+        self._shard: Any = None
 
-    def write(self, pixels, label):
-        """pixels uint8 (H, W, C), of one shape for all."""
+    def write(self, pixels: np.ndarray, label: int) -> None:
+        """Append an image, uint8 (H, W, C); all images have the same shape."""
         name = f"images-{sum(self.counts.values()) // self.shard_size:05d}.array_record"
-        with self._told():
+        with self._as_os_error():
             if name not in self.counts:
                 self._next(name)
             self._shard.write(pixels.tobytes() + int(label).to_bytes(4, "little"))
         self.counts[name] += 1
         self.shape = pixels.shape
 
-    def finish(self, classes):
-        """classes: names, empty where the labels mean nothing."""
-        with self._told():
+    def finish(self, classes: list) -> None:
+        """Write dataset.json; classes are the names, empty without labels."""
+        with self._as_os_error():
             self._shard.close()
         about = {"version": VERSION, "shape": self.shape, "classes": classes, "shards": self.counts}
         write_atomic(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
@@ -131,7 +138,8 @@ class Writer:
         self.counts[name] = 0
 
     @contextmanager
-    def _told(self):
+    def _as_os_error(self):
+        """Raise ArrayRecord's RuntimeError as an OSError of the folder."""
         try:
             yield
         except RuntimeError as error:

@@ -1,7 +1,8 @@
-"""The images of a folder: listed, each decoded once to see that it can be, what cannot named."""
+"""Listing the images of a folder; each is decoded once to find bad files."""
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -13,47 +14,47 @@ from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.progress import progress, say
 
 QUIET = 2.0  # seconds before progress is shown
-NAMED = 5  # bad files named in a message
-IGNORED = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # besides what begins with a dot
+NAMED = 5  # bad files listed in a message
+IGNORED = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # in addition to hidden files
 
 
 class Found(NamedTuple):
-    """Good images in the order of their classes and names."""
+    """The valid images, sorted by class and name."""
 
     root: Path
     files: list  # paths relative to root, with "/"
-    labels: list  # class indices, all 0 where there are no classes
-    classes: list  # names of the classes; empty where there are none
+    labels: list  # class indices; all 0 without classes
+    classes: list  # names of the classes; empty without classes
 
 
-def scan(path, size, channels, strict, use=None) -> Found:
-    """Every image under `path`, each given to use(pixels, label) if there is that, in order.
+def scan(path: str | os.PathLike, size: int, channels: int, strict: bool, use: Callable | None = None) -> Found:
+    """Decode every image under `path`, in order, and call use(pixels, label) for each if given.
 
-    Images lie all in the folder itself, or all in its sub-folders at any depth: of two or more, each is a class; of a
-    single one, what is in it counts.  Files that are no images are named on stderr and skipped, or refused where
-    `strict`.  FileNotFoundError or UsageError say what the folder is instead.
+    All images must be in the folder itself, or all in subfolders at any depth: with two or more subfolders each is a
+    class, and a single one is descended into.  Files that are not images are logged and skipped, or raise UsageError if
+    `strict`.  Raises FileNotFoundError or UsageError for an invalid folder.
     """
     check_form(size, channels)
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
-    above, show, begin = _above(names), None, time.monotonic()
-    with ExitStack() as stack, closing(in_threads(lambda name: _tried(root / name, size, channels), names)) as tried:
-        for done, (name, result) in enumerate(zip(names, tried, strict=True), 1):
+    above, show, start = _above(names), None, time.monotonic()
+    with ExitStack() as stack, closing(in_threads(lambda name: _decoded(root / name, size, channels), names)) as pixels:
+        for done, (name, result) in enumerate(zip(names, pixels, strict=True), 1):
             if isinstance(result, BadImage):
                 bad.append(f"{name} ({result})")
             else:
                 _add(found, name, above)
                 if use:
                     use(result, found.labels[-1])
-            if show is None and (use or time.monotonic() - begin >= QUIET):
+            if show is None and (use or time.monotonic() - start >= QUIET):
                 show = stack.enter_context(progress(len(names), unit="files"))
             if show and (done % 16 == 0 or done == len(names)):
                 show(done)
     if not found.files:
-        raise UsageError(f"{root} holds no image: {_counted(bad) if bad else 'there are no files'}")
+        raise UsageError(f"{root} has no images: {_counted(bad) if bad else 'there are no files'}")
     if bad and strict:
         raise UsageError(
-            f"{root}: of {len(names)} files {_counted(bad)}: remove them, or skip them by doing without --strict "
+            f"{root}: of {len(names)} files {_counted(bad)}: remove them, or skip them without --strict "
             f"(folder.strict = False)"
         )
     if bad:
@@ -71,18 +72,18 @@ def _existing(path):
 
 
 def _listed(root):
-    """Relative paths of all files that are not hidden, a class beside a class; links are followed, once."""
+    """Relative paths of all files that are not hidden, grouped by folder; symbolic links are followed once."""
 
     def stop(error):
         raise error
 
-    names, seen = [], set()
+    names, visited = [], set()
     for folder, inner, files in os.walk(root, onerror=stop, followlinks=True):
-        place = os.stat(folder)
-        if (place.st_dev, place.st_ino) in seen:
+        status = os.stat(folder)
+        if (status.st_dev, status.st_ino) in visited:
             inner.clear()
             continue
-        seen.add((place.st_dev, place.st_ino))
+        visited.add((status.st_dev, status.st_ino))
         inner[:] = sorted(name for name in inner if not _hidden(name))
         below = Path(folder).relative_to(root)
         names += [(below / name).as_posix() for name in files if not _hidden(name)]
@@ -93,7 +94,8 @@ def _hidden(name):
     return name.startswith(".") or name in IGNORED
 
 
-def _tried(file, size, channels):
+def _decoded(file, size, channels):
+    """The pixels, or the BadImage error."""
     try:
         return decode(file, size, channels)
     except BadImage as error:
@@ -101,7 +103,7 @@ def _tried(file, size, channels):
 
 
 def _above(names):
-    """The folders that all images are in, by the names of the files, such as "train/"; "" where there is none."""
+    """The common parent folder of all images, such as "train/"; "" if there is none."""
     known = extensions()
     images = [name for name in names if PurePosixPath(name).suffix.lower() in known] or names
     shared = os.path.commonpath([os.path.dirname(name) for name in images]) if images else ""
@@ -109,13 +111,13 @@ def _above(names):
 
 
 def _add(found, name, above):
-    """A good image: files come a class after a class, so a new first folder (under `above`) is a new class."""
+    """Add a valid image; files are sorted by class, so a new first folder (under `above`) is a new class."""
     top, below, _ = name.removeprefix(above).partition("/")
     if found.files and bool(below) != ("/" in found.files[-1].removeprefix(above)):
         one, other = sorted((name, found.files[-1]), key=lambda name: "/" in name)
         raise UsageError(
-            f"{found.root} has images both at its top ({one}) and in sub-folders ({other}): put every image into the "
-            f"sub-folder of its class, or none"
+            f"{found.root} has images both at its top level ({one}) and in subfolders ({other}): put all images into "
+            f"subfolders of their classes, or none"
         )
     if below and found.classes[-1:] != [top]:
         found.classes.append(top)

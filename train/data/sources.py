@@ -1,9 +1,10 @@
-"""Images in memory: the digits in this folder, and any .npz file."""
+"""Images in memory: the included digits, .npz files, and arrays."""
 
 import numbers
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.archive import open_npz, read_array
@@ -18,7 +19,7 @@ LAYOUTS = (  # names of images, labels, held-out images, held-out labels
 )
 
 
-def digits(held_out: int | float = 500, seed=0):
+def digits(held_out: int | float = 500, seed: int = 0) -> Dataset:
     """1,797 handwritten digits (8, 8, 1), ten classes (Alpaydin & Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0)."""
     with np.load(Path(__file__).with_name("digits.npz")) as archive:
         images = archive["images"][..., None] / np.float32(8) - 1
@@ -26,40 +27,48 @@ def digits(held_out: int | float = 500, seed=0):
     return partition("digits", Arrays(images, labels), 10, held_out, seed)
 
 
-def npz(path: str, held_out: int | float = 0.1, seed=0, classes: int | None = None):
+def npz(path: str, held_out: int | float = 0.1, seed: int = 0, classes: int | None = None) -> Dataset:
     """The images of a .npz file, in memory.
 
-    Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (becomes x / 127.5 - 1), or floats in
-                                     [-1, 1], taken as they are: floats in [0, 1] would stay there
+    Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (scaled by x / 127.5 - 1), or floats in
+                                     [-1, 1] (not rescaled: floats in [0, 1] stay there)
              labels                  (N,) class indices from 0, optional
-             held_out_images, held_out_labels      optional; where present nothing is split off and `held_out` is unused
+             held_out_images, held_out_labels      optional; if present, `held_out` is unused
 
     The names train_images, train_labels, test_images, test_labels (Fashion-MNIST) and x_train, y_train, x_test,
-    y_test (Keras) are understood too; other arrays are never read.  held_out is a fraction below 1 or a count;
-    classes defaults to the largest label + 1.  FileNotFoundError or UsageError name the file, the array and the fix.
+    y_test (Keras) are accepted too; other arrays are not read.  held_out is a fraction below 1 or a number of images;
+    classes defaults to the largest label + 1.  Raises FileNotFoundError or UsageError with the file, the array and the
+    remedy.
     """
-    path = local(path)
+    file = local(path)
     if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
-        raise UsageError(f"classes = {classes}: give the number of classes, a whole number, or leave it out")
-    with open_npz(path) as archive:
+        raise UsageError(f"classes = {classes}: give the number of classes, an integer, or leave it out")
+    with open_npz(file) as archive:
         names = next((names for names in LAYOUTS if names[0] in archive), None)
         if names is None:
             found = ", ".join(archive.files[:8]) or "no arrays"
-            raise UsageError(f"{path} has no array images (it has {found}): save them under that name")
-        train = _read_arrays(archive, path, *names[:2], classes)
-        test = _read_arrays(archive, path, *names[2:], classes) if names[2] in archive else None
+            raise UsageError(f"{file} has no array images (it has {found}): save them under that name")
+        train = _read_arrays(archive, file, *names[:2], classes)
+        test = _read_arrays(archive, file, *names[2:], classes) if names[2] in archive else None
     if classes is not None and train.labels is None:
-        raise UsageError(f"{path} has no array {names[1]}, yet classes = {classes}: save labels or leave classes out")
+        raise UsageError(f"{file} has no array {names[1]}, but classes = {classes}: save labels or leave classes out")
     if test is None:
-        return partition(path.stem, train, classes or class_count(train.labels), held_out, seed)
+        return partition(file.stem, train, classes or class_count(train.labels), held_out, seed)
     if (train.labels is None) != (test.labels is None):
-        raise UsageError(f"{path} has only one of {names[1]} and {names[3]}: save both or neither")
+        raise UsageError(f"{file} has only one of {names[1]} and {names[3]}: save both or neither")
     if train.shape != test.shape:
         shapes = f"{train.shape} in {names[0]}, {test.shape} in {names[2]}"
-        raise UsageError(f"{path} has images of two shapes, {shapes}: save one shape")
+        raise UsageError(f"{file} has images of two shapes, {shapes}: save one shape")
     classes = classes or class_count(train.labels, test.labels)
-    order = np.random.default_rng(seed).permutation(len(train))  # the first images then stand for all of them
-    return Dataset(path.stem, Split(train, order), Split(test), classes)
+    order = np.random.default_rng(seed).permutation(len(train))  # so that the first images are a random sample
+    return Dataset(file.stem, Split(train, order), Split(test), classes)
+
+
+def arrays(images: ArrayLike, labels: ArrayLike | None = None, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
+    """Images in memory, (N, H, W), (N, H, W, C) or (N, d), in the formats of `npz`, with optional labels (N,)."""
+    pixels = as_images(np.asarray(images), "images")
+    label = None if labels is None else as_labels(np.asarray(labels), "labels", len(pixels))
+    return partition("arrays", Arrays(pixels, label), class_count(label), held_out, seed)
 
 
 def _read_arrays(archive, path, images, labels, classes):

@@ -1,64 +1,71 @@
-"""A part of a data set that is indexed like an array, whether its images lie in memory or on a disk."""
+"""A split of a data set that is indexed like an array, with images in memory or on disk."""
 
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, cast
 
 import numpy as np
 
 
 class Batch(NamedTuple):
-    """image (B, *shape) float32 in [-1, 1]; label (B,) int32, or None when unlabelled.
+    """A batch of NumPy arrays, or of JAX arrays under jit; a single item has no axis B.
 
-    Of pairs also the seed of the noise that became the image, (B,), and whether the image is mirrored since, (B,) or
-    None for no.  A single item has no axis B.
+    seed and mirrored are set for pairs of noise and image only.
     """
 
-    image: np.ndarray
-    label: np.ndarray | None
-    seed: np.ndarray | None = None
-    mirrored: np.ndarray | None = None
+    image: Any  # (B, *shape) float32 in [-1, 1]
+    label: Any  # (B,) int32, or None without labels
+    seed: Any = None  # (B,) seed of the noise of each image
+    mirrored: Any = None  # (B,) bool, whether the image was mirrored; None: no image was
 
 
 class Source(Protocol):
-    """Raw images of one shape by their number; len() is how many there are.  `read` may be called by many threads."""
+    """Raw images of one shape by index; len() is their number.  `read` must be thread-safe."""
 
-    shape: tuple
-    in_memory: bool  # reading costs nothing: no thread reads ahead
+    @property
+    def shape(self) -> tuple:
+        """Shape of one image."""
+        ...
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether reading is cheap, so that batches are not prefetched in threads."""
+        ...
 
     def __len__(self) -> int: ...
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """indices (n,) -> images (n, *shape), uint8 or float32 in [-1, 1], and labels (n,) int32 or None: new arrays.
+        """indices (n,) -> new arrays: images (n, *shape), uint8 or float32 in [-1, 1]; labels (n,) int32, or None.
 
-        UsageError names what can no longer be read.
+        Raises UsageError for images that can no longer be read.
         """
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Arrays:
-    """A source that is an array: images (N, *shape), uint8 or float32 in [-1, 1]; labels (N,) int32 or None."""
+    """A source in memory: images (N, *shape), uint8 or float32 in [-1, 1]; labels (N,) int32, or None."""
 
     images: np.ndarray
     labels: np.ndarray | None = None
     in_memory: bool = True
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         return self.images.shape[1:]
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.images)
 
-    def read(self, indices):
+    def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         return self.images[indices], None if self.labels is None else self.labels[indices]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The items of `source` at `index` (N,), all of them where it is left out.  len() is N.
+    """The items of `source` at the positions `index` (N,), by default all.  len() is N.
 
-    split[3] is a Batch of one item without an axis for it; split[[1, 2]] and split[:500] are Batches of several.  uint8
-    becomes x / 127.5 - 1 as it is read.  IndexError beyond the end.
+    split[3] is a Batch of one item without a batch axis; split[[1, 2]] and split[:500] are Batches of several.  uint8
+    images are scaled by x / 127.5 - 1.  Raises IndexError for positions out of range.
     """
 
     source: Source
@@ -69,19 +76,24 @@ class Split:
             object.__setattr__(self, "index", np.arange(len(self.source)))
 
     @property
-    def shape(self):
+    def shape(self) -> tuple:
         """Shape of one image: (H, W, C), or (d,) for vectors."""
         return self.source.shape
 
-    def __len__(self):
-        return len(self.index)
+    def __len__(self) -> int:
+        return len(cast(np.ndarray, self.index))
 
-    def __getitem__(self, at) -> Batch:
-        index = np.asarray(self.index[at])
+    def __getitem__(self, at: Any) -> Batch:
+        index = np.asarray(cast(np.ndarray, self.index)[at])
         images, labels = self.source.read(np.atleast_1d(index))
         seeds = getattr(self.source, "seeds", None)  # of pairs
         batch = Batch(_floats(images), labels, None if seeds is None else seeds[np.atleast_1d(index)])
         return batch if index.ndim else Batch(*(None if a is None else a[0] for a in batch))
+
+
+def evenly_spaced(split: Split, most: int) -> np.ndarray:
+    """The positions of min(len(split), most) evenly spaced items of a split."""
+    return np.linspace(0, len(split) - 1, min(len(split), most)).astype(int)
 
 
 def _floats(images):

@@ -1,1 +1,1 @@
-"""What a run logs: metrics.jsonl, pictures, TensorBoard, wandb."""
+"""Logs of a run: metrics.jsonl, preview images, TensorBoard, wandb."""

@@ -1,30 +1,32 @@
-"""Images as pictures: 8-bit pixels, sheets, PNG files, and previews while training."""
+"""8-bit pixels, image grids, PNG files, and previews during training."""
 
 import io
 
 import numpy as np
+from jax.sharding import Sharding
 from PIL import Image
 
 from fewstep.diffusion import Cond
+from fewstep.diffusion.denoiser import Denoiser
 from fewstep.samplers import draw_many, preview_table
 
-IMAGES, POINTS = 40, 1000  # of a preview
+IMAGES, POINTS = 40, 1000  # per preview
 
 
-def to_uint8(images) -> np.ndarray:
-    """Pixels of images in [-1, 1] as a file holds them: trunc(clip(127.5 x + 128, 0, 255)), EDM's convention."""
+def to_uint8(images: np.ndarray) -> np.ndarray:
+    """Images in [-1, 1] as 8-bit pixels: trunc(clip(127.5 x + 128, 0, 255)), EDM's convention."""
     return np.clip(127.5 * np.asarray(images) + 128, 0, 255).astype(np.uint8)
 
 
-def picture(images, columns=None) -> np.ndarray | None:
-    """Images (N, H, W, 1 or 3) as a sheet, points (N, 2 or more) as a scatter; None for what cannot be seen."""
+def picture(images: np.ndarray, columns: int | None = None) -> np.ndarray | None:
+    """Images (N, H, W, 1 or 3) as a grid, points (N, 2 or more) as a scatter plot; None for other shapes."""
     if images.ndim == 4 and images.shape[-1] in (1, 3):
         return sheet(images, columns)
     return scatter(images) if images.ndim == 2 and images.shape[1] >= 2 else None
 
 
-def sheet(images, columns=None, scale=None) -> np.ndarray:
-    """Images (N, H, W, 1 or 3) in [-1, 1] side by side as one uint8 picture, enlarged to be visible."""
+def sheet(images: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray:
+    """Images (N, H, W, 1 or 3) in [-1, 1] as one uint8 grid; small images are enlarged by `scale`."""
     n, height, width, channels = images.shape
     columns = columns or int(np.ceil(np.sqrt(n)))
     rows = -(-n // columns)
@@ -36,23 +38,23 @@ def sheet(images, columns=None, scale=None) -> np.ndarray:
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
 
 
-def scatter(points) -> np.ndarray:
-    """Points (N, 2 or more) as one picture of 256 pixels a side: their first two coordinates within [-1, 1]."""
+def scatter(points: np.ndarray) -> np.ndarray:
+    """The first two coordinates of points (N, 2 or more) within [-1, 1], as a 256 x 256 scatter plot."""
     place = np.clip(np.nan_to_num(points[:, :2] + 1) * 127.5, 0, 255).astype(int)
     picture = np.full((256, 256, 1), 255, np.uint8)
     picture[255 - place[:, 1], place[:, 0]] = 0
     return picture
 
 
-def png(picture) -> bytes:
-    """A uint8 picture (H, W, 1 or 3) as the bytes of a PNG file."""
+def png(picture: np.ndarray) -> bytes:
+    """A uint8 image (H, W, 1 or 3) as the bytes of a PNG file."""
     buffer = io.BytesIO()
     Image.fromarray(picture[..., 0] if picture.shape[-1] == 1 else picture).save(buffer, "PNG")
     return buffer.getvalue()
 
 
-def preview(den, shape, sharding) -> np.ndarray | None:
-    """The same seeds (and classes in turn) each time, by the table `watched`; as `picture`."""
+def preview(den: Denoiser, shape: tuple, sharding: Sharding | None) -> np.ndarray | None:
+    """Samples of fixed seeds, with the classes in turn, by `preview_table(den)`; None as in `picture`."""
     count = IMAGES if len(shape) == 3 else POINTS
     label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
     drawn = draw_many(den, preview_table(den), range(count), shape, cond=Cond(label), batch=count, sharding=sharding)

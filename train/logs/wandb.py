@@ -1,31 +1,31 @@
-"""The run on Weights & Biases, for experiments that name a project there."""
+"""Logging to Weights & Biases, for experiments that set train.wandb."""
 
 import secrets
+from types import ModuleType
 
+import numpy as np
 from etils import epath
 
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import config_values, is_remote, write_atomic
 
 
-def require():
-    """The module wandb; RunError where it is not installed."""
+def require() -> ModuleType:
+    """The module wandb; raises RunError if it is not installed."""
     try:
         import wandb
     except ImportError:
-        raise RunError(
-            "train.wandb sends the logs to wandb, which is not installed: pip install 'fewstep[wandb]'"
-        ) from None
+        raise RunError("train.wandb is set, but wandb is not installed: pip install 'fewstep[wandb]'") from None
     return wandb
 
 
 class Wandb:
-    """The run of the folder's name in `project`; it goes on under the id in the folder's wandb.id.
+    """A wandb run in `project`, named like the folder; it resumes under the id stored in the folder's wandb.id.
 
-    What is there already of a step is left: a resumed run has the same losses.
+    Steps that wandb already has are not logged again: a resumed run has the same losses.
     """
 
-    def __init__(self, folder, project: str):
+    def __init__(self, folder: epath.PathLike, project: str):
         self._wandb, folder = require(), epath.Path(folder)
         path = folder / "wandb.id"
         if not path.exists():
@@ -43,23 +43,23 @@ class Wandb:
         except Exception as error:
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             raise RunError(
-                f"wandb did not start ({reason}): log in with `wandb login`, set WANDB_MODE=offline, or leave "
-                f"train.wandb out"
+                f"wandb did not start ({reason}): log in with `wandb login`, set WANDB_MODE=offline, or remove "
+                f"train.wandb"
             ) from error
         self._first = self._run.step
 
-    def log(self, step: int, values: dict):
-        """One point on each curve."""
+    def log(self, step: int, values: dict) -> None:
+        """Add one point to each curve."""
         if step >= self._first:
             self._run.log(values, step=step)
 
-    def picture(self, step: int, pixels):
-        """uint8 (H, W, 1 or 3)."""
+    def picture(self, step: int, pixels: np.ndarray) -> None:
+        """Add an image, uint8 (H, W, 1 or 3)."""
         self.log(step, {"samples": self._wandb.Image(pixels)})
 
-    def flush(self):
-        """wandb sends on its own."""
+    def flush(self) -> None:
+        """Does nothing: wandb uploads in the background."""
 
-    def close(self):
-        """Wait until all is sent."""
+    def close(self) -> None:
+        """Finish the run: wait until everything is uploaded."""
         self._run.finish()

@@ -1,24 +1,26 @@
-"""What a network is trained to do, in two steps.
-
-draw(model, batch, key) -> examples         all that is random, a leading batch axis in every field
-(model, params, state, examples) -> (loss, metrics)     means over the examples
-only                                the name of the part of the network that is trained, None for all of it
-answers                             what the network learns to answer, as in `Model.capabilities`
-second, pairs                       whether it trains a second output, and whether it learns from pairs
-beside()                            what is trained beside the network, {group: parameters}
-teacher                             whether the weights that training begins with stay beside, state.frozen["teacher"]
-
-so that a large batch worked off in parts has the numbers of the whole.
-"""
+"""Training objectives; their protocol is `objective.Objective`."""
 
 from fewstep.train.objectives.consistency import DiscreteConsistency
 from fewstep.train.objectives.continuous import ContinuousConsistency
-from fewstep.train.objectives.denoising import Denoising
+from fewstep.train.objectives.denoising import Denoising, noisy, target
 from fewstep.train.objectives.jumps import MeanFlow, Shortcut
+from fewstep.train.objectives.objective import Example, Objective
 from fewstep.train.objectives.reflow import ReFlow
 from fewstep.train.objectives.variance import Hybrid, SecondMoment
 
+# By name, as in a config.
+OBJECTIVES = {
+    "denoising": Denoising,
+    "second_moment": SecondMoment,
+    "hybrid": Hybrid,
+    "discrete_consistency": DiscreteConsistency,
+    "continuous_consistency": ContinuousConsistency,
+    "meanflow": MeanFlow,
+    "reflow": ReFlow,
+    "shortcut": Shortcut,
+}
+
 __all__ = [
-    "ContinuousConsistency", "Denoising", "DiscreteConsistency", "Hybrid", "MeanFlow", "ReFlow", "SecondMoment",
-    "Shortcut",
+    "OBJECTIVES", "ContinuousConsistency", "Denoising", "DiscreteConsistency", "Example", "Hybrid", "MeanFlow",
+    "Objective", "ReFlow", "SecondMoment", "Shortcut", "noisy", "target",
 ]  # fmt: skip

@@ -1,33 +1,36 @@
-"""Consistency in continuous time, sCM (Lu & Song 2024, arXiv:2410.11081): the same clean image all along the path."""
+"""Continuous-time consistency training, sCM (Lu & Song 2024, arXiv:2410.11081)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax import Array
 
 from fewstep.diffusion.arrays import over
-from fewstep.diffusion.denoiser import ZERO, Cond
+from fewstep.diffusion.denoiser import ZERO, Cond, Model
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY
-from fewstep.train.objectives.consistency import must_be_consistent
+from fewstep.train.objectives.consistency import check_consistent
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal
+from fewstep.train.state import State
 
-WAVES = 16
+WAVES = 16  # cosines of the adaptive weight
 
 
 @dataclass(frozen=True)
 class ContinuousConsistency(Noised):
-    """The network's output F against F + g / (|g| + `floor`), not differentiated, with g = cos(a) df/da, f the image
-    that F tells, at the angle a = arctan(sigma / alpha) (the paper's TrigFlow, for any process; -g where more of F is
-    more of the image).
+    """Squared error of the network's output F against F + g / (|g| + `floor`), with a stopped gradient and the tangent
+    g = cos(a) df/da, where f is the image predicted by F and a = arctan(sigma / alpha) is the angle of the paper's
+    TrigFlow, here for any process.  The sign of g is flipped if F increases with the image.
 
-    df/da is along the slope of image and noise or, with `teacher`, that of the run that training began with
-    (distillation), by one forward-mode product.  Its share r grows over `warmup` steps, from the part in which F is
-    against the slope itself.  `floor` small makes every image count the same; what is then learned of random slopes is
-    between their mean and their median.  The squared error counts e^-w, and w as well, w(t) being a sum of waves that
-    are trained too: then all times count the same (adaptive weight, which makes the paper's prior weight drop out).
+    df/da is taken along the velocity of image and noise or, with `teacher`, along that of the initial weights
+    (distillation), by one forward-mode product.  Its share r grows over `warmup` steps; the remaining part of g is the
+    error of F as a velocity.  With a small `floor` all images have the same weight, and the estimate of a random
+    velocity lies between its mean and its median.  The loss is e^-w times the squared error, plus w, where w(t) is a
+    trained sum of cosines: this adaptive weight makes all times count equally, and the paper's prior weight cancels.
     """
 
     times: Callable = log_normal
@@ -36,19 +39,24 @@ class ContinuousConsistency(Noised):
     teacher: bool = False
 
     capabilities = frozenset({ZERO})
-    needs_teacher = property(lambda self: self.teacher)
+
+    @property
+    def needs_teacher(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.teacher
 
     def __post_init__(self):
         super().__post_init__()
         if self.warmup < 0 or not self.floor > 0:
-            raise UsageError(f"continuous_consistency needs warmup >= 0 and floor > 0: got {self.warmup}, {self.floor}")
+            raise UsageError(
+                f"continuous_consistency requires warmup >= 0 and floor > 0: got {self.warmup} and {self.floor}"
+            )
 
-    def extra_params(self):
+    def extra_params(self) -> dict[str, Any]:
         return {"weight": {"waves": jnp.zeros(WAVES)}}
 
-    def __call__(self, model, params, state, examples):
+    def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """-> loss (), {"error": mean of |g / (|g| + floor)|^2, "slope": mean square of cos(a) df/da}."""
-        must_be_consistent(model)
+        check_consistent(model)
         process, prediction = model.process, model.prediction
         x, t, cond = noisy(model, examples), examples.t, Cond(examples.label)
         at = over(t, x)
@@ -57,23 +65,23 @@ class ContinuousConsistency(Noised):
             raw, _ = model.outputs(params["net"], x, t, None, cond, examples.key)
             return prediction.decode(process, over(t, x), x, raw)[0], raw
 
-        slope, wanted = self._slope(model, state, x, examples)
-        # cos(a) dt/da, multiplied before the product and not after it.
+        velocity, ideal = self._velocity(model, state, x, examples)
+        # cos(a) dt/da scales the tangents before the product, not after it.
         alpha, sigma, det = process.alpha(at), process.sigma(at), prediction.det(process, at)
         size = jnp.sqrt(alpha**2 + sigma**2)
         pace = alpha * size / (alpha * process.dsigma(at) - sigma * process.dalpha(at))
-        (_, out), (along, _) = jax.jvp(image, (x, t), (pace * slope, pace.reshape(t.shape)))
+        (_, out), (along, _) = jax.jvp(image, (x, t), (pace * velocity, pace.reshape(t.shape)))
         r = jnp.minimum(1.0, (state.step + 1) / max(self.warmup, 1))
-        # The image is -sigma / det of F, and off by -sin(a) (size / det) of what F is off.
-        g = jnp.sign(det) * r * along - (1 - r) * (alpha / size) ** 2 * (size / abs(det)) * (out - wanted)
+        # The image depends on F by -sigma / det: an error of F is -sin(a) (size / det) times it in the image.
+        g = jnp.sign(det) * r * along - (1 - r) * (alpha / size) ** 2 * (size / abs(det)) * (out - ideal)
         norm = jnp.sqrt((g**2).reshape(len(t), -1).sum(1))
         goal = jax.lax.stop_gradient(out + g / (over(norm, x) + self.floor))
         squares = ((out - goal) ** 2).reshape(len(t), -1).sum(1)
         w = jnp.cos(jnp.pi * t[:, None] * jnp.arange(WAVES)) @ params["weight"]["waves"]
         return jnp.mean(jnp.exp(-w) * squares + w), {"error": squares.mean(), "slope": jnp.mean(along**2)}
 
-    def _slope(self, model, state, x, examples):
-        """dx/dt, and what the network would say that knew it."""
+    def _velocity(self, model, state, x, examples):
+        """dx/dt, and the network output that corresponds to it."""
         known = examples
         if self.teacher:
             known = model.denoiser(state.frozen["teacher"]["net"])(x, examples.t, None, Cond(examples.label))

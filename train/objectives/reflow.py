@@ -1,25 +1,30 @@
-"""ReFlow: denoising on pairs of noise and the image that a flow made of it, which straightens the paths (Liu et al.
+"""ReFlow: denoising on pairs of noise and the image that a flow maps it to, which straightens the paths (Liu et al.
 2022, arXiv:2209.03003; Lee et al. 2024, arXiv:2405.20320)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import jax.numpy as jnp
+from jax import Array
 
-from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.diffusion.errors import UsageError
 from fewstep.samplers.loop import unit_noise
-from fewstep.train.objectives.denoising import Example, Noised, noisy, target
+from fewstep.train.data.split import Batch
+from fewstep.train.objectives.denoising import Noised, noisy, target
+from fewstep.train.objectives.objective import Example
 from fewstep.train.objectives.times import uniform
+from fewstep.train.state import State
 
 
 @dataclass(frozen=True)
 class ReFlow(Noised):
-    """The mean square of the network's output against A x0 + B eps of a pair; with `huber` the pseudo-Huber
-    sqrt(|e|^2 + c^2) - c over the dimension, c being that many times it.
+    """Mean squared error of the network's output against A x0 + B eps of a pair; with `huber` the pseudo-Huber loss
+    (sqrt(|e|^2 + c^2) - c) / d, where d is the dimension and c = `huber` times d.
 
-    label_drop is 0 by default: the noise of an image is that of its label.  With times = @at_steps the pair is learned
-    for one step from noise alone, or where a few steps ask (distillation).
+    label_drop is 0 by default, because the noise of an image belongs to its label.  times = @at_steps trains at the
+    times of a few equal steps only, for distillation into these steps.
     """
 
     times: Callable = uniform
@@ -31,19 +36,19 @@ class ReFlow(Noised):
     def __post_init__(self):
         super().__post_init__()
         if self.huber is not None and not self.huber > 0:
-            raise UsageError(f"reflow.huber is above 0, or None for the mean square: got {self.huber}")
+            raise UsageError(f"reflow.huber must be positive, or None for the squared error: got {self.huber}")
 
-    def draw(self, model, batch, key) -> Example:
+    def draw(self, model: Model, batch: Batch, key: Array) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None, batch.seed (B,)."""
         if batch.seed is None:
-            raise UsageError("@reflow() learns from pairs: set train.pairs = @pairs and pairs.path, see fewstep pairs")
+            raise UsageError("@reflow() requires pairs: set train.pairs = @pairs and pairs.path, see fewstep pairs")
         eps = unit_noise(batch.seed, batch.image.shape[1:])
         if batch.mirrored is not None:
             eps = jnp.where(batch.mirrored[:, None, None, None], eps[:, :, ::-1], eps)
         return super().draw(model, batch, key)._replace(eps=eps)
 
-    def __call__(self, model, params, state, examples):
-        """-> loss (), {"straightness": the mean square, with uniform times 0 for straight paths alone}."""
+    def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
+        """-> loss (), {"straightness": the mean squared error, which for uniform times is 0 only on straight paths}."""
         raw, _ = model.outputs(
             params["net"], noisy(model, examples), examples.t, None, Cond(examples.label), examples.key
         )

@@ -1,29 +1,34 @@
-"""How much each time counts: (process, prediction, t) -> weight of the network's own squared error (algorithms.md A9).
+"""Loss weights by time: (process, prediction, t) -> weight of the squared error of the network's output
+(algorithms.md A9).
 
 At fixed x an error p of the output is an error (alpha / det) p of eps, so a weight w of |eps error|^2 becomes
 w (alpha / det)^2 for the output.
 """
 
 import jax.numpy as jnp
+from jax import Array
+
+from fewstep.diffusion.prediction import Prediction
+from fewstep.diffusion.process import Process
 
 
-def native(process, prediction, t):
-    """1: the plain mean square of the network's own target (EDM's weighting for EDM, DDPM's for eps)."""
+def native(process: Process, prediction: Prediction, t: Array) -> Array:
+    """1: the unweighted error of the network's output (EDM's weighting for EDM, DDPM's for eps)."""
     return jnp.ones_like(t)
 
 
-def noise(process, prediction, t):
-    """The mean square of eps, DDPM's simple loss, whatever the network predicts (Ho et al. 2020)."""
+def noise(process: Process, prediction: Prediction, t: Array) -> Array:
+    """Weight 1 for the squared error of eps, DDPM's simple loss, for any prediction (Ho et al. 2020)."""
     return (process.alpha(t) / prediction.det(process, t)) ** 2
 
 
-def elbo(process, prediction, t):
-    """-dlam/dt times the square of eps: the likelihood bound under uniform times (Kingma et al. 2021)."""
+def elbo(process: Process, prediction: Prediction, t: Array) -> Array:
+    """-dlam/dt for the squared error of eps: the likelihood bound under uniform times (Kingma et al. 2021)."""
     return -process.dlam(t) * noise(process, prediction, t)
 
 
-def min_snr(process, prediction, t, gamma=5.0):
-    """min(SNR, gamma) times the square of x0 (Hang et al. 2023, arXiv:2303.09556)."""
+def min_snr(process: Process, prediction: Prediction, t: Array, gamma: float = 5.0) -> Array:
+    """min(SNR, gamma) for the squared error of x0 (Hang et al. 2023, arXiv:2303.09556)."""
     return jnp.minimum(1.0, gamma * jnp.exp(-2 * process.lam(t))) * noise(process, prediction, t)
 
 

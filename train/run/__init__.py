@@ -1,4 +1,4 @@
-"""A run on disk: its averaged network, ready to sample, and what is kept beside it."""
+"""A run on disk: its EMA network, ready to sample, and the statistics stored with it."""
 
 from fewstep.train.run.run import Run, restore
 

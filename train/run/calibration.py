@@ -1,50 +1,58 @@
-"""The statistics that `diffusion.calibrate` measures with a run's network, kept in the run for samplers that need the
+"""Statistics that `diffusion.calibrate` measures with a run's network, stored in the run for samplers that need the
 variance of x0 given x_t."""
 
 import inspect
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
+from etils import epath
 
 from fewstep.diffusion.calibrate import Statistics, calibrated, measure
 from fewstep.diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
 from fewstep.diffusion.levers import enlarged
+from fewstep.samplers import Tableau
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.hashing import digest
-from fewstep.train.utils.multihost import anywhere, first, meet
+from fewstep.train.utils.multihost import any_process, barrier, is_main_process
 from fewstep.train.utils.progress import progress
 
-POINTS = 40  # half log-SNRs at which they are measured
+# Functions here take a `train.run.Run` as `run`; the type is Any because Run imports this module.
+POINTS = 40  # half log-SNRs at which the statistics are measured
 
 
-def around(den) -> list:
-    """The levers around a network, outermost first, without it."""
+def levers_around(den: Any) -> list:
+    """The levers around a network, outermost first, without the network."""
     return [replace(wrapper, inner=None) for wrapper in wrappers(den)]
 
 
-def calibrate(run, den, count=512, seed=0, points=POINTS, estimate="residual") -> Statistics:
-    """Measure statistics of a run's network under levers, `den`, on the first `count` training images at half log-SNRs
-    evenly between the finite ends of the process, and keep them in the run."""
+def calibrate(
+    run: Any, den: Any, count: int = 512, seed: int = 0, points: int = POINTS, estimate: str = "residual"
+) -> Statistics:
+    """Measure the statistics of a run's network with levers, `den`, on the first `count` training images, at evenly
+    spaced half log-SNRs between the finite ends of the process; store them in the run."""
     check_predicts_mean(run)
     check_data_size(run, den)
     images = run.data.train[: min(count, len(run.data.train))]
     cond = Cond(images.label.astype(np.int32) if den.classes else None)
-    lam = np.linspace(*(float(den.process.lam(t)) for t in den.process.snr_ends), points)
+    low, high = (float(den.process.lam(t)) for t in den.process.snr_ends)
+    lam = np.linspace(low, high, points)
     with progress(len(images.image), unit="images") as show:
         found = measure(den, images.image, lam, seed, cond, show=show, eight_bit=len(run.shape) == 3)
-    record = _belongs(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
-    at = path(run, den)  # a digest, for which all processes must ask
-    if first():
-        npz.write(at, told=json.dumps(record), **found._asdict())
-    meet("the statistics are kept")
+    record = _identity(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
+    file = path(run, den)  # computes a digest, which all processes must do
+    if is_main_process():
+        npz.write(file, told=json.dumps(record), **found._asdict())
+    barrier("the statistics are kept")
     return found
 
 
-def ready(run, den, table):
-    """The denoiser for a table: with the run's statistics where the table needs a variance that it does not tell."""
+def with_statistics(run: Any, den: Any, table: Tableau) -> Any:
+    """The denoiser for a table: with the run's statistics if the table needs a variance that `den` does not predict."""
     if not table.spread.any():
         return den
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
@@ -54,79 +62,76 @@ def ready(run, den, table):
     return calibrated(den, *_load(run, den), bound=1.0 if len(run.shape) == 3 else None)
 
 
-def check_predicts_mean(run):
-    """RunError for a run that learned nothing of a variance."""
+def check_predicts_mean(run: Any) -> None:
+    """Raises RunError for a run whose network does not predict E[x0 | x_t]."""
     if INSTANT not in run.model.capabilities:
-        raise RunError(f"{run.folder} learned to jump to the data alone: what x0 is on average it does not tell")
+        raise RunError(f"{run.folder} learned jumps to the data only: it does not predict the mean of x0 given x_t")
 
 
-def check_data_size(run, den):
-    """RunError for levers under which images are larger than those of the data."""
+def check_data_size(run: Any, den: Any) -> None:
+    """Raises RunError for levers that make images larger than the data."""
     if enlarged(run.shape, den) != run.shape:
-        raise RunError(
-            f"{run.folder} has no data of the size of images under these levers: leave upsample_guidance out"
-        )
+        raise RunError(f"{run.folder} has no data of the image size under these levers: remove upsample_guidance")
 
 
-def grid_on(run, den, grid):
-    """The grid, with the run's statistics where it is laid out by them (`dp`)."""
+def grid_with_statistics(run: Any, den: Any, grid: Callable) -> Callable:
+    """The grid, with the run's statistics if it depends on them (`dp`)."""
     if "known" not in inspect.signature(grid).parameters:
         return grid
     return partial(grid, known=_load(run, den)[0])
 
 
 def _load(run, den) -> tuple[Statistics, str]:
-    """The statistics of a run under levers, and the estimate that is to be used; measured now where they are not there
-    and the run calibrates."""
-    if run.calibrates and anywhere(_missing(run, den)):
+    """The statistics of a run with levers, and the estimate to use; measured now if missing and run.calibrates."""
+    if run.calibrates and any_process(_missing(run, den)):
         calibrate(run, den)
-    return _kept(run, den)
+    return _read(run, den)
 
 
 def _missing(run, den):
     try:
-        _kept(run, den)
+        _read(run, den)
     except RunError:
         return True
     return False
 
 
-def _kept(run, den):
+def _read(run, den):
     check_predicts_mean(run)
     check_data_size(run, den)
-    file, belongs = path(run, den), _belongs(run, den)
-    same = " and the same levers" if around(den) else ""
+    file, identity = path(run, den), _identity(run, den)
+    same = " and the same levers" if levers_around(den) else ""
     at = f" --step {run.step}" if file.exists() else ""
-    remedy = f"measure it with `fewstep calibrate {run.folder}{at}`{same}, or by --calibrate"
+    remedy = f"measure it with `fewstep calibrate {run.folder}{at}`{same}, or add --calibrate"
     if not file.exists():
-        raise RunError(f"the variance of x0 is needed here, and {run.folder} has no statistics of it: {remedy}")
+        raise RunError(f"this requires the variance of x0, but {run.folder} has no statistics of it: {remedy}")
     try:
         arrays = npz.read(file)
         record = json.loads(str(arrays["told"]))
         found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), record["estimate"]
     except KeyError:
-        raise RunError(f"{file} is not complete, or of another version of fewstep: {remedy}") from None
+        raise RunError(f"{file} is incomplete, or from another version of fewstep: {remedy}") from None
     except (npz.Damaged, ValueError):
         raise RunError(f"{file} is damaged: {remedy}") from None
-    for what, value in belongs.items():
-        if record.get(what) != value:
-            known = f" ({record.get(what)}, not {value})" if what in ("step", "process") else ""
-            raise RunError(f"{file} was measured with another {what}{known}: {remedy}")
+    for field, value in identity.items():
+        if record.get(field) != value:
+            known = f" ({record.get(field)}, not {value})" if field in ("step", "process") else ""
+            raise RunError(f"{file} was measured with another {field}{known}: {remedy}")
     return found, estimate
 
 
-def _belongs(run, den):
-    """What statistics are of; the averaged weights are those of one EMA."""
+def _identity(run, den):
+    """What the statistics depend on."""
     return {
         "step": run.step,
         "process": str(den.process),
-        "set of levers": digest(around(den)),
+        "set of levers": digest(levers_around(den)),
         "EMA or training": run.weights,
     }
 
 
-def path(run, den):
-    """Where the statistics of a run under levers are."""
-    levers = around(den)
+def path(run: Any, den: Any) -> epath.Path:
+    """The file of the statistics of a run with levers."""
+    levers = levers_around(den)
     name = f"variance-{digest(levers)[:12]}.npz" if levers else "variance.npz"
     return run.folder / "stats" / name

@@ -21,8 +21,8 @@ from fewstep.samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from fewstep.samplers.loop import fetched
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.fingerprint import change, fingerprint
-from fewstep.train.run.calibration import grid_on, ready
-from fewstep.train.sharding import batched, collected, make_mesh, parameters, replicated
+from fewstep.train.run.calibration import grid_with_statistics, with_statistics
+from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, RunError
 from fewstep.train.utils.files import absolute, write_atomic
 from fewstep.train.utils.hashing import digest
@@ -142,7 +142,7 @@ class Run:
         """
         sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         grid = GRIDS[grid] if isinstance(grid, str) else grid
-        grid = grid and grid_on(self, self.under(levers), grid)
+        grid = grid and grid_with_statistics(self, self.under(levers), grid)
         return table_at(sampler, self.model.process, nfe, grid)
 
     def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
@@ -157,13 +157,13 @@ class Run:
 
         Under levers that enlarge images, shape is theirs: `enlarged`.
         """
-        den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
-        options = {"batch": batch, "sharding": batched(self.mesh)}
+        den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
+        options = {"batch": batch, "sharding": batch_sharding(self.mesh)}
         return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
 
     def predictions(self, table, seeds, label=None, levers=(), start=None) -> np.ndarray:
         """The clean images predicted at the calls of a table, (N, B, *shape)."""
-        den, cond = ready(self, self.under(levers), table), self.labels(label, len(seeds))
+        den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         shape = enlarged(self.shape, den)
         return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
@@ -182,7 +182,7 @@ def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1,
     told = known["shape"], known["classes"]
     model, shapes = experiment.abstract(*told)
     mesh = make_mesh(mesh)
-    placed = jax.tree.map(collected, parameters(shapes, experiment.axes(*told), mesh))
+    placed = jax.tree.map(gathered, parameter_shardings(shapes, experiment.axes(*told), mesh))
     shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest() if step is None else step

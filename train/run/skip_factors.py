@@ -1,9 +1,12 @@
-"""The factors of skips that `fewstep tune-skips` found for a run, kept in it for skip_tuning without a number."""
+"""Skip factors that `fewstep tune-skips` found for a run, stored in it for skip_tuning without a number."""
 
 import json
 import math
+from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+from etils import epath
 
 from fewstep.diffusion.levers import interval, skip_tuning, under
 from fewstep.train.utils.errors import RunError
@@ -11,51 +14,51 @@ from fewstep.train.utils.files import dumps, write_atomic
 
 
 class Tuned(NamedTuple):
-    """What was found, for which weights and which way of sampling."""
+    """Tuned factors, with the weights and the sampling settings they were tuned for."""
 
-    factors: list[float]  # of each level, the innermost first
-    window: list[float] | None  # the noise levels sigma / alpha, (low, high], where they hold; None: all
+    factors: list[float]  # one per level, innermost first
+    window: list[float] | None  # the noise levels sigma / alpha, (low, high], where they apply; None: all
     weights: str  # digest of the network's parameters
     sampler: str
     nfe: int
     grid: str
-    levers: list[str]  # inside of it
-    overrides: list[str]  # of their settings, and of the sampler's and the grid's
+    levers: list[str]  # applied inside it
+    overrides: list[str]  # settings of the levers, the sampler and the grid
 
-    def lever(self):
+    def lever(self) -> Callable:
         """Denoiser -> Denoiser."""
         window = () if self.window is None else (interval(*self.window),)
         return partial(under, levers=(skip_tuning(tuple(self.factors)), *window))
 
-    def __str__(self):
+    def __str__(self) -> str:
         factors = ", ".join(f"{factor:.3g}" for factor in self.factors)
         only = "" if self.window is None else " for sigma / alpha in ({:g}, {:g}]".format(*self.window)
         around = "".join([*(f" under {lever}" for lever in self.levers), *(f", {text}" for text in self.overrides)])
-        return f"{factors}{only}, tuned for {self.sampler} in {self.nfe} calls on the grid {self.grid}{around}"
+        return f"{factors}{only}, tuned for {self.sampler} with {self.nfe} calls on the grid {self.grid}{around}"
 
 
-def path(run):
-    """Where it is."""
+def path(run: Any) -> epath.Path:
+    """The file of the factors of a run."""
     return run.folder / "stats" / "skips.json"
 
 
-def keep(run, tuned, **about):
-    """Write it, and what else should be known of it."""
+def save(run: Any, tuned: Tuned, **about: Any) -> None:
+    """Store the factors in the run, with additional fields."""
     write_atomic(path(run), dumps(tuned._asdict() | about, indent=1) + "\n")
 
 
-def tuned(run) -> Tuned:
-    """RunError where nothing was found yet, or for other weights than the run has."""
-    remedy = f"`fewstep tune-skips {run.folder}` finds them, or give a number: skip_tuning(0.8)"
+def load_tuned(run: Any) -> Tuned:
+    """The factors stored in a run; raises RunError if there are none, or if they are for other weights."""
+    remedy = f"find them with `fewstep tune-skips {run.folder}`, or give a number: skip_tuning(0.8)"
     if not path(run).exists():
-        raise RunError(f"{run.folder} has no tuned factors of its skips yet: {remedy}")
+        raise RunError(f"{run.folder} has no tuned skip factors yet: {remedy}")
     try:
-        told = json.loads(path(run).read_text())
-        found = Tuned(*(told[name] for name in Tuned._fields))
-        if found.window is not None:  # a file has no infinity
+        record = json.loads(path(run).read_text())
+        found = Tuned(*(record[name] for name in Tuned._fields))
+        if found.window is not None:  # JSON has no infinity: it is null
             found = found._replace(window=[math.inf if end is None else float(end) for end in found.window])
     except (ValueError, TypeError, KeyError):
         raise RunError(f"{path(run)} is damaged: {remedy}") from None
     if found.weights != run.weights:
-        raise RunError(f"{path(run)} is of other weights than those of step {run.step}: {remedy}")
+        raise RunError(f"{path(run)} is for other weights than those of step {run.step}: {remedy}")
     return found

@@ -1,1 +1,1 @@
-"""Small tools of several parts of training: files, hashing, processes, progress, errors."""
+"""Utilities: files, hashing, processes, progress messages, errors."""

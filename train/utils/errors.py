@@ -1,17 +1,17 @@
-"""What ends a command with one line for the user, and no traceback."""
+"""Errors of runs and files; the command line prints them as one line, without a traceback."""
 
 
 class RunError(Exception):
-    """The message says in one line what is wrong, where, and what to do."""
+    """A run or a file cannot be used.  The message states the problem, the path and the remedy in one line."""
 
 
 class CheckpointError(RunError):
-    """A checkpoint that cannot be read or written."""
+    """A checkpoint cannot be read or written."""
 
 
 class Diverged(RunError):
-    """The loss stayed NaN or infinite."""
+    """The loss was NaN or infinite for too many steps in a row."""
 
 
 class Busy(RunError):
-    """Another process is at work in the same folder."""
+    """Another process holds the lock of the folder."""

@@ -1,10 +1,12 @@
-"""Small files, local or in a bucket: written whole or not at all, growing logs, JSON without NaN, a folder's lock."""
+"""Files, local or in a bucket: atomic writes, append-only logs, JSON without NaN, and folder locks."""
 
 import json
 import math
 import os
 import uuid
+from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from etils import epath
 
@@ -16,42 +18,42 @@ except ImportError:  # Windows
     fcntl = None
 
 
-def write_atomic(path, data: bytes | str) -> None:
-    """Write `data` to `path` (a str or epath.Path, local or in a bucket) so that no reader ever sees a part of it.
+def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
+    """Write `data` to `path` (local or in a bucket) atomically: no reader ever sees a partial file.
 
-    Folders are made as needed.  Local data go to a file of this process beside it, which then replaces it; an object of
-    a bucket is there once it is whole.  An OSError names the file.
+    Parent folders are created.  Local data is written to a temporary file next to `path`, which then replaces it; an
+    object in a bucket appears only when complete.  An OSError carries the file name.
     """
     path, data = epath.Path(path), data if isinstance(data, bytes) else data.encode()
     if is_remote(path):
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # of several hosts too
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # unique across hosts
     try:
         partial.write_bytes(data)
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # a full disk says only that it is full
+        if isinstance(error, OSError) and error.filename is None:  # as for a full disk
             error.filename = str(path)
         raise
 
 
-class Growing:
-    """A file that grows at its end; it begins as `begin`, whatever was there.
+class AppendFile:
+    """A file to append to; its previous content is replaced by `initial`.
 
-    Local files have every piece at once.  Object stores cannot append: there the file is written anew, whole, by
-    `flush` and `close`: once a checkpoint, which is much larger.  RunError for what cannot be written.
+    Local files receive every write at once.  Object stores cannot append: `flush` and `close` rewrite the whole file,
+    which happens once per checkpoint and is small in comparison.  Raises RunError if a write fails.
     """
 
-    def __init__(self, path, begin: bytes = b""):
-        self.path, self._remote, self._unsaved = epath.Path(path), bytearray(begin), False
-        write_atomic(self.path, begin)
-        self._local = None if is_remote(path) else self.path.open("ab")
+    def __init__(self, path: epath.PathLike, initial: bytes = b""):
+        self.path, self._remote, self._unsaved = epath.Path(path), bytearray(initial), False
+        write_atomic(self.path, initial)
+        self._local: Any = None if is_remote(path) else self.path.open("ab")
 
-    def write(self, data: bytes):
-        """Add to the end."""
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
         if self._local:
             with self._written():
                 self._local.write(data)
@@ -60,15 +62,15 @@ class Growing:
             self._remote += data
             self._unsaved = True
 
-    def flush(self):
-        """Everything so far is in the file."""
+    def flush(self) -> None:
+        """Save all data written so far."""
         if self._unsaved:
             with self._written():
                 write_atomic(self.path, bytes(self._remote))
             self._unsaved = False
 
-    def close(self):
-        """The last flush."""
+    def close(self) -> None:
+        """Flush and close the file."""
         self.flush()
         if self._local:
             with self._written():
@@ -80,30 +82,30 @@ class Growing:
             yield
         except OSError as error:
             raise RunError(
-                f"{self.path} could not be written ({error.strerror or error}): put that right, and the same command "
-                f"goes on from the last checkpoint"
+                f"{self.path} could not be written ({error.strerror or error}): fix this, and run the same command "
+                f"again; it resumes from the last checkpoint"
             ) from error
 
 
-def is_remote(path) -> bool:
+def is_remote(path: epath.PathLike) -> bool:
     """Whether the path is in a bucket."""
     return "://" in str(path)
 
 
-def absolute(path) -> epath.Path:
-    """The path with what `cd` changes filled in; buckets have no such thing, and epath's resolve breaks their names."""
+def absolute(path: epath.PathLike) -> epath.Path:
+    """The absolute path; paths in buckets are returned as they are, because epath's resolve breaks them."""
     return epath.Path(path) if is_remote(path) else epath.Path(path).resolve()
 
 
-def config_values(folder) -> dict[str, str]:
-    """What a run's config.gin sets, as it is written there: {"train.steps": "1500", ...}; {} where there is none."""
+def config_values(folder: epath.PathLike) -> dict[str, str]:
+    """The bindings of a run's config.gin as text, {"train.steps": "1500", ...}; {} if there is no such file."""
     path = epath.Path(folder) / "config.gin"
     lines = path.read_text().splitlines() if path.exists() else []
     return dict(line.split(" = ", 1) for line in lines if " = " in line)
 
 
-def dumps(value, **options) -> str:
-    """JSON, with null for NaN and infinities, which it does not have."""
+def dumps(value: Any, **options: Any) -> str:
+    """json.dumps with null in place of NaN and infinities."""
     return json.dumps(_finite(value), allow_nan=False, **options)
 
 
@@ -116,10 +118,10 @@ def _finite(value):
 
 
 @contextmanager
-def alone(folder):
-    """Hold the folder's lock, which ends with the process however it ends; raises Busy where another one holds it.
+def folder_lock(folder: epath.PathLike) -> Iterator[None]:
+    """Hold the folder's lock; the operating system releases it if the process dies.  Raises Busy if it is taken.
 
-    Only on local file systems that have such locks.
+    Does nothing for buckets and for file systems without locks.
     """
     if fcntl is None or is_remote(folder):
         yield
@@ -128,14 +130,14 @@ def alone(folder):
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise Busy(f"another process is at work in {folder}: wait for it, or give another folder") from None
-        except OSError:  # a file system without locks
+            raise Busy(f"another process is using {folder}: wait for it, or choose another folder") from None
+        except OSError:  # the file system has no locks
             pass
         yield
 
 
-def held(folder) -> bool | None:
-    """Whether a process holds the folder's lock; None where that cannot be told.  Nothing is written."""
+def is_locked(folder: epath.PathLike) -> bool | None:
+    """Whether a process holds the folder's lock; None if unknown.  Writes nothing."""
     if fcntl is None or is_remote(folder):
         return None
     try:

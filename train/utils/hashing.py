@@ -1,28 +1,30 @@
-"""SHA-256 of files, bytes, and trees of arrays: the same in every process, and for equal contents only."""
+"""SHA-256 of files, bytes and pytrees: equal in every process, and only for equal contents."""
 
 import hashlib
 import re
+from typing import Any
 
 import numpy as np
+from etils import epath
 
 
-def sha256(*parts: bytes) -> str:
-    """Of bytes, one part after the other."""
+def sha256(*parts: bytes | np.ndarray) -> str:
+    """SHA-256 of the concatenated parts; arrays must be contiguous."""
     found = hashlib.sha256()
     for part in parts:
-        found.update(part)
+        found.update(part)  # pyright: ignore[reportArgumentType]
     return found.hexdigest()
 
 
-def file_sha256(path) -> str:
-    """Of a file, read in pieces."""
+def file_sha256(path: epath.Path) -> str:
+    """SHA-256 of a file, read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def digest(*parts) -> str:
-    """Of trees of arrays, numbers and texts, their structure included."""
-    import jax  # reading data takes no JAX
+def digest(*parts: Any) -> str:
+    """SHA-256 of pytrees of arrays, numbers and strings, including their structure."""
+    import jax  # imported late: reading data does not need JAX
 
     from fewstep.samplers.loop import fetched
 
@@ -36,5 +38,5 @@ def digest(*parts) -> str:
             else:
                 array = np.ascontiguousarray(fetched(leaf) if isinstance(leaf, jax.Array) else leaf)
                 found.update(f"{array.dtype.str}{array.shape}".encode())
-                found.update(array)
+                found.update(array)  # pyright: ignore[reportArgumentType]
     return found.hexdigest()

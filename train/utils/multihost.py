@@ -1,7 +1,8 @@
-"""Several processes that do the same work together (jax.distributed): who writes, and what they agree on."""
+"""Helpers for several processes that run the same program (jax.distributed)."""
 
 import json
 import re
+from typing import Any
 
 import jax
 import numpy as np
@@ -10,30 +11,30 @@ from jax.experimental import multihost_utils
 from fewstep.train.utils.hashing import sha256
 
 
-def first() -> bool:
-    """Whether this process is the one that writes and speaks for all."""
+def is_main_process() -> bool:
+    """Whether this is process 0, which writes files and reports for all."""
     return jax.process_index() == 0
 
 
-def meet(name):
-    """Wait until every process has come here."""
+def barrier(name: str) -> None:
+    """Wait until every process has reached this point."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices(name)
 
 
-def anywhere(flag: bool) -> bool:
-    """Whether the flag is set in any process; all of them must ask."""
+def any_process(flag: bool) -> bool:
+    """Whether the flag is set in any process; all processes must call this."""
     return bool(np.any(multihost_utils.process_allgather(np.array(flag)))) if jax.process_count() > 1 else flag
 
 
-def same(text) -> bool:
-    """Whether every process has the same text; all of them must ask."""
+def all_same(text: str) -> bool:
+    """Whether every process has the same text; all processes must call this."""
     digest = np.frombuffer(bytes.fromhex(sha256(text.encode())), np.uint8)
     return bool((multihost_utils.process_allgather(digest) == digest).all())
 
 
-def from_first(value):
-    """What the first process gave, as JSON keeps it; all of them must ask."""
+def broadcast_from_main(value: Any) -> Any:
+    """The value of process 0, after a round trip through JSON; all processes must call this."""
     text = json.dumps(value)
     if jax.process_count() == 1:
         return json.loads(text)
@@ -43,7 +44,7 @@ def from_first(value):
     return json.loads(bytes(np.asarray(theirs)).decode())
 
 
-def lost(error) -> bool:
-    """Whether the error, of whatever type, is that another process can no longer be reached."""
+def is_disconnect(error: BaseException) -> bool:
+    """Whether the error, of any type, means that another process can no longer be reached."""
     signs = "UNAVAILABLE|DEADLINE_EXCEEDED|ABORTED|CANCELLED|Gloo|NCCL|heartbeat|Connection reset|Connection closed"
     return jax.process_count() > 1 and re.search(signs, str(error)) is not None

@@ -1,8 +1,9 @@
-"""Small .npz files that are written whole or not at all, and read whole or not at all; nothing is ever unpickled."""
+"""Small .npz files: written atomically, read completely, never unpickled."""
 
 import io
 import zipfile
 import zlib
+from typing import Any
 
 import numpy as np
 from etils import epath
@@ -13,10 +14,10 @@ BROKEN = (OSError, EOFError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.
 
 
 class Damaged(Exception):
-    """The file is not an .npz archive, or not a whole one."""
+    """The file is not a complete .npz archive."""
 
 
-def encode(**arrays) -> bytes:
+def encode(**arrays: Any) -> bytes:
     """The arrays as the bytes of an .npz file."""
     file = io.BytesIO()
     np.savez(file, **arrays)
@@ -24,7 +25,7 @@ def encode(**arrays) -> bytes:
 
 
 def decode(data: bytes) -> dict[str, np.ndarray]:
-    """The arrays of the bytes of an .npz file; raises Damaged."""
+    """The arrays of an .npz file, given as bytes; raises Damaged."""
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {name: file[name] for name in file.files}
@@ -32,13 +33,13 @@ def decode(data: bytes) -> dict[str, np.ndarray]:
         raise Damaged(str(error)) from error
 
 
-def write(path: epath.PathLike, **arrays) -> None:
-    """Write the arrays to `path`, atomically."""
+def write(path: epath.PathLike, **arrays: Any) -> None:
+    """Write the arrays to `path` atomically."""
     write_atomic(path, encode(**arrays))
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of the file at `path`; raises Damaged, also where it cannot be read."""
+    """The arrays of the file at `path`; raises Damaged, also if the file cannot be read."""
     try:
         data = epath.Path(path).read_bytes()
     except OSError as error:

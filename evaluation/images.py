@@ -1,0 +1,121 @@
+"""The distances between two sets of images that were made anywhere: arrays, folders of image files, .npz files."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from html import escape
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from fewstep.diffusion.errors import UsageError
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.estimate import Interval
+from fewstep.evaluation.features import Features, Pixels, stored
+from fewstep.evaluation.measure import interval, named
+from fewstep.evaluation.metrics import metric_info
+from fewstep.evaluation.report.table import number
+from fewstep.train.data.archive import open_npz, read_array
+from fewstep.train.data.checks import as_images
+from fewstep.train.data.decode import BadImage, decode
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class Distances(Mapping):
+    """{metric: Interval} between drawn and real images, as a table."""
+
+    values: dict[str, Interval]
+    drawn: int
+    real: int
+
+    def __getitem__(self, metric: str) -> Interval:
+        return self.values[metric]
+
+    def __iter__(self):
+        return iter(self.values)
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def rows(self) -> list[tuple[str, str, str, str]]:
+        """(metric, value, 95 % interval, which is better)."""
+        better = {"lower": "lower is better", "higher": "higher is better", "": ""}
+        return [
+            (name, number(v.value), f"{number(v.low)} to {number(v.high)}", better[metric_info(name).better])
+            for name, v in self.values.items()
+        ]
+
+    def __str__(self) -> str:
+        rows = self.rows()
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = ["  ".join(t.ljust(n) for t, n in zip(row, sizes, strict=True)).rstrip() for row in rows]
+        return "\n".join([f"{self.drawn} images against {self.real}, with 95 % intervals", *lines])
+
+    def _repr_html_(self) -> str:
+        cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in self.rows())
+        return f"<table><caption>{self.drawn} images against {self.real}</caption>{cells}</table>"
+
+
+def distances(
+    drawn: Any, real: Any, *, metrics: Iterable[str] = ("FD", "SW"), features: Iterable[Features] | None = None
+) -> Distances:
+    """The distances of drawn images from real ones, {"FD-pixels": Interval, ...}, with 95 % intervals.
+
+    drawn, real: arrays (N, H, W, C) or (N, d), uint8 or floats in [-1, 1]; or paths of folders of image files, of one
+    size, or of .npz files with an array `images`.  metrics: FD, FDinf, KID, SW, energy, precision, recall, density,
+    coverage.  features: as of `evaluation.features`, by default pixels.  Raises UsageError for images of different
+    sizes, and for fewer images than a metric needs.
+    """
+    sets = [read_images(images) for images in (drawn, real)]
+    if sets[0].shape[1:] != sets[1].shape[1:]:
+        sizes = " and ".join("x".join(map(str, images.shape[1:])) for images in sets)
+        raise UsageError(f"the images are of different sizes, {sizes}: resize one of the sets")
+    able = [name for name in DISTANCES if name != "novelty"]
+    metrics = list(metrics)
+    for metric in metrics:
+        if metric not in able:
+            raise UsageError(f"{metric} is no distance of two sets of images: choose among {', '.join(able)}")
+        if min(map(len, sets)) < DISTANCES[metric].least:
+            raise UsageError(f"{metric} requires at least {DISTANCES[metric].least} images of each set")
+    found = {}
+    for kind in features or [Pixels(sets[0].shape[1:])]:
+        one, other = (kind(images) for images in sets)
+        for distance in dict.fromkeys(DISTANCES[metric] for metric in metrics):
+            values = distance(other, other)(one)
+            found |= {named(metric, kind): interval(metric, v) for metric, v in values.items() if metric in metrics}
+    return Distances(found, *map(len, sets))
+
+
+def read_images(images: Any) -> np.ndarray:
+    """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32."""
+    if not isinstance(images, str | epath.Path) and not hasattr(images, "__fspath__"):
+        array = as_images(np.asarray(images), "images")
+        return array if array.dtype == np.uint8 else stored(array)
+    path = epath.Path(images).expanduser()
+    if path.suffix == ".npz" and path.is_file():
+        with open_npz(path) as archive:
+            if "images" not in archive:
+                raise UsageError(f"{path} has no array images (it has {', '.join(archive.files[:8]) or 'none'})")
+            return read_images(read_array(archive, "images", path))
+    if not path.is_dir():
+        raise UsageError(f"{path} is neither a folder of images nor an .npz file: check the path")
+    return _folder(path)
+
+
+def _folder(path):
+    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    if not files:
+        raise UsageError(f"{path} has no image files ({', '.join(SUFFIXES)})")
+    images, size = [], None
+    for file in files:
+        try:
+            images.append(decode(file))
+        except BadImage as error:
+            raise UsageError(f"{file}: {error}") from None
+        size = size or images[0].shape
+        if images[-1].shape != size:
+            shapes = " and ".join("x".join(map(str, shape)) for shape in (size, images[-1].shape))
+            raise UsageError(f"{path} has images of different sizes, {shapes} ({file.name}): resize them")
+    return np.stack(images)
