@@ -1,9 +1,10 @@
-"""Images that a comparison has drawn, kept on disk: each under what its bits depend on, so that none is drawn twice."""
+"""A cache of drawn images on disk, keyed by everything that their bits depend on."""
 
 import re
 from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
+from types import ModuleType
 from typing import NamedTuple
 
 import jax
@@ -17,34 +18,34 @@ from fewstep.train.utils.hashing import sha256
 
 
 class Extra(NamedTuple):
-    """A number of each of some images."""
+    """Additional values, one per image."""
 
-    depends_on: str  # digest of what else it depends on
-    values: np.ndarray
+    depends_on: str  # digest of what else they depend on
+    values: np.ndarray  # (N,)
 
 
 class Drawn(NamedTuple):
-    """The images of a sampler at a budget and one set of seeds."""
+    """The images of a sampler at one budget, for one set of seeds."""
 
-    images: np.ndarray  # (N, ...), as of `features.quantized`
-    finite: bool  # whether the sampler's own images were
+    images: np.ndarray  # (N, ...), quantized (`features.quantized`)
+    finite: bool  # whether the images of the sampler were finite
     seconds: np.ndarray  # of each batch
-    batch: int  # images in each of them
-    extra: Mapping[str, Extra] = {}  # what was told of them, or of how they are drawn, beside
+    batch: int  # images per batch
+    extra: Mapping[str, Extra] = {}  # values of metrics that need more than the images
 
 
 class Cells:
-    """A folder of cells, NAME-KEY.npz each, written whole or not at all; what cannot be read does not count."""
+    """A folder of cells, one file NAME-KEY.npz each, written atomically; unreadable files are ignored."""
 
-    def __init__(self, folder):
+    def __init__(self, folder: epath.PathLike):
         self.folder = epath.Path(folder)
 
-    def path(self, name, key):
+    def path(self, name: str, key: str) -> epath.Path:
         """The file of a cell."""
         return self.folder / f"{re.sub(r'[^A-Za-z0-9._=-]+', '-', name)}-{key[:16]}.npz"
 
-    def load(self, name, key) -> Drawn | None:
-        """The cell, or None where there is none, or none that is whole."""
+    def load(self, name: str, key: str) -> Drawn | None:
+        """The cell, or None if it is missing or damaged."""
         path = self.path(name, key)
         if not path.exists():
             return None
@@ -62,22 +63,22 @@ class Cells:
             return None
         return Drawn(images, bool(finite), seconds, int(size), extra)
 
-    def save(self, name, key, drawn: Drawn) -> None:
+    def save(self, name: str, key: str, drawn: Drawn) -> None:
         """Write a cell."""
         extra = {f"{name}/of": e.depends_on for name, e in drawn.extra.items()}
         extra |= {f"{name}/values": e.values for name, e in drawn.extra.items()}
         npz.write(self.path(name, key), key=key, **dict(zip(Drawn._fields[:4], drawn, strict=False)), **extra)
 
 
-def environment() -> dict:
-    """What else the bits of an image depend on, the code of networks and samplers included."""
+def environment() -> dict[str, str]:
+    """What the bits of an image depend on besides the cell: library versions, code digests and the device."""
     found = {name: version(name) for name in ("jax", "jaxlib", "flax")}
     found |= {package.__name__: source(package) for package in (fewstep.diffusion, fewstep.samplers)}
     return found | {"device": f"{jax.device_count()} {jax.devices()[0].device_kind}"}
 
 
-def source(module) -> str:
-    """A digest of the code of a module, or of a package."""
-    path = Path(module.__file__)
+def source(module: ModuleType) -> str:
+    """A digest of the source code of a module or package."""
+    path = Path(str(module.__file__))
     files = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
     return sha256(*(file.read_bytes() for file in files))

@@ -4,18 +4,23 @@ import csv
 import io
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from typing import Any, TypeVar
 
 from fewstep.evaluation.estimate import Difference, Interval
 from fewstep.evaluation.metrics import metric_info
 from fewstep.train.utils.files import dumps
 
+Key = TypeVar("Key")
+
 
 @dataclass(frozen=True)
 class Cell:
-    """One line of a table (a sampler, with what was swept) at one budget.
+    """One line of a table (a sampler with its swept settings) at one budget.
 
-    `budget` is what was allowed, `nfe` the network calls used.  ms_per_image: of a batch, the median, least and most.
+    budget: the allowed number of network calls; nfe: the number used; passes: network passes per image.  ms_per_image:
+    median, minimum and maximum over batches.
     """
 
     run: str
@@ -32,9 +37,9 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gap:
-    """How far a line is from the best one of a budget: its metric less that of the best.
+    """The metric of a line minus that of the best line at the same budget.
 
-    The best one is that of the same run; or that of all runs, and the line the best of its own.
+    The best line is that of the same run; or it is the best of all runs, and the line is the best of its run.
     """
 
     run: str
@@ -50,10 +55,9 @@ class Gap:
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
-    floors[run][metric] is that of training images against the same held-out images, and of bpd that of the run's flow
-    (`MetricInfo.reference_row`).  Where several sets of `count` seeds were drawn (`repeats`), a metric is its mean over
-    them.
-    previews[run, line, budget] holds a few seeds, uint8 (k, H, W, C), or points (N, 2).
+    floors[run][metric] is the metric of training images against the same held-out images, and for bpd that of the run's
+    flow (`MetricInfo.reference_row`).  With `repeats` > 1 a metric is its mean over that many sets of `count` seeds.
+    previews[run, line, budget] are the images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
     """
 
     command: str
@@ -64,56 +68,56 @@ class Comparison:
     cells: list[Cell]
     gaps: list[Gap]
     floors: dict[str, dict[str, Interval]]
-    notes: list[str]  # what a reader of the numbers should know
+    notes: list[str]  # caveats for the reader
     count: int
     seed: int
     repeats: int
     levers: tuple[str, ...]
     environment: dict[str, str]
-    memory: dict[str, int | None]  # peak bytes on a device after a run's cells, where it tells
+    memory: dict[str, int | None]  # peak bytes on a device after the cells of a run; None if unknown
     previews: dict = field(default_factory=dict, compare=False, repr=False)
 
-    def cell(self, run, line, budget) -> Cell | None:
-        """The cell, or None where there is no table."""
+    def cell(self, run: str, line: str, budget: int) -> Cell | None:
+        """The cell, or None if there is no table."""
         found = (c for c in self.cells if (c.run, c.line, c.budget) == (run, line, budget))
         return next(found, None)
 
-    def drawn(self, run) -> list[str]:
-        """The lines without those that other runs have cells of, and this one none."""
+    def drawn(self, run: str) -> list[str]:
+        """The lines of a run, without those that only other runs have cells of."""
         here, there = ({c.line for c in self.cells if (c.run == run) == own} for own in (True, False))
         return [line for line in self.lines if line in here or line not in there]
 
-    def best(self, run, budget, metric) -> list[str]:
-        """The lines with the best value at this budget, of several equal ones all."""
+    def best(self, run: str, budget: int, metric: str) -> list[str]:
+        """The lines with the best value at this budget; several if they are equal."""
         here = (c for c in self.cells if (c.run, c.budget) == (run, budget) and metric in c.metrics)
         values = {c.line: c.metrics[metric].value for c in here}
         return best_of(values, metric)
 
-    def ties(self, run, budget, metric) -> set[str]:
-        """The lines whose paired difference from the best may be 0."""
+    def ties(self, run: str, budget: int, metric: str) -> set[str]:
+        """The lines whose paired interval of the difference from the best contains 0."""
         gaps = self._within(run, budget, metric)
         return {g.line for g in gaps if g.difference.low <= 0 <= g.difference.high} - {*self.best(run, budget, metric)}
 
-    def leaders(self, run, metric) -> list[Gap]:
-        """At every budget the gap of the best line but one."""
+    def leaders(self, run: str, metric: str) -> list[Gap]:
+        """At every budget the gap of the second-best line."""
         gaps = ([g for g in self._within(run, b, metric) if math.isfinite(g.difference.value)] for b in self.budgets)
         return [min(here, key=lambda g: abs(g.difference.value)) for here in gaps if here]
 
-    def between(self, metric) -> list[Gap]:
-        """At every budget the gaps of the runs' best lines behind the best of all."""
+    def between(self, metric: str) -> list[Gap]:
+        """At every budget the gaps between the best line of each run and the best of all runs."""
         return [g for g in self.gaps if g.run != g.best_run and g.metric == metric]
 
     def _within(self, run, budget, metric):
         return [g for g in self.gaps if (g.run, g.best_run, g.budget, g.metric) == (run, run, budget, metric)]
 
     def to_json(self) -> str:
-        """Everything but the previews; what is not a number (of a cell that diverged) is null."""
+        """Everything but the previews; NaN (of images that are not finite) becomes null."""
         plain = asdict(replace(self, previews={}))
         del plain["previews"]
         return dumps(plain, indent=1) + "\n"
 
     @classmethod
-    def from_json(cls, text) -> "Comparison":
+    def from_json(cls, text: str) -> "Comparison":
         """The inverse of `to_json`."""
         plain = json.loads(text)
         for cell in plain["cells"]:
@@ -129,10 +133,10 @@ class Comparison:
         return cls(**plain | made)
 
     def to_csv(self) -> str:
-        """One line a cell, then those that stand beside them."""
-        told = ["run", "line", "sampler", "grid", "swept", "budget", "nfe", "passes"]
-        told += ["ms_per_image", "ms_low", "ms_high"]
-        rows = [told + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
+        """One line per cell, then the reference rows."""
+        fields = ["run", "line", "sampler", "grid", "swept", "budget", "nfe", "passes"]
+        fields += ["ms_per_image", "ms_low", "ms_high"]
+        rows: list[list[Any]] = [fields + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
         for c in self.cells:
             swept = " ".join(f"{name}={value}" for name, value in c.swept.items())
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
@@ -145,15 +149,15 @@ class Comparison:
         return _written(rows)
 
     def gaps_to_csv(self) -> str:
-        """One line a gap."""
-        rows = [["run", "line", "best_run", "best", "budget", "metric", *Difference._fields]]
+        """One line per gap."""
+        rows: list[list[Any]] = [["run", "line", "best_run", "best", "budget", "metric", *Difference._fields]]
         rows += [[g.run, g.line, g.best_run, g.best, g.budget, g.metric, *g.difference] for g in self.gaps]
         return _written(rows)
 
 
-def best_of(values, metric) -> list[str]:
-    """The names of the best numbers of a metric, {name: number}, several where they differ by rounding alone, in their
-    order; none where neither high nor low is better."""
+def best_of(values: Mapping[Key, float], metric: str) -> list[Key]:
+    """The keys of the best values of a metric, in order; several if they are equal up to rounding, and none if neither
+    direction is better."""
     sign = {"lower": 1, "higher": -1, "": 0}[metric_info(metric).better]
     scores = {name: sign * value for name, value in values.items() if math.isfinite(value)}
     least = min(scores.values(), default=0.0)

@@ -1,6 +1,8 @@
-"""A comparison on Gaussian data, where what every table does is known: no network, no noise, milliseconds."""
+"""Comparisons on Gaussian data in closed form: without a network and without sampling noise, in milliseconds."""
 
+from collections.abc import Mapping, Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 
@@ -15,21 +17,24 @@ METRIC = "FD-exact"
 UNTIMED = Interval(np.nan, np.nan, np.nan)
 
 
-def spectrum(images) -> tuple[np.ndarray, np.ndarray]:
+def spectrum(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """The mean (d,) of images (N, ...) in the eigenbasis of their covariance, and its eigenvalues (d,)."""
     x = np.asarray(images, np.float64).reshape(len(images), -1)
     values, vectors = np.linalg.eigh(np.cov(x.T))
     return x.mean(0) @ vectors, np.maximum(values, 0.0)
 
 
-def compare_exactly(data, lines: list[Line], budgets, **about) -> Comparison:
-    """Cells for Gaussian data x lines x budgets: the squared Frechet distance of what a table draws to the data.
+def compare_exactly(
+    data: Mapping[str, tuple], lines: Sequence[Line], budgets: Sequence[int], **about: Any
+) -> Comparison:
+    """Cells for Gaussian data x lines x budgets: the squared Frechet distance of the samples of a table to the data.
 
-    data: {name: (process, mean (d,), var (d,), unit)}; distances are told with `unit` as the length of 1.  UsageError
-    where no sampler has a table at any budget.
+    data: {name: (process, mean (d,), var (d,), unit)}; distances are in units of `unit`.  `about` are further fields of
+    `Comparison`.  Raises UsageError if no sampler has a table at any budget.
     """
     cells, refusal = [], None
-    for (name, (process, mean, var, unit)), line, budget in product(data.items(), lines, budgets):
+    for name, line, budget in product(data, lines, budgets):
+        process, mean, var, unit = data[name]
         grid = line.grid_for(process)
         try:
             table = table_at(line.sampler, process, budget, line.grids[grid])

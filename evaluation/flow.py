@@ -1,6 +1,7 @@
-"""How probable a run's flow finds held-out images, kept among the cells of a comparison."""
+"""Bits per dimension of held-out images under the probability-flow ODE of a run, cached with the cells."""
 
 from importlib.metadata import version
+from typing import Any
 
 import numpy as np
 
@@ -8,35 +9,36 @@ from fewstep.diffusion import Cond
 from fewstep.evaluation import likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized
-from fewstep.train.data.split import Batch
+from fewstep.train.data.split import Batch, evenly_spaced
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.multihost import broadcast_from_main, is_main_process
 from fewstep.train.utils.progress import say
 
-MOST = 256  # images: each takes some hundred passes
+# Functions here take a `train.run.Run` as `run`.
+MOST = 256  # images, at most: each needs some hundred network passes
 
 
-def held_out(run, count) -> Batch:
-    """So many of a run's held-out images, evenly among them, or all."""
+def held_out(run: Any, count: int) -> Batch:
+    """min(count, all) evenly spaced held-out images of a run."""
     split = run.data.held_out
-    return split[np.linspace(0, len(split) - 1, min(len(split), count)).astype(int)]
+    return split[evenly_spaced(split, count)]
 
 
-def labels_of(run, some) -> Cond:
-    """The labels of images, where the model was told any."""
-    return Cond(some.label.astype(np.int32) if run.denoiser.classes else None)
+def labels_of(run: Any, images: Batch) -> Cond:
+    """The labels of images, if the model is conditional."""
+    return Cond(images.label.astype(np.int32) if run.denoiser.classes else None)
 
 
-def flow_bits(run, count, cells: Cells) -> np.ndarray:
-    """Bits per dimension of up to MOST held-out images, (N,); of several processes all call it."""
-    some = held_out(run, min(count, MOST))
-    images, cond = quantized(some.image), labels_of(run, some)
-    of = environment(), source(likelihood), version("diffrax"), run.denoiser, images, cond
-    name, key = f"{run.name}-flow", digest(*of)
+def flow_bits(run: Any, count: int, cells: Cells) -> np.ndarray:
+    """Bits per dimension of up to MOST held-out images, (N,); all processes must call this."""
+    batch = held_out(run, min(count, MOST))
+    images, cond = quantized(batch.image), labels_of(run, batch)
+    depends_on = environment(), source(likelihood), version("diffrax"), run.denoiser, images, cond
+    name, key = f"{run.name}-flow", digest(*depends_on)
     known = cells.load(name, key) if is_main_process() else None
     if broadcast_from_main(known is not None):
         return known.extra["bpd"].values if known else np.zeros(0)
-    say(f"{run.name}: bits per dimension of {len(images)} held-out images by the flow")
+    say(f"{run.name}: computing bits per dimension of {len(images)} held-out images")
     bits = likelihood.bits(run.denoiser, images, cond=cond)
     if is_main_process():
         cells.save(

@@ -1,9 +1,9 @@
-"""How probable a model finds images, in bits per dimension: by the chain that DDPM draws with, a bound, and exactly by
-the probability-flow ODE."""
+"""Log-likelihood of images in bits per dimension: the variational bound of DDPM's chain, and the exact one of the
+probability-flow ODE."""
 
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,11 +14,12 @@ from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, posterior
+from fewstep.samplers import Tableau
 from fewstep.samplers.loop import check_variance_known, fetched
 
 
 class Bound(NamedTuple):
-    """The terms of -log p(x0) <= prior + steps + decoder, in bits per dimension of every image."""
+    """The terms of -log p(x0) <= prior + steps + decoder, in bits per dimension of each image."""
 
     prior: np.ndarray  # (N,)
     steps: np.ndarray  # (N, K - 1)
@@ -29,32 +30,32 @@ class Bound(NamedTuple):
         return self.prior + self.steps.sum(1) + self.decoder
 
 
-def vlb(den, table, images, seed=0, cond=Cond(), batch=64) -> Bound:
-    """The bound of images (N, ...), levels k / 127.5 - 1, under the chain of a table of DDPM's mean (ddpm,
-    analytic_ddpm) that ends at t = 0, with the variance it says: KL(q(x_s | x_t, x0) | p) at each step but the last,
-    and there the probability of the level (Ho et al. 2020; algorithms.md A11).
+def vlb(den: Any, table: Tableau, images: np.ndarray, seed: int = 0, cond: Cond = Cond(), batch: int = 64) -> Bound:
+    """The variational bound of images (N, ...) with values k / 127.5 - 1, for a table with DDPM's mean (ddpm,
+    analytic_ddpm) that ends at t = 0, and its variance: KL(q(x_s | x_t, x0) | p) at each step but the last, and there
+    the probability of the 8-bit value (Ho et al. 2020; algorithms.md A11).
 
-    One noise a step and image.  The decoder's deviation is the posterior's at the step before; UsageError for other
-    tables.
+    It draws one noise per step and image.  The standard deviation of the decoder is that of the posterior one step
+    before.  Raises UsageError for other tables.
     """
     steps = _steps(den, table)
-    one, told = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
-    expected = predict_shape(den, one, table.t[0], None, told)
+    one, one_cond = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
+    expected = predict_shape(den, one, table.t[0], None, one_cond)
     check_variance_known(table.spread.any(), (table.stretch != 1).any(), expected)
     found = []
     for first in range(0, len(images), batch):
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
-        x0, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (images, cond))
+        x0, part_cond = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (images, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        terms = [_step(den, step, x0, keys, told) for step in steps[:-1]]
-        terms += [_decoder(den, steps[-1], x0, keys, told), _prior(den, np.float32(table.t[0]), x0)]
+        terms = [_step(den, step, x0, keys, part_cond) for step in steps[:-1]]
+        terms += [_decoder(den, steps[-1], x0, keys, part_cond), _prior(den, np.float32(table.t[0]), x0)]
         found.append(np.stack([fetched(term) for term in terms], 1)[: len(images) - first])
     found = np.concatenate(found) / np.log(2)
     return Bound(found[:, -1], found[:, :-2], found[:, -2])
 
 
-def is_bound(den, table) -> bool:
-    """Whether `vlb` can tell a bound of a table."""
+def is_bound(den: Any, table: Tableau) -> bool:
+    """Whether `vlb` supports a table."""
     try:
         _steps(den, table)
     except ValueError:
@@ -63,35 +64,33 @@ def is_bound(den, table) -> bool:
 
 
 class _Step(NamedTuple):
-    """A step of the chain: row `i` of the table calls at t; the posterior has the variance `inner`, and its mean moves
-    by `moved` per unit of x0."""
+    """A step of the chain: row `i` of the table, at t; the posterior has the variance `inner`, and its mean changes by
+    `moved` per unit of x0.  All are scalars."""
 
-    i: np.ndarray
-    t: np.ndarray
-    moved: np.ndarray
-    inner: np.ndarray
-    noise: np.ndarray
-    spread: np.ndarray
-    cap: np.ndarray
-    stretch: np.ndarray
+    i: Any
+    t: Any
+    moved: Any
+    inner: Any
+    noise: Any
+    spread: Any
+    cap: Any
+    stretch: Any
 
 
 def _steps(den, table):
     process = den.process
     if not den.consistent:
         raise UsageError(
-            "a bound is that of predictions with alpha x0 + sigma eps = x: leave out the lever that breaks it"
+            "bpd requires predictions with alpha x0 + sigma eps = x: remove the lever that breaks this"
         )
     times = [*table.t, 0.0]
     if table.past.any() or table.x.any() or np.isfinite(table.s).any() or table.nfe < 2:
-        raise UsageError("a bound is that of a chain of DDPM's steps, two or more")
+        raise UsageError("bpd requires a chain of two or more DDPM steps")
     found = []
     for i, (t, s) in enumerate(pairwise(times)):
         kept, _ = process.split_noise(t, s, 1.0)
         if not np.allclose((table.x0[i], table.eps[i]), (process.alpha(s), kept), rtol=1e-9):
-            raise UsageError(
-                "a bound is that of a chain of DDPM's steps (ddpm, analytic_ddpm) on a grid that ends at 0"
-            )
+            raise UsageError("bpd requires a chain of DDPM steps (ddpm, analytic_ddpm) on a grid that ends at 0")
         extra = (getattr(table, name)[i] for name in ("noise", "spread", "cap", "stretch"))
         found.append(_Step(i, t, *posterior(process, t, s), *extra))
     before = found[-2]
@@ -132,26 +131,33 @@ def _mean(a):
     return a.reshape(len(a), -1).mean(1)
 
 
-def log_likelihood(den, x, seed=0, cond=Cond(), t_min=None, tolerance=1e-5, batch=64) -> np.ndarray:
-    """log p(x) in nats of states x (B, ...), by the probability-flow ODE (algorithms.md A12); NaN where it cannot be
-    solved.
+def log_likelihood(
+    den: Any,
+    x: np.ndarray,
+    seed: int = 0,
+    cond: Cond = Cond(),
+    t_min: float | None = None,
+    tolerance: float = 1e-5,
+    batch: int = 64,
+) -> np.ndarray:
+    """log p(x) in nats of states x (B, ...), by the probability-flow ODE (algorithms.md A12); NaN if the solver fails.
 
     log N(x_1; 0, sigma_1^2) + int div u dt from t_min to 1, u = alpha' D + sigma' eps; t_min is by default the last
-    time of the process, and at least 1e-5.  The divergence is eta . du/dx eta with one Rademacher eta an image, the
-    same at all times, so that the integrand is smooth.  The steps are those that `batch` states need.
+    time of the process, and at least 1e-5.  The divergence is Hutchinson's estimate eta . du/dx eta with one Rademacher
+    eta per image, constant in time so that the integrand is smooth.  All states of a batch share the solver's steps.
     """
     found, t_min = [], max(den.process.ends[1], 1e-5) if t_min is None else t_min
     for first in range(0, len(x), batch):
         at = np.minimum(np.arange(first, first + batch), len(x) - 1)
-        part, told = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x, cond))
+        part, part_cond = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        found.append(fetched(_flow(den, part, keys, told, t_min, tolerance))[: len(x) - first])
+        found.append(fetched(_flow(den, part, keys, part_cond, t_min, tolerance))[: len(x) - first])
     return np.concatenate(found).astype(np.float64)
 
 
 @jax.jit
 def _flow(den, x, keys, cond, t_min, tolerance):
-    import diffrax  # here: it costs a second to import
+    import diffrax  # imported late: it takes a second
 
     process, end = den.process, jnp.asarray(den.process.ends[0], x.dtype)
     eta = jax.vmap(lambda key: jax.random.rademacher(key, x.shape[1:], x.dtype))(keys)
@@ -168,17 +174,21 @@ def _flow(den, x, keys, cond, t_min, tolerance):
         diffrax.ODETerm(slope), diffrax.Dopri5(), t_min, end, None, (x, jnp.zeros(len(x), x.dtype)),
         stepsize_controller=diffrax.PIDController(rtol=tolerance, atol=tolerance), throw=False,
     )  # fmt: skip
-    (last,), (grown,) = solution.ys
+    ys: Any = solution.ys
+    (last,), (grown,) = ys
     sigma = process.sigma(end)
     squares = (last**2).reshape(len(x), -1)
     prior = -0.5 * (squares / sigma**2 + jnp.log(2 * jnp.pi * sigma**2)).sum(1)
     return jnp.where(solution.result == diffrax.RESULTS.successful, prior + grown, jnp.nan)
 
 
-def bits(den, images, seed=0, cond=Cond(), draws=1, **options) -> np.ndarray:
-    """Bits per dimension of uint8 images (N, ...), spread evenly over their levels: -log2 p + 7 for data in [-1, 1].
+def bits(
+    den: Any, images: np.ndarray, seed: int = 0, cond: Cond = Cond(), draws: int = 1, **options: Any
+) -> np.ndarray:
+    """Bits per dimension of uint8 images (N, ...) with uniform dequantization: -log2 p + 7 for data in [-1, 1].
 
-    The mean over so many draws of the place within the level and of the probe; options as of `log_likelihood`.
+    The mean over `draws` of the dequantization noise and of the Hutchinson probe; options are those of
+    `log_likelihood`.
     """
     rng, found = np.random.default_rng(seed), []
     for i in range(draws):

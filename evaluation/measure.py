@@ -1,33 +1,39 @@
-"""Every metric of drawn images, each an `Estimate`."""
+"""All metrics of drawn images, as `Estimate`s."""
+
+from collections.abc import Sequence
 
 import numpy as np
+from etils import epath
 
 from fewstep.diffusion.arrays import pooled
 from fewstep.evaluation.cells import Drawn
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import UNDEFINED, Estimate, Interval, estimate
+from fewstep.evaluation.features import Features
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.reference import Reference, cached_features
 
 
-def interval(metric, estimate: Estimate) -> Interval:
-    """Within what the metric can be."""
+def interval(metric: str, estimate: Estimate) -> Interval:
+    """The confidence interval, clipped to the range of the metric."""
     return estimate.interval(metric_info(metric).least, metric_info(metric).most)
 
 
-def metric_name(metric, features) -> str:
-    """A metric with its features; FID is the Frechet distance on the one network with the one set of weights."""
+def metric_name(metric: str, features: Features) -> str:
+    """The name of a metric on features, such as "FD-pixels"; "FID" is FD on the original network and weights only."""
     return "FID" if (metric, features.name) == ("FD", "inception2015") else f"{metric}-{features.name}"
 
 
 class MetricEvaluator:
-    """Measures sets of drawn images by some metrics, on some features, against real images prepared once."""
+    """Computes metrics of sets of drawn images, against real images whose features are computed once."""
 
-    def __init__(self, metrics, features, classes, real: Reference, folder):
-        """metrics: names of `metrics.METRIC_INFO`; features: a list of `Features`, those of real images kept in
-        `folder`; classes: how many there are of images to draw.
+    def __init__(
+        self, metrics: Sequence[str], features: Sequence[Features], classes: int, real: Reference, folder: epath.PathLike
+    ):
+        """metrics: names of `metrics.METRIC_INFO`; features: those of real images are cached in `folder`; classes: the
+        number of classes of the images to draw.
 
-        UsageError where a metric cannot be told.
+        Raises UsageError if a metric cannot be computed.
         """
         self.metrics, self.features, self.classes, self.real = metrics, features, classes, real
         self.held_out = [cached_features(kind, real.held_out, folder) for kind in features]
@@ -35,9 +41,9 @@ class MetricEvaluator:
         kinds = dict.fromkeys(DISTANCES[metric] for metric in metrics if metric in DISTANCES)
         self.distances = [[kind(*pair) for kind in kinds] for pair in zip(self.held_out, self.training, strict=True)]
 
-    def __call__(self, drawn: Drawn, label=None) -> dict[str, Estimate]:
-        """Of drawn images and the labels they were asked for, or None -> {"FD-pixels": ..., }; NaN where the sampler's
-        own images were not finite.  Larger images than the real ones are measured by means of their pixels."""
+    def __call__(self, drawn: Drawn, label: np.ndarray | None = None) -> dict[str, Estimate]:
+        """Drawn images and their labels, or None -> {"FD-pixels": ..., }; NaN if the images of the sampler were not
+        finite.  Images larger than the real ones are downsampled by average pooling."""
         images = averaged(drawn.images, self.real.held_out.shape)
         found = self._measured(images, [kind(images) for kind in self.features], label)
         for name, extra in drawn.extra.items():
@@ -45,8 +51,8 @@ class MetricEvaluator:
                 found[name] = EXTRA[name](extra.values)
         return found if drawn.finite else dict.fromkeys(found, UNDEFINED)
 
-    def floor(self, count, label=None) -> dict[str, Estimate]:
-        """The same of the first training images, for metrics that those have, and that so many have."""
+    def floor(self, count: int, label: np.ndarray | None = None) -> dict[str, Estimate]:
+        """The metrics of the first `count` training images, where these are defined."""
         found = self._measured(self.real.training[:count], [array[:count] for array in self.training], label)
         return {metric: value for metric, value in found.items() if metric_info(metric).reference_row == "floor"}
 
@@ -56,28 +62,27 @@ class MetricEvaluator:
             enough = [distance for distance in distances if len(array) >= distance.least]
             values = {name: value for distance in enough for name, value in distance(array).items()}
             if label is not None and kind.classes == self.classes and "accuracy" in self.metrics:
-                right = kind.logits(images).argmax(1) == label[: len(images)]
+                right = kind.logits(images).argmax(1) == label[: len(images)]  # pyright: ignore[reportAttributeAccessIssue]
                 values["accuracy"] = estimate(right.mean(), right)
             found |= {metric_name(name, kind): value for name, value in values.items() if name in self.metrics}
         return found
 
 
-def averaged(images, shape) -> np.ndarray:
-    """uint8 images (N, H, W, C) of m times the sides of those of a shape (N, h, w, C), as means of m x m pixels; others
-    as they are."""
+def averaged(images: np.ndarray, shape: tuple) -> np.ndarray:
+    """uint8 images (N, m h, m w, C) downsampled to a shape (N, h, w, C) by means of m x m pixels; others unchanged."""
     if images.ndim != 4 or images.shape[1:] == shape[1:]:
         return images
     return np.round(pooled(images, images.shape[1] // shape[1])).astype(np.uint8)
 
 
-def trajectory(error) -> Estimate:
-    """The root of the mean squared distance to the reference solution, (N,) of each image."""
+def trajectory(error: np.ndarray) -> Estimate:
+    """The root mean square distance to the reference solution, from the mean squared error of each image (N,)."""
     value = np.sqrt(error.mean())
     return estimate(value, error / (2 * value) if value else error)
 
 
-def bpd(bits) -> Estimate:
-    """The mean of the bits per dimension of held-out images, (M,) of each."""
+def bpd(bits: np.ndarray) -> Estimate:
+    """The mean of the bits per dimension of held-out images (M,)."""
     return estimate(bits.mean(), real=bits)
 
 

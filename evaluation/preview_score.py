@@ -1,8 +1,9 @@
-"""The Frechet distance while a network trains: what `compare` would say of it, without the interval."""
+"""The Frechet distance during training: the value that `compare` would give, without the interval."""
 
 from collections.abc import Callable
 
 import numpy as np
+from jax.sharding import Sharding
 
 from fewstep.evaluation.compare import BATCH, COUNT
 from fewstep.evaluation.distances import Frechet
@@ -10,12 +11,13 @@ from fewstep.evaluation.drawing import labels_to_draw
 from fewstep.evaluation.features import Pixels, quantized
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import draw_many, preview_table
+from fewstep.train.data.dataset import Dataset
 
 
-def preview_score(data, sharding=None) -> Callable:
-    """score(den) -> {"FD-pixels": distance to the held-out images}: the value of compare's cell of the table `watched`.
+def preview_score(data: Dataset, sharding: Sharding | None = None) -> Callable:
+    """score(den) -> {"FD-pixels": distance to the held-out images}, the value of compare's cell of `preview_table`.
 
-    It is NaN where the images are not finite.  `sharding` is that of `draw_many`.
+    It is NaN if the images are not finite.  `sharding` is that of `draw_many`.
     """
     pixels, distance = Pixels(data.shape), None
 

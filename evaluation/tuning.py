@@ -1,8 +1,9 @@
-"""The factors of a U-Net's skips with which a sampler in so many calls comes closest to held-out images (Ma et al.
-2024, arXiv:2402.15170), and whether they do so on other images and other seeds."""
+"""Tuning of the skip factors of a U-Net for one sampler and NFE, by the distance to held-out images (Ma et al. 2024,
+arXiv:2402.15170), with a check on other images and seeds."""
 
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.optimize import minimize, minimize_scalar
@@ -13,28 +14,29 @@ from fewstep.evaluation import measure
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.drawing import labels_to_draw
 from fewstep.evaluation.estimate import UNDEFINED, Difference, Estimate, Interval, difference
-from fewstep.evaluation.features import quantized
+from fewstep.evaluation.features import Features, quantized
 from fewstep.evaluation.reference import reference
+from fewstep.samplers import Tableau
 from fewstep.samplers.loop import draw_many
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.progress import progress
 
-LOOKS, GRADIENTS = 8, 10  # between the values around the best one, and gradients, at most
-# Of a numeric gradient (pixels are rounded to 8 bits), of all of its search around the start, and to what rounds a
-# factor: trying it twice is no use.
+LOOKS, GRADIENTS = 8, 10  # evaluations between the neighbours of the best value, and gradient evaluations, at most
+# The step of numeric gradients (large, because pixels are rounded to 8 bits), the bounds of that search around its
+# start, and the decimals that factors are rounded to, so that none is evaluated twice.
 STEP, REACH, DIGITS = 0.03, 0.8, 3
 
 
 class Point(NamedTuple):
-    """What was tried, and the distance on the half that is tuned on."""
+    """Factors, and their distance on the tuning half."""
 
-    factors: tuple[float, ...]  # of each level, the innermost first
+    factors: tuple[float, ...]  # one per level, innermost first
     distance: Interval
 
 
 class Check(NamedTuple):
-    """One distance on the other half, of images of other seeds: without and with the factors, and with less without."""
+    """One distance on the other half, with other seeds: without the factors, with them, and the difference."""
 
     metric: str
     without: Interval
@@ -43,7 +45,7 @@ class Check(NamedTuple):
 
 
 class Found(NamedTuple):
-    """curve: of linear schedules, by the innermost factor; steps: what was tried for gradients and along them."""
+    """The result of `tune`.  curve: linear schedules, by innermost factor; steps: the points of the gradient search."""
 
     metric: str
     curve: list[Point]
@@ -52,17 +54,31 @@ class Found(NamedTuple):
     checks: list[Check]
 
 
-class _Spent(Exception):
-    """As many settings were tried as may be."""
+class _BudgetSpent(Exception):
+    """The maximum number of evaluations is reached."""
 
 
-def tune(run, table, levers, window, values, *, metric, features, count, seed=0, batch=256, refine=False) -> Found:
-    """Search the innermost factor: at `values`, increasing, then between the neighbours of the best; with `refine` all
-    factors by numeric gradients from there.
+def tune(
+    run: Any,
+    table: Tableau,
+    levers: Sequence,
+    window: Sequence[float] | None,
+    values: Sequence[float],
+    *,
+    metric: str,
+    features: Sequence[Features],
+    count: int,
+    seed: int = 0,
+    batch: int = 256,
+    refine: bool = False,
+) -> Found:
+    """Search the innermost factor over `values`, in increasing order, then between the neighbours of the best; with
+    `refine` all factors by numeric gradients from there.
 
-    The distance `metric` is that of the first of `features` of `count` images to every second held-out one; the checks
-    are on all features, of as many images of other seeds, to the others.  window: (low, high] in sigma / alpha where
-    the factors hold, or None.  Raises UsageError for a network without skips, RunError where all images diverge.
+    run is a `train.run.Run`.  The objective is the distance `metric` on the first of `features`, of `count` images to
+    every second held-out image; the checks use all features, other seeds and the other held-out images.  window: the
+    noise levels sigma / alpha (low, high] where the factors apply, or None.  Raises UsageError for a network without
+    skips, and RunError if the images diverge at every factor.
     """
     levels, held_out = run.denoiser.levels, reference(run.data, 2).held_out
     halves = held_out[::2], held_out[1::2]
@@ -70,7 +86,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
     cond = labels_to_draw(run.denoiser, run.data, count)
 
     def measured(half, kinds, factors) -> list[Estimate]:
-        """Distances to one half on some features, of that half's seeds; factors None: without the lever."""
+        """Distances to one half on some features, with the seeds of that half; factors None: without the lever."""
         around = () if factors is None else (skip_tuning(factors), *((interval(*window),) if window else ()))
         den, seeds = run.under([*levers, *around]), np.arange(count) + seed + half * count
         options = {"cond": cond, "batch": batch, "sharding": batch_sharding(run.mesh)}
@@ -91,7 +107,7 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
             factors = tuple(np.round(np.asarray(factors, float), DIGITS).tolist())
             if factors not in tried:
                 if len(tried) == most:
-                    raise _Spent
+                    raise _BudgetSpent
                 tried[factors] = Point(factors, shown(measured(0, [0], factors)[0]))
                 show(len(tried), f"{', '.join(f'{f:.2f}' for f in factors)}: {tried[factors].distance.value:.4g}")
             return _score(tried[factors])
@@ -104,10 +120,10 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
         curve, steps = sorted(tried.values(), key=lambda point: point.factors[0]), []
         best = min(curve, key=_score)
         if not np.isfinite(_score(best)):
-            raise RunError(f"{run.folder}: images diverge at every factor: try more network calls or another sampler")
+            raise RunError(f"{run.folder}: images diverge at every factor: use more network calls or another sampler")
         if refine:
             before, most = len(tried), len(tried) + (1 + levels) * GRADIENTS
-            unit = max(abs(best.distance.value), best.distance.high - best.distance.low)  # distances of about 1
+            unit = max(abs(best.distance.value), best.distance.high - best.distance.low)  # scales distances to about 1
             bounds = [(factor - REACH, factor + REACH) for factor in best.factors]
             options = {"ftol": 1e-3, "eps": STEP, "maxls": 5}
             at = np.array(best.factors)
@@ -125,8 +141,8 @@ def tune(run, table, levers, window, values, *, metric, features, count, seed=0,
 
 
 def _attempt(search, *arguments, **options):
-    """A search that may be cut short."""
-    with suppress(_Spent):
+    """Run a search until it ends or the budget is spent."""
+    with suppress(_BudgetSpent):
         search(*arguments, **options)
 
 

@@ -1,4 +1,4 @@
-"""What distances are computed on; a metric is named after its features."""
+"""Features of images on which distances are computed."""
 
 from typing import Protocol
 
@@ -8,29 +8,42 @@ from fewstep.train.logs.images import to_uint8
 
 
 class Features(Protocol):
-    """Images as they are stored (N, ...) -> features (N, d) in float64."""
+    """Quantized images (N, ...) -> features (N, d) in float64.
 
-    name: str  # metrics are named after it
-    digest: str  # of all that they depend on beside the images; empty where they cost nothing, and are never kept
-    classes: int  # of the classifier that they come from, whose `logits` are (N, classes); 0 where there is none
+    Features with classes > 0 come from a classifier and have a method `logits`: images -> (N, classes).
+    """
 
-    def __call__(self, images) -> np.ndarray: ...
+    @property
+    def name(self) -> str:
+        """The suffix of the names of metrics."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """A digest of everything they depend on besides the images; empty for cheap features, which are not cached."""
+        ...
+
+    @property
+    def classes(self) -> int:
+        """The number of classes of their classifier; 0 without one."""
+        ...
+
+    def __call__(self, images: np.ndarray) -> np.ndarray: ...
 
 
 class Pixels:
-    """Pixels over 255; of what is no image, the numbers themselves, as "points"."""
+    """uint8 pixels divided by 255, or for data that are not images the values themselves, named "points"."""
 
     digest, classes = "", 0
 
-    def __init__(self, shape):
+    def __init__(self, shape: tuple):
         self.name = "pixels" if len(shape) == 3 else "points"
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         images = images / 255 if images.dtype == np.uint8 else images
         return images.reshape(len(images), -1).astype(np.float64)
 
 
-def quantized(images) -> np.ndarray:
-    """Images (N, H, W, C) in [-1, 1] as a file would hold them, uint8: all is measured on those.  Points (N, d) as they
-    are, in float32."""
+def quantized(images: np.ndarray) -> np.ndarray:
+    """Images (N, H, W, C) in [-1, 1] as uint8, on which all metrics are computed; points (N, d) as float32."""
     return to_uint8(images) if np.ndim(images) == 4 else np.asarray(images, np.float32)

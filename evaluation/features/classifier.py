@@ -1,16 +1,18 @@
-"""A small classifier of a run's own images, whose last features distances are told on."""
+"""A small classifier trained on the images of a run, as features for distances."""
 
 import json
 from dataclasses import dataclass, field
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from etils import epath
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.features.encoders import convolve
-from fewstep.train.data import Batches
+from fewstep.train.data import Batches, Dataset
 from fewstep.train.data.fingerprint import change, fingerprint
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import RunError
@@ -18,13 +20,13 @@ from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.progress import progress
 
 LAYERS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))  # channels and stride of each 3x3 convolution
-BATCH, EVERY = 128, 50  # images; steps between two looks at the loss
+BATCH, EVERY = 128, 50  # images per batch; steps between reports of the loss
 NAME, PARTS = "classifier.npz", ("kernel", "bias")
 
 
 @dataclass(frozen=True)
 class Classifier:
-    """uint8 images (N, H, W, C) -> the 64 numbers a class is told from, (N, 64) float64."""
+    """uint8 images (N, H, W, C) -> the features before the last layer, (N, 64) float64."""
 
     params: dict = field(repr=False, compare=False)  # layer -> kernel, bias
     digest: str
@@ -32,14 +34,14 @@ class Classifier:
     name = "classifier"
 
     @property
-    def classes(self):
+    def classes(self) -> int:
         return self.params["head"][1].shape[0]
 
-    def __call__(self, images):
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._run(images, 0)
 
-    def logits(self, images) -> np.ndarray:
-        """(N, classes) float64."""
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, C) -> (N, classes) float64."""
         return self._run(images, 1)
 
     def _run(self, images, output):
@@ -56,7 +58,7 @@ def _apply(params, images):
     return network(params, images.astype(jnp.float32) / 127.5 - 1)
 
 
-def network(params, x):
+def network(params: dict, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x (B, H, W, C) in [-1, 1] -> features (B, 64) and logits (B, classes)."""
     for i, (channels, stride) in enumerate(LAYERS):
         x = jax.nn.relu(convolve(params, f"conv{i}", x, channels, 3, stride))
@@ -65,8 +67,8 @@ def network(params, x):
     return x, jnp.dot(x, kernel, precision="highest") + bias
 
 
-def fresh(channels, classes, seed) -> dict:
-    """Parameters with He et al.'s (2015) variances."""
+def fresh(channels: int, classes: int, seed: int) -> dict:
+    """Randomly initialized parameters (He et al. 2015)."""
     rng, params = np.random.default_rng(seed), {}
 
     def layer(*shape):
@@ -79,10 +81,10 @@ def fresh(channels, classes, seed) -> dict:
     return params | {"head": layer(channels, classes)}
 
 
-def train(data, steps, seed=0) -> dict:
-    """Parameters of a classifier trained on a `train.data.Dataset`; UsageError for one without images or labels."""
+def train(data: Dataset, steps: int, seed: int = 0) -> dict:
+    """Train a classifier; returns its parameters.  Raises UsageError for data without images or labels."""
     if len(data.shape) != 3 or not data.classes:
-        raise UsageError(f"a classifier needs images with labels, and {data} has none")
+        raise UsageError(f"a classifier needs images with labels, but {data} has none")
     params = fresh(data.shape[-1], data.classes, seed)
     optimizer = optax.adamw(optax.cosine_decay_schedule(2e-3, steps), weight_decay=1e-2)
     state, size = optimizer.init(params), min(BATCH, len(data.train))
@@ -105,16 +107,16 @@ def train(data, steps, seed=0) -> dict:
     return params
 
 
-def save(folder, params, data) -> None:
-    """Into a run's folder, with what it was trained on."""
+def save(folder: epath.Path, params: dict, data: Dataset) -> None:
+    """Store the parameters in the folder of a run, with the fingerprint of the data."""
     record = {"shape": list(data.shape), "classes": data.classes, "data": fingerprint(data)}
     arrays = {f"{name}/{part}": np.asarray(pair[i]) for name, pair in params.items() for i, part in enumerate(PARTS)}
     npz.write(folder / NAME, told=json.dumps(record), **arrays)
 
 
-def load(run) -> Classifier:
-    """The classifier of a run; RunError where it has none that is whole and of its data."""
-    path, remedy = run.folder / NAME, f"make it with `fewstep classifier {run.folder}`"
+def load(run: Any) -> Classifier:
+    """The classifier of a `train.run.Run`; raises RunError if it is missing, damaged, or trained on other data."""
+    path, remedy = run.folder / NAME, f"train it with `fewstep classifier {run.folder}`"
     if not path.exists():
         raise RunError(f"{run.folder} has no classifier: {remedy}")
     try:

@@ -1,13 +1,16 @@
-"""Pretrained encoders: features of images for Frechet distances, from a file of weights that the user has.
+"""Pretrained encoders: features of images for Frechet distances, with weights from a file of the user.
 
-An architecture is a module: `network(conv, x)` is its forward pass, written once, in which `conv` brings the weights;
-`weights` says what a layer's arrays are called and folds its batch norm; `prepare` resizes and scales; `SIZES` are the
-sides it takes, of which an image gets the first that is larger than itself, or else the last.
+An architecture is a module: `network(conv, x)` is the forward pass, in which `conv` applies a layer by name; `weights`
+reads the arrays of a layer and folds its batch norm; `prepare` resizes and normalizes; `SIZES` are the input sizes, of
+which an image gets the first that is larger than the image, otherwise the last; `recognises` identifies its files.
 """
 
+import os
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,53 +20,53 @@ from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
 from fewstep.train.utils.hashing import file_sha256, sha256
 
-ARCHITECTURES = {
+ARCHITECTURES: dict[str, Any] = {
     "mobilenet_v2": mobilenet_v2,
     "squeezenet": squeezenet,
     "resnet56": resnet56,
     "inception": inception,
 }
-PREPROCESSING = 1  # to be raised when any `prepare` changes its result: features kept by digest are then made anew
+PREPROCESSING = 1  # increment when the result of any `prepare` changes, to invalidate cached features
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Encoder:
-    """uint8 images (N, H, W, 1 or 3) -> features (N, d) float64, in batches of one size so that they compile once."""
+    """uint8 images (N, H, W, 1 or 3) -> features (N, d) float64, in batches of one size, which compile once."""
 
-    name: str  # the architecture's; "inception2015" with the very weights of the FID
+    name: str  # that of the architecture; "inception2015" for the original FID weights
     architecture: str
-    classes: int  # 0: no head
+    classes: int  # 0: no classifier head
     weights: str  # sha256 of the arrays
     params: dict = field(repr=False, compare=False)  # layer -> kernel (HWIO), bias (O,)
-    size: int | None = None  # side that images are resized to; None: the architecture's rule
+    size: int | None = None  # side that images are resized to; None: chosen from SIZES
     batch: int = 64
 
     @property
     def digest(self) -> str:
-        """sha256 of what features depend on beside the images."""
+        """SHA-256 of everything the features depend on besides the images."""
         sizes = self.size or ARCHITECTURES[self.architecture].SIZES
         return sha256(f"{self.architecture} {PREPROCESSING} {sizes} {self.weights}".encode())
 
-    def side(self, images) -> int:
-        """What images (N, H, W, C) are resized to."""
+    def side(self, images: np.ndarray) -> int:
+        """The side that images (N, H, W, C) are resized to."""
         sizes = ARCHITECTURES[self.architecture].SIZES
         return self.size or next((size for size in sizes if max(images.shape[1:3]) < size), sizes[-1])
 
-    def __call__(self, images) -> np.ndarray:
+    def __call__(self, images: np.ndarray) -> np.ndarray:
         return self._run(images, 0)
 
-    def logits(self, images) -> np.ndarray:
-        """uint8 images (N, H, W, 1 or 3) -> (N, classes) float64; UsageError for an encoder without a head."""
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """uint8 images (N, H, W, 1 or 3) -> (N, classes) float64; raises UsageError for an encoder without a head."""
         if not self.classes:
-            raise UsageError(f"{self.name} has no classifier, only features: use mobilenet_v2 or resnet56 for logits")
+            raise UsageError(f"{self.name} has no classifier head: use mobilenet_v2 or resnet56 for logits")
         return self._run(images, 1)
 
     def _run(self, images, output):
         images = np.asarray(images)
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
             got = f"{images.dtype} {images.shape}"
-            raise UsageError(f"an encoder takes uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
+            raise UsageError(f"an encoder requires uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
         size, parts = self.side(images), []
         for start in range(0, len(images), self.batch):
             part = images[start : start + self.batch]
@@ -81,19 +84,28 @@ def _apply(name, size, params, images):
     return architecture.network(partial(convolve, params), architecture.prepare(x, size))
 
 
-def convolve(params, layer, x, channels, kernel, stride=1, padding="SAME", depthwise=False):
-    """One layer of x (N, H, W, C) in full float32; `channels` and `kernel` (a side, or two) are what `shapes` needs."""
-    kernel, bias = params[layer]
+def convolve(
+    params: Mapping[str, tuple],
+    layer: str,
+    x: jax.Array,
+    channels: int,
+    kernel: int | tuple,
+    stride: int = 1,
+    padding: Any = "SAME",
+    depthwise: bool = False,
+) -> jax.Array:
+    """One convolution of x (N, H, W, C) in full float32; `channels` and `kernel` (one or two sides) serve `shapes`."""
+    weight, bias = params[layer]
     if depthwise:
-        return _depthwise(x, kernel, stride) + bias
-    options = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "precision": "highest"}
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, **options) + bias
+        return _depthwise(x, weight, stride) + bias
+    options: dict[str, Any] = {"dimension_numbers": ("NHWC", "HWIO", "NHWC"), "precision": "highest"}
+    return jax.lax.conv_general_dilated(x, weight, (stride, stride), padding, **options) + bias
 
 
 def _depthwise(x, kernel, stride):
-    """Each channel of x with its own kernel (H, W, 1, C), "SAME": a sum of shifted images.
+    """A depthwise convolution with a kernel (H, W, 1, C) and "SAME" padding, as a sum of shifted images.
 
-    XLA's grouped convolution takes 20 times as long on CPU.
+    XLA's grouped convolution is 20 times slower on CPU.
     """
     sides = x.shape[1:3]
     pads = jax.lax.padtype_to_pads(sides, kernel.shape[:2], (stride, stride), "SAME")
@@ -104,8 +116,8 @@ def _depthwise(x, kernel, stride):
     )
 
 
-def shapes(architecture) -> dict:
-    """Layer -> kernel shape (HWIO), from a forward pass without numbers."""
+def shapes(architecture: Any) -> dict[str, tuple]:
+    """Layer -> kernel shape (HWIO), from an abstract forward pass."""
     found = {}
 
     def conv(layer, x, channels, kernel, stride=1, padding="SAME", depthwise=False):
@@ -119,14 +131,14 @@ def shapes(architecture) -> dict:
     return found
 
 
-def read_arrays(path) -> dict:
-    """Name -> array of a .npz file, or of a .pth file of a PyTorch state dict; UsageError if it cannot be read."""
+def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
+    """Name -> array of a .npz file or a .pth file (PyTorch state dict); raises UsageError if it cannot be read."""
     path = Path(path)
     if not path.is_file():
-        raise UsageError(f"{path}: no such file: give the path of an encoder's weights, .npz or .pth")
+        raise UsageError(f"{path}: no such file: give the path of the weights of an encoder, .npz or .pth")
     try:
         if path.suffix == ".pth":
-            import torch
+            import torch  # pyright: ignore[reportMissingImports]
 
             state = torch.load(path, map_location="cpu", weights_only=True)
             return {name: tensor.numpy() for name, tensor in state.items()}
@@ -134,32 +146,36 @@ def read_arrays(path) -> dict:
             return {name: file[name] for name in file.files}
     except ImportError as error:
         raise UsageError(
-            f"{path}: a .pth file is read with torch: pip install 'fewstep[torch]', or make it an .npz"
+            f"{path}: reading a .pth file requires torch: pip install 'fewstep[torch]', or convert it to .npz"
         ) from error
-    except Exception as error:  # zipfile, zlib, pickle and torch have one of their own each
-        raise UsageError(f"{path}: damaged or not a file of arrays ({type(error).__name__}): get it again") from error
+    except Exception as error:  # zipfile, zlib, pickle and torch each raise their own
+        raise UsageError(
+            f"{path}: damaged or not a file of arrays ({type(error).__name__}): download it again"
+        ) from error
 
 
-def load(path, size=None) -> Encoder:
-    """The encoder of a file of weights, its architecture told by the names of the arrays: .npz, or .pth of pytorch-fid.
+def load(path: str | os.PathLike, size: int | None = None) -> Encoder:
+    """The encoder of a file of weights, .npz or pytorch-fid's .pth; the names of the arrays determine the architecture.
 
-    Where the file has reference activations (ref/images with ref/feature, ref/logits, or these with _<size>), those
-    at the encoder's size are verified.  UsageError, in one line, where the file or what comes out is not right.
+    Reference activations in the file (ref/images with ref/feature, ref/logits, or these with _<size>) are verified at
+    the encoder's size.  Raises UsageError for an invalid file or if the activations are not reproduced.
     """
     arrays = read_arrays(path)
     name = next((name for name, architecture in ARCHITECTURES.items() if architecture.recognises(arrays)), None)
     if name is None:
         raise UsageError(
-            f"{path}: not the weights of {', '.join(ARCHITECTURES)} (the FID's, with no or 1,008 classes): "
-            "none of them has arrays of these names"
+            f"{path}: not the weights of {', '.join(ARCHITECTURES)} (inception: that of the FID, with no or 1,008 "
+            "classes): none of them has arrays of these names"
         )
     architecture, used = ARCHITECTURES[name], {}
 
     def read(array, shape):
         if array not in arrays:
-            raise UsageError(f"{path}: {array} is missing from these weights of {name}: get the whole file")
+            raise UsageError(f"{path}: {array} is missing from these weights of {name}: use the complete file")
         if arrays[array].shape != shape:
-            raise UsageError(f"{path}: {array} has shape {arrays[array].shape}, {name} needs {shape}: get another file")
+            raise UsageError(
+                f"{path}: {array} has shape {arrays[array].shape}, {name} requires {shape}: use another file"
+            )
         used[array] = arrays[array]
         return np.asarray(arrays[array], np.float64)
 
@@ -171,13 +187,13 @@ def load(path, size=None) -> Encoder:
         if not error <= TOLERANCE:
             raise UsageError(
                 f"{path}: {reference} is not reproduced (relative error {error:.1e}, at most {TOLERANCE:.0e}): "
-                "the weights are damaged or this device computes in less than float32"
+                "the weights are damaged, or this device computes with less precision than float32"
             )
     return encoder
 
 
-def errors(encoder, arrays) -> dict:
-    """Reference -> max |difference| / max |reference|, for those at the input size of the encoder."""
+def errors(encoder: Encoder, arrays: Mapping[str, np.ndarray]) -> dict[str, float]:
+    """Reference -> max |difference| / max |reference|, for the references at the input size of the encoder."""
     if "ref/images" not in arrays:
         return {}
     images, found = np.asarray(arrays["ref/images"]), {}
