@@ -40,7 +40,7 @@ class Pred(NamedTuple):
 class Cond(NamedTuple):
     """The conditioning of the network besides (x, t, s); every field has a leading batch axis."""
 
-    label: Array | None = None  # (B,) int32; the null class is a value (the number of classes), not None
+    label: AnyArray | None = None  # (B,) int32; the null class is a value (the number of classes), not None
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
     low: Array | None = None  # (B, levels) multipliers of the lowest frequencies of the skips
     backbone: Array | None = None  # (B, levels) multipliers of the first half of the channels that meet the skips

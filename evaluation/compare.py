@@ -1,17 +1,20 @@
-"""Samplers against budgets of network calls: the same seeds through every table, distances to held-out images."""
+"""Comparison of samplers at budgets of network calls: the same seeds for all, measured against held-out images."""
 
+from collections.abc import Sequence
 from itertools import product
+from typing import Any, cast
 
 import numpy as np
+from etils import epath
 
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
 from fewstep.diffusion.errors import UsageError
-from fewstep.evaluation.cells import Cells
+from fewstep.evaluation.cells import Cells, Drawn
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.distances import DISTANCES, expected_bias
-from fewstep.evaluation.drawing import Seeds, draw_missing, plan
+from fewstep.evaluation.drawing import Line, Seeds, draw_missing, plan
 from fewstep.evaluation.estimate import Interval, difference, mean
-from fewstep.evaluation.features import Pixels
+from fewstep.evaluation.features import Features, Pixels
 from fewstep.evaluation.flow import flow_bits
 from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
 from fewstep.evaluation.reference import reference
@@ -21,35 +24,35 @@ from fewstep.train.data.fingerprint import change, fingerprint
 from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import progress
 
-SHOWN = 10  # seeds shown side by side
-COUNT, BATCH = 500, 256  # images of a cell, and at once
+SHOWN = 10  # seeds in the previews
+COUNT, BATCH = 500, 256  # images per cell, and per batch
 METRICS = ("FD", "SW")
 
 
 def compare(
-    runs,
-    lines,
-    budgets,
+    runs: Sequence[Any],
+    lines: Sequence[Line],
+    budgets: Sequence[int],
     *,
-    folder,
-    metrics=METRICS,
-    features=None,
-    count=COUNT,
-    seed=0,
-    repeats=1,
-    batch=BATCH,
-    levers=(),
-    **about,
+    folder: epath.Path,
+    metrics: Sequence[str] = METRICS,
+    features: Sequence[Features] | None = None,
+    count: int = COUNT,
+    seed: int = 0,
+    repeats: int = 1,
+    batch: int = BATCH,
+    levers: Sequence[str] = (),
+    **about: Any,
 ) -> Comparison | None:
-    """Cells for runs (as of `train.run.Run`, on data of one shape) x lines x budgets.
+    """Cells for runs (`train.run.Run`, on data of one shape) x lines x budgets.
 
-    Images are drawn first, `repeats` sets of `count` seeds, and kept in `folder`/cells: those that are there are not
-    drawn again.  What has to be compiled is, before the clock starts.  A budget for which a sampler has no table is
-    left out; where a sampler diverges its metrics are NaN.  metrics: names of `metrics.METRIC_INFO`; features: a list
-    of `Features`, by default pixels; `levers` (their texts) and `about` (command, environment) go in the result.
+    It draws `repeats` sets of `count` seeds per cell first and caches them in `folder`/cells.  Compilation is excluded
+    from timings.  A budget for which a sampler has no table is omitted; metrics of images that are not finite are NaN.
+    metrics: names of `metrics.METRIC_INFO`; features: by default pixels; `levers` (as text) and `about` (command,
+    environment) are fields of the result.
 
-    Of several processes, all draw and the first one measures; the others get None.  Raises UsageError for runs on
-    images of different shapes, where no sampler has a table at any budget, and where a metric cannot be told.
+    With several processes, all draw and the main process measures; the others return None.  Raises UsageError for runs
+    on images of different shapes, if no sampler has a table at any budget, and for metrics that cannot be computed.
     """
     names = [run.name for run in runs]
     if len(set(names)) < len(names):
@@ -57,14 +60,16 @@ def compare(
     features = features or [Pixels(runs[0].shape)]
     if len({run.shape for run in runs}) > 1:
         raise UsageError("the runs were trained on images of different shapes: compare those on the same data")
-    apart = _other_data(runs, names)
+    data_notes = _other_data(runs, names)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
     _check_supported(runs, lines)
     plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
     _check_metrics(metrics, features, runs, plans, count)
-    seen = None if "novelty" in metrics else count
+    training_count = None if "novelty" in metrics else count
     evaluators = [
-        MetricEvaluator(metrics, features, run.denoiser.classes, reference(run.data, seen), run.folder / "stats")
+        MetricEvaluator(
+            metrics, features, run.denoiser.classes, reference(run.data, training_count), run.folder / "stats"
+        )
         for run in runs
     ]
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
@@ -72,27 +77,31 @@ def compare(
     flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
     if not is_main_process():
         return None
-    measured, told, previews = {}, [], {}
+    measured, rows, previews = {}, [], {}
     with progress(sum(map(len, plans)), unit="cells") as show:
-        for name, of_run, gauge in zip(names, plans, evaluators, strict=True):
+        for name, of_run, evaluate in zip(names, plans, evaluators, strict=True):
             for p in of_run:
-                drawn = [cells.load(p.name, key) for key in p.keys]
-                label, at = p.cond.label, (name, p.line.name, p.budget)
-                values = [gauge(d, label) for d in drawn]
+                drawn = [cast(Drawn, cells.load(p.name, key)) for key in p.keys]
+                label, at = cast(Any, p.cond.label), (name, p.line.name, p.budget)
+                values = [evaluate(d, label) for d in drawn]
                 measured[at] = {metric: mean([v[metric] for v in values]) for metric in values[0]}
                 previews[at] = _shown(drawn[0].images, label)
-                told.append(_cell(name, p, drawn, measured[at]))
-                show(len(told), f"{p.line.name} at {p.budget}")
-    floors = [_intervals(gauge.floor(count, p[0].cond.label)) for p, gauge in zip(plans, evaluators, strict=True)]
+                rows.append(_cell(name, p, drawn, measured[at]))
+                show(len(rows), f"{p.line.name} at {p.budget}")
+    labels = [cast(Any, of_run[0].cond.label) for of_run in plans]
+    floors = [_intervals(evaluate.floor(count, label)) for evaluate, label in zip(evaluators, labels, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
     kinds = {metric for values in measured.values() for metric in values}
-    shown = [name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds]
+    shown = [
+        name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds
+    ]
     gaps = _gaps(measured, names, budgets, shown)
-    gaps += [] if apart else _between(measured, names, budgets, shown)
-    notes = [*apart, *_larger(plans), *_left_out(names, runs, lines), *_notes(evaluators, names, told, count, runs)]
+    gaps += [] if data_notes else _between(measured, names, budgets, shown)
+    notes = [*data_notes, *_larger(plans), *_left_out(names, runs, lines)]
+    notes += _notes(evaluators, names, rows, count, runs)
     return Comparison(
-        runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=told,
+        runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=rows,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
         notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
@@ -101,14 +110,14 @@ def compare(
 
 
 def _other_data(runs, names):
-    """A note for every run on other data than the first."""
+    """A note for each run whose data differs from that of the first."""
     if len(runs) == 1:
         return []
     data = runs[0].data
     known = {"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}
     changes = {name: change(known, run.data) for name, run in zip(names[1:], runs[1:], strict=True)}
     return [
-        f"{name} has other data than {names[0]} ({changed}): each is told against its own held-out ones."
+        f"{name} has other data than {names[0]} ({changed}): each run is measured against its own held-out images."
         for name, changed in changes.items()
         if changed
     ]
@@ -120,43 +129,48 @@ def _check_supported(runs, lines):
             learned = names_of(frozenset().union(*(run.denoiser.capabilities for run in runs)))
             able = [name for name, sampler in SAMPLERS.items() if any(supports(run.denoiser, sampler) for run in runs)]
             raise UsageError(
-                f"{line.sampler.name} asks for what no run here learned (they learned {learned}): leave it out, "
-                f"and choose among {', '.join(able[:4])}"
+                f"none of these runs supports {line.sampler.name} (they learned {learned}): remove it, and choose from "
+                f"{', '.join(able[:4])}"
             )
 
 
 def _check_metrics(metrics, features, runs, plans, count):
     kinds = [kind.name for kind in features]
     if twice := {name for name in kinds if kinds.count(name) > 1}:
-        raise UsageError(f"two kinds of features are called {twice.pop()}: compare with one at a time")
+        raise UsageError(f"two kinds of features have the name {twice.pop()}: use one at a time")
     for metric in metrics:
         least = DISTANCES[metric].least if metric in DISTANCES else 2
         if count < least:
-            raise UsageError(f"{metric} needs at least {least} images: draw more than {count}")
+            raise UsageError(f"{metric} requires at least {least} images: draw more than {count}")
     known = {run.denoiser.classes for run in runs} - {0}
     if "accuracy" in metrics and not known:
-        raise UsageError("accuracy is that of images of asked classes, and these runs know none")
+        raise UsageError("accuracy requires conditional models, but these runs have no classes")
     if "accuracy" in metrics and not known & {kind.classes for kind in features}:
-        raise UsageError("accuracy is that of a classifier of the run's classes: choose features that come from one")
-    told = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
-    of = {
-        "trajectory": "samplers without noise",
-        "bpd": "ddpm and analytic_ddpm, on images and a grid that ends at 0 (--set uniform.end=0)",
-    }
-    if not any(INSTANT in run.denoiser.capabilities for run in runs) and (asked := [m for m in metrics if m in of]):
         raise UsageError(
-            f"{asked[0]} is that of models that learned {CAPABILITY_NAMES[INSTANT]}, and none of these runs did"
+            "accuracy requires features of a classifier with the classes of the run: add --features classifier"
         )
-    for metric in of.keys() & {*metrics} - told:
-        raise UsageError(f"{metric} is that of {of[metric]}: choose one")
+    computed = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
+    requires = {
+        "trajectory": "a sampler without noise",
+        "bpd": "ddpm or analytic_ddpm, on images and a grid that ends at 0 (--set uniform.end=0)",
+    }
+    asked = [metric for metric in metrics if metric in requires]
+    if asked and not any(INSTANT in run.denoiser.capabilities for run in runs):
+        raise UsageError(
+            f"{asked[0]} requires a model that learned {CAPABILITY_NAMES[INSTANT]}, which none of these runs did"
+        )
+    for metric in requires.keys() & {*metrics} - computed:
+        raise UsageError(f"{metric} requires {requires[metric]}")
 
 
 def _cell(name, p, drawn, values):
     times = np.concatenate([1e3 * d.seconds / d.batch for d in drawn])
-    spent = Interval(*(float(f(times)) for f in (np.median, np.min, np.max)))
-    grid = p.line.grid_for(p.den.process)
-    at = (name, p.line.name, p.line.sampler.name, grid, dict(p.line.swept), p.budget, p.table.nfe)
-    return Cell(*at, passes(p.den, p.table), spent, _intervals(values))
+    spent = Interval(float(np.median(times)), float(np.min(times)), float(np.max(times)))
+    return Cell(
+        run=name, line=p.line.name, sampler=p.line.sampler.name, grid=p.line.grid_for(p.den.process),
+        swept=dict(p.line.swept), budget=p.budget, nfe=p.table.nfe, passes=passes(p.den, p.table),
+        ms_per_image=spent, metrics=_intervals(values),
+    )  # fmt: skip
 
 
 def _intervals(values):
@@ -164,7 +178,7 @@ def _intervals(values):
 
 
 def _gaps(measured, names, budgets, metrics):
-    """Every line but the best, by run, budget and metric."""
+    """The gaps of all lines but the best, by run, budget and metric."""
     found = []
     for name, budget, metric in product(names, budgets, metrics):
         here = {at[:2]: v[metric] for at, v in measured.items() if (at[0], at[2]) == (name, budget) and metric in v}
@@ -173,7 +187,7 @@ def _gaps(measured, names, budgets, metrics):
 
 
 def _between(measured, names, budgets, metrics):
-    """The best line of every run but the best, by budget and metric."""
+    """The gaps of the best lines of all runs but the best run, by budget and metric."""
     found = []
     for budget, metric in product(budgets, metrics):
         here = {at[:2]: v[metric] for at, v in measured.items() if at[2] == budget and metric in v}
@@ -183,7 +197,7 @@ def _between(measured, names, budgets, metrics):
 
 
 def _behind(here, budget, metric):
-    """Every (run, line) of {(run, line): Estimate} but the best."""
+    """The gaps of all (run, line) of {(run, line): Estimate} but the best."""
     found = []
     for best in _best(here, metric):
         others = [at for at in here if at != best]
@@ -192,48 +206,49 @@ def _behind(here, budget, metric):
 
 
 def _best(here, metric):
-    """[(run, line)] with the best of {(run, line): Estimate}; [] where none is."""
+    """[(run, line)] with the best value of {(run, line): Estimate}; [] if there is none."""
     return best_of({at: value.value for at, value in here.items()}, metric)[:1]
 
 
 def _left_out(names, runs, lines):
-    """What runs did not learn is left out of their tables."""
+    """A note for each run about samplers that it does not support."""
     asked = {line.sampler.name: line.sampler for line in lines}
     for name, run in zip(names, runs, strict=True):
         if missing := [sampler for sampler in asked if not supports(run.denoiser, asked[sampler])]:
-            yield f"{name} did not learn what {', '.join(missing)} asks for."
+            yield f"{name} does not support {', '.join(missing)}."
 
 
 def _larger(plans):
-    """Images that are not of the size of the data are measured by the means of their pixels."""
+    """A note about images larger than the data, which are downsampled before they are measured."""
     factors = {p.line.name: p.shape[0] // p.run.shape[0] for of_run in plans for p in of_run}
     names = {m: [name for name, factor in factors.items() if factor == m] for m in sorted({*factors.values()} - {1})}
-    return [f"{', '.join(found)}: measured by the means of {m} x {m} pixels." for m, found in names.items()]
+    return [f"{', '.join(found)}: measured on means of {m} x {m} pixels." for m, found in names.items()]
 
 
 def _notes(evaluators, names, cells, count, runs):
-    """What sampling alone adds to Frechet distances, where that matters: a tenth of the smallest; and of how many
-    training images novelty is, where not of all."""
+    """Notes about the bias of Frechet distances, if it exceeds a tenth of the smallest one, and about novelty on a part
+    of the training images."""
     found = []
-    for gauge, name, run in zip(evaluators, names, runs, strict=True):
-        seen, all_of_them = len(gauge.real.training), len(run.data.train)
-        if "novelty" in gauge.metrics and seen < all_of_them:
-            found.append(f"{name}: novelty is told against the first {seen} of {all_of_them} training images.")
-        for kind, real in zip(gauge.features, gauge.held_out, strict=True):
+    for evaluator, name, run in zip(evaluators, names, runs, strict=True):
+        used, total = len(evaluator.real.training), len(run.data.train)
+        if "novelty" in evaluator.metrics and used < total:
+            found.append(f"{name}: novelty is measured against the first {used} of {total} training images.")
+        for kind, real in zip(evaluator.features, evaluator.held_out, strict=True):
             metric = metric_name("FD", kind)
             values = [c.metrics[metric].value for c in cells if c.run == name and metric in c.metrics]
             values = [value for value in values if np.isfinite(value)]
             bias = expected_bias(real, count) if values else 0.0
             if bias > 0.1 * min(values, default=np.inf):
                 found.append(
-                    f"{name}: even {count} images of the very data would have {metric} of about {bias:.3g} for their "
-                    f"number and that of the {len(real)} held-out ones, were the features Gaussian; FDinf extrapolates."
+                    f"{name}: {metric} has a bias of about {bias:.3g} from the finite numbers of images ({count} "
+                    f"drawn, {len(real)} held out), estimated for Gaussian features; FDinf extrapolates to infinitely "
+                    f"many."
                 )
     return found
 
 
 def _shown(images, label):
-    """The first images, one of every class where there are classes; of points all."""
+    """The first images, one per class if there are classes; for points all."""
     if images.ndim != 4:
         return images
     first = np.arange(len(images)) if label is None else np.unique(label, return_index=True)[1]

@@ -1,7 +1,7 @@
-"""The images of a comparison: which cells there are, and drawing those that are not on disk."""
+"""The images of a comparison: planning its cells, and drawing those that are not on disk."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ from fewstep.diffusion import Cond
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged
+from fewstep.diffusion.process import Process
 from fewstep.evaluation import flow, likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized
@@ -20,76 +21,82 @@ from fewstep.samplers import GRIDS, SAMPLERS, Tableau, default_sampler, supports
 from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
+from fewstep.train.data.dataset import Dataset
 from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.multihost import barrier, broadcast_from_main, is_main_process
 from fewstep.train.utils.progress import progress, say
 
-SOLVER, SOLUTION = "dpmpp_3m", 200  # what trajectories are measured against, and its network calls
+SOLVER, SOLUTION = "dpmpp_3m", 200  # the reference solver of trajectories, and its network calls
 
 
 class Line(NamedTuple):
-    """A way to sample: a line of the tables."""
+    """A line of the tables: a sampler with its grid, levers and settings."""
 
     name: str
     sampler: Any  # as in SAMPLERS
     grids: Mapping = GRIDS
-    grid: str | None = None  # None: the process's or the sampler's
+    grid: str | None = None  # None: that of the process or the sampler
     levers: tuple = ()  # innermost first
-    swept: Mapping = {}  # what sets it apart from others, {"cfg.scale": "2"}
+    swept: Mapping = {}  # the swept settings, {"cfg.scale": "2"}
 
-    def grid_for(self, process) -> str:
-        """The name of its grid."""
+    def grid_for(self, process: Process) -> str:
+        """The name of the grid for a process."""
         return self.grid or self.sampler.grid_for(process)
 
 
 class Seeds(NamedTuple):
-    """Which images are drawn: `repeats` sets of `count` seeds from `first`, `batch` at once."""
+    """The seeds to draw: `repeats` sets of `count` seeds from `first`, in batches of `batch`."""
 
-    count: int
+    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
     first: int
     repeats: int
     batch: int
 
     @property
-    def sets(self):
-        """The seeds of each set."""
+    def sets(self) -> np.ndarray:
+        """The seeds of each set, (repeats, count)."""
         return np.arange(self.first, self.first + self.count * self.repeats).reshape(self.repeats, self.count)
 
 
 class PlannedCell(NamedTuple):
-    """A cell: a table on a denoiser."""
+    """A cell to draw: a table applied to a denoiser."""
 
     run: Any
     line: Line
     budget: int
     den: Any
     table: Tableau
-    solution: Tableau | None  # what its trajectories are measured against
-    extras: tuple  # for each set of seeds, what is told beside: {name: digest of what that depends on}
-    cond: Cond  # of a set of seeds
+    solution: Tableau | None  # the reference solution of its trajectories
+    extras: tuple  # per set of seeds, the extra values to compute: {name: digest of what they depend on}
+    cond: Cond  # of one set of seeds
     name: str
-    keys: tuple  # one a set of seeds
+    keys: tuple  # one per set of seeds
 
     @property
     def shape(self) -> tuple:
-        """Of an image: larger than those of the data under some levers."""
+        """The shape of one image, which some levers enlarge."""
         return enlarged(self.run.shape, self.den)
 
 
-def labels_to_draw(den, data, count) -> Cond:
-    """The labels of `count` images to draw: those of training images, over again where fewer; none where the model was
-    told none."""
+def labels_to_draw(den: Any, data: Dataset, count: int) -> Cond:
+    """The labels of `count` images to draw: those of training images, repeated if there are fewer; none for an
+    unconditional model."""
     label = data.train[: min(count, len(data.train))].label if den.classes else None
     return Cond(None if label is None else np.resize(label, count).astype(np.int32))
 
 
-def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
-    """Every cell of a run that has a table, with what some metrics ask beside the images; UsageError where none has."""
+def plan(
+    run: Any, lines: Sequence[Line], budgets: Sequence[int], seeds: Seeds, metrics: Sequence[str] = ()
+) -> list[PlannedCell]:
+    """The cells of a run (`train.run.Run`) that have a table, with the extra values that the metrics need.
+
+    Raises UsageError if no cell has a table.
+    """
     found, refusal, cond = [], None, labels_to_draw(run.denoiser, run.data, seeds.count)
     dens = {line.name: run.under(line.levers) for line in lines}
-    calibrated = {}  # those that know variances too
+    calibrated = {}  # the denoisers with statistics
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         if not supports(dens[line.name], line.sampler):
@@ -111,15 +118,13 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
         if refusal:
             raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
         names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), default_sampler(run.denoiser)
-        raise UsageError(
-            f"{run.name} did not learn what {names} asks for: leave that run out, or add the sampler {able}"
-        )
+        raise UsageError(f"{run.name} does not support {names}: leave that run out, or add the sampler {able}")
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
     planned = []
     for line, budget, den, table, solution in found:
-        told = digest(common, levers_around(den))
-        keys = tuple(digest(told, table, at) for at in seeds.sets)
-        extras = [{"trajectory": digest(told, solution, at)} if solution else {} for at in seeds.sets]
+        shared = digest(common, levers_around(den))
+        keys = tuple(digest(shared, table, at) for at in seeds.sets)
+        extras = [{"trajectory": digest(shared, solution, at)} if solution else {} for at in seeds.sets]
         of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
         if "bpd" in metrics and of_data and is_bound(den, table):
             code = source(likelihood), source(flow)
@@ -130,26 +135,25 @@ def plan(run, lines, budgets, seeds: Seeds, metrics=()) -> list[PlannedCell]:
 
 
 def _remembering(table):
-    """With a memory, that of most samplers, even where it remembers nothing: they share a compilation."""
+    """The table with the history of most samplers, even if it is unused, so that they share a compilation."""
     return pad(table, table.nfe, max(table.history, HISTORY))
 
 
 def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict:
-    """Draw what is not among the cells and keep it there; of several processes all draw and the first one keeps.
+    """Draw the missing cells and store them; all processes draw, and the main process stores.
 
-    {run: the most bytes in use on its first device up to then}, for those of which something was drawn, where a device
-    tells.
+    Returns {folder of a run: peak bytes in use on its first device} for the runs of drawn cells; None if unknown.
     """
     total = {(p.name, key): (j, i) for j, p in enumerate(planned) for i, key in enumerate(p.keys)}
     absent = [at for at in total.values() if is_main_process() and not _there(planned[at[0]], at[1], cells)]
     missing = [(planned[j], i) for j, i in broadcast_from_main(absent)]
     if len(missing) < len(total):
-        say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before: {cells.folder}")
+        say(f"{len(total) - len(missing)} of {len(total)} cells were drawn before and are in {cells.folder}")
     calls, done, solutions, memory = sum(p.table.nfe for p, _ in missing) * seeds.count, 0, {}, {}
     fewest = {_program(p): p for p, _ in sorted(missing, key=lambda one: -one[0].table.nfe)}
     with progress(calls, unit="calls") as show:
         for p, i in missing:
-            if cheap := fewest.pop(_program(p), None):  # compiles, before any clock starts
+            if cheap := fewest.pop(_program(p), None):  # compile before timing
                 next(_batches(cheap, cheap.table, seeds.sets[0], seeds.batch))
             solution = p.extras[i].get("trajectory")
             if solution and solution not in solutions:
@@ -162,14 +166,14 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
                 cells.save(p.name, p.keys[i], drawn._replace(extra=extra))
             done += p.table.nfe * seeds.count
             show(done, f"{p.line.name} at {p.budget}")
-            used = p.run.mesh.local_devices[0].memory_stats() or {}  # CPUs tell nothing
+            used = p.run.mesh.local_devices[0].memory_stats() or {}  # empty on CPU
             memory[p.run.folder] = used.get("peak_bytes_in_use")
     barrier("all cells are drawn")
     return memory
 
 
 def _there(p, i, cells):
-    """Whether a cell has its images, and what is asked for beside."""
+    """Whether a cell is stored with its images and all extra values."""
     found = cells.load(p.name, p.keys[i])
     return found is not None and {n: found.extra[n].depends_on for n in p.extras[i] if n in found.extra} == p.extras[i]
 
@@ -184,11 +188,11 @@ def _batches(p, table, seeds, batch):
 
 
 def _drawn(p, i, seeds, solution) -> Drawn:
-    images, seconds, begin = [], [], time.perf_counter()
+    images, seconds, start = [], [], time.perf_counter()
     for part in _batches(p, p.table, seeds.sets[i], seeds.batch):
         images.append(part)
-        seconds.append(time.perf_counter() - begin)
-        begin = time.perf_counter()
+        seconds.append(time.perf_counter() - start)
+        start = time.perf_counter()
     images = np.concatenate(images)
     finite = bool(np.isfinite(images).all())
     values = {}
@@ -203,7 +207,7 @@ def _drawn(p, i, seeds, solution) -> Drawn:
 
 
 def _bits(p, seeds):
-    """The bound on the bits per dimension of as many held-out images as there are seeds, or all, as 8-bit images."""
-    some = held_out(p.run, len(seeds))
-    images = np.float32(quantized(some.image) / 127.5 - 1)
-    return vlb(p.den, p.table, images, int(seeds[0]), labels_of(p.run, some)).total
+    """The bound in bits per dimension of 8-bit held-out images, as many as there are seeds, or all."""
+    batch = held_out(p.run, len(seeds))
+    images = np.asarray(quantized(batch.image) / 127.5 - 1, np.float32)
+    return vlb(p.den, p.table, images, int(seeds[0]), labels_of(p.run, batch)).total

@@ -46,7 +46,7 @@ UNDEFINED = Estimate(np.nan, np.zeros(0), np.zeros(0))  # for images that are no
 
 
 class Difference(NamedTuple):
-    """The difference of two estimates, with the paired interval (same seeds) and the unpaired one (independent seeds)."""
+    """The difference of two estimates, with a paired (same seeds) and an unpaired (independent seeds) interval."""
 
     value: float
     low: float

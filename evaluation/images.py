@@ -11,13 +11,13 @@ from etils import epath
 from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import Interval
-from fewstep.evaluation.features import Features, Pixels, stored
-from fewstep.evaluation.measure import interval, named
+from fewstep.evaluation.features import Features, Pixels, quantized
+from fewstep.evaluation.measure import interval, metric_name
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images
-from fewstep.train.data.decode import BadImage, decode
+from fewstep.train.data.decode import BadImage, whole
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 
@@ -26,25 +26,25 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 class Distances(Mapping):
     """{metric: Interval} between drawn and real images, as a table."""
 
-    values: dict[str, Interval]
+    values: dict[str, Interval]  # pyright: ignore[reportIncompatibleMethodOverride]
     drawn: int
     real: int
 
     def __getitem__(self, metric: str) -> Interval:
-        return self.values[metric]
+        return self.intervals[metric]
 
     def __iter__(self):
-        return iter(self.values)
+        return iter(self.intervals)
 
     def __len__(self) -> int:
-        return len(self.values)
+        return len(self.intervals)
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """(metric, value, 95 % interval, which is better)."""
         better = {"lower": "lower is better", "higher": "higher is better", "": ""}
         return [
             (name, number(v.value), f"{number(v.low)} to {number(v.high)}", better[metric_info(name).better])
-            for name, v in self.values.items()
+            for name, v in self.intervals.items()
         ]
 
     def __str__(self) -> str:
@@ -84,7 +84,9 @@ def distances(
         one, other = (kind(images) for images in sets)
         for distance in dict.fromkeys(DISTANCES[metric] for metric in metrics):
             values = distance(other, other)(one)
-            found |= {named(metric, kind): interval(metric, v) for metric, v in values.items() if metric in metrics}
+            found |= {
+                metric_name(metric, kind): interval(metric, v) for metric, v in values.items() if metric in metrics
+            }
     return Distances(found, *map(len, sets))
 
 
@@ -92,7 +94,7 @@ def read_images(images: Any) -> np.ndarray:
     """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32."""
     if not isinstance(images, str | epath.Path) and not hasattr(images, "__fspath__"):
         array = as_images(np.asarray(images), "images")
-        return array if array.dtype == np.uint8 else stored(array)
+        return array if array.dtype == np.uint8 else quantized(array)
     path = epath.Path(images).expanduser()
     if path.suffix == ".npz" and path.is_file():
         with open_npz(path) as archive:
@@ -111,7 +113,7 @@ def _folder(path):
     images, size = [], None
     for file in files:
         try:
-            images.append(decode(file))
+            images.append(whole(file))
         except BadImage as error:
             raise UsageError(f"{file}: {error}") from None
         size = size or images[0].shape

@@ -41,7 +41,7 @@ def vlb(den: Any, table: Tableau, images: np.ndarray, seed: int = 0, cond: Cond 
     steps = _steps(den, table)
     one, one_cond = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
     expected = predict_shape(den, one, table.t[0], None, one_cond)
-    check_variance_known(table.spread.any(), (table.stretch != 1).any(), expected)
+    check_variance_known(bool(table.spread.any()), bool((table.stretch != 1).any()), expected)
     found = []
     for first in range(0, len(images), batch):
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
@@ -80,9 +80,7 @@ class _Step(NamedTuple):
 def _steps(den, table):
     process = den.process
     if not den.consistent:
-        raise UsageError(
-            "bpd requires predictions with alpha x0 + sigma eps = x: remove the lever that breaks this"
-        )
+        raise UsageError("bpd requires predictions with alpha x0 + sigma eps = x: remove the lever that breaks this")
     times = [*table.t, 0.0]
     if table.past.any() or table.x.any() or np.isfinite(table.s).any() or table.nfe < 2:
         raise UsageError("bpd requires a chain of two or more DDPM steps")
@@ -192,6 +190,6 @@ def bits(
     """
     rng, found = np.random.default_rng(seed), []
     for i in range(draws):
-        x = np.float32(2 * (images + rng.random(images.shape)) / levels.LEVELS - 1)
+        x = (2 * (images + rng.random(images.shape)) / levels.LEVELS - 1).astype(np.float32)
         found.append(log_likelihood(den, x, seed + i, cond, **options))
     return 7 - np.mean(found, axis=0) / (np.log(2) * np.prod(images.shape[1:]))

@@ -28,7 +28,12 @@ class MetricEvaluator:
     """Computes metrics of sets of drawn images, against real images whose features are computed once."""
 
     def __init__(
-        self, metrics: Sequence[str], features: Sequence[Features], classes: int, real: Reference, folder: epath.PathLike
+        self,
+        metrics: Sequence[str],
+        features: Sequence[Features],
+        classes: int,
+        real: Reference,
+        folder: epath.PathLike,
     ):
         """metrics: names of `metrics.METRIC_INFO`; features: those of real images are cached in `folder`; classes: the
         number of classes of the images to draw.

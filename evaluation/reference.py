@@ -38,7 +38,7 @@ def _most(data):
 
 
 def cached_features(features: Features, images: np.ndarray, folder: epath.PathLike) -> np.ndarray:
-    """The features (N, d) of quantized images, cached in the folder under the digests of the images and the features."""
+    """The features (N, d) of quantized images, cached in the folder by the digests of the images and the features."""
     if not features.digest:
         return features(images)
     key = digest(images, features.digest)

@@ -1,7 +1,26 @@
 from . import cli, diffusion, evaluation, samplers, train
 from .cli.config.open_run import open_run
-from .diffusion import EPS, SCORE, VE, VELOCITY, VP, X0, Cond, Cosine, Denoiser, Discrete, Linear, Pred, Shifted, V
-from .diffusion import cfg, clip_x0, edm, levers, oracles
+from .diffusion import (
+    EPS,
+    SCORE,
+    VE,
+    VELOCITY,
+    VP,
+    X0,
+    Cond,
+    Cosine,
+    Denoiser,
+    Discrete,
+    Linear,
+    Pred,
+    Shifted,
+    V,
+    cfg,
+    clip_x0,
+    edm,
+    levers,
+    oracles,
+)
 from .diffusion.adapters import as_denoiser
 from .diffusion.networks import MLP, DiT, UNet
 from .evaluation.images import distances

@@ -1,6 +1,6 @@
 """What Python users call: train a run, compare what there is, measure images."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from etils import epath
@@ -9,9 +9,21 @@ from flax import nnx
 from fewstep.cli.config.given import usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import config_text
+from fewstep.cli.errors import nearest
+from fewstep.cli.verbs.compare import libraries
+from fewstep.cli.verbs.sweep import SAMPLERS as VELOCITY_SAMPLERS
 from fewstep.cli.verbs.train import train_in
+from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
+from fewstep.evaluation.compare import compare as compare_runs
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.features import Features
+from fewstep.evaluation.notebook import ShownComparison
+from fewstep.evaluation.subject import Subject
+from fewstep.samplers import GRIDS, SAMPLERS, default_sampler
+from fewstep.samplers.registry import Sampler
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import Denoising, Objective
@@ -55,3 +67,78 @@ def train_run(
 
 class _Unnamed:
     """What no config names."""
+
+
+def compare(
+    *subjects: Any,
+    nfe: Sequence[int] = (1, 2, 4, 8, 16),
+    samplers: Iterable[Any] | None = None,
+    grids: Iterable[str] = (),
+    levers: Sequence[Callable] = (),
+    data: Any = None,
+    metrics: Iterable[str] = ("FD", "SW"),
+    features: Iterable[Features] | None = None,
+    count: int = 500,
+    seed: int = 0,
+    repeats: int = 1,
+    batch: int = 256,
+    out: epath.PathLike | None = None,
+) -> ShownComparison:
+    """Quality against network calls: the same seeds through every sampler at every budget.
+
+    subjects: runs or their folders, denoisers, oracles.  data: real images for denoisers, as `train_run` takes them.
+    samplers: names of SAMPLERS, `Sampler` entries, or functions (process, grid) -> rows; by default those of
+    `fewstep compare`.  grids: names of GRIDS, by default the sampler's.  levers: around the network, innermost first.
+    metrics, features, count, seed, repeats, batch: as of `fewstep compare`.  out: the folder where sampled images and
+    features are kept, so that they are not sampled again; by default the first run's `compare`, or a temporary one.
+
+    Returns the comparison, which a notebook shows as its page.  Raises UsageError for what does not fit.
+    """
+    if not subjects:
+        raise UsageError("compare takes runs, folders of runs, denoisers or oracles: give one at least")
+    runs = [_subject(subject, i, data) for i, subject in enumerate(subjects)]
+    chosen = [_sampler(one) for one in (_default_samplers(runs) if samplers is None else samplers)]
+    several = list(grids)
+    lines = [
+        Line(" ".join([sampler.name, *([grid] if len(several) > 1 else [])]), sampler, GRIDS, grid, tuple(levers))
+        for sampler in chosen
+        for grid in several or [None]
+    ]
+    folder = epath.Path(out or (runs[0].folder / "compare"))
+    names = tuple(getattr(lever, "__name__", type(lever).__name__) for lever in levers)
+    found = compare_runs(
+        runs, lines, sorted({int(n) for n in nfe}), folder=folder, metrics=list(metrics),
+        features=None if features is None else list(features), count=count, seed=seed, repeats=repeats, batch=batch,
+        levers=names, command="fewstep.compare(...)", environment=libraries(),
+    )  # fmt: skip
+    if found is None:
+        raise UsageError("of several processes, the first one has the comparison")
+    return ShownComparison.of(found)
+
+
+def _subject(subject, i, data):
+    if isinstance(subject, Run):
+        return subject
+    if isinstance(subject, str) or hasattr(subject, "__fspath__"):
+        return open_run(subject)
+    if not callable(subject) or not hasattr(subject, "capabilities"):
+        raise UsageError(f"{subject!r} is no run, folder of a run, denoiser or oracle: see fewstep.as_denoiser")
+    if data is None:
+        raise UsageError("a denoiser is compared with real images: give them, data=images or data=(images, labels)")
+    return Subject(f"{type(subject).__name__.lower()}{i or ''}", subject, usable("data", data)())
+
+
+def _default_samplers(runs):
+    jumping = dict.fromkeys(name for name in (default_sampler(run.denoiser) for run in runs) if name != "dpmpp_2m")
+    velocities = any(INSTANT in run.denoiser.capabilities for run in runs)
+    return [*(VELOCITY_SAMPLERS.split(",") if velocities else []), *jumping]
+
+
+def _sampler(one):
+    if isinstance(one, Sampler):
+        return one
+    if callable(one):
+        return Sampler(one, None, "uniform", "")
+    if one not in SAMPLERS:
+        raise UsageError(f"no sampler is called {one!r}: {nearest(one, SAMPLERS)}")
+    return SAMPLERS[one]

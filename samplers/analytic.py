@@ -1,8 +1,8 @@
 """Analytic-DPM (Bao et al. 2022, arXiv:2201.06503): the optimal variance of a step, given the posterior variance of x0.
 
 A step with mean k x + c D and noise variance nu^2, exact if x0 is known, neglects the variance of x0 given x_t.  With
-Var = Var[x0 | x_t], the variance nu^2 + c^2 Var is optimal for a normal distribution, and on Gaussian data all marginals
-of the chain are exact for any nu.
+Var = Var[x0 | x_t], the variance nu^2 + c^2 Var is optimal for a normal distribution, and on Gaussian data every
+marginal of the chain is exact for any nu.
 """
 
 from collections.abc import Iterable

@@ -1,6 +1,6 @@
-"""Ancestral sampling: DDPM (Ho et al. 2020, arXiv:2006.11239), and k-diffusion's steps down with noise added after.
+"""Ancestral sampling: DDPM (Ho et al. 2020, arXiv:2006.11239), and k-diffusion's deterministic steps with added noise.
 
-The latter go down to less noise than sigma_s and add the rest: in sigma/alpha, up^2 = eta^2 s^2 (1 - s^2 / t^2) and
+The latter step down to less noise than sigma_s and add the rest: in sigma/alpha, up^2 = eta^2 s^2 (1 - s^2 / t^2) and
 down^2 = s^2 - up^2.  Times alpha_s, up and down are the fresh and the kept noise of ddim(eta).
 """
 
@@ -19,13 +19,13 @@ from fewstep.samplers.tableau import Row
 
 
 def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterator[Row]:
-    """The posterior mean, with noise of one of the two variances of DDPM section 3.2, or of one between them that the
-    model learned ("range": Nichol & Dhariwal 2021, arXiv:2102.09672 eq. 15).
+    """The posterior mean, with noise of one of the two variances of DDPM section 3.2, or of a learned one between them
+    ("range": Nichol & Dhariwal 2021, arXiv:2102.09672 eq. 15).
 
-    "small" is the posterior variance, exact for a single point of data (it is ddim with eta = 1); "large" is exact for
-    N(0, I) data: small + c^2 sigma_t^2 / (alpha_t^2 + sigma_t^2) with c = alpha_s (1 - e^-2h), which on a
-    variance-preserving process is the paper's beta_t (elsewhere the paper's -sigma_t^2 expm1(-2h) would be exact for
-    no data at all).  The last step has the small one, as published.
+    "small" is the posterior variance, exact for data of a single point (equal to ddim with eta = 1).  "large" is exact
+    for N(0, I) data: small + c^2 sigma_t^2 / (alpha_t^2 + sigma_t^2) with c = alpha_s (1 - e^-2h), which on a
+    variance-preserving process is the paper's beta_t (on other processes the paper's -sigma_t^2 expm1(-2h) would not be
+    exact for any data).  The last step uses the small one, as published.
     """
     if variance not in ("small", "large", "range"):
         raise UsageError(f"ddpm.variance is 'small', 'large' or 'range', not {variance!r}")
@@ -39,14 +39,14 @@ def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterato
 
 
 def euler_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
-    """Euler's method in sigma/alpha down, then noise: ddim(eta) under the name that k-diffusion gives it."""
+    """Euler's method in sigma/alpha down, then noise: k-diffusion's name for ddim(eta)."""
     return ddim(process, grid, eta)
 
 
 def dpm2(process: Process, grid: np.ndarray) -> Iterator[Row]:
-    """k-diffusion's "DPM2", without noise: x / alpha moves along the eps halfway down in log sigma/alpha.
+    """k-diffusion's "DPM2", without noise: x / alpha moves along the eps at the midpoint in log sigma/alpha.
 
-    Two calls a step, one on steps from alpha = 0, to sigma = 0 and to t = 0.
+    Two calls per step, one on steps from alpha = 0, to sigma = 0 and to t = 0.
     """
     return dpm2_ancestral(process, grid, eta=0.0)
 
@@ -56,24 +56,24 @@ def dpm2_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iter
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:
             yield transfer(process, t, m, NOISE)
-            back = row.x0 * (level(process, t) - level(process, m))  # undoes the way to m along the first eps
+            back = row.x0 * (level(process, t) - level(process, m))  # undoes the step to m along the first eps
             row = row._replace(t=m, eps=row.eps - back, past=(back,))
         yield row
 
 
 def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
-    """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as `dpm2`."""
+    """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as in `dpm2`."""
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:
             yield transfer(process, t, m, (1.0, 0.0))
-            way = process.lam(m) - process.lam(t)
-            back = row.eps * process.alpha(m) / process.sigma(m) * np.expm1(-way)
+            h = process.lam(m) - process.lam(t)
+            back = row.eps * process.alpha(m) / process.sigma(m) * np.expm1(-h)
             row = row._replace(t=m, x0=row.x0 - back, past=(back,))
         yield row
 
 
 def _halfway(process: Process, grid: np.ndarray, eta: float) -> Iterator[tuple[Row, float, float | None]]:
-    """(ddim's row, t, m) of each step, with m the time halfway down in log sigma/alpha; None where it is one call."""
+    """(ddim's row, t, m) of each step, with m the midpoint in log sigma/alpha; None for steps of one call."""
     for (t, s), row in zip(steps(grid), ddim(process, grid, eta), strict=True):
         m = None
         if process.alpha(t) > 0 and s > 0 and row.eps > 0:

@@ -1,4 +1,4 @@
-"""Heun's method in sigma/alpha that goes back to more noise on its way (Karras et al. 2022, arXiv:2206.00364)."""
+"""Heun's method in sigma/alpha with noise added between steps (Karras et al. 2022, arXiv:2206.00364)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -18,16 +18,16 @@ def edm(
     s_max: float | None = None,
     s_noise: float = 1.0,
 ) -> Iterator[Row]:
-    """EDM's stochastic sampler (algorithm 2) on x / alpha, so on every process: before each step to s, noise raises
-    sigma/alpha of t by the factor 1 + min(churn / steps, sqrt(2) - 1), where that lies in [s_min, s_max].
+    """EDM's stochastic sampler (algorithm 2) on x / alpha, thus for every process: before each step to s, added noise
+    increases sigma/alpha at t by the factor 1 + min(churn / steps, sqrt(2) - 1), if sigma/alpha is in [s_min, s_max].
 
     churn = 0 is Heun's method in sigma/alpha: on VE `heun`.  EDM's code has 0; 40 within [0.05, 50] and s_noise = 1.003
-    are its constants for ImageNet-64.  s_noise scales the deviation of the noise added, which is the process's only
-    where it is 1.  Noise is never raised beyond the (finite) start of the process, where no network was trained: on a
-    whole grid the first step is without churn.  On a grid that starts later the first row is at the churned time, and
-    its state the prior there.
+    are its constants for ImageNet-64.  s_noise scales the standard deviation of the added noise; 1 keeps the marginals.
+    The noise level never exceeds the (finite) start of the process, beyond which networks are not trained: on a full
+    grid the first step has no churn.  On a grid that starts later the first row is at the churned time, and its state
+    is the prior there.
 
-    Two calls a step; one on steps from alpha = 0 (which is exact for a constant prediction), to sigma = 0 and to t = 0.
+    Two calls per step; one on steps from alpha = 0 (exact for a constant prediction), to sigma = 0 and to t = 0.
     """
     pairs = steps(grid)
     gamma = min(churn / len(pairs), np.sqrt(2) - 1)
@@ -42,7 +42,7 @@ def edm(
 
 
 def zigzag(process: Process, pairs: Sequence[tuple[float, float]], s_noise: float) -> Iterator[Row]:
-    """Heun's steps t -> s in sigma/alpha, with the noise that leads from each s up to the next t."""
+    """Heun's steps t -> s in sigma/alpha, with added noise from each s up to the next t."""
     for i, (t, s) in enumerate(pairs):
         *first, last = runge_kutta.step(process, t, s, runge_kutta.HEUN)
         yield from first

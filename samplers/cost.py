@@ -1,4 +1,4 @@
-"""What a table costs on a denoiser with its levers, counted by running it."""
+"""The cost of a table on a denoiser with its levers, counted by running it."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
@@ -26,7 +27,7 @@ class _Counter:
 @register_dataclass
 @dataclass(frozen=True)
 class _StandIn:
-    """Answers like the network it stands for, at no cost, and counts what it is given."""
+    """Replaces a network at no cost, returns zeros, and counts the elements of its inputs."""
 
     counter: _Counter = field(metadata={"static": True})
     process: Any = field(metadata={"static": True})
@@ -36,35 +37,35 @@ class _StandIn:
     consistent, levels, attends = True, 0, False
 
     def __call__(self, x: Any, t: float, s: Any = None, cond: Cond = Cond()) -> Pred:
-        differentiated = isinstance(x, JVPTracer)  # which takes another pass
-        if not isinstance(x.primal if differentiated else x, jax.core.Tracer):
+        differentiated = isinstance(x, JVPTracer)  # a derivative costs another pass
+        if not isinstance(x.primal if differentiated else x, Tracer):
             self.counter.elements += (1 + differentiated) * x.size
         return Pred(jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x), jnp.zeros_like(x))
 
 
 def passes(den: DenoiserLike, table: Tableau, shape: Sequence[int] = (8, 8, 1)) -> float:
-    """Network passes an image: the elements that went into the network over those of the image.
+    """Network passes per image: the number of input elements of the network over that of the image.
 
-    Guidance counts 2 a row where it is on, upsampling a fraction; without levers it is the number of rows.
+    Guidance counts 2 per row where it is on, upsampling a fraction; without levers it is the number of rows.
     """
     counter, den = _Counter(), den if table.spread.any() else _without_variance(den)
     still = np.zeros_like(table.noise)
-    table = table._replace(noise=still, spread=still)  # noise costs no pass, and time to count
+    table = table._replace(noise=still, spread=still)  # noise costs no pass, and would slow down the count
     cond = Cond(jnp.zeros(1, jnp.int32)) if den.classes else Cond()
     with jax.disable_jit():
         image = draw(_replaced(den, counter), table, [0], enlarged(shape, den), cond=cond)
     return counter.elements / image.size
 
 
-def _without_variance(den: DenoiserLike) -> Any:
-    """Without levers that only tell a variance, which the compiled loop leaves out where no row asks for it."""
+def _without_variance(den: Any) -> Any:
+    """The denoiser without levers that only estimate a variance, which the compiled loop drops if no row needs it."""
     while getattr(den, "variance_alone", False):
         den = den.inner
     return replace(den, inner=_without_variance(den.inner)) if hasattr(den, "inner") else den
 
 
-def _replaced(den: DenoiserLike, counter: _Counter) -> Any:
-    """The same levers around a stand-in, for a second network too."""
+def _replaced(den: Any, counter: _Counter) -> Any:
+    """The same levers around stand-ins for the network, and for a second network."""
     if not hasattr(den, "inner"):
         return _StandIn(counter, den.process, den.classes, den.capabilities)
     inside = {f.name: getattr(den, f.name) for f in fields(den)}

@@ -1,4 +1,4 @@
-"""ER-SDE: extended reverse-time SDEs, whose noise is chosen by a function phi (Cui et al. 2023, arXiv:2309.06169)."""
+"""ER-SDE: extended reverse-time SDEs, with noise defined by a function phi (Cui et al. 2023, arXiv:2309.06169)."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,7 +18,7 @@ PHIS = {
     "sde": lambda x: x**2,
     "x^2.5": lambda x: x**2.5,
 }
-LARGEST = 1e300  # stands for sigma/alpha where alpha = 0: what depends on it there is its limit
+LARGEST = 1e300  # replaces sigma/alpha = inf where alpha = 0: expressions then evaluate to their limits
 
 
 def er_sde(
@@ -30,10 +30,10 @@ def er_sde(
               + sigma_s sqrt(1 - q^2) z
 
     phi, a name in PHIS or a function, is 'ode' (phi = v: DDIM's family), 'sde' (v^2: DDPM's) or in between; phi(v)/v
-    must not fall with v.  D' is 0 with one of the `points`; the difference quotient of two; with three it also has a
-    curvature.  Published, the quotient then stands for the slope at v_t, though it is that half a step before, and the
-    method stays of second order: `corrected` moves it.  First order where the method starts, from alpha = 0 and to
-    sigma = 0.  The integrals are Gauss-Legendre's in log v.
+    must not decrease with v.  With one of the `points`, D' is 0; with two, the difference quotient; with three it also
+    has a curvature.  Published code then uses the quotient as the slope at v_t, though it is the slope half a step
+    earlier, and the method remains of second order; `corrected` accounts for that.  First order on the first step, from
+    alpha = 0 and to sigma = 0.  The integrals are by Gauss-Legendre quadrature in log v.
     """
     if points not in (1, 2, 3):
         raise UsageError(f"er_sde.points is 1, 2 or 3, not {points}")
@@ -51,7 +51,7 @@ def er_sde(
         q = ratio[0] / ratio[1]
         if not q < 1 + 1e-12:
             raise UsageError(
-                f"er_sde.phi: phi(x) / x must not fall, but is {ratio[0]:g} at {levels[0]:g} and "
+                f"er_sde.phi: phi(x) / x must not decrease, but is {ratio[0]:g} at {levels[0]:g} and "
                 f"{ratio[1]:g} at {levels[1]:g}"
             )
         now, past = _slopes(function, h, levels, corrected)
@@ -66,13 +66,13 @@ def er_sde(
 
 
 def _slopes(phi: Callable[..., Any], h: float, levels: np.ndarray, corrected: bool) -> tuple[float, np.ndarray]:
-    """The integral over D', as the weight of the new prediction and those of the ones before."""
+    """The integral over D', as the weight of the new prediction and those of the previous ones."""
     v_s, v_t, *before = levels
     if not before:
         return 0.0, np.zeros(0)
 
     def integral(of: Callable[[np.ndarray], np.ndarray]) -> float:
-        def density(u):  # dv = v du, u from the current half log-SNR
+        def density(u: np.ndarray) -> np.ndarray:  # dv = v du, u from the current half log-SNR
             v = v_t * np.exp(-u)
             return (phi(v_s) / phi(v) - 1) * v * of(v)
 
@@ -82,7 +82,7 @@ def _slopes(phi: Callable[..., Any], h: float, levels: np.ndarray, corrected: bo
     slope = integral(np.ones_like) / last
     if len(before) == 1:
         return slope, np.array([-slope])
-    middle = v_t - 0.5 * last if corrected else v_t  # where the newest quotient is the slope
+    middle = v_t - 0.5 * last if corrected else v_t  # where the newest quotient equals the slope
     bend = 2 * integral(lambda v: v - middle) / (v_t - before[1])
     slope, earlier = slope + bend / last, -bend / (before[0] - before[1])
     return slope, np.array([earlier - slope, -earlier])

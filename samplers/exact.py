@@ -1,7 +1,7 @@
-"""What a table does, computed in float64 without a network, noise or Monte Carlo.
+"""Exact moments, stability and order of a table, in float64 without a network or Monte Carlo.
 
-On Gaussian data every prediction is affine in the state, so a table moves means and covariances by a linear recursion;
-and its order of convergence is read off from an exact denoiser.
+On Gaussian data every prediction is affine in the state, so means and covariances follow a linear recursion.  The order
+of convergence is measured with an exact denoiser.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -28,8 +28,9 @@ class Moments(NamedTuple):
 def moments(table: Tableau, process: Process, mean: Any, var: Any, start: Moments | None = None) -> Moments:
     """The exact mean and variance of the table's output on data N(mean, diag(var)), (d,) arrays.
 
-    For data of full covariance, pass its eigenvalues and the mean in its eigenbasis.  `start` is the law of the initial
-    state; by default that of the process's prior (or of Tableau.start), which the data's own x at t[0] only approaches.
+    For data with a full covariance, pass its eigenvalues and the mean in its eigenbasis.  `start` is the distribution
+    of the initial state; by default the process's prior (or Tableau.start), which only approximates the marginal at
+    t[0].
     """
     mean, var = np.atleast_1d(np.asarray(mean, np.float64)), np.atleast_1d(np.asarray(var, np.float64))
     d, size = len(mean), 1 + table.history
@@ -46,11 +47,12 @@ def moments(table: Tableau, process: Process, mean: Any, var: Any, start: Moment
 
 
 def _affine(table: Tableau, den: DenoiserLike, d: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The rows as (x, M) <- move (x, M) + offset, each with the variance of the noise added to x."""
+    """The rows as (x, M) <- move (x, M) + offset, with the variance of the noise added to x."""
     if (table.stretch != 1).any():
-        raise UsageError("what a table does with variances that a model learned is not known without the model")
+        raise UsageError("the moments of a table with learned variances are not known without the model")
     size, s = 1 + table.history, np.where(np.isnan(table.s), table.t, table.s)
-    zero, one = (den(np.full((table.nfe, d), x), table.t, s) for x in (0.0, 1.0))  # affine in x: two values give it
+    zero, one = (den(np.full((table.nfe, d), x), table.t, s) for x in (0.0, 1.0))  # affine in x: two values suffice
+    var: Any = zero.var
     for i in range(table.nfe):
         x0, eps = ((b[i] - a[i], a[i]) for a, b in ((zero.x0, one.x0), (zero.eps, one.eps)))
         move, offset = np.zeros((d, size, size)), np.zeros((d, size))
@@ -61,7 +63,7 @@ def _affine(table: Tableau, den: DenoiserLike, d: int) -> Iterator[tuple[np.ndar
             move[:, 1, 0] = table.keep[i, 0] * x0[0] + table.keep[i, 1] * eps[0]
             offset[:, 1] = table.keep[i, 0] * x0[1] + table.keep[i, 1] * eps[1]
             move[:, np.arange(2, size), np.arange(1, size - 1)] = 1.0
-        yield move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * zero.var[i], table.cap[i])
+        yield move, offset, table.noise[i] ** 2 + np.minimum(table.spread[i] ** 2 * var[i], table.cap[i])
 
 
 def frechet(got: Moments, mean: Any, var: Any) -> float:
@@ -70,17 +72,17 @@ def frechet(got: Moments, mean: Any, var: Any) -> float:
 
 
 class Stability(NamedTuple):
-    """How much a small change of the state grows."""
+    """The largest amplifications of a small perturbation of the state."""
 
-    row: float  # over one row, at most: max_i |dx_(i+1) / dx_i|
-    table: float  # from before some row up to the output, at most: max_i |dx_N / dx_i|
+    row: float  # over one row: max_i |dx_(i+1) / dx_i|
+    table: float  # from some row up to the output: max_i |dx_N / dx_i|
 
 
 def stability(table: Tableau, process: Process, var: Any) -> Stability:
-    """The largest amplifications of a change of the state on Gaussian data of the variances var (d,), where they are
-    the same for every state.  The state alone is changed, not what was remembered before it.
+    """The largest amplifications of a perturbation of the state on Gaussian data of variances var (d,), where they do
+    not depend on the state.  Only the state is perturbed, not the remembered predictions.
 
-    The exact flow from t_i to the data has sqrt(var / (alpha^2 var + sigma^2)); a table far above that is unstable.
+    For the exact flow from t_i to the data it is sqrt(var / (alpha^2 var + sigma^2)); a table far above is unstable.
     """
     var = np.atleast_1d(np.asarray(var, np.float64))
     d, size = len(var), 1 + table.history
@@ -93,7 +95,7 @@ def stability(table: Tableau, process: Process, var: Any) -> Stability:
 
 
 def follow(table: Tableau, den: DenoiserLike, x: np.ndarray) -> np.ndarray:
-    """The end of a table without noise, run in float64 on the host from the state x (B, ...).
+    """The output of a table without noise, run in float64 on the host from the state x (B, ...).
 
     Raises UsageError for a table with noise.
     """
@@ -113,10 +115,10 @@ ROUNDING = 1e-13  # of errors
 
 
 def graded(steps: int, order: float) -> np.ndarray:
-    """Half log-SNRs across LAM with steps of varying size h, about 1/steps of the range, of which the first is about
-    half h^(order/2) and the next ones double up to h.
+    """Half log-SNRs across LAM with steps of varying size h, about 1/steps of the range; the first is about half
+    h^(order/2), and the next ones double up to h.
 
-    A multistep method starts at first order; without the short first steps that start-up error hides orders above 2.
+    A multistep method starts at first order; without short first steps, this error would hide orders above 2.
     """
     h = (LAM[1] - LAM[0]) / steps
     lengths = [0.5 * min(h, h ** (order / 2))]
@@ -138,16 +140,16 @@ def order(
     """The measured order of convergence: log2 of the error at `steps` over that at twice as many.
 
     Deterministic samplers: the largest error of five paths on a two-component mixture, against DOP853 at 1e-12.
-    Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order); inf where there is
-    none but rounding.  Raises UsageError for
-    a sampler that says how its initial state spreads (an analytic first step): it does not begin with the data's law.
+    Stochastic ones: the error of the final variance on Gaussian data, by recursion (weak order); inf if there is only
+    rounding error.  Raises UsageError for a sampler that sets the deviation of its initial state (an analytic first
+    step), because it does not start from the marginal distribution.
     """
     error = _weak_error if stochastic else path_error
     tables = [
         tabulate(sampler(process, np.asarray(process.time(graded(k, claimed))), **options)) for k in (steps, 2 * steps)
     ]
     if not np.isnan(tables[0].start):
-        raise UsageError("the order is that of the steps after an analytic first one: measure it without")
+        raise UsageError("an analytic first step has no order of convergence: measure it without")
     coarse, fine = (error(table, process) for table in tables)
     return float(np.log2(coarse / fine)) if coarse > ROUNDING else np.inf
 
@@ -160,13 +162,13 @@ def path_error(table: Tableau, process: Process) -> float:
 
 @cache
 def _paths(process: Process) -> tuple[oracles.Mixture, np.ndarray, np.ndarray, float]:
-    """A mixture's exact denoiser, five states at the start of LAM, where the flow takes them, the scale of x there."""
+    """The exact denoiser of a mixture, five states at the start of LAM, their ends, the scale of x there."""
     den = oracles.mixture(process, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     times = process.time(np.array(LAM))
     (a0, a1), (s0, s1) = process.alpha(times), process.sigma(times)
     x = np.linspace(-1.5, 1.5, 5)[:, None] * np.hypot(a0, s0)
 
-    def slope(lam, y):  # d(x / sigma) / dlam = (alpha / sigma) D, algorithms.md 0.2
+    def slope(lam: float, y: np.ndarray) -> Any:  # d(x / sigma) / dlam = (alpha / sigma) D, algorithms.md 0.2
         t = float(process.time(np.float64(lam)))
         return np.exp(lam) * den((y * process.sigma(t))[:, None], t).x0[:, 0]
 
@@ -175,7 +177,7 @@ def _paths(process: Process) -> tuple[oracles.Mixture, np.ndarray, np.ndarray, f
 
 
 def _weak_error(table: Tableau, process: Process, var: float = 0.25) -> float:
-    times = np.array([table.t[0], process.time(np.float64(LAM[1]))])  # churn moves the first call before the grid
+    times = np.array([table.t[0], process.time(np.float64(LAM[1]))])  # with churn the first call is before the grid
     start, end = process.alpha(times) ** 2 * var + process.sigma(times) ** 2
     got = moments(table, process, 0.0, var, start=Moments(np.zeros(1), np.array([start])))
     return abs(float(got.var[0]) - end)

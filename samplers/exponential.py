@@ -61,6 +61,13 @@ def integral(process: Process, t: float, s: float, form: str = "data", power: fl
     return Integral(h, process.alpha(s) / process.alpha(t), -process.sigma(s), 1.0, KEEP[form])
 
 
+def finite_integral(process: Process, t: float, s: float, form: str = "data", power: float = 0.0) -> Integral:
+    """`integral` of a step that is known to have a finite h."""
+    step = integral(process, t, s, form, power)
+    assert step is not None
+    return step
+
+
 def dpmpp_2m(process: Process, grid: np.ndarray, lower_final: bool | None = None) -> Iterator[Row]:
     """DPM-Solver++(2M) (Lu et al. 2022, arXiv:2211.01095): x0(u) = D + (D - D_before) / (2 r), r = h_before / h.
 

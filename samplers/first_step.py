@@ -1,4 +1,4 @@
-"""The analytical first step: where the noise hides the data, the network need not be asked for it."""
+"""The analytical first step: at the highest noise level the prediction is known without a network call."""
 
 from collections.abc import Iterable, Iterator
 
@@ -11,35 +11,35 @@ from fewstep.samplers.tableau import Row
 
 
 def start(rows: Iterable[Row], process: Process, first: str) -> Iterable[Row]:
-    """The rows of a sampler by its option `first`: "network", or "analytic" without the first call."""
+    """The rows of a sampler for its option `first`: "network", or "analytic" without the first call."""
     if first not in ("network", "analytic"):
         raise UsageError(f"first is 'network' or 'analytic', not {first!r}")
     return rows if first == "network" else analytical_first_step(rows, process)
 
 
 def analytical_first_step(rows: Iterable[Row], process: Process) -> Iterator[Row]:
-    """The rows without their first call, in which eps is taken to be x / sqrt(alpha^2 + sigma^2): one call fewer.
+    """The rows without their first call, with eps = x / sqrt(alpha^2 + sigma^2) in its place: one call fewer.
 
-    That is the limit of what is predicted for data of mean 0 and unit variance as sigma/alpha grows, known as AFS (in
-    the code of Zhou et al. 2023, arXiv:2312.00094); x0 follows from it, and is 0 from alpha = 0.
+    This is the limit of the prediction as sigma/alpha grows, for data of mean 0 and unit variance, known as AFS (in the
+    code of Zhou et al. 2023, arXiv:2312.00094).  x0 follows from it, and is 0 at alpha = 0.
 
-    The state after that row is a multiple of the initial noise, so it becomes Row.start, and what the row remembered is
-    a multiple of that state.  Rows that look back to it find that state in their own, as all is linear: the predictions
-    since are undone.
+    The state after that row is a multiple of the initial noise, so its deviation becomes Row.start; the prediction that
+    the row remembers is a multiple of that state.  Later rows that use this prediction express it by their own state
+    and the predictions since, as all is linear.
 
-    Raises NoTable for a single row, UsageError where there is noise in between.
+    Raises NoTable for a single row, UsageError for noise before the last use of that prediction.
     """
     first, *rest = rows
     if not rest:
-        raise NoTable("an analytic first step leaves no call of one")
+        raise NoTable("an analytic first step needs two rows or more: with one, no call of one is left")
     _check_deterministic(first)
     guess = _guess(process, first.t)  # (x0, eps) per unit of x
     gain = first.x + guess @ [first.x0, first.eps]
-    kept = guess @ first.keep / gain  # what is remembered, per unit of the state after the row
+    kept = guess @ np.asarray(first.keep) / gain  # the remembered prediction, per unit of the state after the row
     std = process.sigma(first.t) if first.start is None else first.start
-    share, since = 1.0, np.zeros(0)  # the state now, in terms of the state after the first row and of predictions since
+    share, since = 1.0, np.zeros(0)  # the current state: coefficients of the state after the first row, of predictions
     for i, row in enumerate(rest):
-        if len(row.past) > i:  # past[i] is of the first call, what comes after it of none
+        if len(row.past) > i:  # past[i] is for the first call, later entries are for none
             undone = row.past[i] * kept / share
             row = row._replace(x=row.x + undone, past=tuple(row.past[:i] - undone * since))
         yield row._replace(start=gain * std) if i == 0 else row
@@ -49,15 +49,15 @@ def analytical_first_step(rows: Iterable[Row], process: Process) -> Iterator[Row
 
 
 def _guess(process: Process, t: float) -> np.ndarray:
-    """(x0, eps) per unit of x; x0 = (1 - sigma eps) / alpha, without its cancellation."""
+    """(x0, eps) per unit of x; x0 = (1 - sigma eps) / alpha, in a form without cancellation."""
     alpha, sigma = process.alpha(t), process.sigma(t)
     size = np.hypot(alpha, sigma)
     return np.array([alpha / (size * (size + sigma)), 1 / size])
 
 
 def _advanced(process: Process, row: Row, share: float, since: np.ndarray) -> tuple[float, np.ndarray]:
-    """The state after a row, x_new = a share x_1 + (b, a since + past) . (kept, since ...), by x = alpha x0 + sigma eps
-    and what is kept of both."""
+    """The state after a row, x_new = a share x_1 + (b, a since + past) . (kept, since ...), from x = alpha x0 + sigma
+    eps and Row.keep."""
     relations = np.array([[process.alpha(row.t), process.sigma(row.t)], row.keep])
     a, b = np.linalg.solve(relations.T, [row.x0, row.eps])
     a += row.x
@@ -67,4 +67,4 @@ def _advanced(process: Process, row: Row, share: float, since: np.ndarray) -> tu
 
 def _check_deterministic(row: Row) -> None:
     if row.noise or row.spread:
-        raise UsageError("an analytic first step is for rows without noise")
+        raise UsageError("an analytic first step requires rows without noise")

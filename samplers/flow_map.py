@@ -1,4 +1,4 @@
-"""Samplers for models that learned to jump: from t to any s (shortcut, MeanFlow), or to the data (consistency)."""
+"""Samplers for models that learned jumps: from t to any s (shortcut, MeanFlow), or to the data (consistency)."""
 
 from collections.abc import Iterator
 
@@ -11,18 +11,18 @@ from fewstep.samplers.tableau import Row
 
 
 def flow_map(process: Process, grid: np.ndarray) -> Iterator[Row]:
-    """x_s = Phi_{t -> s}(x), where the learned map takes the state: ddim's steps with predictions for the jump (Frans
-    et al. 2024, arXiv:2410.12557; Geng et al. 2025, arXiv:2505.13447)."""
+    """x_s = Phi_{t -> s}(x), the learned flow map: ddim's steps with predictions for the jump (Frans et al. 2024,
+    arXiv:2410.12557; Geng et al. 2025, arXiv:2505.13447)."""
     for (_, s), row in zip(steps(grid), ddim(process, grid), strict=True):
         yield row._replace(s=s)
 
 
 def consistency(process: Process, grid: np.ndarray) -> Iterator[Row]:
-    """x_s = f(x), the jump to t = 0, and back up with fresh noise except after the last one (Song et al. 2023,
+    """x_s = f(x), the jump to t = 0, followed by fresh noise up to s except after the last jump (Song et al. 2023,
     arXiv:2303.01469 algorithm 1).
 
-    Without the least noise level of a grid that goes on from there to the end of the process: the jump from it is next
-    to nothing.
+    Leaves out the last time but one of a grid that ends with the step from `snr_ends` to the end of the process: the
+    jump from there changes almost nothing.
     """
     if len(grid) > 2 and grid[-2] == process.snr_ends[1]:
         grid = np.delete(grid, -2)

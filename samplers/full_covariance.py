@@ -1,5 +1,5 @@
-"""Steps with noise of the full covariance that a network's own Jacobian tells; not rows, for these have a number or one
-an element."""
+"""Steps with noise of the full posterior covariance, from the Jacobian of the network.  They are not rows of a table,
+whose noise has one number per step or per element."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -26,23 +26,26 @@ def draw_full_covariance(
     cond: Cond = Cond(),
     start: AnyArray | None = None,
 ) -> jax.Array:
-    """Images (B, *shape) of the seeds by a table with the optimal variance (`analytic_ddpm`, `analytic_ddim`), in which
-    noise^2 I + spread^2 Cov[x0 | x_t] takes the place of noise^2 + spread^2 Var.
+    """Images (B, *shape) of the seeds by a table with the optimal variance (`analytic_ddpm`, `analytic_ddim`), with
+    noise^2 I + spread^2 Cov[x0 | x_t] in place of noise^2 + spread^2 Var.
 
-    Its root times noise is found in the Krylov space of `products` products with the covariance (Lanczos' method; Chow
-    & Saad 2014), of about two passes each.  `start` and `cond` as of `draw`.  UsageError for a table that remembers.
+    Its root times noise is computed in the Krylov space of `products` products with the covariance (Lanczos' method;
+    Chow & Saad 2014), at the cost of about two passes each.  `start` and `cond` as in `draw`.  Raises UsageError for a
+    table with remembered predictions, learned variances, jumps or a bound.
     """
     if table.past.any() or (table.stretch != 1).any() or np.isfinite(table.s).any():
-        raise UsageError("a full covariance is that of steps which remember no predictions, and of no jumps")
+        raise UsageError(
+            "a full covariance requires steps that remember no predictions, learn no range and do not jump"
+        )
     if np.isfinite(table.cap).any():
         raise UsageError("a full covariance has no bound: leave out the sampler's option grey")
     if products != int(products) or products < 1:
-        raise UsageError(f"a number of products is a whole number, at least 1: got {products}")
+        raise UsageError(f"products is a whole number, at least 1: got {products}")
     keys = jax.vmap(jax.random.key)(as_seeds(seeds))
-    rows = {name: np.float32(getattr(table, name)) for name in ("t", "x", "x0", "eps", "noise", "spread")}
+    rows = {name: np.asarray(getattr(table, name), np.float32) for name in ("t", "x", "x0", "eps", "noise", "spread")}
     if start is None:
-        first = partial(den.process.prior, t=np.float32(table.t[0]), shape=tuple(shape))
-        start = jax.vmap(lambda key: first(jax.random.fold_in(key, 0)))(keys)
+        t = rows["t"][0]
+        start = jax.vmap(lambda key: den.process.prior(jax.random.fold_in(key, 0), t, tuple(shape)))(keys)
         start = start if np.isnan(table.start) else start * table.start / den.process.sigma(float(table.t[0]))
     return _run(tuple(shape), int(products), den, rows, keys, cond, jnp.asarray(start))
 
@@ -74,26 +77,26 @@ def matrix_function(
     times: Callable[[jax.Array], jax.Array], z: jax.Array, function: Callable[[jax.Array], jax.Array], products: int
 ) -> jax.Array:
     """f(C) z for the symmetric C of v -> times(v), v and z (B, ...), by Lanczos' method with full reorthogonalisation;
-    each of the batch has its own C."""
+    each element of the batch has its own C."""
     size = len(z)
     flat, norm = z.reshape(size, -1), jnp.linalg.norm(z.reshape(size, -1), axis=1)
     basis = jnp.zeros((products + 1, *flat.shape), z.dtype).at[0].set(flat / norm[:, None])
     band = jnp.zeros((products, size), z.dtype)
 
     def grow(j, state):
-        basis, diagonal, beside = state
+        basis, diagonal, off_diagonal = state
         w = times(basis[j].reshape(z.shape)).reshape(size, -1)
         diagonal = diagonal.at[j].set((basis[j] * w).sum(1))
         for _ in range(2):
             w = w - jnp.einsum("kbd,kb->bd", basis, jnp.einsum("kbd,bd->kb", basis, w))
         length = jnp.linalg.norm(w, axis=1)
         found = length > 1e-5 * (jnp.abs(diagonal[j]) + 1e-20)  # else the space is exhausted
-        beside = beside.at[j].set(jnp.where(found, length, 0.0))
+        off_diagonal = off_diagonal.at[j].set(jnp.where(found, length, 0.0))
         w = jnp.where(found[:, None], w / jnp.maximum(length, 1e-30)[:, None], 0.0)
-        return basis.at[j + 1].set(w), diagonal, beside
+        return basis.at[j + 1].set(w), diagonal, off_diagonal
 
-    basis, diagonal, beside = jax.lax.fori_loop(0, products, grow, (basis, band, band))
-    inner = jax.vmap(lambda a, b: jnp.diag(a) + jnp.diag(b[:-1], 1) + jnp.diag(b[:-1], -1), 1)(diagonal, beside)
+    basis, diagonal, off_diagonal = jax.lax.fori_loop(0, products, grow, (basis, band, band))
+    inner = jax.vmap(lambda a, b: jnp.diag(a) + jnp.diag(b[:-1], 1) + jnp.diag(b[:-1], -1), 1)(diagonal, off_diagonal)
     values, vectors = jnp.linalg.eigh(inner)
     weights = jnp.einsum("bij,bj,bj->bi", vectors, function(values), vectors[:, 0])
     return (norm[:, None] * jnp.einsum("kbd,bk->bd", basis[:products], weights)).reshape(z.shape)

@@ -1,8 +1,8 @@
 """Step grids: (process, steps) -> decreasing float64 times, (steps + 1,) of them (algorithms.md B).
 
-Without `start` and `end` a grid runs between the process's own ends.  Grids laid out in log-SNR or sigma/alpha put
-`steps` points between the finite ends and add the last step to the end of the process, where that is cleaner.  A
-grid that has not so many steps raises samplers.steps.NoTable: fewer are tried then.
+By default `start` and `end` are those of the process.  Grids in log-SNR or sigma/alpha put `steps` points between the
+finite ends and add a last step to the end of the process, if that is cleaner.  A grid that does not have so many steps
+raises samplers.steps.NoTable; `table_at` then tries fewer.
 """
 
 from collections.abc import Callable
@@ -38,7 +38,8 @@ def _through(
 ) -> np.ndarray:
     """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly.
 
-    `last`: where the points end unless `end` says so; the process's finite end by default, and where that is no way.
+    `last`: the time of the last point if `end` is None; the process's finite end by default, or if `last` is not after
+    `start`.
     """
     steps = _checked(steps)
     first, finite = process.snr_ends
@@ -50,7 +51,7 @@ def _through(
     ends = np.exp(-np.asarray(process.lam(np.array([start, end]))))
     if not (np.isfinite(ends) & (ends > 0)).all():
         raise UsageError(f"a grid in log-SNR or sigma/alpha needs finite ends: alpha or sigma is 0 at {start} or {end}")
-    inner = level(*ends, np.linspace(0, 1, points))
+    inner = level(ends[0], ends[1], np.linspace(0, 1, points))
     times = np.asarray(process.time(-np.log(inner)), np.float64)
     times[0] = start
     if points > 1:
@@ -83,20 +84,21 @@ def shifted(
     mu: float | None = None,
 ) -> np.ndarray:
     """Equal steps in r with t = shift r / (1 + (shift - 1) r): finer towards the noise for shift > 1 (Esser et al.
-    2024, arXiv:2403.03206).  `mu` is Flux's way to say shift = e^mu, and goes before shift; see `flux_mu`.
+    2024, arXiv:2403.03206).  `mu` sets shift = e^mu, as in Flux, and overrides `shift`; see `flux_mu`.
     """
     steps, start, end = _in_time(process, steps, start, end)
     shift = shift if mu is None else np.exp(mu)
     if not shift > 0:
         raise UsageError(f"shifted.shift is above 0, not {shift}")
-    r = np.linspace(*(t / (shift - (shift - 1) * t) for t in (start, end)), steps + 1)
+    first, last = (t / (shift - (shift - 1) * t) for t in (start, end))
+    r = np.linspace(first, last, steps + 1)
     times = shift * r / (1 + (shift - 1) * r)
     times[0], times[-1] = start, end
     return times
 
 
 def flux_mu(tokens: float) -> float:
-    """The mu of `shifted` that Flux takes for so many image tokens: on the line through (256, 0.5) and (4096, 1.15)."""
+    """Flux's mu of `shifted` for a number of image tokens: on the line through (256, 0.5) and (4096, 1.15)."""
     return 0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)
 
 
@@ -124,8 +126,8 @@ def karras(
 def arctan(
     process: Process, steps: int, start: float | None = None, end: float | None = None, std: float = 1.0
 ) -> np.ndarray:
-    """Equal steps in arctan(sigma / (alpha std)): DDIM's best grid for N(mean, std^2) data, algorithms.md B1 ("KL
-    optimal"; Sabour et al. 2024, arXiv:2404.14507).
+    """Equal steps in arctan(sigma / (alpha std)): the optimal grid of DDIM for N(mean, std^2) data, algorithms.md B1
+    ("KL optimal"; Sabour et al. 2024, arXiv:2404.14507).
     """
     if not std > 0:
         raise UsageError(f"arctan.std is the standard deviation of the data, above 0: got {std}")
@@ -147,10 +149,10 @@ def beta(
     beta: float = 0.6,
     domain: str = "time",
 ) -> np.ndarray:
-    """Quantiles of Beta(alpha, beta): finer at both ends for numbers below 1 (Lee et al. 2024, arXiv:2407.12173).
+    """Quantiles of Beta(alpha, beta): finer at both ends for parameters below 1 (Lee et al. 2024, arXiv:2407.12173).
 
-    "time" takes quantiles of t, the published grid before indices are rounded: its K points lie above the last trained
-    level and the last step goes to the end.  "sigma" takes them of sigma/alpha as some libraries do: another grid.
+    "time": quantiles of t, the published grid before indices are rounded; its K points are above the last trained level
+    and the last step goes to the end.  "sigma": quantiles of sigma/alpha, as in some libraries, which is another grid.
     """
     if domain not in ("time", "sigma"):
         raise UsageError(f"beta.domain is 'time' or 'sigma', not {domain!r}")
@@ -182,9 +184,9 @@ def ays(
     process: Process, steps: int, start: float | None = None, end: float | None = None, table: str = "sd15"
 ) -> np.ndarray:
     """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): ten published sigma/alpha for Stable Diffusion 1.5,
-    XL or Stable Video Diffusion and then the end; log sigma/alpha is interpolated for other step counts.
+    XL or Stable Video Diffusion, followed by the end; log sigma/alpha is interpolated for other step counts.
 
-    The first entry is the start of the process, whatever its own; entries outside start and end are left out.
+    The first entry is replaced by the start of the process; entries outside start and end are left out.
     """
     if table not in AYS:
         raise UsageError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")

@@ -1,9 +1,9 @@
-"""Step grids of whole indices, for a process of N trained noise levels (algorithms.md B2).
+"""Step grids of integer indices, for a process of N trained noise levels (algorithms.md B2).
 
 Index n of 0..N-1, as libraries count, is the time (n + 1) / N.  A grid has `steps` of them and then the time `end`: 0,
-or with end = 1/N the cleanest trained level (the alpha that libraries keep where `set_alpha_to_one` is off; index 0
-itself must not be among them then, as with leading's offset = 1).  Whole numbers are computed from fractions, ties to
-even, never from sums of floats.
+or with end = 1/N the cleanest trained level (the final alpha of libraries without `set_alpha_to_one`; the grid must not
+contain index 0 then, as with leading's offset = 1).  Indices are rounded from fractions, ties to even, never from sums
+of floats.
 """
 
 from collections.abc import Callable
@@ -20,9 +20,9 @@ from fewstep.samplers.steps import NoTable
 def _times(
     name: str, process: Process, steps: int, end: float | None, indices: Callable[[int, int], list[int]]
 ) -> np.ndarray:
-    """indices(N, K) in falling order as times.
+    """indices(N, K), in decreasing order, as times.
 
-    Raises NoTable where those are not K different ones above `end`, UsageError where no K would help.
+    Raises NoTable if these are not K different indices above `end`, and UsageError if no K is possible.
     """
     if not isinstance(process, Discrete):
         raise UsageError(f"the grid {name} needs the indices of a Discrete process: {process} has none")
@@ -44,20 +44,20 @@ def _times(
 def leading(process: Process, steps: int, end: float | None = None, offset: int = 0) -> np.ndarray:
     """n_i = i floor(N / K) + offset (arXiv:2010.02502; offset 1 for Stable Diffusion).
 
-    Index N - 1 is left out: the first step takes pure noise for something cleaner (arXiv:2305.08891).
+    Index N - 1 is left out: the first step treats pure noise as a cleaner state (arXiv:2305.08891).
     """
     return _times("leading", process, steps, end, lambda n, k: [i * (n // k) + offset for i in reversed(range(k))])
 
 
 def trailing(process: Process, steps: int, end: float | None = None) -> np.ndarray:
-    """n_i = round(N - i N / K) - 1: begins at index N - 1, as a process without signal at t = 1 demands (Lin et al.
+    """n_i = round(N - i N / K) - 1: starts at index N - 1, as a process without signal at t = 1 requires (Lin et al.
     2023, arXiv:2305.08891).
     """
     return _times("trailing", process, steps, end, lambda n, k: [round(Fraction(n * (k - i), k)) - 1 for i in range(k)])
 
 
 def linspace(process: Process, steps: int, end: float | None = None) -> np.ndarray:
-    """n_i = round(i (N - 1) / (K - 1)): both ends (arXiv:2102.09672, 2201.06503).  One step begins at index N - 1."""
+    """n_i = round(i (N - 1) / (K - 1)): both ends (arXiv:2102.09672, 2201.06503).  One step starts at N - 1."""
     return _times(
         "linspace",
         process,
@@ -68,9 +68,9 @@ def linspace(process: Process, steps: int, end: float | None = None) -> np.ndarr
 
 
 def quadratic_ddim(process: Process, steps: int, end: float | None = None) -> np.ndarray:
-    """n_i = floor(0.8 N (i / (K - 1))^2): DDIM's finer steps towards the data, from 0.8 N on (arXiv:2010.02502).
+    """n_i = floor(0.8 N (i / (K - 1))^2): DDIM's grid from 0.8 N, finer towards the data (arXiv:2010.02502).
 
-    The first step takes pure noise for something far cleaner.  From K = 1 + sqrt(0.8 N) on indices would repeat.
+    The first step treats pure noise as a far cleaner state.  From K = 1 + sqrt(0.8 N) on indices would repeat.
     """
     return _times(
         "quadratic_ddim",

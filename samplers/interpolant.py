@@ -1,4 +1,4 @@
-"""The SDEs of stochastic interpolants: any noise along any path (Ma et al. 2024, SiT, arXiv:2401.08740)."""
+"""The SDEs of stochastic interpolants, with any diffusion coefficient (Ma et al. 2024, SiT, arXiv:2401.08740)."""
 
 from collections.abc import Callable, Iterator
 
@@ -27,7 +27,7 @@ def linear(process: Process, t: float) -> float:
 
 
 def decreasing(process: Process, t: float) -> float:
-    """w = (1 - cos(pi t))^2 / 4: falls towards the data."""
+    """w = (1 - cos(pi t))^2 / 4: decreases towards the data."""
     return 0.25 * (1 - np.cos(np.pi * t)) ** 2
 
 
@@ -50,10 +50,10 @@ def interpolant_sde(
     """dx = (u - scale w score) dt + sqrt(2 scale w) dW for any w(process, t) >= 0 (the paper's w is twice this one).
 
     method: 'euler' is euler_maruyama; 'heun' adds the noise of a step first and takes Heun's step of the drift from
-    there, 2 calls (of weak order 1 all the same: w and the network's t are those before the noise).  last, a step to
-    the end of the process, has no noise: 'tweedie' is the predicted clean image, 'euler' the ODE's step, 'mean' the
-    drift's, SiT's default, which from w > 0 to sigma = 0 takes away more noise than there is.  With euler.classical
-    start the grid where alpha > 0.
+    there, with 2 calls (also of weak order 1, because w and the network's t are those before the noise).  last: the
+    step to the end of the process, without noise; 'tweedie' is the predicted clean image, 'euler' the step of the ODE,
+    'mean' the step of the drift, SiT's default, which for w > 0 and a step to sigma = 0 removes more noise than there
+    is.  euler.classical requires a grid that starts where alpha > 0.
     """
     if method not in METHODS:
         raise UsageError(f"interpolant_sde.method is {' or '.join(map(repr, METHODS))}, not {method!r}")
@@ -78,8 +78,8 @@ def interpolant_sde(
 
 
 def _heun(process: Process, grid: np.ndarray, w: Callable) -> Iterator[Row]:
-    """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it ends the step before;
-    the first step has none (there is no row before it), and no w either."""
+    """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it belongs to the previous
+    row; the first step has no previous row, so neither noise nor w."""
     for (t, s), after in zip(steps(grid), [*grid[2:], None], strict=True):
         weights = (w(process, t), w(process, s)) if t < grid[0] else (0.0, 0.0)
         first, second = heun_step(process, t, s, *weights)

@@ -1,4 +1,4 @@
-"""DDIM inversion: from an image to the noise that DDIM would have made it of (Song et al. 2020, arXiv:2010.02502)."""
+"""DDIM inversion: from an image to the noise from which DDIM generates it (Song et al. 2020, arXiv:2010.02502)."""
 
 from collections.abc import Iterator, Sequence
 
@@ -10,16 +10,16 @@ from fewstep.samplers.tableau import Row
 
 
 def ddim_inversion(process: Process, times: Sequence[float] | np.ndarray) -> Iterator[Row]:
-    """The formula of ddim with s > t: x_s = alpha_s x0 + sigma_s eps, a call a step.  Order 1.
+    """The formula of ddim with s > t: x_s = alpha_s x0 + sigma_s eps, one call per step.  Order 1.
 
-    `times` rise, from `lowest(process)` as a rule.  It is no sampler: it begins with data and ends with noise.
+    `times` increase, usually from `lowest(process)`.  This is not a sampler: it starts from data and ends with noise.
     """
-    return (Row(t, x0=process.alpha(s), eps=process.sigma(s)) for t, s in ascending(times))
+    return (Row(t, x0=process.alpha(s), eps=process.sigma(s)) for t, s in ascending(np.asarray(times)))
 
 
 def lowest(process: Process) -> float:
-    """Where the way up begins: the network is never called at t = 0.
+    """The first time of an inversion: the network is never called at t = 0.
 
-    An image x0 is taken there as alpha x0: off by the square of sigma / (spread of the data) where the data are smooth.
+    The state there is alpha x0, with an error of order (sigma / std of the data)^2 for smooth data.
     """
     return process.snr_ends[1] or 1e-3

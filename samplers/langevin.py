@@ -1,4 +1,4 @@
-"""Predictor and Langevin corrector (Song et al. 2021, arXiv:2011.13456)."""
+"""Predictor-corrector sampling with Langevin steps (Song et al. 2021, arXiv:2011.13456)."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -18,14 +18,15 @@ PREDICTORS = {"ddpm": ddpm, "reverse_sde": partial(euler_maruyama, w=classical)}
 def langevin(
     process: Process, grid: np.ndarray, snr: float = 0.16, corrections: int = 1, predictor: str = "ddpm"
 ) -> Iterator[Row]:
-    """After each predictor's step but the last: x <- x + delta score + sqrt(2 delta) z, with delta = 2 (snr sigma_s)^2.
+    """After each predictor step but the last: x <- x + delta score + sqrt(2 delta) z, with delta = 2 (snr sigma_s)^2.
 
-    The published delta is 2 a (snr |z| / |score|)^2, the norms those of a batch; here it is fixed by their expectation
-    1/sigma, for a table has no norms and an image must not depend on its batch, and a = 1 (published 1 - beta of a
-    thousand steps, 0.98 or more).  predictor is 'ddpm' or 'reverse_sde' (Euler-Maruyama; start where alpha > 0).
+    The published delta is 2 a (snr |z| / |score|)^2, with norms over a batch.  Here their ratio has its expected value,
+    because a table has no norms and an image must not depend on its batch: |score| / |z| = 1/sigma.  a = 1 (published:
+    1 - beta of a thousand steps, 0.98 or more).  predictor is 'ddpm' or 'reverse_sde' (Euler-Maruyama; requires a grid
+    that starts where alpha > 0).
 
-    1 + corrections calls a step, 1 the last.  Langevin steps of a fixed size have a bias, here up to 1 / (1 - snr^2) in
-    the variance of the noise, that finer grids do not remove: the order is 0.
+    1 + corrections calls per step, 1 on the last.  Langevin steps of a fixed size have a bias, here up to a factor
+    1 / (1 - snr^2) in the variance of the noise, which finer grids do not remove: the order is 0.
     """
     if predictor not in PREDICTORS:
         raise UsageError(f"langevin.predictor is {' or '.join(map(repr, PREDICTORS))}, not {predictor!r}")

@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.experimental import multihost_utils
 
 from fewstep.diffusion import Linear
-from fewstep.diffusion.arrays import AnyArray
+from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import (
     INSTANT,
     JUMP,
@@ -27,27 +28,27 @@ from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
 from fewstep.samplers.tableau import Tableau, pad
 
-# Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers that remember
-# anything: an idle memory costs one multiply-add over the images a row.
+# Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers with memory:
+# unused memory costs one multiply-add over the images per row.
 ROWS, HISTORY = 1024, 4
 
 Seeds = Iterable[int] | AnyArray
 
 
 class Trajectory(NamedTuple):
-    """What happened at each row: the state going in and the clean image predicted there, (N, B, ...) each."""
+    """The state before each row and the clean image predicted from it, (N, B, ...) each."""
 
     x: jax.Array
     x0: jax.Array
 
 
 class _Static(NamedTuple):
-    """What the loop is compiled for."""
+    """The static arguments of the compiled loop."""
 
     spread: bool  # some row needs Pred.var
     stretch: bool  # some row needs Pred.range
     jumps: bool
-    shape: tuple
+    shape: tuple[int, ...]
     noise: str
     trajectory: bool
 
@@ -63,57 +64,58 @@ def draw(
     trajectory: bool = False,
     noise: str = "fresh",
 ):
-    """Images of the given seeds, (B, *shape): the table run on the denoiser, in float32 (float64 under x64).
+    """Images of the given seeds, (B, *shape): runs the table on the denoiser, in float32 (float64 under x64).
 
-    An image depends on its seed (a whole number below 2^32) and its row of `cond` alone, never on its batch.  `start`
-    (B, *shape) replaces the initial noise.  noise = "path" takes the noise of rows that name an increment of the
-    image's Brownian path from that path, so that step counts share it.  With `trajectory` the answer is
-    (images, Trajectory), and gradients pass through.
+    An image depends only on its seed (a whole number below 2^32) and its row of `cond`, never on its batch.  `start`
+    (B, *shape) replaces the initial noise.  noise = "path" draws the noise of rows with `Row.path` from the image's
+    Brownian path, so that tables of different step counts share it.  With `trajectory` it returns
+    (images, Trajectory), and is differentiable.
 
-    Raises UsageError, before anything is compiled, for a table that asks the denoiser for what it cannot answer, and
-    for shapes and labels that do not fit.
+    Raises UsageError, before compilation, if the denoiser lacks a capability that the table requires, and for shapes
+    and labels that do not fit.
     """
     if noise not in ("fresh", "path"):
         raise UsageError(f"noise is 'fresh' or 'path', not {noise!r}")
-    placed = isinstance(seeds, jax.core.Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
-    seeds = seeds if placed else as_seeds(seeds)
+    on_device = isinstance(seeds, Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
+    keyed: Any = seeds if on_device else as_seeds(seeds)
     check_capabilities(den, table)
-    _check_arguments(den, len(seeds), tuple(shape), cond, start)
-    rows, static = table.nfe, _Static(*_asked(table), tuple(shape), noise, trajectory)
+    _check_arguments(den, len(keyed), tuple(shape), cond, start)
+    rows, static = table.nfe, _Static(*_requirements(table), tuple(shape), noise, trajectory)
     if not trajectory:
         table = pad(table, *_padded(table))
     scale = 1.0 if np.isnan(table.start) else table.start / den.process.sigma(float(table.t[0]))
-    return _run(static, den, table, np.int32(rows), np.float64(scale), seeds, cond, start)
+    return _run(static, den, table, np.int32(rows), np.float64(scale), keyed, cond, start)
 
 
 def program(den: DenoiserLike, table: Tableau) -> tuple:
-    """Draws of equal batches that have this in common share a compilation (levers' settings being floats)."""
-    return jax.tree.structure(den), _padded(table), _asked(table)
+    """A key of the compiled program: draws of equal batches with equal keys share a compilation (settings of levers are
+    traced floats)."""
+    return jax.tree.structure(den), _padded(table), _requirements(table)
 
 
 def _padded(table: Tableau) -> tuple[int, int]:
-    """Rows and history of the compiled loop."""
+    """The numbers of rows and remembered predictions of the compiled loop."""
     return -(-table.nfe // ROWS) * ROWS, -(-table.history // HISTORY) * HISTORY
 
 
-def _asked(table: Tableau) -> tuple[bool, bool, bool]:
-    """Whether rows need Pred.var, Pred.range, and jumps."""
+def _requirements(table: Tableau) -> tuple[bool, bool, bool]:
+    """Whether any row requires Pred.var, Pred.range, or a jump."""
     return bool(table.spread.any()), bool((table.stretch != 1).any()), bool(np.isfinite(table.s).any())
 
 
 def as_seeds(seeds: Seeds) -> np.ndarray:
-    """Seeds as uint32; UsageError for what is not a list of whole numbers in [0, 2^32)."""
-    seeds = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
-    if seeds.ndim != 1 or seeds.size == 0 or seeds.dtype.kind not in "iu" or seeds.min() < 0 or seeds.max() >= 2**32:
+    """Seeds as uint32; raises UsageError unless they are a list of whole numbers in [0, 2^32)."""
+    array = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
+    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**32:
         raise UsageError("seeds are one or more whole numbers from 0 to 2^32 - 1")
-    return seeds.astype(np.uint32)
+    return array.astype(np.uint32)
 
 
-def noised(process: Process, t: float, seeds: Seeds, images: AnyArray) -> np.ndarray:
-    """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the z that a draw of each seed begins with at t."""
-    t, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
+def noised(process: Process, t: Number, seeds: Seeds, images: AnyArray) -> np.ndarray:
+    """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the initial z of a draw of each seed at t."""
+    time, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
     keys = jax.vmap(jax.random.key)(as_seeds(seeds))
-    return np.asarray(process.alpha(t) * x0 + _first(process, t, keys, x0.shape[1:]))
+    return np.asarray(process.alpha(time) * x0 + _first(process, time, keys, x0.shape[1:]))
 
 
 def draw_many(
@@ -128,7 +130,7 @@ def draw_many(
     batch: int = 256,
     sharding: jax.sharding.Sharding | None = None,
 ) -> np.ndarray:
-    """`draw` for more images than fit in memory at once, (B, *shape) on the host: of all `draw_batches`."""
+    """`draw` for more images than fit in memory at once, (B, *shape) on the host: concatenates `draw_batches`."""
     batches = draw_batches(
         den, table, seeds, shape, cond=cond, start=start, noise=noise, batch=batch, sharding=sharding
     )
@@ -149,9 +151,9 @@ def draw_batches(
 ):
     """Yields the images of the seeds in equal batches of at most `batch`, on the host.
 
-    The last batch is filled up with repeats, which are left out of what is yielded, so that there is one compilation.
-    `sharding` divides a batch, along its first axis, over the devices on which `den` lies; of several processes every
-    one makes the same call and gets all images.
+    The last batch is padded with repeats, which are not returned, so that there is one compilation.  `sharding` divides
+    a batch, along its first axis, over the devices of `den`; with several Python processes, each makes the same call
+    and gets all images.
     """
     seeds = as_seeds(seeds)
     _check_arguments(den, len(seeds), tuple(shape), cond, start)
@@ -167,8 +169,8 @@ def draw_batches(
 
 
 def batch_of(count: int, batch: int, sharding: jax.sharding.Sharding | None = None) -> int:
-    """How many images `draw_many` draws at once: `count` in equal parts of at most `batch`, up to what divides over the
-    devices."""
+    """The batch size of `draw_many`: `count` in equal parts of at most `batch`, rounded up to a multiple of the number
+    of devices."""
     batch = -(-count // -(-count // batch))
     if sharding is None:
         return batch
@@ -176,18 +178,18 @@ def batch_of(count: int, batch: int, sharding: jax.sharding.Sharding | None = No
     return -(-batch // parts) * parts
 
 
-def unit_noise(seeds: Seeds, shape: Sequence[int]) -> jax.Array:
-    """The z with which draws of the seeds (B,) begin, x = sigma_t z, (B, *shape)."""
+def unit_noise(seeds: AnyArray, shape: Sequence[int]) -> jax.Array:
+    """The initial z of draws of the seeds (B,), x = sigma_t z, (B, *shape)."""
     return _first(Linear(), 1.0, jax.vmap(jax.random.key)(seeds), shape)
 
 
-def _first(process: Process, t: float, keys: jax.Array, shape: Sequence[int]) -> jax.Array:
+def _first(process: Process, t: Number, keys: jax.Array, shape: Sequence[int]) -> jax.Array:
     """The initial state of each image at time t."""
     return jax.vmap(lambda key: process.prior(jax.random.fold_in(key, 0), t, shape))(keys)
 
 
 def fetched(array: Any) -> np.ndarray:
-    """On the host, also what is spread over the devices of several processes."""
+    """The array on the host, also if it is sharded over the devices of several Python processes."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
 
@@ -207,12 +209,12 @@ def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, st
     step = partial(_row, static, den, cond, table, keys)
     if static.trajectory:
         (x, _, _), seen = jax.lax.scan(step, (x, past, memory), jnp.arange(table.t.shape[0]))
-        return x, Trajectory(*seen)
+        return x, Trajectory(*seen)  # pyright: ignore[reportOptionalIterable]
     return jax.lax.fori_loop(0, rows, lambda i, carry: step(carry, i)[0], (x, past, memory))[0]
 
 
 def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
-    """One row of the table: the network call, then the update that `Row` states."""
+    """One row of the table: the network call, then the update of `Row`."""
     x, past, memory = carry
     t, s = table.t[i], table.s[i]
     s = jnp.where(jnp.isnan(s), t, s) if static.jumps else None
@@ -221,7 +223,7 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     for j, m in enumerate(past):
         new = new + table.past[i, j] * m
     quiet = (table.noise[i] == 0) & (table.spread[i] == 0)
-    # The deviation is computed where it is used: its square root has no gradient at 0.
+    # The deviation is computed only where it is used, because its square root has no gradient at 0.
     new = jax.lax.cond(
         quiet, lambda: new, lambda: new + _deviation(static, table, i, pred) * _noise(static, table, keys, i, x)
     )
@@ -231,19 +233,19 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
 
 
 def _deviation(static: _Static, table: Tableau, i: jax.Array, pred: Pred) -> jax.Array:
-    """sd of row i: a number, or one for every element where the prediction has a say."""
+    """sd of row i: a number, or one per element if it depends on the prediction."""
     if not (static.spread or static.stretch):
         return table.noise[i]
     var = table.noise[i] ** 2
-    if static.stretch:
+    if static.stretch and pred.range is not None:
         var = var * table.stretch[i] ** (2 * pred.range)
-    if static.spread:
+    if static.spread and pred.var is not None:
         var = var + jnp.minimum(table.spread[i] ** 2 * pred.var, table.cap[i])
     return jnp.sqrt(var)
 
 
 def _noise(static: _Static, table: Tableau, keys: jax.Array, i: jax.Array, x: jax.Array) -> jax.Array:
-    """Standard normal noise of row i, one key an image."""
+    """Standard normal noise of row i, with one key per image."""
     fresh = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i + 1), static.shape, x.dtype))
     if static.noise == "fresh":
         return fresh(keys)
@@ -253,11 +255,11 @@ def _noise(static: _Static, table: Tableau, keys: jax.Array, i: jax.Array, x: ja
 
 def _increments(static: _Static, path: jax.Array, keys: jax.Array, x: jax.Array) -> jax.Array:
     """The increment of each image's Brownian path over [path[1], path[0]], a part of [0, 1], at unit variance."""
-    import diffrax  # here: it costs a second to import, and only this option needs it
+    import diffrax  # local, because the import takes a second and only this option needs it
 
     low, high = jnp.min(path), jnp.max(path)
 
-    def increment(key):
+    def increment(key: jax.Array) -> Any:
         image = jax.ShapeDtypeStruct(static.shape, x.dtype)
         tree = diffrax.VirtualBrownianTree(0.0, 1.0, tol=2**-22, shape=image, key=jax.random.fold_in(key, 1))
         return tree.evaluate(low, high)
@@ -266,14 +268,14 @@ def _increments(static: _Static, path: jax.Array, keys: jax.Array, x: jax.Array)
 
 
 def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
-    """UsageError where a table asks a denoiser for what it cannot answer; nothing is compiled."""
+    """Raises UsageError if a denoiser lacks a capability that a table requires; nothing is compiled."""
     jumps = np.isfinite(table.s)
-    asked = set()
+    required = set()
     if not jumps.all():
-        asked.add(INSTANT)
+        required.add(INSTANT)
     if jumps.any():
-        asked.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.capabilities else JUMP)
-    if missing := asked - den.capabilities:
+        required.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.capabilities else JUMP)
+    if missing := required - den.capabilities:
         raise UsageError(
             f"this sampler requires {names_of(missing)}, and the model learned only {names_of(den.capabilities)}: "
             f"choose another sampler, or a model trained for it"
@@ -281,18 +283,18 @@ def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
     model, t = _network(den, table.t[0])
     if model and model.prediction.det(model.process, t) == 0:
         raise UsageError(
-            f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction says nothing about "
-            f"x0: start below, as on the grid log_snr"
+            f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction does not determine x0: "
+            f"start below, as on the grid log_snr"
         )
     if not den.consistent and (table.x.any() or table.past.any()):
         raise UsageError(
-            "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so only samplers "
-            "of the ddim form can be used: --sampler ddim, or ddpm"
+            "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so it requires "
+            "samplers of the ddim form: ddim or ddpm"
         )
 
 
 def _network(den: DenoiserLike, t: float) -> tuple[Any, Any]:
-    """The network's own Model under all levers, None for an oracle, and what it takes the time t for."""
+    """The Model of the network inside all levers, None for an oracle, and the time that corresponds to t for it."""
     around = wrappers(den)
     for wrapper in around:
         t = wrapper.inner_time(t) if isinstance(wrapper, Under) else t
@@ -300,15 +302,15 @@ def _network(den: DenoiserLike, t: float) -> tuple[Any, Any]:
 
 
 def check_variance_known(spread: bool, stretch: bool, expected: Pred) -> None:
-    """UsageError where rows need Pred.var (`spread`) or Pred.range (`stretch`), and what is expected has none."""
+    """Raises UsageError if rows require Pred.var (`spread`) or Pred.range (`stretch`), and `expected` lacks it."""
     if spread and expected.var is None:
         raise UsageError(
-            "this sampler needs the variance of x0 given x_t, which this model does not tell: choose another, "
-            "calibrate the run (fewstep calibrate), or put the lever curvature around it, after levers that guide"
+            "this sampler needs the variance of x0 given x_t, which this model does not predict: choose another one, "
+            "measure it (diffusion.calibrate, or fewstep calibrate), or apply the lever curvature after guidance"
         )
     if stretch and expected.range is None:
         raise UsageError(
-            "this sampler needs a learned range of variances, which this model does not have: choose another, or train "
+            "this sampler needs a learned range of variances, which this model lacks: choose another sampler, or train "
             "one (train.variance = @LearnedRange())"
         )
 
@@ -321,7 +323,7 @@ def _check_arguments(den: DenoiserLike, count: int, shape: Sequence[int], cond: 
         if sizes:
             raise UsageError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
     label = cond.label
-    if label is None or isinstance(label, jax.core.Tracer):
+    if label is None or isinstance(label, Tracer):
         return
     low, high = int(np.min(label)), int(np.max(label))
     if low < 0 or high > den.classes or not den.classes:

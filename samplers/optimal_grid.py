@@ -1,4 +1,4 @@
-"""The trajectory of Analytic-DPM: the times whose chain has the best bound on the likelihood (Bao et al. 2022,
+"""The optimal trajectory of Analytic-DPM: the times with the best likelihood bound of the chain (Bao et al. 2022,
 arXiv:2201.06503; Watson et al. 2021, arXiv:2106.03802)."""
 
 from functools import lru_cache
@@ -25,15 +25,15 @@ def dp(
     candidates: int = 300,
     known: Statistics | None = None,
 ) -> np.ndarray:
-    """The best of all paths through times even in the half log-SNR, `candidates` steps of it, by a dynamic programme.
+    """The optimal path through times evenly spaced in the half log-SNR, with `candidates` intervals, by dynamic
+    programming.
 
-    A step costs the divergence of DDPM's posterior from what is drawn with the optimal variance, or with one of DDPM's
-    own, for m_t = E[Var(x0 | x_t)] as measured: `known`, the `diffusion.calibrate.Statistics` that `fewstep calibrate`
-    brings.  The last step, to an end beyond the process's finite one, costs what telling the levels of 8-bit images was
-    measured to take, and begins where that is best; of other data, or to another end, it begins or ends at the last of
-    the times.
+    The cost of a step is the KL divergence of DDPM's posterior from the step with the optimal variance, or with one of
+    DDPM's variances, for the measured m_t = E[Var(x0 | x_t)]: `known` are `diffusion.calibrate.Statistics`.  The last
+    step, to an end beyond the process's finite one, costs the measured code length of 8-bit images, and starts at the
+    optimal time.  For other data it starts at the last of the times; with another end, the path ends at the last time.
 
-    Raises NoTable for more steps than candidates, UsageError where m is not known.
+    Raises NoTable for more steps than candidates, UsageError if m is not known.
     """
     if variance not in VARIANCES:
         raise UsageError(f"dp.variance is one of {', '.join(VARIANCES)}, not {variance!r}")
@@ -42,7 +42,7 @@ def dp(
     if steps != int(steps) or steps < 1:
         raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     if known is None:
-        raise UsageError("the grid dp is laid out by statistics of a run (fewstep calibrate RUN): here is no run")
+        raise UsageError("the grid dp needs statistics of a run (known, from diffusion.calibrate or fewstep calibrate)")
     first, finite = process.snr_ends
     first, target = first if start is None else start, process.ends[1] if end is None else end
     last = max(target, finite)
@@ -54,26 +54,26 @@ def dp(
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")
     if moves == 0:
         return np.array([first, *tail])
-    told = tuple(np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, known.decoder))
-    found = _paths(process, first, last, int(candidates), variance, told, bool(tail), _most(moves))
+    lam, residual, decoder = (np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, known.decoder))
+    found = _paths(process, first, last, int(candidates), variance, (lam, residual, decoder), bool(tail), _most(moves))
     return np.concatenate([found.best(moves), tail])
 
 
 def _most(moves: int) -> int:
-    """One table serves all numbers of steps up to a power of two."""
+    """The next power of two, so that one table of paths is shared by many numbers of steps."""
     return 1 << max(6, int(moves - 1).bit_length())
 
 
 class _Paths(NamedTuple):
-    """The best paths from the first time."""
+    """The optimal paths from the first time."""
 
     times: np.ndarray  # (N,)
-    costs: list  # after 1, 2, ... moves, of arriving at each time, (N,)
-    before: list  # from where, (N,)
-    end: np.ndarray  # (N, N) what a last move from one time to another costs, with what follows
+    costs: list[np.ndarray]  # after 1, 2, ... moves: the cost of arriving at each time, (N,)
+    before: list[np.ndarray]  # the index of the previous time, (N,)
+    end: np.ndarray  # (N, N) the cost of a last move from one time to another, including what follows
 
     def best(self, moves: int) -> np.ndarray:
-        """The times of the best path of so many moves."""
+        """The times of the optimal path with this number of moves."""
         start = np.full(len(self.times), np.inf)
         start[0] = 0.0
         total = (self.costs[moves - 2] if moves > 1 else start)[:, None] + self.end
@@ -90,14 +90,15 @@ def _paths(
     last: float,
     count: int,
     variance: str,
-    known: Statistics | None,
+    known: tuple[bytes, bytes, bytes],
     to_data: bool,
     most: int,
 ) -> _Paths:
-    lam = np.linspace(*process.lam(np.array([first, last])), count + 1)
+    low, high = process.lam(np.array([first, last]))
+    lam = np.linspace(low, high, count + 1)
     times = np.asarray(process.time(lam), np.float64)
     times[0], times[-1] = first, last
-    at, residual, decoder = map(np.frombuffer, known)
+    at, residual, decoder = (np.frombuffer(a) for a in known)
     m = interpolate(lam, at, residual)
     cost = step_costs(process, times, variance, m)
     end = np.where(np.arange(count + 1) == count, cost, np.inf)
@@ -111,11 +112,11 @@ def _paths(
     return _Paths(times, costs, before, end)
 
 
-def decoder_costs(process: Process, times: np.ndarray, known: Statistics | None, decoder: np.ndarray) -> np.ndarray:
-    """Nats per dimension of telling the level of x0 from x_s at each of falling times, by N(D, inner) with the
-    posterior's variance of the step from t to s: (N, N), inf where s does not follow t.
+def decoder_costs(process: Process, times: np.ndarray, known: np.ndarray, decoder: np.ndarray) -> np.ndarray:
+    """The code length of the levels of x0 given x_s, in nats per dimension, under N(D, inner) with the posterior
+    variance of the step from t to s, for decreasing times (N,): (N, N), inf where s does not follow t.
 
-    decoder (K, 48): what it takes at half log-SNRs `known` (K,) with DEVIATIONS; its logarithm is interpolated.
+    decoder (K, 48): the code length at half log-SNRs `known` (K,) with DEVIATIONS; its logarithm is interpolated.
     """
     costs = RegularGridInterpolator(
         (known, np.log(DEVIATIONS)), np.log(np.maximum(decoder, MIN_VARIANCE)), bounds_error=False
@@ -129,10 +130,10 @@ def decoder_costs(process: Process, times: np.ndarray, known: Statistics | None,
 
 
 def step_costs(process: Process, times: np.ndarray, variance: str, m: np.ndarray) -> np.ndarray:
-    """Nats per dimension of a step from each of falling times (N,), with m there (N,), to each later one: (N, N), inf
-    for others.
+    """The cost in nats per dimension of a step from each of decreasing times (N,), with m (N,), to each later one:
+    (N, N), inf for others.
 
-    The posterior's divergence from what is drawn with the optimal variance, or another one of VARIANCES.
+    The KL divergence of the posterior from the step with the optimal variance, or another one of VARIANCES.
     """
     t, s, m = times[:, None], times[None, :], np.asarray(m)[:, None]
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):

@@ -99,7 +99,7 @@ SAMPLERS = {
         Sampler(flow_map, None, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
         Sampler(consistency, None, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
-        # Weak order 3 down to errors of about 1e-8 on Gaussian data; below, the order-2 errors of its small noise dominate.
+        # Weak order 3 down to errors of about 1e-8 on Gaussian data; below, order-2 errors of its small noise dominate.
         Sampler(er_sde, 3, "log_snr", "Cui et al. 2023, arXiv:2309.06169", stochastic=True),
     )
 }
@@ -158,6 +158,6 @@ def table_at(
             if table.nfe <= nfe:
                 return table
             reason, beyond = "every table has more", steps * (1 - nfe / table.nfe)
-        # In single steps, as calls need not grow with the steps (restart); if far too many, by half of the excess first.
+        # One by one, as calls need not grow with the steps (restart); if far too many, by half of the excess first.
         steps -= max(1, int(beyond / 2) - 32)
     raise NoTable(f"no table of {nfe} network calls: {reason}")

@@ -16,19 +16,18 @@ from fewstep.samplers.tableau import Row
 def restart(
     process: Process, grid: np.ndarray, intervals: tuple = ((0, 1, 0.1, 1.0),), s_noise: float = 1.0
 ) -> Iterator[Row]:
-    """Heun's method in sigma/alpha, which at `low` goes back up to `high`, `repeats` times, for each of the intervals
+    """Heun's method in sigma/alpha, which returns from `low` to `high`, `repeats` times, for each of the intervals
     (steps, repeats, low, high) in sigma/alpha: all noise from low to high is added at once, then Heun's method takes
     `steps` steps of a karras grid down again.  Noise that turns the variance c^2 + low^2 into c^2 + high^2 keeps the
-    marginals, and shrinks what errors were made before.
+    marginals, and contracts earlier errors.
 
-    low is taken to be the nearest time inside the grid, in the noise too; an interval whose high is not above that, or
-    is above the start of the grid, is left out.  steps = 0 is as many as the grid takes from high to low (the published
-    N_r counts points: steps + 1).  The default is sized so by the grid: small budgets have it too, many steps make it
-    exact, and it costs a second passage of one interval, about the size of the data, on every process.  The paper tunes
-    lists of intervals to a data set.  s_noise as in edm; the published code has 0, no noise at all, unless told
-    otherwise.
+    low is rounded to the nearest time inside the grid, also for the noise; an interval is left out if its high is not
+    above that, or is above the start of the grid.  steps = 0 is the number of steps of the grid from high to low (the
+    published N_r counts points: steps + 1).  The default uses this: it is available at low NFE, is exact in the limit
+    of many steps, and costs a second pass through one interval, around the scale of the data, on every process.  The
+    paper tunes lists of intervals to a data set.  s_noise as in edm; the published code defaults to 0, no noise.
 
-    Calls as edm without churn, plus 2 steps for each repeat.
+    Calls as in edm without churn, plus those of the repeated steps.
     """
     pairs, base = [], steps(grid)
     landing = [_plan(process, grid, interval) for interval in intervals]
@@ -43,11 +42,11 @@ def restart(
 def _plan(
     process: Process, grid: np.ndarray, interval: tuple[int, int, float, float]
 ) -> tuple[float, list[tuple[float, float]]]:
-    """(the time of the grid where an interval begins, the steps (t, s) taken there)."""
+    """(the time of the grid at which an interval restarts, the additional steps (t, s))."""
     count, repeats, low, high = interval
     top = float(process.time(-np.log(high)))
     if not (0 < low < high and top <= process.ends[0]):
-        raise UsageError(f"a restart goes from low > 0 to a high above it within the process, not {interval}")
+        raise UsageError(f"a restart goes from low > 0 to a higher high within the process: got {interval}")
     grid = np.asarray(grid, np.float64)
     bottom = min(grid[1:-1].tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)
     if not bottom < top <= grid[0]:

@@ -18,15 +18,15 @@ NOISE = (0.0, 1.0)  # Row.keep: the prediction that is remembered is eps
 
 Method = tuple[tuple[float, ...], tuple[tuple[float, ...], ...]]
 
-# Where in the step the calls after the first are, and the weights of the calls so far that lead there, last to the end.
+# The fractions of the step at which later calls are, and the weights of the previous calls for each stage and the end.
 HEUN = (1.0,), ((1.0,), (0.5, 0.5))
 KUTTA = (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6))
 CLASSICAL = (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 
 
 def rho_rk2(process: Process, grid: np.ndarray, node: float = 1.0, first: str = "network") -> Iterable[Row]:
-    """Second-order Runge-Kutta methods, by where in the step the second call is: 1 is Heun's (on VE `heun`), 1/2 the
-    midpoint (Karras et al. 2022, arXiv:2206.00364).  2 calls a step, order 2.
+    """Second-order Runge-Kutta methods with the second call at the fraction `node` of the step: 1 is Heun's method (on
+    VE `heun`), 1/2 the midpoint method (Karras et al. 2022, arXiv:2206.00364).  2 calls per step, order 2.
 
     first: "network", or "analytic" for no call in the first step (first_step.py).
     """
@@ -37,12 +37,12 @@ def rho_rk2(process: Process, grid: np.ndarray, node: float = 1.0, first: str = 
 
 
 def rho_rk3(process: Process, grid: np.ndarray) -> Iterator[Row]:
-    """Kutta's third-order method (DEIS's rhoRK, arXiv:2204.13902): 3 calls a step, order 3."""
+    """Kutta's third-order method (DEIS's rhoRK, arXiv:2204.13902): 3 calls per step, order 3."""
     return _every(process, grid, KUTTA)
 
 
 def rho_rk4(process: Process, grid: np.ndarray) -> Iterator[Row]:
-    """The classical fourth-order method: 4 calls a step, order 4."""
+    """The classical fourth-order method: 4 calls per step, order 4."""
     return _every(process, grid, CLASSICAL)
 
 
@@ -71,7 +71,7 @@ def _every(process: Process, grid: np.ndarray, method: Method) -> Iterator[Row]:
 
 
 def _between(process: Process, t: float, s: float, fraction: float) -> float:
-    """The time at which sigma / alpha is this part of the way from t to s."""
+    """The time at which sigma / alpha is at this fraction between its values at t and s."""
     if fraction == 1:
         return s
     return float(process.time(-np.log((1 - fraction) * level(process, t) + fraction * level(process, s))))

@@ -14,7 +14,7 @@ from fewstep.samplers.tableau import Row
 
 
 def middle(process: Process, t: float) -> float:
-    """tau = 1 for 0.2 <= t <= 0.8, as published, and 0 elsewhere; where alpha is constant, 1 for 0.05 <= sigma <= 1."""
+    """tau = 1 for 0.2 <= t <= 0.8, as published, else 0; if alpha is constant, 1 for 0.05 <= sigma <= 1, else 0."""
     if process.dalpha(t) == 0:
         return float(0.05 <= process.sigma(t) <= 1)
     return float(0.2 <= t <= 0.8)
@@ -36,15 +36,15 @@ def sa_solver(
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x + sum_j w_j D_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z, with exact moments
     w_j = (1 + tau^2) alpha_s int_0^h e^((1 + tau^2)(u - h)) l_j(u) du (eq. 15 and 18, u from the current half log-SNR).
 
-    l_j interpolates the predictions at `predictor` times, t the newest.  Once the network is called at s, the step is
-    taken again through `corrector` times, s the newest, from the same state with the same z (0: it is not): only the
-    weights of the predictions change, so the next row adds their differences and no call is made twice.  tau is a
-    number or tau(process, t), constant over a step, 0 the ODE and 1 the reverse SDE; with `few_steps` it is 0 on the
-    last step.  First order where the method starts, on a step from alpha = 0 or to sigma = 0, and with `lower_final`
-    lower towards the end (None: on grids of fewer than 15 steps).
+    l_j interpolates the predictions at `predictor` times, t the newest.  After the network call at s, the step is
+    repeated with `corrector` times, s the newest, from the same state with the same z (0: no corrector).  Only the
+    weights of the predictions change, so the next row adds their differences, at no additional call.  tau is a number
+    or tau(process, t), constant over a step; 0 is the ODE and 1 the reverse SDE.  With `few_steps` it is 0 on the last
+    step.  First order on the first step, on a step from alpha = 0 or to sigma = 0; with `lower_final` the order
+    decreases towards the end (None: on grids of fewer than 15 steps).
 
-    slope = "published" takes h^2 / 2 for int e^((1 + tau^2)(u - h)) u du wherever two times are used, as the published
-    codes do: of the same order, and not exact for a prediction on a line.
+    slope = "published" uses h^2 / 2 for int e^((1 + tau^2)(u - h)) u du with two times, as published code does: of the
+    same order, but not exact for a linear prediction.
     """
     if predictor < 1 or corrector < 0:
         raise UsageError(
@@ -52,12 +52,12 @@ def sa_solver(
         )
     if slope not in ("exact", "published"):
         raise UsageError(f"sa_solver.slope is 'exact' or 'published', not {slope!r}")
-    owed = np.zeros(1)  # what the corrector changes in the weights of (D at t, D before, ...), due at the next row
+    owed = np.zeros(1)  # changes by the corrector in the weights of (D at t, previous D, ...), applied in the next row
     for t, s, before in multistep(process, grid, max(predictor, corrector - 1), lower_final):
         power = 0.0 if few_steps and s == grid[-1] else (tau(process, t) if callable(tau) else tau) ** 2
         row, step, times = constant(process, t, s, power), integral(process, t, s, power=power), (t, *before)
         predicted = np.array([row.x0])
-        if before:
+        if before and step:
             predicted = _weights(step, nodes(process, t, times[:predictor]), slope)
         now = added(predicted, row.x * owed)
         yield row._replace(x0=now[0], past=tuple(now[1:]))

@@ -1,7 +1,7 @@
 """DPM-Solver++ for the reverse SDE (Lu et al. 2022, arXiv:2211.01095; k-diffusion).
 
-All solve the family with the marginals of the process and tau^2 = eta (0: the ODE, 1: the classical reverse SDE) whose
-step is exact for constant predictions, D the predicted clean image:
+All solve the family of SDEs with the marginals of the process and tau^2 = eta (0: the ODE, 1: the classical reverse
+SDE).  The step that is exact for constant predictions, with D the predicted clean image, is
 
     x_s = (sigma_s / sigma_t) e^(-eta h) x + alpha_s (1 - e^(-(1 + eta) h)) D + sigma_s sqrt(1 - e^(-2 eta h)) z
 """
@@ -13,7 +13,7 @@ import numpy as np
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
 from fewstep.samplers.ddim import ddim
-from fewstep.samplers.exponential import curved, integral, nodes
+from fewstep.samplers.exponential import curved, finite_integral, nodes
 from fewstep.samplers.steps import multistep, steps
 from fewstep.samplers.tableau import Row
 
@@ -32,8 +32,8 @@ def dpmpp_2m_sde(
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(2M): D on the line through the last two, D + (D - D_before) u / h_before at lam_t + u.
 
-    "heun" integrates that line exactly; "midpoint" takes its value at h / 2, and is dpmpp_2m where eta = 0.  First
-    order where dpmpp_2m is.
+    "heun" integrates that line exactly; "midpoint" takes its value at h / 2, and is dpmpp_2m for eta = 0.  First order
+    on the same steps as dpmpp_2m.
     """
     if solver not in ("midpoint", "heun"):
         raise UsageError(f"dpmpp_2m_sde.solver is 'midpoint' or 'heun', not {solver!r}")
@@ -42,7 +42,7 @@ def dpmpp_2m_sde(
         if before:
             at = nodes(process, t, (t, *before))
             if solver == "heun":
-                share = integral(process, t, s, power=eta).weights(at)
+                share = finite_integral(process, t, s, power=eta).weights(at)
             else:
                 lean = 0.5 * (process.lam(s) - process.lam(t)) / at[1]
                 share = row.x0 * np.array([1 - lean, lean])
@@ -55,26 +55,27 @@ def dpmpp_3m_sde(
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(3M): D on the parabola through the last three, integrated exactly.
 
-    kappa scales the parabola's curvature: 2 is the parabola, 1 the published code (k-diffusion and its copies), which
-    has half of the second derivative and where eta = 0 order 2 instead of 3.  Fewer points where dpmpp_2m has one.
+    kappa scales the curvature of the parabola: 2 is the parabola, 1 the published code (k-diffusion and its copies),
+    which has half of the second derivative and, for eta = 0, order 2 instead of 3.  The order is reduced on the
+    steps on which dpmpp_2m is of first order.
     """
     for t, s, before in multistep(process, grid, 3, lower_final):
         row = constant(process, t, s, eta)
         if before:
             at = nodes(process, t, (t, *before))
-            step = integral(process, t, s, power=eta)
+            step = finite_integral(process, t, s, power=eta)
             share = curved(step, at, kappa) if len(at) == 3 else step.weights(at)
             row = row._replace(x0=share[0], past=tuple(share[1:]))
         yield row
 
 
 def dpmpp_sde(process: Process, grid: np.ndarray, eta: float = 1.0, r: float = 0.5) -> Iterator[Row]:
-    """k-diffusion's "DPM++ SDE", two calls a step: ddim(eta) to lam_m = lam_t + r h, noise included, then ddim(eta)
-    from t again with D + (D_m - D) / (2 r) for the clean image.
+    """k-diffusion's "DPM++ SDE", two calls per step: ddim(eta) to lam_m = lam_t + r h, including noise, then ddim(eta)
+    from t again with D + (D_m - D) / (2 r) as the clean image.
 
-    The noise of the first stage is a part of the whole step's, as on one path of the SDE: what is left of it at s is
-    kept, and only the rest is fresh.  (k-diffusion takes both from a Brownian motion in sigma, so correlates them
-    slightly otherwise.)  One call on steps from alpha = 0 or to sigma = 0.
+    The noise of the first stage is a part of that of the whole step, as on one path of the SDE: its remainder at s is
+    kept, and only the rest is fresh.  (k-diffusion takes both from a Brownian motion in sigma, with slightly different
+    correlation.)  One call on steps from alpha = 0 or to sigma = 0.
     """
     if not (0 <= eta <= 1 and 0 < r < 1):
         raise UsageError(f"dpmpp_sde.eta is in [0, 1] and dpmpp_sde.r in (0, 1), not {eta} and {r}")

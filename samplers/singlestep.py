@@ -1,8 +1,8 @@
-"""DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and DPM-Solver++ (arXiv:2211.01095), singlestep: several calls a step.
+"""DPM-Solver (Lu et al. 2022, arXiv:2206.00927) and DPM-Solver++ (arXiv:2211.01095), singlestep methods.
 
-A step of order 2 calls the network at r = 1/2 of its length in half log-SNR, one of order 3 at 1/3 and 2/3; a step of
-infinite length (from alpha = 0, to sigma = 0) is one call.  With `taylor` the derivatives are those of the polynomial
-through all calls; without, the published shorter form of the same order.
+A step of order 2 calls the network at r = 1/2 of its length in half log-SNR, a step of order 3 at 1/3 and 2/3; a step
+of infinite length (from alpha = 0, to sigma = 0) is one call.  With `taylor` the derivatives are those of the
+polynomial through all calls; without, the step has the published shorter form of the same order.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,38 +10,38 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from fewstep.diffusion.process import Process
-from fewstep.samplers.exponential import KEEP, Integral, integral
+from fewstep.samplers.exponential import KEEP, Integral, finite_integral, integral
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
 def dpm_solver_2(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver-2: noise form, 2 calls a step, order 2."""
+    """DPM-Solver-2: noise form, 2 calls per step, order 2."""
     return _singlestep(process, grid, 2, "noise", taylor)
 
 
 def dpm_solver_3(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver-3: noise form, 3 calls a step, order 3."""
+    """DPM-Solver-3: noise form, 3 calls per step, order 3."""
     return _singlestep(process, grid, 3, "noise", taylor)
 
 
 def dpmpp_2s(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver++(2S): data form, 2 calls a step, order 2."""
+    """DPM-Solver++(2S): data form, 2 calls per step, order 2."""
     return _singlestep(process, grid, 2, "data", taylor)
 
 
 def dpmpp_3s(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver++(3S): data form, 3 calls a step, order 3."""
+    """DPM-Solver++(3S): data form, 3 calls per step, order 3."""
     return _singlestep(process, grid, 3, "data", taylor)
 
 
 def dpm_fast(process: Process, grid: np.ndarray, form: str = "noise", taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver-fast: as many calls as the grid has steps, grouped into steps of order 3 with 2 and 1 at the end.
+    """DPM-Solver-fast: one call per step of the grid, grouped into steps of order 3, with orders 2 and 1 at the end.
 
-    The inner calls of a group are at the grid's own times.  A first step from alpha = 0 and a last one to sigma = 0
-    stand alone.  The orders are those of the authors: n = 3 m calls are m - 1 steps of order 3, then 2 and 1; others m
-    of order 3, then one of n - 3 m.
+    The inner calls of a group are at times of the grid.  A first step from alpha = 0 and a last one to sigma = 0 are
+    groups of their own.  The orders are those of the authors: n = 3 m calls are m - 1 steps of order 3, then orders 2
+    and 1; otherwise m steps of order 3, then one of order n - 3 m.
     """
     times = [steps(grid)[0][0], *(s for _, s in steps(grid))]
     calls = len(times) - 1
@@ -55,7 +55,7 @@ def dpm_fast(process: Process, grid: np.ndarray, form: str = "noise", taylor: bo
 
 
 def _orders(calls: int) -> list[int]:
-    """The order list of so many calls."""
+    """The orders of the steps for a number of calls."""
     threes, rest = divmod(calls, 3)
     if rest or not calls:
         return [3] * threes + [rest] * (rest > 0)
@@ -79,7 +79,7 @@ def _step(process: Process, times: Sequence[float], form: str, taylor: bool) -> 
     if step is None:
         yield transfer(process, t, s, KEEP[form])
         return
-    ways = [integral(process, t, u, form) for u in inner]  # from the step's beginning to each inner time
+    ways = [finite_integral(process, t, u, form) for u in inner]  # from the start of the step to each inner time
     states = [_through(way, ways[:k]) for k, way in enumerate(ways)]
     if taylor or not ways:
         last = _through(step, ways)
@@ -89,7 +89,7 @@ def _step(process: Process, times: Sequence[float], form: str, taylor: bool) -> 
 
 
 def _through(step: Integral, ways: Sequence[Integral]) -> list[float]:
-    """The polynomial through the calls so far, at the step's beginning and at the ends of the ways."""
+    """The polynomial through the calls so far, at the start of the step and at the ends of the ways."""
     return [step.carry, *step.weights([0.0, *(way.h for way in ways)])]
 
 
@@ -100,6 +100,6 @@ def _midpoint(step: Integral, way: Integral) -> list[float]:
 
 
 def _chord(step: Integral, _: Integral, way: Integral) -> list[float]:
-    """The line through the first and the last call: at 2/3 of the step that makes up for the curvature."""
+    """The line through the first and the last call; with the last at 2/3 of the step, order 3 is kept."""
     now, later = step.weights([0.0, way.h])
     return [step.carry, now, 0.0, later]

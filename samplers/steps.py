@@ -15,8 +15,8 @@ class NoTable(UsageError):
 def steps(grid: np.ndarray) -> list[tuple[float, float]]:
     """The pairs (t, s) of consecutive times as floats.
 
-    Raises UsageError unless the grid has two or more strictly decreasing times, all but the last above 0 (the network is
-    never called at t = 0).
+    Raises UsageError unless the grid has two or more strictly decreasing times, all but the last above 0 (the network
+    is never called at t = 0).
     """
     grid = np.asarray(grid, np.float64)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
@@ -45,10 +45,10 @@ def multistep(
     """The triples (t, s, before) of a method that uses up to `points` predictions per step: those at t and at `before`,
     the times of previous steps, newest first.
 
-    `before` is shorter on the first steps.  It is empty on a step from alpha = 0 or to sigma = 0, where the half log-SNR
-    is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from alpha = 0.
-    With `lower_final` the number of points is at most the number of remaining steps (None: on grids of fewer than 15
-    steps, diffusers' rule).
+    `before` is shorter on the first steps.  It is empty on a step from alpha = 0 or to sigma = 0, where the half
+    log-SNR is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from alpha
+    = 0. With `lower_final` the number of points is at most the number of remaining steps (None: on grids of fewer than
+    15 steps, diffusers' rule).
     """
     if points != int(points) or points < 1:
         raise UsageError(f"points is a whole number, at least 1: got {points}")

@@ -122,7 +122,7 @@ def pad(table: Tableau, rows: int, history: int) -> Tableau:
 
 
 class Expansion(NamedTuple):
-    """The state after each row as a function of the inputs: x_i = start[i] x + sum_j (x0[i, j] D_j + noise[i, j] Z_j)."""
+    """The state after each row by the inputs: x_i = start[i] x + sum_j (x0[i, j] D_j + noise[i, j] Z_j)."""
 
     t: np.ndarray  # (N,) time of each D_j
     s: np.ndarray  # (N,) target time of its jump; NaN at the instant

@@ -1,4 +1,4 @@
-"""UniPC (Zhao et al. 2023, arXiv:2302.04867): a predictor, and a corrector that costs no network call."""
+"""UniPC (Zhao et al. 2023, arXiv:2302.04867): a predictor, and a corrector without additional network calls."""
 
 from collections.abc import Iterator
 
@@ -22,19 +22,19 @@ def unipc(
     form: str = "data",
     lower_final: bool | None = None,
 ) -> Iterator[Row]:
-    """UniPC of an order p = 1, 2 or 3: each state is predicted from p predictions, and once the network has been called
-    there, corrected with p + 1 of them.  Called once a step, at the predicted state; the last one is not corrected.
+    """UniPC of order p = 1, 2 or 3: each state is predicted from p predictions and, after the network call there,
+    corrected with p + 1 of them.  One call per step, at the predicted state; the last state is not corrected.
 
-    The conditions of the paper (its B(h) cancels in them) make exponential Adams-Bashforth and Adams-Moulton weights.
-    B matters in the two cases where the paper takes rho = 1/2 instead: the predictor of p = 2 and the corrector of
-    p = 1; there B / 2 is h / 2 ("bh1") or |expm1| / 2 ("bh2").  Order p + 1, without the corrector (UniP) p.
-    `lower_final` takes order 2, then 1 at the end (None: on grids of fewer than 15 steps).
+    The conditions of the paper (its B(h) cancels in them) give exponential Adams-Bashforth and Adams-Moulton weights. B
+    matters only in the two cases with rho = 1/2 in the paper: the predictor of p = 2 and the corrector of p = 1; there
+    B / 2 is h / 2 ("bh1") or |expm1| / 2 ("bh2").  The order of convergence is p + 1, without the corrector (UniP) p.
+    `lower_final` uses order 2, then 1 at the end (None: on grids of fewer than 15 steps).
     """
     if b not in ("bh1", "bh2"):
         raise UsageError(f"unipc.b is 'bh1' or 'bh2', not {b!r}")
     if order not in (1, 2, 3):
         raise UsageError(f"unipc.order is 1, 2 or 3, not {order!r}")
-    correction = np.zeros(1)  # of the state that the row finds: weights of the prediction there and of those before
+    correction = np.zeros(1)  # of the state before the row: weights of the prediction there and of previous ones
     for t, s, before in multistep(process, grid, order, lower_final):
         step = integral(process, t, s, form)
         if not step:
@@ -48,7 +48,7 @@ def unipc(
 
 
 def _predictor(step: Integral, times: list[float], b: str) -> np.ndarray:
-    """Weights of the predictions at the times, that of the step's beginning first."""
+    """Weights of the predictions at the times, starting with the start of the step."""
     if len(times) == 2:
         lean = _half(step, b) / (times[1] / step.h)
         return np.array([step.mass - lean, lean])
@@ -56,7 +56,7 @@ def _predictor(step: Integral, times: list[float], b: str) -> np.ndarray:
 
 
 def _corrector(step: Integral, times: list[float], b: str) -> np.ndarray:
-    """The same with the prediction at the step's end before them."""
+    """Weights of the predictions at the end of the step and at the times."""
     if len(times) == 1:
         return np.array([_half(step, b), step.mass - _half(step, b)])
     return step.weights([step.h, *times])

@@ -115,16 +115,24 @@ def compare(
     gaussian: Annotated[
         str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
     ] = None,
+    images: Annotated[
+        bool, typer.Option("--images", help="Two folders or .npz files of images in place of runs: drawn, then real.")
+    ] = False,
     out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
 ):
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from fewstep.cli.distributed import start
     from fewstep.cli.errors import check_not_given
-    from fewstep.cli.verbs import compare, compare_exact
+    from fewstep.cli.verbs import compare, compare_exact, compare_images
     from fewstep.cli.verbs.sweep import Asked
 
     start(cluster)
+    if images:
+        other = ("nfe", "sampler", "grid", "lever", "sweep", "exact", "gaussian", "out", "count", "seed", "repeats")
+        check_not_given(context, "--images measures images that are there", *other)
+        compare_images.main(runs or [], metric, json)
+        return
     asked = Asked(nfe, sampler, grid, levers.lever, sweep, opening.set)
     if exact:
         other = ("metric", "features", "count", "seed", "repeats", "batch", "calibrate", "mesh", "distributed")

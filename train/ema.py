@@ -1,10 +1,12 @@
 """Exponential moving averages of the parameters, with one or more decays."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 
-def update(ema: dict, params: dict, step: jax.Array) -> dict:
+def update(ema: dict, params: Any, step: jax.Array) -> dict:
     """The averages after a step, with decay min(decay, (1 + step) / (10 + step)) to warm up."""
 
     def move(decay):

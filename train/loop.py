@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import closing
 from threading import Event
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +25,7 @@ from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
+from fewstep.train.objectives.objective import Objective
 from fewstep.train.optimizers import train_only
 from fewstep.train.sharding import batch_sharding, gathered, global_batch, local_rows, make_mesh
 from fewstep.train.state import initial_state
@@ -33,78 +34,79 @@ from fewstep.train.utils.errors import Diverged
 from fewstep.train.utils.multihost import any_process
 from fewstep.train.utils.progress import progress, say
 
-AHEAD = 16  # steps dispatched before the host waits for the first of them: more would only fill memory
+AHEAD = 16  # steps that the host dispatches ahead of the device; more would only use memory
 
 
 class Training(NamedTuple):
-    """All that a run needs but its folder."""
+    """A prepared training run, without its folder."""
 
     experiment: Experiment
     data: Dataset
     mesh: Mesh
     model: Model
-    pairs: Split | None  # what takes the place of the training images
+    pairs: Split | None  # replace the training images
     batches: Batches
-    fresh: Callable[[], Any]  # jitted: the state before the first step, placed on the mesh
-    placed: Any  # the sharding of every array of the state
-    step: Callable[[Any, Any], Any]  # jitted: (state, batch) -> (state, metrics)
+    fresh: Any  # jitted: () -> the initial state, placed on the mesh
+    placed: Any  # the sharding of each array of the state
+    step: Any  # jitted: (state, batch) -> (state, metrics)
 
 
 def prepare(experiment: Experiment, data: Dataset) -> Training:
-    """Everything built, and traced once without computing: what is wrong with an experiment is raised here."""
+    """Build everything, and trace a training step without running it, so that invalid experiments raise here."""
     mesh = make_mesh(experiment.mesh)
     _check_divisible(experiment, mesh)
     if not isinstance(data, Dataset):
-        raise UsageError("train.data is not a source of data: pairs go to train.pairs")
+        raise UsageError("train.data must be a data set: set pairs as train.pairs")
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
     _check_preview_levers(under(model.denoiser(shapes), experiment.levers), data)
-    optimizer = train_only(experiment.optimizer(experiment.steps), experiment.objective.trainable_part)
+    objective = cast(Objective, experiment.objective)
+    optimizer = train_only(experiment.optimizer(experiment.steps), objective.trainable_part)
 
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}
-        frozen = {"teacher": jax.tree.map(jnp.copy, net)} if experiment.objective.needs_teacher else {}
-        return initial_state(net | experiment.objective.extra_params(), experiment.ema, optimizer, frozen)
+        frozen = {"teacher": jax.tree.map(jnp.copy, net)} if objective.needs_teacher else {}
+        return initial_state(net | objective.extra_params(), experiment.ema, optimizer, frozen)
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameter_shardings(shapes, experiment.axes(data.shape, data.classes), mesh)
-    whole = jax.tree.map(lambda _: sharding.replicated(mesh), experiment.objective.extra_params())
+    whole = jax.tree.map(lambda _: sharding.replicated(mesh), objective.extra_params())
     placed = sharding.state_shardings(state, {"net": placed} | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
         part = sharding.device_share(state.params, placed.params)
-        say(f"each device keeps {part:.1%} of the parameters (1 of {parts} is {1 / parts:.1%})")
+        say(f"each device holds {part:.1%} of the parameters (1/{parts} would be {1 / parts:.1%})")
     fresh = jax.jit(fresh, out_shardings=placed)
-    step = make_step(model, experiment.objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
+    step: Any = make_step(model, objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
     one = batches.batch(0, slice(1))
     step.eval_shape(state, jax.tree.map(lambda a: jax.ShapeDtypeStruct((batches.size, *a.shape[1:]), a.dtype), one))
     return Training(experiment, data, mesh, model, pairs, batches, fresh, placed, step)
 
 
 def _check_preview_levers(den, data):
-    """UsageError for levers under which there are no previews."""
+    """Raises UsageError for levers that previews do not support."""
     if enlarged(data.shape, den) != tuple(data.shape):
-        raise UsageError("train.levers: previews are of the size of the data, so leave upsample_guidance out")
+        raise UsageError("train.levers: previews have the size of the data, so remove upsample_guidance")
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
     try:
         check_capabilities(den, preview_table(den))
         predict_shape(den, np.zeros((1, *data.shape), np.float32), np.float32(0.5), None, cond)
     except ValueError as error:
-        raise UsageError(f"train.levers: previews are drawn in a way of their own, and {error}") from None
+        raise UsageError(f"train.levers: previews cannot be drawn with these levers: {error}") from None
 
 
 def _pairs(experiment, data):
     pairs = experiment.pairs()
     if not isinstance(pairs, Split) or not isinstance(pairs.source, Paired):
-        raise UsageError("train.pairs is not a source of pairs: set train.pairs = @pairs")
+        raise UsageError("train.pairs must be a source of pairs: set train.pairs = @pairs")
     if pairs.shape != data.shape:
-        raise UsageError(f"train.pairs are images of {pairs.shape}, and the data of {data.shape}: draw others")
+        raise UsageError(f"train.pairs have images of shape {pairs.shape}, the data {data.shape}: draw other pairs")
     if experiment.conditional and data.classes:
         label = pairs.source.labels
         if label is None or label.max() >= data.classes:
             raise UsageError(
-                f"train.pairs have {'no labels' if label is None else f'a label {label.max()}'}, and the data "
-                f"{data.classes} classes: draw others, or set train.conditional = False"
+                f"train.pairs have {'no labels' if label is None else f'a label {label.max()}'}, but the data has "
+                f"{data.classes} classes: draw other pairs, or set train.conditional = False"
             )
     return pairs
 
@@ -113,32 +115,32 @@ def _check_divisible(experiment, mesh):
     devices, parts, size = mesh.shape["data"] * mesh.shape["fsdp"], experiment.accumulate, experiment.batch_size
     if size % (devices * parts):
         raise UsageError(
-            f"train.batch_size = {size} does not divide into equal parts for {devices} devices"
-            + (f" and train.accumulate = {parts}" if parts > 1 else "")
+            f"train.batch_size = {size} is not divisible by {devices} devices"
+            + (f" times train.accumulate = {parts}" if parts > 1 else "")
             + f": choose a multiple of {devices * parts}, or another train.mesh"
         )
 
 
 def train(
     training: Training,
-    folder,
+    folder: epath.PathLike,
     stop: Event | None = None,
     step: int | None = None,
     score: Callable | None = None,
     weights: Callable | None = None,
 ) -> int:
-    """Train to experiment.steps in `folder`, from its newest checkpoint if there is one; the step reached.
+    """Train to experiment.steps in `folder`, resuming from its newest checkpoint; returns the step reached.
 
-    weights() are initial parameters in place of fresh ones (`warm_start.with_weights`).  With `step` it resumes from
-    that checkpoint, and later ones are set aside (`Checkpoints.set_aside`).  Once `stop` is set, it saves and returns
-    early.  What score(den) returns, {name: number}, is logged at every preview.  No other run may train there meanwhile
+    weights() returns initial parameters (`warm_start.with_weights`); None: a random initialization.  With `step` it
+    resumes from that checkpoint and renames later ones (`Checkpoints.set_aside`).  When `stop` is set, it saves and
+    returns early.  score(den) -> {name: number} is logged at every preview.  The caller must hold the folder's lock
     (`files.folder_lock`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
-    PATIENCE bad steps in a row; what is on disk stays.
+    PATIENCE non-finite steps in a row; earlier checkpoints are kept.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), local_rows(training.mesh, size)
     with Checkpoints(folder / "checkpoints") as checkpoints:
-        state = _begin(training, checkpoints, step, weights)
+        state = _start(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
@@ -175,14 +177,14 @@ def train(
     return now
 
 
-def _begin(training, checkpoints, step, weights):
-    """The state of the step (None: the newest saved, or a fresh one), placed on the mesh from the start."""
+def _start(training, checkpoints, step, weights):
+    """The state of a step (None: the newest saved one, or the initial state), placed on the mesh."""
     step = checkpoints.latest() if step is None else step
     if step is None:
         if weights is None and (
             training.experiment.objective.trainable_part or training.experiment.objective.needs_teacher
         ):
-            raise UsageError("the objective needs the weights of another run to begin with")
+            raise UsageError("the objective requires initial weights of another run (--init-from)")
         return training.fresh() if weights is None else with_weights(training.fresh(), weights())
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)
@@ -192,12 +194,12 @@ def _begin(training, checkpoints, step, weights):
 
 
 def _preview(training, state, now, logs, score):
-    """Write the picture of the averages that a run opens with; their scores."""
+    """Log samples of the EMA weights with the first decay; returns their scores."""
     params = state.ema[str(training.experiment.ema[0])]["net"]
     params = jax.device_put(params, jax.tree.map(gathered, training.placed.params["net"]))
     den = under(training.model.denoiser(params), training.experiment.levers)
-    if (seen := preview(den, training.data.shape, batch_sharding(training.mesh))) is not None:
-        logs.picture(now, seen)
+    if (pixels := preview(den, training.data.shape, batch_sharding(training.mesh))) is not None:
+        logs.picture(now, pixels)
     return score(den) if score else {}
 
 
@@ -205,5 +207,5 @@ def _check(state, now):
     if int(state.nonfinite_steps) >= PATIENCE:
         raise Diverged(
             f"the loss was NaN or infinite for {int(state.nonfinite_steps)} steps in a row, up to step {now}: check "
-            f"the data, or train anew in another folder with a lower learning rate. Earlier checkpoints are whole"
+            f"the data, or train again in another folder with a lower learning rate. Earlier checkpoints are intact"
         )

@@ -1,5 +1,7 @@
 """The conditioning of a network on time, class and size of a jump, as one vector per image."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -40,7 +42,7 @@ class Conditioning(nnx.Module):
         self.label = nnx.Embed(classes + 1, width, embedding_init=unit, rngs=rngs) if classes else None
         self.mix = Linear(width, width, (EMBED, None), rngs=rngs)
 
-    def __call__(self, batch: int, t: Number, d: Number | None, label: Array | None) -> Array:
+    def __call__(self, batch: int, t: Number, d: Number | None, label: AnyArray | None) -> Array:
         """t and d numbers or (batch,), label (batch,) int -> (batch, width).
 
         d None is 0 and label None is the null class.  Raises UsageError for conditioning that the network was not built
@@ -54,5 +56,6 @@ class Conditioning(nnx.Module):
         if self.jump is not None:
             h += self.jump(sinusoids(jnp.broadcast_to(0.0 if d is None else d, (batch,)), self.fastest))
         if self.label is not None:
-            h += self.label(jnp.full((batch,), self.classes) if label is None else label)
+            index: Any = jnp.full((batch,), self.classes) if label is None else label
+            h += self.label(index)
         return nnx.silu(self.mix(nnx.silu(h)))

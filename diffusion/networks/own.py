@@ -59,7 +59,7 @@ def constructor(network: Any, params: Any = None) -> Callable[..., nnx.Module]:
 
     def made(shape, classes, **options):
         given = {"shape": shape, "classes": classes, **options}
-        parameters = inspect.signature(network).parameters
+        parameters = inspect.signature(network.__init__ if inspect.isclass(network) else network).parameters
         takes_all = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
         for name in ("jumps", "variance"):
             if options.get(name) and name not in parameters and not takes_all:

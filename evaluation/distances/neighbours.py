@@ -79,7 +79,7 @@ class _Counts:
 
 
 def _balls(a):
-    """Squared distances of each item to its K-th and next neighbour (N,), and the indices of its K neighbours (N, K)."""
+    """Squared distances of each item to its K-th and next neighbour (N,), and the indices of its neighbours (N, K)."""
     if len(a) <= K:
         raise UsageError(f"neighbourhoods need more than {K} items: got {len(a)}")
     reach, wider, nearest = np.empty(len(a)), np.full(len(a), np.inf), np.empty((len(a), K), int)

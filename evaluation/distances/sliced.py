@@ -36,8 +36,8 @@ class SlicedWasserstein:
         gap = a[(middle * n).astype(int)] - b[(middle * m).astype(int)]
         value = np.sqrt((widths @ gap**2).mean())
         slope = 1 / (2 * value) if value else 0.0  # the derivative of the square root
-        drawn, real = _potential(order, a, b).mean(1), _potential(self.order, b, a).mean(1)
-        return {"SW": estimate(value, slope * drawn, slope * real)}
+        influences = (_potential(order, a, b).mean(1), _potential(self.order, b, a).mean(1))
+        return {"SW": estimate(value, *(slope * influence for influence in influences))}
 
 
 def _sorted(projections):

@@ -9,8 +9,8 @@ from fewstep.train.utils.files import write_atomic
 def write(folder: epath.PathLike, comparison: Comparison) -> dict[str, epath.Path]:
     """Write the tables, the plots and the page into the folder; returns {name: path}.
 
-    If no number was swept, there are no sweep.png and sweep.svg, and those of an earlier comparison are removed.  Raises
-    ModuleNotFoundError if the optional extra [report] is not installed.
+    If no number was swept, there are no sweep.png and sweep.svg, and those of an earlier comparison are removed.
+    Raises ModuleNotFoundError if the optional extra [report] is not installed.
     """
     # Imported late: they need matplotlib and jinja2, which the table does not.
     from fewstep.evaluation.report.curve import curve

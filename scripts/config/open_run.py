@@ -12,6 +12,7 @@ from fewstep.cli.config.load import experiment, load
 from fewstep.cli.config.messages import one_line
 from fewstep.cli.errors import UserError
 from fewstep.cli.parse import path as parsed_path
+from fewstep.diffusion.errors import UsageError
 from fewstep.train.run import Run, restore
 
 
@@ -47,7 +48,10 @@ def open_run(
             return experiment().data()
 
     with handing_over(parts, trust):
-        run = restore(folder, known, load_data, step, mesh)
+        try:
+            run = restore(folder, known, load_data, step, mesh)
+        except UsageError as error:  # gin adds where it was called
+            raise UserError(str(error).splitlines()[0]) from None
     return replace(run, calibrates=calibrate, opener=_opener(trust))
 
 

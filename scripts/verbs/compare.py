@@ -98,17 +98,17 @@ def needs_report():
             raise UserError(f"compare writes a plot and a page with {name}: pip install 'fewstep[report]'")
 
 
-def about():
+def about() -> dict:
     """The command and where it runs."""
-    libraries = {name: version(name) for name in ("fewstep", "jax", "flax", "numpy")}
+    return {"command": shlex.join(["fewstep", *sys.argv[1:]]), "environment": libraries()}
+
+
+def libraries() -> dict[str, str]:
+    """The versions of libraries, the devices, the machine and the time."""
     device = jax.devices()[0]
-    return {
-        "command": shlex.join(["fewstep", *sys.argv[1:]]),
-        "environment": libraries
-        | {
-            "python": platform.python_version(),
-            "device": f"{len(jax.devices())} x {device.device_kind}",
-            "machine": f"{platform.machine()}, {platform.system()}",
-            "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        },
+    return {name: version(name) for name in ("fewstep", "jax", "flax", "numpy")} | {
+        "python": platform.python_version(),
+        "device": f"{len(jax.devices())} x {device.device_kind}",
+        "machine": f"{platform.machine()}, {platform.system()}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
     }

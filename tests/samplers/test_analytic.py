@@ -85,7 +85,7 @@ def test_it_is_refused_where_it_is_not_optimal(name):
     """With it these would be further from the law of Gaussian data than without."""
     grid = uniform(Linear(), 10, end=0.02)
     rows = list(SAMPLERS[name](Linear(), grid))
-    with pytest.raises(ValueError, match="the optimal variance is that of steps which"):
+    with pytest.raises(ValueError, match="the optimal variance is defined for steps that"):
         optimal_variance(rows, Linear())
     ratio = [Linear().alpha(row.t) / Linear().sigma(row.t) for row in rows]
     opened = [

@@ -71,7 +71,10 @@ def state_of(step):
 def test_no_room_is_noticed_before_anything_is_written(tmp_path, monkeypatch):
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(checkpoints.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with checkpoints.Checkpoints(tmp_path) as manager, pytest.raises(CheckpointError, match="not enough disk space for a"):
+    with (
+        checkpoints.Checkpoints(tmp_path) as manager,
+        pytest.raises(CheckpointError, match="not enough disk space for a"),
+    ):
         manager.save(1, state_of(1))
     assert list(tmp_path.iterdir()) == []
 

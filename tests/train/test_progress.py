@@ -1,13 +1,15 @@
-"""The bar and the plain lines."""
+"""The bar, the plain lines, and where messages go."""
 
+import logging
 import re
+import sys
 import time
 
 import pytest
 from rich.console import Console
 
 from fewstep.train.utils import progress as module
-from fewstep.train.utils.progress import progress
+from fewstep.train.utils.progress import LOGGER, progress, say
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
@@ -33,3 +35,67 @@ def test_the_bar_tells_them_too(capsys, monkeypatch, unit):
     err = capsys.readouterr().err
     assert "3/3 loss 0.3" in err
     assert re.search(rf"[\d.]+ {unit}/s", err)
+
+
+@pytest.fixture(autouse=True)
+def restored():
+    yield
+    LOGGER.setLevel(logging.INFO)  # as the suite has it; it clears the logger's cache, too
+
+
+def unconfigured(monkeypatch):
+    """Logging as a library user finds it; called in a test, because pytest configures the root logger before it."""
+    monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(logging.root, "handlers", [])
+    monkeypatch.setattr(LOGGER, "level", logging.NOTSET)
+    LOGGER.manager._clear_cache()
+
+
+def test_without_a_configuration_a_line_goes_to_stderr(monkeypatch, capsys):
+    unconfigured(monkeypatch)
+    say("50 % done")
+    assert capsys.readouterr().err == "50 % done\n"
+    assert LOGGER.handlers == []
+
+
+def test_a_user_silences_or_redirects_the_logger(monkeypatch, capsys):
+    unconfigured(monkeypatch)
+    LOGGER.setLevel(logging.WARNING)
+    say("silenced")
+    LOGGER.setLevel(logging.INFO)
+    records = []
+    handler = logging.Handler()
+    handler.emit = lambda record: records.append(record.getMessage())
+    LOGGER.addHandler(handler)
+    say("redirected")
+    assert records == ["redirected"]
+    LOGGER.handlers.clear()
+    LOGGER.setLevel(logging.NOTSET)
+    logging.root.addHandler(handler)  # at level WARNING
+    say("left to the root logger")
+    assert records == ["redirected"]
+    assert capsys.readouterr().err == ""
+
+
+def test_the_command_line_prints_whatever_is_configured(monkeypatch, capsys):
+    unconfigured(monkeypatch)
+    logging.root.addHandler(logging.NullHandler())
+    module.log_to_stderr()
+    module.log_to_stderr()
+    say("once")
+    assert capsys.readouterr().err == "once\n"
+
+
+def test_a_closed_pipe_is_no_error(monkeypatch, capsys):
+    unconfigured(monkeypatch)
+
+    class Closed:
+        def write(self, text):
+            raise BrokenPipeError
+
+        flush = write
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "stderr", Closed())
+        say("lost")
+    assert capsys.readouterr().err == ""

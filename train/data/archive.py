@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.train.utils.npz import BROKEN
@@ -12,7 +13,7 @@ from fewstep.train.utils.npz import BROKEN
 REMEDY = "write it with np.savez(path, images=..., labels=...)"
 
 
-def open_npz(path: Path) -> Any:
+def open_npz(path: Path | epath.Path) -> Any:
     """The opened .npz archive (`np.lib.npyio.NpzFile`); raises FileNotFoundError or UsageError for anything else."""
     if path.is_dir():
         raise UsageError(f"{path} is a folder: give the .npz file itself")
@@ -25,7 +26,7 @@ def open_npz(path: Path) -> Any:
         raise UsageError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
 
 
-def read_array(archive: Any, key: str, path: Path) -> np.ndarray:
+def read_array(archive: Any, key: str, path: Path | epath.Path) -> np.ndarray:
     """Array `key` of the archive; raises UsageError if it is damaged or holds Python objects."""
     try:
         array = archive[key]

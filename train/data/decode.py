@@ -3,6 +3,7 @@
 import functools
 import numbers
 import warnings
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -32,10 +33,24 @@ def decode(file: Any, size: int | tuple, channels: int) -> np.ndarray:
     center-cropped.  16-bit levels are divided by 257; grayscale is ITU-R 601 luma; animations give their first frame.
     Raises BadImage if the file is not a valid image.
     """
+    with _opened(file) as image:
+        return _fitted(_eight_bits(_upright(image)), size, channels)
+
+
+def whole(file: Any) -> np.ndarray:
+    """An image file as `decode`, at its own size: uint8 (H, W, 1 or 3)."""
+    with _opened(file) as image:
+        image = _eight_bits(_upright(image))
+        gray = image.mode in ("1", "L") and not image.has_transparency_data
+        return _fitted(image, image.size[::-1], 1 if gray else 3)
+
+
+@contextmanager
+def _opened(file):
     try:
         with Image.open(file, formats=_formats()) as image:
             image.load()
-            return _fitted(_eight_bits(_upright(image)), size, channels)
+            yield image
     except BadImage:
         raise
     except UnidentifiedImageError:

@@ -39,11 +39,11 @@ class Decoded:
 
     def read(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
         images = np.empty((len(indices), *self.shape), np.uint8)
-        for image, file, i in zip(images, self.files(indices), indices, strict=True):
+        for row, (file, i) in enumerate(zip(self.files(indices), indices, strict=True)):
             try:
                 if file is None:
                     raise BadImage("missing")
-                image[:] = decode(file, self.size, self.channels)
+                images[row] = decode(file, self.size, self.channels)
             except BadImage as error:
                 raise UsageError(self.refusal(i, error)) from None
         return images, None if self.labels is None else self.labels[indices]

@@ -133,8 +133,9 @@ def check_consistent(model: Model) -> None:
     process, zero = model.process, np.float64(0.0)
     if process.sigma(zero) != 0:
         raise UsageError("consistency requires sigma = 0 at t = 0: choose another process")
+    x, raw = np.array(1.0), np.array(0.5)
     with np.errstate(all="ignore"):
-        found, _ = model.prediction.decode(process, zero, np.float64(1.0), np.float64(0.5))
+        found, _ = model.prediction.decode(process, zero, x, raw)
     if not np.isclose(found * process.alpha(zero), 1.0):
         raise UsageError(
             "consistency requires the predicted x0 at t = 0 to be x for any network output: use the prediction V or "

@@ -1,8 +1,9 @@
-"""A finished or unfinished run: its averaged network, ready to draw."""
+"""A run, finished or not: its EMA network, ready to sample."""
 
 import json
 import platform
 import subprocess
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -20,6 +21,7 @@ from fewstep.diffusion.levers import enlarged, under
 from fewstep.samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from fewstep.samplers.loop import fetched
 from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
@@ -30,8 +32,8 @@ from fewstep.train.utils.hashing import digest
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def describe(training, begun=None) -> dict:
-    """run.json: what the run is made of, beside its config; `begun` tells whose weights it begins with."""
+def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
+    """The contents of run.json; `begun` is the record of the run that the initial weights come from."""
     shapes = training.fresh.eval_shape().params["net"]
     return {
         "shape": list(training.data.shape),
@@ -46,7 +48,7 @@ def describe(training, begun=None) -> dict:
 
 
 def _commit():
-    """The git commit of the code, or None outside a checkout."""
+    """The git commit of the code; None outside a checkout."""
     root = Path(__file__).parents[2]
     if not (root / ".git").exists():
         return None
@@ -59,30 +61,30 @@ def _commit():
     return done.stdout.strip() if done.returncode == 0 else None
 
 
-def write_description(folder, description):
+def write_description(folder: epath.PathLike, description: dict[str, Any]) -> None:
     """Write run.json."""
     write_atomic(epath.Path(folder) / "run.json", json.dumps(description, indent=2) + "\n")
 
 
-def read_description(folder) -> dict:
-    """run.json; RunError where the folder is no run, or the file not what `train` wrote."""
+def read_description(folder: epath.PathLike) -> dict[str, Any]:
+    """The contents of run.json; raises RunError if the folder is not a run or the file is damaged."""
     path = epath.Path(folder) / "run.json"
     if not path.exists():
-        raise RunError(f"{folder} has no run.json: the same `fewstep train` command writes it again")
+        raise RunError(f"{folder} has no run.json: it is not a run, or the same `fewstep train` command restores it")
     try:
         known = json.loads(path.read_text())
         known["shape"], known["classes"] = tuple(map(int, known["shape"])), int(known["classes"])
         known["data"] = {part: dict(found) for part, found in dict(known.get("data", {})).items()}
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{path} is damaged ({error!r}): remove it, and the same `fewstep train` writes it again"
+            f"{path} is damaged ({error!r}): remove it, and run the same `fewstep train` command to restore it"
         ) from None
     return known
 
 
 @dataclass(frozen=True)
 class Run:
-    """A trained network with what is needed to draw from it."""
+    """A trained network with everything needed to sample from it."""
 
     folder: epath.Path
     model: Model
@@ -90,20 +92,20 @@ class Run:
     step: int
     shape: tuple
     load_data: Any  # () -> Dataset
-    mesh: Mesh  # where the parameters lie, and images are drawn
-    calibrates: bool = False  # measures the statistics that a sampler needs and that are not there
-    opener: Any = None  # (folder, step=...) -> Run, for levers that take another run
+    mesh: Mesh  # of the parameters and the drawn images
+    calibrates: bool = False  # whether statistics that a sampler requires are measured when they are missing
+    opener: Any = None  # (folder, step=...) -> Run, for levers that use another run
 
     @property
     def name(self) -> str:
         return self.folder.name
 
     @cached_property
-    def data(self):
-        """The data set it was trained on, loaded when first asked for; RunError where it is another one by now."""
+    def data(self) -> Dataset:
+        """The training data, loaded on first use; raises RunError if it has changed since."""
         data = self.load_data()
         if changed := change(read_description(self.folder), data):
-            raise RunError(f"{self.folder}: {data.name} has changed since it was trained on ({changed}): put it back")
+            raise RunError(f"{self.folder}: {data.name} has changed since training ({changed}): restore it")
         return data
 
     @cached_property
@@ -115,80 +117,95 @@ class Run:
     def denoiser(self) -> Denoiser:
         return self.model.denoiser(self.params)
 
-    def labels(self, label, count) -> Cond:
-        """One class, or several in turn, for `count` images; None: every class in turn where there are classes.
+    def labels(self, label: Any, count: int) -> Cond:
+        """The labels of `count` images: one class, or several in turn; None: all classes in turn, if there are any.
 
         Raises UsageError for a class that the model does not have.
         """
         classes = self.model.classes
         if not classes:
             if label is not None:
-                raise UsageError(f"{self.folder} was trained without labels: leave the label out")
+                raise UsageError(f"{self.folder} was trained without labels: remove the label")
             return Cond()
         wanted = np.arange(classes) if label is None else np.atleast_1d(label)
         if wanted.dtype.kind not in "iu" or wanted.size == 0:
-            raise UsageError(f"a label is a whole number, or several: got {label!r}")
+            raise UsageError(f"label must be an integer or several: got {label!r}")
         if wanted.min() < 0 or wanted.max() >= classes:
             raise UsageError(
                 f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}"
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
-    def table(self, sampler, nfe, grid=None, levers=()) -> Tableau:
-        """The sampler's table with the most steps that fit into `nfe` network calls.
+    def table(self, sampler: Any, nfe: int, grid: Any = None, levers: Sequence = ()) -> Tableau:
+        """The table of a sampler with the most steps that fit into `nfe` network calls.
 
-        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: those it is for, where the grid is laid
-        out by statistics.
+        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: those of the table's use, for grids that
+        depend on statistics.
         """
         sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
         grid = GRIDS[grid] if isinstance(grid, str) else grid
         grid = grid and grid_with_statistics(self, self.under(levers), grid)
         return table_at(sampler, self.model.process, nfe, grid)
 
-    def draw(self, sampler, nfe, seeds, label=None, levers=(), grid=None, batch=256) -> np.ndarray:
+    def draw(
+        self,
+        sampler: Any,
+        nfe: int,
+        seeds: Any,
+        label: Any = None,
+        levers: Sequence = (),
+        grid: Any = None,
+        batch: int = 256,
+    ) -> np.ndarray:
         """Images (B, *shape) in [-1, 1] of the seeds, by `table(sampler, nfe, grid)`.
 
-        levers: applied in the given order, innermost first, such as (cfg(1.5),).
+        levers: innermost first, such as (cfg(1.5),).
         """
         return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
-    def follow(self, table, seeds, label=None, levers=(), start=None, batch=256) -> np.ndarray:
-        """The states (B, *shape) at the end of a table; `start` (B, *shape) replaces the initial noise.
+    def follow(
+        self, table: Tableau, seeds: Any, label: Any = None, levers: Sequence = (), start: Any = None, batch: int = 256
+    ) -> np.ndarray:
+        """The final states (B, *shape) of a table; `start` (B, *shape) replaces the initial noise.
 
-        Under levers that enlarge images, shape is theirs: `enlarged`.
+        With levers that enlarge images, the shape is the enlarged one.
         """
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
-        options = {"batch": batch, "sharding": batch_sharding(self.mesh)}
+        options: dict[str, Any] = {"batch": batch, "sharding": batch_sharding(self.mesh)}
         return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
 
-    def predictions(self, table, seeds, label=None, levers=(), start=None) -> np.ndarray:
-        """The clean images predicted at the calls of a table, (N, B, *shape)."""
+    def predictions(
+        self, table: Tableau, seeds: Any, label: Any = None, levers: Sequence = (), start: Any = None
+    ) -> np.ndarray:
+        """The predicted x0 at each call of a table, (N, B, *shape)."""
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         shape = enlarged(self.shape, den)
         return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
-    def under(self, levers):
-        """The denoiser under levers, the first innermost; those that are made for a run, by of(run), for this one."""
+    def under(self, levers: Sequence) -> Any:
+        """The denoiser with levers, the first innermost; those that depend on a run (`of(run)`) get this one."""
         return under(self.denoiser, [lever.of(self) if hasattr(lever, "of") else lever for lever in levers])
 
 
-def restore(folder, experiment, load_data, step: int | None = None, mesh=(-1, 1, 1)) -> Run:
-    """The run in `folder` with the averaged parameters of a step (None: the newest), on devices as of `make_mesh`.
+def restore(
+    folder: epath.PathLike, experiment: Any, load_data: Any, step: int | None = None, mesh: Any = (-1, 1, 1)
+) -> Run:
+    """The run in `folder` with the EMA weights of a step (None: the newest), on the devices of `make_mesh(mesh)`.
 
-    Raises RunError where there is no run, or no checkpoint that can be read.
+    Raises RunError if the folder is not a run or has no readable checkpoint.
     """
     folder = absolute(folder)
     known = read_description(folder)
-    told = known["shape"], known["classes"]
-    model, shapes = experiment.abstract(*told)
+    shape, classes = known["shape"], known["classes"]
+    model, shapes = experiment.abstract(shape, classes)
     mesh = make_mesh(mesh)
-    placed = jax.tree.map(gathered, parameter_shardings(shapes, experiment.axes(*told), mesh))
+    placed = jax.tree.map(gathered, parameter_shardings(shapes, experiment.axes(shape, classes), mesh))
     shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest() if step is None else step
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
-        # Read as well, and let go: what the objective trained beside the network.
+        # The extra parameters of the objective are restored as well, and discarded.
         extra = jax.eval_shape(experiment.objective.extra_params)
         extra = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), extra)
         like = {str(decay): {"net": shapes} | extra for decay in experiment.ema}

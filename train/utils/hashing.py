@@ -5,7 +5,6 @@ import re
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 
 def sha256(*parts: bytes | np.ndarray) -> str:
@@ -16,8 +15,8 @@ def sha256(*parts: bytes | np.ndarray) -> str:
     return found.hexdigest()
 
 
-def file_sha256(path: epath.Path) -> str:
-    """SHA-256 of a file, read in chunks."""
+def file_sha256(path: Any) -> str:
+    """SHA-256 of a file (pathlib.Path or epath.Path), read in chunks."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
