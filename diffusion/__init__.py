@@ -5,7 +5,8 @@ from fewstep.diffusion.denoiser import Cond, Denoiser, Model, Pred
 from fewstep.diffusion.discrete import Discrete
 from fewstep.diffusion.levers import LEVERS, cfg, clip_x0
 from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm, indexed
-from fewstep.diffusion.process import VE, VP, Cosine, Linear, Process, Shifted
+from fewstep.diffusion.process import VE, VP, Cosine, Linear, Process
+from fewstep.diffusion.shifted import Shifted
 
 __all__ = [
     "EPS",

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from etils import epath
 
 from fewstep.diffusion.errors import UsageError
 from fewstep.evaluation.distances import DISTANCES
@@ -26,7 +26,7 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 class Distances(Mapping):
     """{metric: Interval} between drawn and real images, as a table."""
 
-    values: dict[str, Interval]  # pyright: ignore[reportIncompatibleMethodOverride]
+    intervals: dict[str, Interval]
     drawn: int
     real: int
 
@@ -92,10 +92,10 @@ def distances(
 
 def read_images(images: Any) -> np.ndarray:
     """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32."""
-    if not isinstance(images, str | epath.Path) and not hasattr(images, "__fspath__"):
+    if not isinstance(images, str) and not hasattr(images, "__fspath__"):
         array = as_images(np.asarray(images), "images")
         return array if array.dtype == np.uint8 else quantized(array)
-    path = epath.Path(images).expanduser()
+    path = Path(images).expanduser()
     if path.suffix == ".npz" and path.is_file():
         with open_npz(path) as archive:
             if "images" not in archive:

@@ -15,7 +15,8 @@ from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, posterior
 from fewstep.samplers import Tableau
-from fewstep.samplers.loop import check_variance_known, fetched
+from fewstep.samplers.checks import check_variance_known
+from fewstep.samplers.loop import fetched
 
 
 class Bound(NamedTuple):

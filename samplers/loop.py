@@ -13,19 +13,14 @@ from jax.experimental import multihost_utils
 from fewstep.diffusion import Linear
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import (
-    INSTANT,
-    JUMP,
-    ZERO,
     Cond,
     DenoiserLike,
     Pred,
-    Under,
-    names_of,
     predict_shape,
-    wrappers,
 )
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.samplers.checks import check_arguments, check_capabilities, check_variance_known
 from fewstep.samplers.tableau import Tableau, pad
 
 # Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers with memory:
@@ -79,7 +74,7 @@ def draw(
     on_device = isinstance(seeds, Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
     keyed: Any = seeds if on_device else as_seeds(seeds)
     check_capabilities(den, table)
-    _check_arguments(den, len(keyed), tuple(shape), cond, start)
+    check_arguments(den, len(keyed), tuple(shape), cond, start)
     rows, static = table.nfe, _Static(*_requirements(table), tuple(shape), noise, trajectory)
     if not trajectory:
         table = pad(table, *_padded(table))
@@ -156,7 +151,7 @@ def draw_batches(
     and gets all images.
     """
     seeds = as_seeds(seeds)
-    _check_arguments(den, len(seeds), tuple(shape), cond, start)
+    check_arguments(den, len(seeds), tuple(shape), cond, start)
     batch = batch_of(len(seeds), batch, sharding)
     for first in range(0, len(seeds), batch):
         rows = np.minimum(np.arange(first, first + batch), len(seeds) - 1)
@@ -265,66 +260,3 @@ def _increments(static: _Static, path: jax.Array, keys: jax.Array, x: jax.Array)
         return tree.evaluate(low, high)
 
     return jax.vmap(increment)(keys) / jnp.sqrt(high - low)
-
-
-def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
-    """Raises UsageError if a denoiser lacks a capability that a table requires; nothing is compiled."""
-    jumps = np.isfinite(table.s)
-    required = set()
-    if not jumps.all():
-        required.add(INSTANT)
-    if jumps.any():
-        required.add(ZERO if (table.s[jumps] == 0).all() and JUMP not in den.capabilities else JUMP)
-    if missing := required - den.capabilities:
-        raise UsageError(
-            f"this sampler requires {names_of(missing)}, and the model learned only {names_of(den.capabilities)}: "
-            f"choose another sampler, or a model trained for it"
-        )
-    model, t = _network(den, table.t[0])
-    if model and model.prediction.det(model.process, t) == 0:
-        raise UsageError(
-            f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction does not determine x0: "
-            f"start below, as on the grid log_snr"
-        )
-    if not den.consistent and (table.x.any() or table.past.any()):
-        raise UsageError(
-            "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so it requires "
-            "samplers of the ddim form: ddim or ddpm"
-        )
-
-
-def _network(den: DenoiserLike, t: float) -> tuple[Any, Any]:
-    """The Model of the network inside all levers, None for an oracle, and the time that corresponds to t for it."""
-    around = wrappers(den)
-    for wrapper in around:
-        t = wrapper.inner_time(t) if isinstance(wrapper, Under) else t
-    return getattr(around[-1].inner if around else den, "model", None), t
-
-
-def check_variance_known(spread: bool, stretch: bool, expected: Pred) -> None:
-    """Raises UsageError if rows require Pred.var (`spread`) or Pred.range (`stretch`), and `expected` lacks it."""
-    if spread and expected.var is None:
-        raise UsageError(
-            "this sampler needs the variance of x0 given x_t, which this model does not predict: choose another one, "
-            "measure it (diffusion.calibrate, or fewstep calibrate), or apply the lever curvature after guidance"
-        )
-    if stretch and expected.range is None:
-        raise UsageError(
-            "this sampler needs a learned range of variances, which this model lacks: choose another sampler, or train "
-            "one (train.variance = @LearnedRange())"
-        )
-
-
-def _check_arguments(den: DenoiserLike, count: int, shape: Sequence[int], cond: Cond, start: AnyArray | None) -> None:
-    if start is not None and jnp.shape(start) != (count, *shape):
-        raise UsageError(f"start has shape {jnp.shape(start)}: {count} seeds of shape {shape} need {(count, *shape)}")
-    for name, value in cond._asdict().items():
-        sizes = {jnp.shape(leaf)[:1] for leaf in jax.tree.leaves(value)} - {(count,)}
-        if sizes:
-            raise UsageError(f"cond.{name} is for {sizes.pop()} images: there are {count} seeds")
-    label = cond.label
-    if label is None or isinstance(label, Tracer):
-        return
-    low, high = int(np.min(label)), int(np.max(label))
-    if low < 0 or high > den.classes or not den.classes:
-        raise UsageError(f"labels {low} to {high} are not among the {den.classes} classes of this model")

@@ -16,7 +16,7 @@ from fewstep.diffusion.denoiser import Cond, Model, predict_shape
 from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged, under
 from fewstep.samplers import preview_table
-from fewstep.samplers.loop import check_capabilities
+from fewstep.samplers.checks import check_capabilities
 from fewstep.train import sharding
 from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import with_weights

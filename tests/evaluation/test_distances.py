@@ -17,7 +17,7 @@ def rng():
 
 
 def value(name, drawn, real, training=None):
-    return DISTANCES[name](real, seen)(drawn)[name].value
+    return DISTANCES[name](real, training)(drawn)[name].value
 
 
 # --- FD, FDinf

@@ -20,7 +20,7 @@ def gaussian(seed, n, shift=0.0, scale=1.0, d=D):
 
 
 def measured(name, drawn, real, training=None):
-    return DISTANCES[name](real, seen)(drawn)[name]
+    return DISTANCES[name](real, training)(drawn)[name]
 
 
 def half(interval):
