@@ -1,6 +1,9 @@
 """The time-shifted version of a process, for larger images."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import jax
 
 from fewstep.diffusion.arrays import Number, NumberT
 from fewstep.diffusion.process import Linear, Process
