@@ -191,7 +191,7 @@ def test_the_page_needs_nothing_else(tmp_path, shape):
     assert "script" not in page.tags
     for cell in comparison.cells:
         assert number(cell.metrics["FD-pixels"].value) in page.text
-    assert "has no such number at 1 calls" in text
+    assert "has no value at 1 calls" in text
     assert "<runs/digits>" in page.text
     assert Image.open(written["curve.png"]).size[0] > 600
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
@@ -202,6 +202,6 @@ def test_the_page_sets_runs_beside_each_other(tmp_path):
     apart = Difference(0.5, 0.4, 0.6, 0.1, 0.9)
     across = [Gap("b", "heun", "a", "ddim", 16, "FD-pixels", apart)]
     text = Page(write(tmp_path, replace(comparison, gaps=comparison.gaps + across))["report.html"].read_text()).text
-    assert text.count("The best of every run: ") == 1
+    assert text.count("Best sampler of each run: ") == 1
     (row,) = re.findall(r"16\s*a ddim\s*b heun\s*0\.500\s*0\.400 to 0\.600\s*0\.100 to 0\.900", text)
     assert row

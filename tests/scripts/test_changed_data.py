@@ -32,7 +32,7 @@ def test_one_more_image(fewstep, trained, tmp_path):
         (photos / "cat" / f"a{i}.png").write_bytes((photos / "cat" / "000.png").read_bytes())
     refused(train(), "photos has changed", str(tmp_path / "run"), "training images, not 22", "another --run folder")
     compare = fewstep("compare", tmp_path / "run", "--nfe", 1, "--sampler", "ddim", "--count", 4)
-    refused(compare, "photos has changed", str(tmp_path / "run"), "put it back")
+    refused(compare, "photos has changed", str(tmp_path / "run"), "restore it")
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before
 
 

@@ -202,7 +202,7 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, 
 def test_an_error_of_all_is_a_line_in_each(tmp_path):
     for status, said in ended(begun(command(tmp_path / "run", "train.batch_size=33"), 2)):
         assert status == 2
-        assert "train.batch_size = 33 does not divide" in said.strip().splitlines()[-1]
+        assert "train.batch_size = 33 is not divisible" in said.strip().splitlines()[-1]
         assert "Traceback" not in said
     assert not (tmp_path / "run").exists()
 

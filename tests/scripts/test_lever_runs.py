@@ -137,12 +137,12 @@ def test_larger_images_are_drawn_and_compared(fewstep, run, drawn, tmp_path):
     words = ("--sampler", "ddim", "--nfe", 3, "--count", 20, "--out", tmp_path / "c", *levers)
     status, out, err = fewstep("compare", run, *words)
     assert status == 0, err
-    assert "ddim: measured by the means of 2 x 2 pixels" in out
+    assert "ddim: measured on means of 2 x 2 pixels" in out
     (cell,) = json.loads((tmp_path / "c" / "table.json").read_text())["cells"]
     assert cell["passes"] == 2 * 3 * 1.25
     assert np.isfinite(cell["metrics"]["FD-pixels"]).all()
-    refused(fewstep("pairs", run, "--lever", "upsample_guidance(2)", "--count", 4), "leave upsample_guidance out")
-    refused(fewstep("calibrate", run, "--lever", "upsample_guidance(2)"), "leave upsample_guidance out")
+    refused(fewstep("pairs", run, "--lever", "upsample_guidance(2)", "--count", 4), "remove upsample_guidance")
+    refused(fewstep("calibrate", run, "--lever", "upsample_guidance(2)"), "remove upsample_guidance")
 
 
 def test_one_compilation_serves_a_chain_of_three_levers_on_four_samplers(fewstep, run, tmp_path):
@@ -190,7 +190,7 @@ def test_levers_of_previews(fewstep, tiny, tmp_path):
     options = [word for override in [*tiny, "train.steps=2"] for word in ("--set", override)]
     train = ("train", "configs/digits/flow.gin", *options)
     for levers, *parts in (
-        ("(@upsample_guidance(),)", "leave upsample_guidance out"),
+        ("(@upsample_guidance(),)", "remove upsample_guidance"),
         ("(@skip_tuning(),)", "skip_tuning without a number", "leave it out of train.levers"),
         ("(@rescale(),)", "right after cfg"),
         ("(@cfg_pp(),)", "previews are drawn", "cfg_pp"),

@@ -57,7 +57,7 @@ def test_what_is_refused(fewstep, photos, tmp_path):
     refused(fewstep("data", "pack", photos, "gs://bucket/packed"), "local folder")
     refused(fewstep("data", "pack", photos, ""), "OUT is empty")
     refused(fewstep("data", "pack", "gs://bucket/photos", out), "gs://bucket/photos", "local disk")
-    refused(fewstep("data", "pack", photos, photos / "packed"), f"{photos / 'packed'} lies in {photos}", "outside")
+    refused(fewstep("data", "pack", photos, photos / "packed"), f"{photos / 'packed'} is inside {photos}", "outside")
     refused(fewstep("data", "pack", tmp_path / "nowhere", tmp_path / "deep/a/packed"), "nowhere: no such folder")
     (tmp_path / "file").write_text("")
     under = tmp_path / "file" / "out"

@@ -128,11 +128,11 @@ def test_what_does_not_fit(run, tmp_path):
     ):
         with pytest.raises(RunError, match=words):
             write_pairs(run, run.table(sampler, 4, grid), tmp_path / "new", 16)
-    with pytest.raises(ValueError, match="holds no pairs"):
+    with pytest.raises(ValueError, match="has no pairs"):
         pairs(str(tmp_path / "new"))
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "notes.txt").write_text("mine")
-    with pytest.raises(RunError, match=r"holds other things \(notes.txt\)"):
+    with pytest.raises(RunError, match=r"has other files \(notes.txt\)"):
         write(run, tmp_path / "full")
 
 

@@ -79,6 +79,6 @@ def test_flips_mirror_about_half_of_the_images_left_to_right():
         mirrored.append(~straight)
     assert 0.45 < np.mean(mirrored) < 0.55  # of 1280: 0.5 +- 0.014
     assert len({bytes(row) for row in mirrored}) == 40
-    assert "(1,) have no left and right to flip: leave train.flip out" in message(
+    assert "train.flip requires images, and the data has shape (1,)" in message(
         lambda: Batches(numbered(20), 4, flip=True)
     )

@@ -184,7 +184,7 @@ def test_labels_beyond_the_classes_asked_for(tmp_path):
     text = message(lambda: npz(path, classes=10))
     assert f"{path}: labels out of range: image 17 has label 12, classes = 10" in text
     assert "classes = 0" in message(lambda: npz(path, classes=0))
-    assert "no array labels, yet classes = 10" in message(lambda: npz(saved(tmp_path, images=BYTES), classes=10))
+    assert "no array labels, but classes = 10" in message(lambda: npz(saved(tmp_path, images=BYTES), classes=10))
 
 
 def test_parts_that_do_not_match(tmp_path):

@@ -127,7 +127,7 @@ def test_files_that_are_no_images(tmp_path):
         (io.BytesIO(bytes(damaged)), "damaged"),
         (tmp_path / "none.png", "no such file or directory"),
         (file(np.full((4, 4), 1 << 20, np.int32), "TIFF"), "more than 16 bits"),
-        (file(np.ones((4, 4), np.float32), "TIFF"), "floating point, whose white is unknown"),
+        (file(np.ones((4, 4), np.float32), "TIFF"), "floating point, with an unknown white level"),
     ):
         assert message(lambda bad=bad: decode(bad, 8, 3), BadImage) == reason
 

@@ -114,14 +114,14 @@ def test_progress_is_shown_of_what_takes_long(tmp_path, capsys, monkeypatch):
 
 def test_folders_that_are_refused(tmp_path):
     assert "no such folder" in message(lambda: folder(tmp_path / "nowhere"), FileNotFoundError)
-    assert "holds no image: there are no files" in message(lambda: folder(tmp_path))
+    assert "has no images: there are no files" in message(lambda: folder(tmp_path))
     (tmp_path / "notes.txt").write_text("x")
     assert "is a file" in message(lambda: folder(tmp_path / "notes.txt"))
-    assert "holds no image: 1 cannot be read: notes.txt (not an image)" in message(lambda: folder(tmp_path))
+    assert "has no images: 1 cannot be read: notes.txt (not an image)" in message(lambda: folder(tmp_path))
     image_files.write(tmp_path, PIXELS[:1], classes=())
     assert "leaves no held-out images" in message(lambda: folder(tmp_path))
     image_files.write(tmp_path)
     text = message(lambda: folder(tmp_path))
-    assert "images both at its top (000.png) and in sub-folders (cat/" in text
+    assert "images both at its top level (000.png) and in subfolders (cat/" in text
     assert "channels = 2" in message(lambda: folder(tmp_path, channels=2))
     assert "size = 0" in message(lambda: folder(tmp_path, size=0))

@@ -57,8 +57,8 @@ def test_any_image_any_column_and_no_labels(tmp_path):
     assert huggingface(path, size=8, image="img", label="fine").classes == 5
     assert "no column 'image' (it has img, fine, name)" in message(lambda: huggingface(path))
     text = message(lambda: huggingface(path, image="img"))
-    assert "no column 'label' (it has img, fine, name): set huggingface.label, to None for no labels" in text
-    assert "column name is of kind Value" in message(lambda: huggingface(path, image="name", label=None))
+    assert "no column 'label' (it has img, fine, name): set huggingface.label, or to None for no labels" in text
+    assert "column name has feature Value" in message(lambda: huggingface(path, image="name", label=None))
     assert "column name has dtype" in message(lambda: huggingface(path, image="img", label="name"))
 
 
@@ -68,7 +68,7 @@ def test_a_bad_image_is_found_when_it_is_read(tmp_path, cell, why):
     data = huggingface(saved(tmp_path, table(image=images)), size=8, held_out=1)
     whole = [data.train, data.held_out]
     split = next(split for split in whole if 0 in split.index)
-    assert f"train: image 0 is bad ({why})" in message(lambda: split[:])
+    assert f"train: image 0 cannot be decoded ({why})" in message(lambda: split[:])
 
 
 def test_folders_that_are_refused(tmp_path, monkeypatch):

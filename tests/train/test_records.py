@@ -83,7 +83,7 @@ def test_damage_is_told(photos, tmp_path):
     assert f"{shard} is damaged" in message(lambda: array_record(out).train[:])
     shard.write_bytes(whole)
     about.write_text(told.replace('"version": 1', '"version": 2'))
-    assert "of version 2" in message(lambda: array_record(out))
+    assert "has version 2" in message(lambda: array_record(out))
     for text in ("", "{}", "[]", told[: len(told) // 2], told.replace("10", "-1"), told.replace("8,", "'8',")):
         about.write_text(text)
         assert f"{about} is damaged" in message(lambda: array_record(out))

@@ -25,7 +25,7 @@ def test_a_file_that_is_gone_is_named_at_its_batch(tmp_path):
     stream = batches.stream(0, 4)
     text = message(lambda: list(stream))
     assert text.startswith(f"{gone}: no such file")
-    assert "put it back" in text
+    assert "restore it" in text
     with pytest.raises(StopIteration):  # closed by its error
         next(stream)
 
