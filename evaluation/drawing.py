@@ -25,8 +25,9 @@ from fewstep.train.data.dataset import Dataset
 from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import barrier, broadcast_from_main, is_main_process
-from fewstep.train.utils.progress import progress, say
+from fewstep.train.utils.progress import progress
 
 SOLVER, SOLUTION = "dpmpp_3m", 200  # the reference solver of trajectories, and its network calls
 

@@ -11,8 +11,8 @@ from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized
 from fewstep.train.data.split import Batch, evenly_spaced
 from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import broadcast_from_main, is_main_process
-from fewstep.train.utils.progress import say
 
 # Functions here take a `train.run.Run` as `run`.
 MOST = 256  # images, at most: each needs some hundred network passes

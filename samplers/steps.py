@@ -46,9 +46,9 @@ def multistep(
     the times of previous steps, newest first.
 
     `before` is shorter on the first steps.  It is empty on a step from alpha = 0 or to sigma = 0, where the half
-    log-SNR is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from alpha
-    = 0. With `lower_final` the number of points is at most the number of remaining steps (None: on grids of fewer than
-    15 steps, diffusers' rule).
+    log-SNR is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from
+    alpha = 0.  With `lower_final` the number of points is at most the number of remaining steps (None: on grids of
+    fewer than 15 steps, diffusers' rule).
     """
     if points != int(points) or points < 1:
         raise UsageError(f"points is a whole number, at least 1: got {points}")

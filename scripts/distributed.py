@@ -25,13 +25,13 @@ def start(cluster: Cluster) -> None:
     _check_arguments(options)
     import jax
 
-    from fewstep.train.utils import progress
+    from fewstep.train.utils import messages
     from fewstep.train.utils.multihost import all_same
 
     jax.config.update("jax_enable_preemption_service", False)  # it would take SIGTERM away from fewstep.cli.signals
     _answer_abort()
     if coordinator and process:
-        progress.say(f"process {process} of {processes}: waiting for the others at {coordinator}")
+        messages.say(f"process {process} of {processes}: waiting for the others at {coordinator}")
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python would not see it while JAX waits
     try:
         jax.distributed.initialize(
@@ -42,7 +42,7 @@ def start(cluster: Cluster) -> None:
         raise UserError(f"--distributed: {_first(error).removesuffix('.')}{remedy}") from error
     signal.signal(signal.SIGINT, before)
     if jax.process_index():
-        progress.silence()
+        messages.silence()
     words = " ".join(sys.argv[1:])
     if not all_same(re.sub(r"--process[ =]\d+", "", words)):
         raise UserError(f"the processes were given different commands, this one: fewstep {words}")

@@ -27,7 +27,7 @@ data.command()(commands.pack)
 def main() -> None:
     """The console command: errors of the user are one line on stderr and exit status 2; FEWSTEP_DEBUG=1 shows where."""
     from fewstep.cli import compilation_cache, cpu
-    from fewstep.train.utils.progress import log_to_stderr
+    from fewstep.train.utils.messages import log_to_stderr
 
     log_to_stderr()
     cpu.tune()

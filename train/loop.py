@@ -31,8 +31,9 @@ from fewstep.train.sharding import batch_sharding, gathered, global_batch, local
 from fewstep.train.state import initial_state
 from fewstep.train.step import PATIENCE, make_step
 from fewstep.train.utils.errors import Diverged
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process
-from fewstep.train.utils.progress import progress, say
+from fewstep.train.utils.progress import progress
 
 AHEAD = 16  # steps that the host dispatches ahead of the device; more would only use memory
 

@@ -11,7 +11,7 @@ from fewstep.cli.options import Levers, Opening
 from fewstep.cli.verbs.sampling import levers, opened
 from fewstep.diffusion.calibrate import ESTIMATES
 from fewstep.train.run.calibration import calibrate, path
-from fewstep.train.utils.progress import say
+from fewstep.train.utils.messages import say
 
 SHOWN = 8  # of the points
 

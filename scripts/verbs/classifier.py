@@ -4,7 +4,7 @@ from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
 from fewstep.evaluation.features import classifier, quantized
 from fewstep.evaluation.reference import MOST
-from fewstep.train.utils.progress import say
+from fewstep.train.utils.messages import say
 
 
 def main(folder, steps, seed, trust):

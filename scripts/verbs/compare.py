@@ -22,8 +22,8 @@ from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
 from fewstep.samplers.registry import DEFAULT_SAMPLERS, default_sampler
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import barrier, is_main_process
-from fewstep.train.utils.progress import say
 
 
 class Measuring(NamedTuple):

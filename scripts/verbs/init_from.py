@@ -13,8 +13,8 @@ from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import missing_parameters
 from fewstep.train.run.run import read_description
 from fewstep.train.utils.files import absolute
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
-from fewstep.train.utils.progress import say
 
 FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
 

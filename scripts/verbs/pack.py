@@ -5,7 +5,7 @@ import shlex
 from fewstep.cli.errors import UserError
 from fewstep.cli.signals import terminating
 from fewstep.train.data.packing import pack as write
-from fewstep.train.utils.progress import say
+from fewstep.train.utils.messages import say
 
 
 def pack(folder, out, size, channels, strict, shard_size):

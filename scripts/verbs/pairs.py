@@ -6,7 +6,7 @@ from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.train.run.pairs import write_pairs
 from fewstep.train.utils.files import folder_lock
-from fewstep.train.utils.progress import say
+from fewstep.train.utils.messages import say
 
 
 def main(

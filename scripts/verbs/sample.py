@@ -16,8 +16,8 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.train.logs.images import picture, png, sheet
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import is_main_process
-from fewstep.train.utils.progress import say
 
 IMAGES = 64  # the default
 STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most

@@ -21,8 +21,8 @@ from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.files import folder_lock, write_atomic
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
-from fewstep.train.utils.progress import say
 
 
 def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:

@@ -18,8 +18,8 @@ from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.evaluation.tuning import tune
 from fewstep.train.run.skip_factors import Tuned, path, save
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import is_main_process
-from fewstep.train.utils.progress import say
 
 METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and name != "FDinf"]
 

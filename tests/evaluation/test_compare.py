@@ -173,7 +173,7 @@ def test_novelty_is_told_against_all_training_points(oracle_run, tmp_path):
     [
         ({"metrics": ["precision"], "count": 5}, "at least 6"),
         ({"metrics": ["FDinf"], "count": 19}, "at least 20"),
-        ({"metrics": ["accuracy"], "count": 20}, "these runs know none"),
+        ({"metrics": ["accuracy"], "count": 20}, "these runs have no classes"),
     ],
 )
 def test_what_cannot_be_told_is_said_before_anything_is_drawn(oracle_run, drawn, tmp_path, options, part):
@@ -184,7 +184,7 @@ def test_what_cannot_be_told_is_said_before_anything_is_drawn(oracle_run, drawn,
 
 def test_small_samples_are_warned_of(oracle_run, tmp_path):
     few = compare([oracle_run()], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
-    assert "even 20 images of the very data" in few.notes[0]
+    assert "20 drawn, 400 held out" in few.notes[0]
     far = compare([oracle_run("far", mean=3.0)], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
     assert far.notes == []
     broken = [oracle_run("broken", mean=np.nan), oracle_run()]
@@ -193,7 +193,7 @@ def test_small_samples_are_warned_of(oracle_run, tmp_path):
 
 
 def test_features_of_one_name_are_not_compared_at_once(oracle_run, tmp_path):
-    with pytest.raises(ValueError, match="two kinds of features are called points"):
+    with pytest.raises(ValueError, match="two kinds of features have the name points"):
         compare([oracle_run()], lines("ddim"), [2], folder=tmp_path, features=[Pixels((2,))] * 2, **ABOUT)
 
 

@@ -220,7 +220,7 @@ def test_neighbours_of_constant_items(rng):
     assert found["precision"].value == 1
     assert found["recall"].value == 0
     assert found["coverage"].value == pytest.approx(5 * found["density"].value / 50)
-    with pytest.raises(ValueError, match="no balls"):
+    with pytest.raises(ValueError, match="neighbourhoods are empty"):
         Neighbours(np.full((20, 4), 0.1))
 
 
@@ -244,7 +244,7 @@ def test_novelty_of_copies_and_of_new_items(rng):
 
 def test_novelty_has_no_measure_where_all_held_out_items_were_seen(rng):
     seen = rng.standard_normal((200, 6))
-    with pytest.raises(ValueError, match="no measure"):
+    with pytest.raises(ValueError, match="novelty is undefined"):
         Novelty(seen[50:70], seen)
 
 

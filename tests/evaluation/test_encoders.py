@@ -268,7 +268,7 @@ TORCHVISIONS = {"Conv2d_1a_3x3.conv.weight": np.zeros((32, 3, 3, 3)), "fc.bias":
     ("change", "message"),
     [
         ({"fire7/expand3x3/kernel": None}, "fire7/expand3x3/kernel is missing"),
-        ({"fire7/expand3x3/bias": np.zeros(5)}, r"fire7/expand3x3/bias has shape \(5,\), squeezenet needs \(192,\)"),
+        ({"fire7/expand3x3/bias": np.zeros(5)}, r"fire7/expand3x3/bias has shape \(5,\), squeezenet requires \(192,\)"),
         ({"conv1/kernel": None}, "not the weights of mobilenet_v2"),
         ({"conv1/kernel": None} | TORCHVISIONS, "not the weights of mobilenet_v2"),
         *(({"ref/feature_128": wrong}, "ref/feature_128 is not reproduced") for wrong in WRONG),

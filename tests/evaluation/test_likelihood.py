@@ -184,7 +184,7 @@ def test_it_is_not_told_where_a_lever_breaks_the_prediction(points):
     table, den = tabulate(ddpm(VP(), uniform(VP(), 4, end=0.0))), oracles.gaussian(VP(), MEAN, STD)
     assert is_bound(clip_x0()(den), table)
     assert not is_bound(clip_x0(rebuild=False)(den), table)
-    with pytest.raises(ValueError, match="leave out the lever"):
+    with pytest.raises(ValueError, match="remove the lever"):
         vlb(clip_x0(rebuild=False)(den), table, points[:2])
 
 

@@ -72,7 +72,7 @@ def test_impossible_options():
     for options, match in (
         ({"points": 4}, "er_sde.points"),
         ({"phi": "x^7"}, "'x\\^2.5' or a function"),
-        ({"phi": lambda v: v**0.5}, "must not fall"),
+        ({"phi": lambda v: v**0.5}, "must not decrease"),
     ):
         with pytest.raises(ValueError, match=match):
             tabulate(er_sde(VE(), grid, **options))

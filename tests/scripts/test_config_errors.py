@@ -47,7 +47,7 @@ UNet.base = 8
         ("digits.seed = 1.5", ["digits.seed is a whole number", "line 8"]),
         ("train.mesh = (1, 1)", ["mesh = (1, 1)", "three"]),
         ("train.mesh = (-1, -1, 1)", ["mesh"]),
-        ("denoising.label_drop = 2.0", ["label_drop", "0 to 1"]),
+        ("denoising.label_drop = 2.0", ["label_drop", "between 0 and 1"]),
         ("train.process = @Shifted()\nShifted.shift = 0.0", ["shift > 0"]),
         ("train.steps = (1", ["not closed"]),
         ("train.wandb = 3", ["train.wandb is a text in quotes or None", "line 8"]),

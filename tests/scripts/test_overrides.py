@@ -44,7 +44,7 @@ def test_a_tuple_as_mesh_takes_it(fewstep):
     [
         ("folder/flow", ["folder.path=nosuch", "folder.size=8"], "folder.path=nosuch", "no such folder"),
         ("digits/flow", ["train.batch_size=5000", "train.seed=1"], "train.batch_size=5000", "1297 training images"),
-        ("points/moons", ["train.flip=True"], "train.flip=True", "no left and right"),
+        ("points/moons", ["train.flip=True"], "train.flip=True", "requires images"),
         ("digits/flow", ["UNet.mult=1,2,2,2,2", "UNet.base=8"], "UNet.mult=1,2,2,2,2", "16"),
         ("digits/flow", ["train.steps=0"], "train.steps=0", "at least 1"),
         ("folder/flow", ["folder.path=gs://b/photos"], "folder.path=gs://b/photos", "local disk"),

@@ -61,7 +61,7 @@ def test_what_is_refused(fewstep, photos, tmp_path):
     refused(fewstep("data", "pack", tmp_path / "nowhere", tmp_path / "deep/a/packed"), "nowhere: no such folder")
     (tmp_path / "file").write_text("")
     under = tmp_path / "file" / "out"
-    refused(fewstep("data", "pack", photos, under), f"{under} cannot be written (Not a directory)", "another place")
+    refused(fewstep("data", "pack", photos, under), f"{under} cannot be written (Not a directory)", "another folder")
     spoil(photos)
     result = fewstep("data", "pack", photos, out, "--strict")
     refused(result, "2 cannot be read", "broken.png (truncated)", "notes.txt", "without --strict")
@@ -75,7 +75,7 @@ def test_a_full_disk_is_said_of_the_folder_that_was_asked_for(photos, tmp_path):
 
     words = [sys.executable, "-m", "fewstep.cli.main", "data", "pack", photos, tmp_path / "packed"]
     done = subprocess.run(words, capture_output=True, text=True, check=False, preexec_fn=full)
-    refused((done.returncode, done.stdout, done.stderr), f"{tmp_path / 'packed'} cannot be written", "make room")
+    refused((done.returncode, done.stdout, done.stderr), f"{tmp_path / 'packed'} cannot be written", "free some space")
     assert [path.name for path in tmp_path.iterdir()] == ["photos"]
 
 

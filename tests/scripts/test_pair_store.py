@@ -120,7 +120,7 @@ def test_what_does_not_fit(run, tmp_path):
         write(run, tmp_path, seed=8)
     told = json.loads((tmp_path / "pairs.json").read_text())
     (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_fingerprint(1, (8, 8, 1))}))
-    with pytest.raises(ValueError, match="other noise of a seed"):
+    with pytest.raises(ValueError, match="other noise from a seed"):
         pairs(str(tmp_path))
     for sampler, grid, words in (
         ("ddpm", "uniform", "without noise"),
@@ -187,7 +187,7 @@ def test_pairs_of_other_data(tmp_path):
         return Experiment(digits, network, ReFlow(), adamw, pairs=lambda: Split(source), steps=2, batch_size=8)
 
     for shape, labels, words in (
-        ((4, 4, 1), np.zeros(40, np.int32), r"images of \(4, 4, 1\), and the data of \(8, 8, 1\)"),
+        ((4, 4, 1), np.zeros(40, np.int32), r"images of shape \(4, 4, 1\), the data \(8, 8, 1\)"),
         ((8, 8, 1), None, "no labels, and the data 10 classes"),
         ((8, 8, 1), np.full(40, 12, np.int32), "a label 12, and the data 10 classes"),
     ):

@@ -37,11 +37,11 @@ def test_what_is_left_of_the_devices():
 @pytest.mark.parametrize(
     ("shape", "words"),
     [
-        ((1, 1), "give three whole numbers"),
+        ((1, 1), "give three numbers"),
         ((-1, -1, 1), "one may be -1"),
-        ((0, 1, 1), "give three whole numbers"),
-        ((1.5, 1, 1), "give three whole numbers"),
-        ((True, 1, 1), "give three whole numbers"),
+        ((0, 1, 1), "give three numbers"),
+        ((1.5, 1, 1), "give three numbers"),
+        ((True, 1, 1), "give three numbers"),
         ((64, 1, 1), "needs 64 devices, but there are 1"),
         ((-1, 3, 1), "needs a multiple of 3 devices, but there are 1"),
     ],

@@ -8,8 +8,10 @@ import time
 import pytest
 from rich.console import Console
 
+from fewstep.train.utils import messages
 from fewstep.train.utils import progress as module
-from fewstep.train.utils.progress import LOGGER, progress, say
+from fewstep.train.utils.messages import LOGGER, say
+from fewstep.train.utils.progress import progress
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
@@ -37,18 +39,21 @@ def test_the_bar_tells_them_too(capsys, monkeypatch, unit):
     assert re.search(rf"[\d.]+ {unit}/s", err)
 
 
-@pytest.fixture(autouse=True)
-def restored():
-    yield
-    LOGGER.setLevel(logging.INFO)  # as the suite has it; it clears the logger's cache, too
-
-
 def unconfigured(monkeypatch):
     """Logging as a library user finds it; called in a test, because pytest configures the root logger before it."""
     monkeypatch.setattr(LOGGER, "handlers", [])
+    monkeypatch.setattr(LOGGER, "propagate", True)
     monkeypatch.setattr(logging.root, "handlers", [])
-    monkeypatch.setattr(LOGGER, "level", logging.NOTSET)
-    LOGGER.manager._clear_cache()
+
+
+@pytest.fixture(autouse=True)
+def levels():
+    """Set and restored by setLevel, which clears the caches of loggers."""
+    before = LOGGER.level, logging.root.level
+    LOGGER.setLevel(logging.NOTSET)
+    yield
+    LOGGER.setLevel(before[0])
+    logging.root.setLevel(before[1])
 
 
 def test_without_a_configuration_a_line_goes_to_stderr(monkeypatch, capsys):
@@ -71,17 +76,26 @@ def test_a_user_silences_or_redirects_the_logger(monkeypatch, capsys):
     assert records == ["redirected"]
     LOGGER.handlers.clear()
     LOGGER.setLevel(logging.NOTSET)
-    logging.root.addHandler(handler)  # at level WARNING
-    say("left to the root logger")
-    assert records == ["redirected"]
+    logging.root.addHandler(handler)
+    for level in (logging.INFO, logging.ERROR):
+        logging.root.setLevel(level)
+        say("to the root")
+        assert records == ["redirected", "to the root"]
     assert capsys.readouterr().err == ""
+
+
+def test_handlers_that_libraries_add_to_the_root_do_not_silence_it(monkeypatch, capsys):
+    unconfigured(monkeypatch)
+    logging.root.addHandler(logging.NullHandler())  # absl does, when Orbax is imported
+    say("still shown")
+    assert capsys.readouterr().err == "still shown\n"
 
 
 def test_the_command_line_prints_whatever_is_configured(monkeypatch, capsys):
     unconfigured(monkeypatch)
     logging.root.addHandler(logging.NullHandler())
-    module.log_to_stderr()
-    module.log_to_stderr()
+    messages.log_to_stderr()
+    messages.log_to_stderr()
     say("once")
     assert capsys.readouterr().err == "once\n"
 

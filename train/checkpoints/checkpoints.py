@@ -17,8 +17,8 @@ from fewstep.train.checkpoints.orbax_stderr import OrbaxStderrFilter
 from fewstep.train.state import State
 from fewstep.train.utils.errors import CheckpointError
 from fewstep.train.utils.files import absolute, is_remote
+from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, barrier, is_disconnect, is_main_process
-from fewstep.train.utils.progress import say
 
 PATIENCE = 300  # seconds that processes wait for one that has not written its shards
 TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays

@@ -11,7 +11,8 @@ from fewstep.diffusion.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.decode import BadImage, check_form, decode, extensions
 from fewstep.train.data.threads import in_threads
-from fewstep.train.utils.progress import progress, say
+from fewstep.train.utils.messages import say
+from fewstep.train.utils.progress import progress
 
 QUIET = 2.0  # seconds before progress is shown
 NAMED = 5  # bad files listed in a message

@@ -13,7 +13,7 @@ from fewstep.diffusion.levers.checks import check_finite
 from fewstep.train.run.skip_factors import load_tuned
 from fewstep.train.sharding import replicated
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.progress import say
+from fewstep.train.utils.messages import say
 
 
 @dataclass(frozen=True)

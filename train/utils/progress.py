@@ -1,71 +1,17 @@
-"""Messages and progress: lines through the logger "fewstep", and a progress bar on a terminal."""
+"""Progress: a bar on a terminal, and a line now and then elsewhere."""
 
-import logging
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
+from fewstep.train.utils.messages import prints, say
+
 EVERY = 10.0  # seconds between plain progress lines
-LOGGER = logging.getLogger("fewstep")
-
-
-class _StderrHandler(logging.StreamHandler):
-    """Prints the bare message to the current sys.stderr; errors of a closed pipe are ignored, so training continues."""
-
-    def __init__(self):
-        logging.Handler.__init__(self)
-
-    @property
-    def stream(self) -> TextIO:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return sys.stderr
-
-    def handleError(self, record: logging.LogRecord) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):
-            super().handleError(record)
-
-
-_STDERR = _StderrHandler()
-_silent = False
-
-
-def silence() -> None:
-    """Print nothing more in this process; with several processes, only the main one reports."""
-    global _silent
-    _silent = True
-
-
-def log_to_stderr() -> None:
-    """Print the messages of the logger "fewstep" on stderr whatever else is configured, as the command line does."""
-    if _STDERR not in LOGGER.handlers:
-        LOGGER.addHandler(_STDERR)
-    if LOGGER.level == logging.NOTSET:
-        LOGGER.setLevel(logging.INFO)
-
-
-def say(text: str) -> None:
-    """Log a line at level INFO.
-
-    Without a handler on the logger "fewstep" or the root logger, the line is printed on stderr.  To silence it:
-    `logging.getLogger("fewstep").setLevel(logging.WARNING)`.
-    """
-    if _silent:
-        return
-    if LOGGER.hasHandlers():
-        LOGGER.info("%s", text, stacklevel=2)
-    elif _prints():
-        _STDERR.handle(LOGGER.makeRecord(LOGGER.name, logging.INFO, __file__, 0, "%s", (text,), None))
-
-
-def _prints() -> bool:
-    """Whether this module itself prints: it was asked to, or logging is not configured."""
-    enabled = LOGGER.level <= logging.INFO and LOGGER.manager.disable < logging.INFO
-    return enabled and (_STDERR in LOGGER.handlers or not LOGGER.hasHandlers())
 
 
 @contextmanager
@@ -75,7 +21,7 @@ def progress(total: int, done: int = 0, unit: str = "steps") -> Iterator[Callabl
     It is a bar on a terminal, and otherwise a message every 10 seconds (`say`).
     """
     console = Console(file=sys.stderr)
-    if console.is_terminal and not _silent and _prints():
+    if console.is_terminal and prints():
         columns = (
             BarColumn(), TextColumn("{task.completed}/{task.total}"), TextColumn("{task.description}"), _Rate(unit),
             TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn(),
