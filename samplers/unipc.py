@@ -26,8 +26,9 @@ def unipc(
     corrected with p + 1 of them.  One call per step, at the predicted state; the last state is not corrected.
 
     The conditions of the paper (its B(h) cancels in them) give exponential Adams-Bashforth and Adams-Moulton weights.
-    B matters only in the two cases with rho = 1/2 in the paper: the predictor of p = 2 and the corrector of p = 1; there
-    B / 2 is h / 2 ("bh1") or |expm1| / 2 ("bh2").  The order of convergence is p + 1, without the corrector (UniP) p.
+    B matters only in the two cases with rho = 1/2 in the paper: the predictor of p = 2 and the corrector of p = 1.
+    There B / 2 is h / 2 ("bh1") or |expm1| / 2 ("bh2").  The order of convergence is p + 1, without the corrector
+    (UniP) p.
     `lower_final` uses order 2, then 1 at the end (None: on grids of fewer than 15 steps).
     """
     if b not in ("bh1", "bh2"):

@@ -99,7 +99,17 @@ def common(table, history=4):
 INSIDE = {name: GRIDS["uniform"](process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
 MIXTURE = ([-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
 
+RESEMBLING = ("ve_geometric", "shifted", "discrete_zero_snr")  # another of the family is tested every time
+
+
+def on(*names):
+    """On every process; on all but those named, when slow tests are run."""
+    some = [pytest.param(p, marks=[pytest.mark.slow] * (n not in names)) for n, p in PROCESSES.items()]
+    return pytest.mark.parametrize("process", some, ids=PROCESSES)
+
+
 each = pytest.mark.parametrize("process", PROCESSES.values(), ids=PROCESSES)
+each_kind = on(*(name for name in PROCESSES if name not in RESEMBLING))
 inside = pytest.mark.parametrize(("process", "grid"), [(PROCESSES[n], INSIDE[n]) for n in PROCESSES], ids=PROCESSES)
 
 

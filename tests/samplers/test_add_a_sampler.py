@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import test_contract as contract
-from checks import ALL, PROCESSES, each
+from checks import ALL, PROCESSES, each_kind
 
 from fewstep.cli.verbs.samplers import checked, written
 from fewstep.samplers import SAMPLERS, reduced, registry
@@ -30,7 +30,7 @@ def test_the_names_on_the_page_are_right(sampler):
     assert set(re.findall(r"--(?:table|check|sampler) (\w+) ", PAGE)) == {sampler.name}
 
 
-@each
+@each_kind
 @pytest.mark.parametrize(
     "test",
     [
@@ -44,7 +44,7 @@ def test_the_contract(test, sampler, process):
     test(sampler, process)
 
 
-@each
+@each_kind
 def test_it_is_shown_and_checked(sampler, process):
     table = registry.table_at(sampler, process, 6)
     text = written(table)
