@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/fewstep compare runs/digits --nfe 1,2,4,8,16,32,64
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n auto
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -12,9 +12,9 @@ from jax import Array
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Denoiser
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import X0, Prediction
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 
 ARGUMENTS = {
     "params": "the parameters passed with the function",

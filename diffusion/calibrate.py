@@ -21,7 +21,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion import levels
 from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 MIN_VARIANCE = 1e-12  # lower bound, because the logarithm of the variance is interpolated
 ESTIMATES = ("residual", "score_norm")

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fewstep.diffusion.arrays import NumberT, namespace
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 
 
 def linear(steps: int) -> np.ndarray:

@@ -12,8 +12,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 
 _TINY = 1e-30
 

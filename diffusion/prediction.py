@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from fewstep.diffusion.arrays import AnyArray, Number, NumberT, namespace
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 
 
 @dataclass(frozen=True)

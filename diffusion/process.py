@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from fewstep.diffusion.arrays import Number, NumberT, namespace
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ import numpy as np
 from etils import epath
 
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.cells import Cells, Drawn
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.distances import DISTANCES, expected_bias

@@ -9,9 +9,9 @@ import numpy as np
 
 from fewstep.diffusion import Cond
 from fewstep.diffusion.denoiser import INSTANT
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.evaluation import flow, likelihood
 from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized

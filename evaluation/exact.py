@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.comparison import Cell, Comparison
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.estimate import Interval

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import Interval
 from fewstep.evaluation.features import Features, Pixels, quantized

@@ -14,9 +14,9 @@ from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.sweep import SAMPLERS as VELOCITY_SAMPLERS
 from fewstep.cli.verbs.train import train_in
 from fewstep.diffusion.denoiser import INSTANT
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
+from fewstep.errors import UsageError
 from fewstep.evaluation.compare import compare as compare_runs
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features

@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers import first_step
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.runge_kutta import NOISE, level

@@ -10,8 +10,8 @@ from math import pi, sqrt
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.tableau import Row
 

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import large, posterior
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.runge_kutta import NOISE, level
 from fewstep.samplers.stages import transfer

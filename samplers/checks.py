@@ -20,7 +20,7 @@ from fewstep.diffusion.denoiser import (
     names_of,
     wrappers,
 )
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.samplers.tableau import Tableau
 
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row

@@ -13,8 +13,8 @@ from scipy.integrate import solve_ivp
 
 from fewstep.diffusion import oracles
 from fewstep.diffusion.denoiser import DenoiserLike
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.tableau import Row, Tableau, tabulate
 
 

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import multistep

@@ -10,8 +10,8 @@ import numpy as np
 
 from fewstep.diffusion.arrays import AnyArray
 from fewstep.diffusion.denoiser import Cond, DenoiserLike
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.curvature import covariance_times
+from fewstep.errors import UsageError
 from fewstep.samplers.loop import Seeds, as_seeds
 from fewstep.samplers.tableau import Tableau
 

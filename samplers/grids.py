@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta as beta_law
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
 from fewstep.samplers.optimal_grid import dp
 

@@ -12,8 +12,8 @@ from fractions import Fraction
 import numpy as np
 
 from fewstep.diffusion import Discrete
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.steps import NoTable
 
 

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row

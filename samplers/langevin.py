@@ -5,8 +5,8 @@ from functools import partial
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.ancestral import ddpm
 from fewstep.samplers.euler import classical, euler_maruyama
 from fewstep.samplers.steps import steps

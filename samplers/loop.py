@@ -18,8 +18,8 @@ from fewstep.diffusion.denoiser import (
     Pred,
     predict_shape,
 )
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.checks import check_arguments, check_capabilities, check_variance_known
 from fewstep.samplers.tableau import Tableau, pad
 

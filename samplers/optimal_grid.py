@@ -8,9 +8,9 @@ import numpy as np
 from scipy.interpolate import RegularGridInterpolator
 
 from fewstep.diffusion.calibrate import DEVIATIONS, MIN_VARIANCE, Statistics, interpolate
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")

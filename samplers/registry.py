@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fewstep.diffusion.denoiser import DenoiserLike
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
 from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral

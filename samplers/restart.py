@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.churn import zigzag
 from fewstep.samplers.grids import karras
 from fewstep.samplers.steps import steps

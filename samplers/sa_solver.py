@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.exponential import Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.sde import constant

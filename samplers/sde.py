@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.exponential import curved, finite_integral, nodes
 from fewstep.samplers.steps import multistep, steps

@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+import warnings
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,6 +40,8 @@ def enable() -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(MAX_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(MIN_SECONDS))
+    # A process that was killed may leave an entry cut short: JAX then compiles, and says so at every read.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     _forget(root)
 
 

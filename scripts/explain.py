@@ -1,7 +1,7 @@
 """An error as one line for the user, or none where it is a bug."""
 
 from fewstep.cli import distributed
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.utils.errors import RunError
 
 

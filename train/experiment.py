@@ -8,12 +8,12 @@ from typing import Any, cast
 from flax import nnx
 
 from fewstep.diffusion.denoiser import JUMP, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import LEVERS
 from fewstep.diffusion.networks import axes, split
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
+from fewstep.errors import UsageError
 from fewstep.train.objectives.objective import Objective
 
 

@@ -13,8 +13,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Model, predict_shape
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged, under
+from fewstep.errors import UsageError
 from fewstep.samplers import preview_table
 from fewstep.samplers.checks import check_capabilities
 from fewstep.train import sharding

@@ -8,8 +8,8 @@ import numpy as np
 import optax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN
+from fewstep.errors import UsageError
 from fewstep.train.state import State
 
 AXES = ("data", "fsdp", "tensor")

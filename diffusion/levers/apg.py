@@ -10,9 +10,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite, is_number
 from fewstep.diffusion.levers.guidance import CFG, class_guidance
+from fewstep.errors import UsageError
 
 _TINY = 1e-30
 

@@ -9,9 +9,9 @@ from jax import Array
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, Lever
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.errors import UsageError
 
 
 @register_dataclass

@@ -8,9 +8,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, wrappers
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.errors import UsageError
 
 
 @register_dataclass

@@ -10,8 +10,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite
+from fewstep.errors import UsageError
 
 
 class _Bounded(Wrapper):

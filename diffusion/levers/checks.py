@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Any
 
 from fewstep.diffusion.denoiser import DenoiserLike, wrappers
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 
 def is_number(value: Any) -> bool:

@@ -12,8 +12,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite
+from fewstep.errors import UsageError
 
 
 def covariance_times(den: DenoiserLike, x: AnyArray, t: Number, v: AnyArray, cond: Cond = Cond()) -> Array:

@@ -11,8 +11,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
+from fewstep.errors import UsageError
 
 
 class Guidance(Wrapper):

@@ -13,9 +13,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper, predict_shape
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import is_number, remembers
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.errors import UsageError
 
 
 def switched(on: Array, active: Callable[[], Any], passive: Callable[[], Any]) -> Any:

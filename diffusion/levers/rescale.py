@@ -10,9 +10,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.errors import UsageError
 
 
 @register_dataclass

@@ -12,10 +12,10 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, NumberT, pooled, repeated
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, Wrapper, wrappers
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 from fewstep.diffusion.levers.interval import switched
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 
 @register_dataclass

@@ -11,11 +11,11 @@ from flax import nnx
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
+from fewstep.errors import UsageError
 
 
 def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, eps: float = 1e-6) -> jax.Array:

@@ -8,9 +8,9 @@ from flax import nnx
 from jax import Array
 
 from fewstep.diffusion.arrays import AnyArray, Number
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.initializers import unit
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear
+from fewstep.errors import UsageError
 
 FEATURES = 64
 # Frequencies in radians per unit of time.  The lowest does not repeat within [-5, 5], the range of EDM's c_noise; the

@@ -11,7 +11,7 @@ import numpy as np
 from jax import Array
 
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 SKIPS = "skip", "low", "backbone"  # fields of Cond that are (B, levels)
 

@@ -9,10 +9,10 @@ from jax import Array
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
+from fewstep.errors import UsageError
 
 
 class Block(nnx.Module):

@@ -10,7 +10,7 @@ from flax import nnx
 from fewstep.diffusion.adapters import ByName, argument_names
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 PROTOCOL = ("x", "t", "d", "cond", "key")
 

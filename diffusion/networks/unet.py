@@ -12,10 +12,10 @@ from flax import nnx
 
 from fewstep.diffusion.arrays import Number, repeated
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
 from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
+from fewstep.errors import UsageError
 
 
 def _check_divisible(height: int, width: int, levels: int) -> None:

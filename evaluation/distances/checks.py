@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 ROWS = 1024  # rows of a pairwise matrix that are computed at once
 

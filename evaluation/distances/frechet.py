@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.distances.checks import checked
 from fewstep.evaluation.estimate import Estimate, estimate
 

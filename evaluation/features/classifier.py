@@ -10,7 +10,7 @@ import numpy as np
 import optax
 from etils import epath
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.features.encoders import convolve
 from fewstep.train.data import Batches, Dataset
 from fewstep.train.data.fingerprint import change, fingerprint

@@ -16,8 +16,8 @@ from typing import Any
 
 import optax
 
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.networks.own import constructor
+from fewstep.errors import UsageError
 from fewstep.train.data import Dataset, arrays
 
 PARTS = ("network", "data", "objective", "optimizer", "process", "prediction", "variance", "pairs")

@@ -12,7 +12,7 @@ from fewstep.cli.config.load import experiment, load
 from fewstep.cli.config.messages import one_line
 from fewstep.cli.errors import UserError
 from fewstep.cli.parse import path as parsed_path
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.run import Run, restore
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
-from test_networks import CALL, LABEL, T, normal, perturbed
+from small_inputs import CALL, LABEL, T, normal, perturbed
 
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks import MLP, DiT, UNet, abstract, axes, split

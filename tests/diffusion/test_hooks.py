@@ -8,7 +8,7 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
-from test_networks import CALL, normal, perturbed
+from small_inputs import CALL, normal, perturbed
 
 from fewstep.diffusion import VP, oracles
 from fewstep.diffusion.denoiser import Cond

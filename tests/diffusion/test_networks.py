@@ -5,24 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from small_inputs import CALL, LABEL, T, normal, perturbed
 
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks import MLP, UNet, abstract, split
 from fewstep.diffusion.networks.layers import dropout, group_norm
 
 SMALL = {"base": 8, "blocks": 1}
-CALL = jax.jit(lambda apply, params, x, t, d, cond, key=None: apply(params, x, t, d, cond, key), static_argnums=0)
-T = np.array([0.1, 0.5, 0.9], np.float32)
-LABEL = np.array([0, 1, 2], np.int32)
-
-
-def normal(shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
-
-
-def perturbed(params):
-    leaves, tree = jax.tree.flatten(params)
-    return tree.unflatten([p + 0.1 * normal(p.shape, seed) for seed, p in enumerate(leaves)])
 
 
 def unet(**options):

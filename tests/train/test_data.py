@@ -29,7 +29,7 @@ def rows(images):
 
 
 def test_importing_the_data_imports_nothing_slow():
-    code = "import sys, train.data; sys.exit(bool({'jax', 'grain', 'datasets'} & set(sys.modules)))"
+    code = "import sys, fewstep.train.data; sys.exit(bool({'jax', 'grain', 'datasets'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parent.parent.parent
 @pytest.mark.parametrize("network", ["UNet", "DiT", "MLP"])
 def test_eight_devices_do_what_one_does(network, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
-    script = Path(__file__).with_name("eight_devices.py")
+    script = ROOT / "tests" / "helpers" / "eight_devices.py"
     done = subprocess.run(
         [sys.executable, script, network, tmp_path],
         env=environment, cwd=ROOT, capture_output=True, text=True, timeout=900, check=False,

@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.state import State
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.utils.npz import BROKEN
 
 REMEDY = "write it with np.savez(path, images=..., labels=...)"

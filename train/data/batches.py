@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.split import Batch, Split
 from fewstep.train.data.threads import THREADS
 

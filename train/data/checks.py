@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.utils.files import is_remote
 
 SLACK = 1e-6  # values up to this far outside [-1, 1] are clipped, as rounding errors

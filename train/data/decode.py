@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 
 warnings.filterwarnings("ignore", module=r"PIL\.")  # about large images and malformed EXIF, which are still decoded
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.decode import BadImage, decode
 
 

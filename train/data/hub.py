@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.checks import as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
 from fewstep.train.data.decode import BadImage, check_form

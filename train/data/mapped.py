@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.checks import as_images, as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
 from fewstep.train.data.split import Arrays

@@ -6,7 +6,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.records import Writer
 from fewstep.train.data.scan import scan
 from fewstep.train.utils.files import is_remote

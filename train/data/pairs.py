@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from etils import epath
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.split import Arrays, Split
 from fewstep.train.utils import npz
 from fewstep.train.utils.hashing import sha256

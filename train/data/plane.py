@@ -6,7 +6,7 @@ import numbers
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.dataset import Dataset, partition
 from fewstep.train.data.split import Arrays
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.dataset import Dataset, partition
 from fewstep.train.utils.files import write_atomic

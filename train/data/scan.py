@@ -7,7 +7,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.decode import BadImage, check_form, decode, extensions
 from fewstep.train.data.threads import in_threads

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images, as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition

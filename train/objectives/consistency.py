@@ -13,9 +13,9 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import ZERO, Cond, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal
 from fewstep.train.state import State

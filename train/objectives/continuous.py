@@ -10,8 +10,8 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import ZERO, Cond, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY
+from fewstep.errors import UsageError
 from fewstep.train.objectives.consistency import check_consistent
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal

@@ -9,7 +9,7 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.objectives.objective import Objective
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.objectives.weights import native

@@ -15,9 +15,9 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.diffusion.process import Linear
+from fewstep.errors import UsageError
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy, target
 from fewstep.train.objectives.times import logit_normal, uniform

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fewstep.diffusion.denoiser import INSTANT, Model
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.state import State

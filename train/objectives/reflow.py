@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fewstep.diffusion.denoiser import Cond, Model
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.samplers.loop import unit_noise
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy, target

@@ -11,9 +11,9 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.variance import NPR, SN, LearnedRange
+from fewstep.errors import UsageError
 from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
 from fewstep.train.objectives.times import uniform
 from fewstep.train.state import State

@@ -8,8 +8,8 @@ from typing import Any
 import jax
 
 from fewstep.diffusion import levers
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers.checks import check_finite
+from fewstep.errors import UsageError
 from fewstep.train.run.skip_factors import load_tuned
 from fewstep.train.sharding import replicated
 from fewstep.train.utils.errors import RunError

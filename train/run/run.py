@@ -16,8 +16,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Denoiser, Model
-from fewstep.diffusion.errors import UsageError
 from fewstep.diffusion.levers import enlarged, under
+from fewstep.errors import UsageError
 from fewstep.samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
 from fewstep.samplers.loop import fetched
 from fewstep.train.checkpoints import Checkpoints

@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from fewstep.diffusion.errors import UsageError
+from fewstep.errors import UsageError
 from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
 from fewstep.train.utils.hashing import file_sha256, sha256
 

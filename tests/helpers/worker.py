@@ -1,6 +1,6 @@
 """One of several processes that save and restore one sharded state together.
 
-python tests/train/worker.py INDEX COUNT PORT FOLDER
+python tests/helpers/worker.py INDEX COUNT PORT FOLDER
 """
 
 import sys
