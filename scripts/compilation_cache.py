@@ -26,6 +26,8 @@ def enable() -> None:
 
     Nothing is set where the folder cannot be written, or where JAX_ENABLE_COMPILATION_CACHE is 0.
     """
+    # A killed process may leave an entry cut short: JAX then compiles, and would say so at every read.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or _off(os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1")):
         return
     root = platformdirs.user_cache_path("fewstep") / "compiled"
@@ -40,8 +42,6 @@ def enable() -> None:
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(MAX_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(MIN_SECONDS))
-    # A process that was killed may leave an entry cut short: JAX then compiles, and says so at every read.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     _forget(root)
 
 
