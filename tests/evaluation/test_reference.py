@@ -28,7 +28,7 @@ def test_all_held_out_or_as_many_as_fit_spread_evenly(line, monkeypatch):
 
 def test_the_first_training_images(line):
     np.testing.assert_array_equal(reference(line, 5).training, line.train[:5].image)
-    assert len(reference(line, 1000).training) == len(reference(line, None).seen) == 101
+    assert len(reference(line, 1000).training) == len(reference(line, None).training) == 101
 
 
 def test_images_are_stored_as_a_file_would_hold_them():
