@@ -201,7 +201,9 @@ def _behind(here, budget, metric):
     found = []
     for best in _best(here, metric):
         others = [at for at in here if at != best]
-        found += [Gap(*at, *best, budget, metric, difference(here[at], here[best])) for at in others]
+        for run, line in others:
+            apart = difference(here[run, line], here[best])
+            found.append(Gap(run, line, best[0], best[1], budget, metric, apart))
     return found
 
 

@@ -1,5 +1,7 @@
 """Forward-mode derivatives of the networks in x, t and d, which MeanFlow is learned by."""
 
+from functools import cache
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,11 +17,13 @@ NETWORKS = {
     "dit rotary": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "positions": "rotary", "remat": True}),
     "mlp": (MLP, (4,), {"width": 16, "depth": 2}),
 }
-every = pytest.mark.parametrize(("network", "shape", "options"), NETWORKS.values(), ids=NETWORKS)
+every = pytest.mark.parametrize("name", NETWORKS)
 
 
-def along(network, shape, options, dtype):
+@cache
+def along(name, dtype):
     """U(u) with x, t and d moved by u along a direction, and its derivative at 0 by forward mode."""
+    network, shape, options = NETWORKS[name]
     apply, params = split(network(shape, 3, **options, jumps=True, dtype=dtype, rngs=nnx.Rngs(0)))
     rng = np.random.default_rng(0)
     params = jax.tree.map(lambda a: a + 0.1 * rng.standard_normal(a.shape).astype(np.float32), params)
@@ -34,8 +38,8 @@ def along(network, shape, options, dtype):
 
 
 @every
-def test_they_are_what_small_steps_show(network, shape, options):
-    moved, slope = along(network, shape, options, "float32")
+def test_they_are_what_small_steps_show(name):
+    moved, slope = along(name, "float32")
     step = 3e-3
     shown = (moved(step) - moved(-step)) / (2 * step)
     assert np.linalg.norm(slope - shown) < 5e-3 * np.linalg.norm(shown)
@@ -43,8 +47,8 @@ def test_they_are_what_small_steps_show(network, shape, options):
 
 
 @every
-def test_half_precision_tells_nearly_the_same(network, shape, options):
-    _, slope = along(network, shape, options, "float32")
-    _, half = along(network, shape, options, "bfloat16")
+def test_half_precision_tells_nearly_the_same(name):
+    _, slope = along(name, "float32")
+    _, half = along(name, "bfloat16")
     assert half.dtype == jnp.float32
     assert np.linalg.norm(half - slope) < 0.05 * np.linalg.norm(slope)

@@ -44,7 +44,7 @@ def told(kind, **fields):
 
 
 @pytest.mark.parametrize("kind", ["unet", "dit", "rotary"])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_neutral_values_change_no_bit(kind, dtype):
     """At twice the size of training, where a power other than 0 would show."""
     apply, params = net(kind, dtype=dtype)

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from flax import nnx
+from small_inputs import CALL
 
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks import MLP, DiT, UNet, axes, split
@@ -25,8 +26,8 @@ def test_the_first_half_is_the_network_without_it(network, shape, options):
     more = jax.tree.map(lambda a: a + 0.05, more)
     x, cond = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32), Cond(np.int32([0, 3]))
     keys = jax.random.split(jax.random.key(0), 2)
-    one = plain({name: more[name] for name in params}, x, 0.3, None, cond, keys)
-    two = both(more, x, 0.3, None, cond, keys)
+    one = CALL(plain, {name: more[name] for name in params}, x, 0.3, None, cond, keys)
+    two = CALL(both, more, x, 0.3, None, cond, keys)
     assert two.shape == (*x.shape[:-1], 2 * x.shape[-1])
     np.testing.assert_allclose(two[..., : shape[-1]], one, rtol=1e-5, atol=1e-6)
     assert np.any(two[..., shape[-1] :] != one)
@@ -36,6 +37,6 @@ def test_the_first_half_is_the_network_without_it(network, shape, options):
 def test_it_begins_at_zero_and_its_axes_are_named(network, shape, options):
     both, params = split(network(shape, 0, **options, variance=True, rngs=nnx.Rngs(0)))
     x = np.ones((2, *shape), np.float32)
-    assert not np.any(both(params, x, 0.3, None, Cond())[..., shape[-1] :])
+    assert not np.any(CALL(both, params, x, 0.3, None, Cond())[..., shape[-1] :])
     named = axes(lambda: network(shape, 0, **options, variance=True, rngs=nnx.Rngs(0)))
     assert any("embed" in names for names in jax.tree.leaves(named["variance"]))

@@ -1,6 +1,7 @@
 """Networks that represent the exact flow map of Gaussian data, and the gradients that objectives have there."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -63,6 +64,12 @@ def gradients(objective, asked, n=4000, state=STATE, at=PARAMS["net"]):
         return jax.grad(lambda net: objective(asked, PARAMS | {"net": net}, state, example)[0])(at)["a"]
 
     return np.asarray(jax.jit(jax.vmap(one))(examples))
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def evaluated(objective, asked, params, state, examples):
+    """The objective, compiled: its hundred operations one by one would be as many programs."""
+    return objective(asked, params, state, examples)
 
 
 def far(found):

@@ -189,7 +189,7 @@ def test_pairs_of_other_data(tmp_path):
     for shape, labels, words in (
         ((4, 4, 1), np.zeros(40, np.int32), r"images of shape \(4, 4, 1\), the data \(8, 8, 1\)"),
         ((8, 8, 1), None, "no labels, but the data has 10 classes"),
-        ((8, 8, 1), np.full(40, 12, np.int32), "a label 12, and the data 10 classes"),
+        ((8, 8, 1), np.full(40, 12, np.int32), "a label 12, but the data has 10 classes"),
     ):
         with pytest.raises(ValueError, match=words):
             prepare(experiment(shape, labels), data)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exact_maps import GAUSSIAN, PARAMS, STATE, Either, ToTheData, batch, far, gradients, x_of
+from exact_maps import GAUSSIAN, PARAMS, STATE, Either, ToTheData, batch, evaluated, far, gradients, x_of
 
 from fewstep.diffusion import VE, VP, Cond, Linear
 from fewstep.diffusion.denoiser import ZERO, Model
@@ -45,7 +45,7 @@ def test_a_teacher_leads_along_its_own_path():
         pair = partial(shrinking, stages=10, b=0.0, k=2.0)
         objective = DiscreteConsistency(uniform, pair=pair, until=10, teacher=taught)
         examples = objective.draw(asked, batch(2000), jax.random.key(0))
-        _, told = objective(asked, STUDENT, state, examples)
+        _, told = evaluated(objective, asked, STUDENT, state, examples)
         apart.append(float(told["apart"]))
     assert apart[1] < 1e-3 * apart[0]
     x, t = x_of(examples), jnp.full(2000, 0.5)
@@ -62,7 +62,7 @@ def test_a_teacher_leads_to_the_data_too():
     objective = DiscreteConsistency(uniform, until=10, teacher=True, huber=1e-6)  # its first stage is one of s = 0
     examples = objective.draw(asked, batch(400), jax.random.key(0))
     examples = jax.tree.map(lambda a: a[np.asarray(shrinking(Linear(), examples.t, 0.0)[1]) == 0], examples)
-    _, told = objective(asked, TEACHER, BOTH, examples)  # the teacher against itself
+    _, told = evaluated(objective, asked, TEACHER, BOTH, examples)  # the teacher against itself
     assert len(examples.t) > 100
     assert told["apart"] < 1e-10
 
@@ -120,8 +120,8 @@ def continuous(**options):
 def test_nothing_is_left_along_the_slope_of_a_teacher():
     objective, asked = continuous(teacher=True)
     examples = objective.draw(asked, batch(500), jax.random.key(0))
-    _, told = objective(asked, STUDENT | WAVES, BOTH, examples)
-    _, wrong = objective(asked, TEACHER | WAVES, BOTH, examples)
+    _, told = evaluated(objective, asked, STUDENT | WAVES, BOTH, examples)
+    _, wrong = evaluated(objective, asked, TEACHER | WAVES, BOTH, examples)
     assert told["slope"] < 1e-10
     assert wrong["slope"] > 0.01
 
@@ -157,7 +157,7 @@ def test_its_tangent_is_that_of_trigflow(r):
     objective = ContinuousConsistency(uniform, warmup=4, floor=0.1)
     examples = objective.draw(model, batch(6), jax.random.key(2))
     state = STATE._replace(step=jnp.int32(4 * r - 1))
-    _, told = objective(model, params, state, examples)
+    _, told = evaluated(objective, model, params, state, examples)
 
     angle = np.arctan(np.exp(-np.asarray(process.lam(np.float64(examples.t)))))[:, None]
     x0, eps = np.float64(examples.x0), np.float64(examples.eps)
@@ -172,7 +172,7 @@ def test_its_tangent_is_that_of_trigflow(r):
     g = -(np.cos(angle) ** 2) * (out - v) - r * np.cos(angle) * np.sin(angle) * (x + slope)
     size = np.linalg.norm(g, axis=1)
     assert told["error"] == pytest.approx(((size / (size + 0.1)) ** 2).mean(), rel=1e-4)
-    found = jax.grad(lambda p: objective(model, p, state, examples)[0])(params)["net"]["off"]
+    found = jax.grad(lambda p: evaluated(objective, model, p, state, examples)[0])(params)["net"]["off"]
     np.testing.assert_allclose(found, -2 * g / (size[:, None] + 0.1) / 6, rtol=2e-3, atol=1e-5)
 
 
@@ -232,7 +232,7 @@ def test_the_adaptive_weight_is_least_at_the_logarithm_of_the_error():
     wrong = {"net": TEACHER["net"]}
 
     def loss(w):
-        return objective(asked, wrong | {"weight": {"waves": jnp.zeros(16).at[0].set(w)}}, BOTH, examples)
+        return evaluated(objective, asked, wrong | {"weight": {"waves": jnp.zeros(16).at[0].set(w)}}, BOTH, examples)
 
     best = jnp.log(loss(0.0)[1]["error"])
     assert jax.grad(lambda w: loss(w)[0])(best) == pytest.approx(0.0, abs=1e-5)
@@ -252,4 +252,4 @@ def test_the_boundary_has_to_be_exact(objective, process, prediction, words):
     asked = Model(ToTheData(), process, prediction, capabilities=frozenset({ZERO}))
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=words):
-        objective(asked, PARAMS, STATE, examples)
+        evaluated(objective, asked, PARAMS, STATE, examples)

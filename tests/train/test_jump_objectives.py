@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from exact_maps import GAUSSIAN, PARAMS, STATE, Exact, batch, far, gradients, model, x_of
+from exact_maps import GAUSSIAN, PARAMS, STATE, Exact, batch, evaluated, far, gradients, model, x_of
 
 from fewstep.diffusion import Linear
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Model
@@ -78,7 +78,7 @@ def test_shortcuts_have_no_gradient_at_the_exact_map():
 def test_two_shortcuts_are_one():
     objective, asked = Shortcut(uniform, bootstrap=2), model(INSTANT, JUMP)
     examples = objective.draw(asked, batch(64), jax.random.key(0))
-    _, told = objective(asked, PARAMS, STATE, examples)
+    _, told = evaluated(objective, asked, PARAMS, STATE, examples)
     jumps = np.asarray(examples.s < examples.t)
     assert jumps.sum() == 32
     assert told["jump"] < 2e-3  # at 1/64 two steps along the velocity stand for two jumps
@@ -105,7 +105,8 @@ def test_its_teacher_is_the_average_of_the_parameters():
     examples = objective.draw(asked, batch(16), jax.random.key(0))
     moved = {"net": {"a": jnp.full(4, 0.5)}}
     same, other = (
-        objective(asked, PARAMS, STATE._replace(ema={"0.9": ema}), examples)[1]["jump"] for ema in (PARAMS, moved)
+        evaluated(objective, asked, PARAMS, STATE._replace(ema={"0.9": ema}), examples)[1]["jump"]
+        for ema in (PARAMS, moved)
     )
     assert other > same + 0.1
 
@@ -148,13 +149,13 @@ def test_jumps_are_of_the_linear_path(objective, process, prediction):
     asked = Model(Exact(), process, prediction, capabilities=objective.capabilities)
     examples = objective.draw(asked, batch(4), jax.random.key(0))
     with pytest.raises(ValueError, match=r"train.process = @Linear\(\)"):
-        objective(asked, PARAMS, STATE, examples)
+        evaluated(objective, asked, PARAMS, STATE, examples)
 
 
 def test_meanflow_learns_what_is_guided():
     objective = MeanFlow(uniform, label_drop=0.5, same=1.0, power=0.0, guidance=1.5, mix=0.25)
     examples = objective.draw(KNOWN, labelled(64), jax.random.key(0))
-    loss, _ = objective(KNOWN, OF, STATE, examples)
+    loss, _ = evaluated(objective, KNOWN, OF, STATE, examples)
     label = np.asarray(examples.label)
     assert set(label) == {0, 1, 2}
     own, v = np.asarray(OF["net"]["of"])[label][:, None], np.asarray(examples.eps - examples.x0)
@@ -167,7 +168,7 @@ def test_the_smallest_shortcuts_are_guided_and_the_rest_follows():
     objective = Shortcut(uniform, label_drop=0.0, bootstrap=2, sizes=3, guidance=2.0)
     state = STATE._replace(ema={"0.9": OF})
     examples = objective.draw(KNOWN, labelled(48), jax.random.key(0))
-    _, told = objective(KNOWN, OF, state, examples)
+    _, told = evaluated(objective, KNOWN, OF, state, examples)
     strength = np.array([1.0, 3.0]) + 0.5  # label less null
     assert float(told["jump_4"]) == pytest.approx((strength**2).mean(), rel=1e-5)
     assert (told["jump_1"], told["jump_2"]) == (0, 0)

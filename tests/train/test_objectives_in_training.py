@@ -41,7 +41,7 @@ OBJECTIVES = {
     "distilled continuous consistency": ContinuousConsistency(warmup=2, teacher=True),
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
-QUICK = ("reflow", "shortcut", "distilled consistency", "continuous consistency")
+QUICK = ("shortcut", "distilled consistency")
 each = pytest.mark.parametrize("name", OBJECTIVES)
 
 

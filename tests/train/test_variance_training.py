@@ -124,6 +124,7 @@ def test_with_a_wrong_mean_npr_is_right_and_sn_is_not():
     assert error(wrong[SN](x, t).var, want) > 0.5
 
 
+@pytest.mark.slow
 def test_a_learned_range_is_the_optimum_of_its_chain():
     """On Gaussian data, where that is known."""
 
@@ -151,7 +152,7 @@ def test_the_bound_does_not_move_the_mean():
 
     def gradient(objective, model):
         examples = objective.draw(model, batch, jax.random.key(1))
-        return jax.grad(lambda p: objective(model, {"net": p}, None, examples)[0])(params)
+        return jax.jit(jax.grad(lambda p: objective(model, {"net": p}, None, examples)[0]))(params)
 
     hybrid = gradient(Hybrid(uniform, share=1.0), model)
     only = gradient(Denoising(uniform), plain)
