@@ -15,6 +15,7 @@ from fewstep.train.utils.progress import progress
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
+    unconfigured(monkeypatch)
     monkeypatch.setattr(module, "EVERY", 0.0)
     clock = iter([0.0, 2.0, 4.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
@@ -29,6 +30,7 @@ def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
 
 @pytest.mark.parametrize("unit", ["steps", "cells"])
 def test_the_bar_tells_them_too(capsys, monkeypatch, unit):
+    unconfigured(monkeypatch)
     monkeypatch.setattr(module, "Console", lambda file: Console(file=file, force_terminal=True, width=120))
     with progress(3, unit=unit) as show:
         for now in (1, 2, 3):
