@@ -9,6 +9,7 @@ import hashlib
 import os
 import platform
 import shutil
+import time
 import warnings
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
@@ -43,6 +44,8 @@ def enable() -> None:
     os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(MAX_BYTES))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", str(MIN_SECONDS))
     _forget(root)
+    if os.environ["JAX_COMPILATION_CACHE_MAX_SIZE"] == str(MAX_BYTES):
+        _mend(folder)
 
 
 def _off(value):
@@ -65,3 +68,13 @@ def _forget(root):
     with suppress(OSError):
         for folder in sorted(root.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_FOLDERS]:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _mend(folder):
+    """Remove what a killed process left of an entry: JAX, which keeps to a size, writes an entry and then its time, and
+    stops caching where a time is missing.  What is a minute old may still be being written."""
+    with suppress(OSError):
+        for entry in folder.glob("*-cache"):
+            stamp = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
+            if not stamp.exists() and time.time() - entry.stat().st_mtime > 60:
+                entry.unlink(missing_ok=True)

@@ -60,6 +60,7 @@ def test_products_are_those_of_the_exact_covariance(mixture, t):
     np.testing.assert_allclose(np.einsum("bii->bi", want), mixture(x, t).var, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_many_probes_approach_the_diagonal(mixture):
     x = np.random.default_rng(1).standard_normal((4, 3)).astype(np.float32)
     want, errors = mixture(x, 0.5).var, []

@@ -17,6 +17,7 @@ NETWORKS = {
     "dit rotary": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "positions": "rotary", "remat": True}),
     "mlp": (MLP, (4,), {"width": 16, "depth": 2}),
 }
+LONG = ("unet", "dit rotary")  # to compile
 every = pytest.mark.parametrize("name", NETWORKS)
 
 
@@ -46,7 +47,7 @@ def test_they_are_what_small_steps_show(name):
     assert np.linalg.norm(shown) > 0.1
 
 
-@every
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in NETWORKS])
 def test_half_precision_tells_nearly_the_same(name):
     _, slope = along(name, "float32")
     _, half = along(name, "bfloat16")

@@ -16,7 +16,13 @@ NETWORKS = {
 }
 
 
-@pytest.mark.parametrize(("network", "shape", "options"), NETWORKS.values(), ids=NETWORKS)
+@pytest.mark.parametrize(
+    ("network", "shape", "options"),
+    [
+        pytest.param(*network, marks=[pytest.mark.slow] * (name == "unet"), id=name)
+        for name, network in NETWORKS.items()
+    ],
+)
 def test_the_first_half_is_the_network_without_it(network, shape, options):
     plain, params = split(network(shape, 3, **options, rngs=nnx.Rngs(0)))
     both, more = split(network(shape, 3, **options, variance=True, rngs=nnx.Rngs(0)))

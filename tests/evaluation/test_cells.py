@@ -83,6 +83,7 @@ def test_digests_tell_apart_what_changes_an_image():
     assert digest(oracles.gaussian(process, mean=0.2, std=0.5), table) == found[0]
 
 
+@pytest.mark.slow
 def test_a_digest_is_the_same_in_every_process():
     command = [sys.executable, small_network.__file__]
     told = [subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip() for _ in range(2)]

@@ -52,7 +52,7 @@ def tables(sampler, process, steps):
             assert k == 1
 
 
-@each_kind
+@on("linear", "ve", "discrete")
 def test_finite_and_independent_of_the_batch(process):
     """Every sampler, from pure noise, on data that makes the flow curved."""
     curved, jumping = oracles.mixture(process, *MIXTURE), oracles.gaussian(process, MEAN, STD)
@@ -188,10 +188,15 @@ def test_network_calls_are_the_rows(sampler, process):
     np.testing.assert_allclose(count.times, table.t, rtol=1e-6)
 
 
+@pytest.fixture(scope="module")
+def count():
+    """One for all samplers, and so one compilation."""
+    return Count()
+
+
 @every
-def test_network_calls_of_the_compiled_loop(sampler):
+def test_network_calls_of_the_compiled_loop(sampler, count):
     """The rows that pad the table are never run."""
-    count = Count()
     for nfe in (5, 8):
         table, before = common(table_at(sampler, VP(), nfe)), count.calls
         draw(Counting(Zero(VP()), count, True), table, [0], (1,)).block_until_ready()

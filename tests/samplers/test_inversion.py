@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from checks import MEAN, MIXTURE, STD, common, each
+from checks import MEAN, MIXTURE, STD, common, each, on
 
 from fewstep.diffusion import VP, Linear, oracles
 from fewstep.samplers import Row, ddim, draw, exact, tabulate
@@ -67,7 +67,7 @@ def test_the_lowest_time_has_little_noise(process):
     assert process.sigma(low) / process.alpha(low) <= 0.011
 
 
-@each
+@on("linear", "vp", "ve")
 def test_what_is_noised_to_the_top_is_what_a_draw_begins_with(process):
     """alpha x0 is added to the seed's own initial noise, to float32 rounding."""
     table, seeds = common(tabulate([Row(0.7, x=1.0)])), np.arange(5, 9)

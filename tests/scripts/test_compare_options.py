@@ -95,6 +95,7 @@ def table(text):
     return {row[0]: row[1:] for row in rows[2:] if len(row) > 1}
 
 
+@pytest.mark.slow
 def test_a_sweep_draws_a_line_a_value_with_one_compilation(fewstep, digits_run, tmp_path):
     loop = sys.modules["fewstep.samplers.loop"]._run
     words = ("--nfe", "2", "--sampler", "ddim,ddpm", "--sweep", "cfg.scale=1,2,4", "--count", 14, "--out", tmp_path)

@@ -117,12 +117,14 @@ def test_bad_overrides(fewstep, tmp_path, override, parts):
 
 
 @pytest.mark.parametrize(("typed", "line"), [(".001", "adamw.lr = 0.001"), ("1e-3", "adamw.lr = 0.001"), ("1", "= 1")])
-def test_numbers_as_people_type_them(fewstep, typed, line):
-    assert line in fewstep("config", "configs/digits/flow.gin", "--set", f"adamw.lr={typed}")[1]
+def test_numbers_as_people_type_them(fewstep, tiny, typed, line):
+    options = [word for override in tiny for word in ("--set", override)]
+    assert line in fewstep("config", "configs/digits/flow.gin", *options, "--set", f"adamw.lr={typed}")[1]
 
 
-def test_a_name_may_be_written_with_its_module(fewstep):
-    status, told, err = fewstep("config", "configs/digits/flow.gin", "--set", "optimizers.adamw.lr=0.5")
+def test_a_name_may_be_written_with_its_module(fewstep, tiny):
+    options = [word for override in (*tiny, "optimizers.adamw.lr=0.5") for word in ("--set", override)]
+    status, told, err = fewstep("config", "configs/digits/flow.gin", *options)
     assert status == 0, err
     assert "adamw.lr = 0.5" in told
 

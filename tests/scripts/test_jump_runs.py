@@ -90,7 +90,7 @@ def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
         ),
         ("ect", ("sample", "--sampler", "flow_map"), ["requires jumps to any time", "choose another sampler"]),
         ("ect", ("compare", "--sampler", "ddim"), ["none of these runs supports ddim", "from consistency"]),
-        ("ect", ("compare", "--metric", "trajectory"), ["of models that learned velocities at an instant"]),
+        ("ect", ("compare", "--metric", "trajectory"), ["requires a model that learned velocities at an instant"]),
         ("ect", ("calibrate",), ["learned jumps to the data only"]),
         ("ect", ("sample", "--grid", "dp", "--calibrate"), ["learned jumps to the data only"]),
         ("ect", ("pairs", "--count", "4"), ["requires velocities at an instant"]),
@@ -112,7 +112,7 @@ def test_a_run_without_velocities_beside_samplers_that_need_them(fewstep, digits
 def test_images_are_not_followed_up_where_no_velocity_is_known(fewstep, jumping, tmp_path):
     drawn(fewstep, tmp_path, jumping("ect"))
     words = ("sample", jumping("ect"), "--from", tmp_path / "some.npz", "--invert", "--out", tmp_path / "b.png")
-    refused(fewstep(*words), "--invert follows velocities at an instant", "learned only to jump")
+    refused(fewstep(*words), "--invert requires velocities at an instant", "learned only jumps")
 
 
 def test_a_teacher_tells_velocities(fewstep, tiny, jumping, tmp_path):

@@ -35,7 +35,7 @@ def drawn(fewstep, tmp_path):
 
 @pytest.mark.slow
 def test_skips_are_tuned_checked_and_kept(fewstep, run, drawn):
-    refused(fewstep("sample", run, "--lever", "skip_tuning"), "no tuned factors", "tune-skips", "skip_tuning(0.8)")
+    refused(fewstep("sample", run, "--lever", "skip_tuning"), "no tuned skip factors", "tune-skips", "skip_tuning(0.8)")
     words = ("--nfe", 2, "--count", 20, "--values", "1.2,0.6,1", "--features", "pixels", "--refine", "--seed", 3)
     status, out, err = fewstep("tune-skips", run, *words)
     assert status == 0, err
@@ -145,6 +145,7 @@ def test_larger_images_are_drawn_and_compared(fewstep, run, drawn, tmp_path):
     refused(fewstep("calibrate", run, "--lever", "upsample_guidance(2)"), "remove upsample_guidance")
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_a_chain_of_three_levers_on_four_samplers(fewstep, run, tmp_path):
     loop = sys.modules["fewstep.samplers.loop"]._run
     before = loop._cache_size()
@@ -191,10 +192,10 @@ def test_levers_of_previews(fewstep, tiny, tmp_path):
     train = ("train", "configs/digits/flow.gin", *options)
     for levers, *parts in (
         ("(@upsample_guidance(),)", "remove upsample_guidance"),
-        ("(@skip_tuning(),)", "skip_tuning without a number", "leave it out of train.levers"),
+        ("(@skip_tuning(),)", "skip_tuning without a number", "remove it from train.levers"),
         ("(@rescale(),)", "right after cfg"),
-        ("(@cfg_pp(),)", "previews are drawn", "cfg_pp"),
-        ("(@averaged_variance(),)", "averaged_variance is for a model that tells"),
+        ("(@cfg_pp(),)", "previews cannot be drawn", "cfg_pp"),
+        ("(@averaged_variance(),)", "averaged_variance requires a variance"),
         ("(@cfg,)", "levers with brackets"),
         ("@cfg()", "a tuple of levers with brackets"),
     ):

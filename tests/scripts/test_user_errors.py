@@ -50,6 +50,7 @@ def test_sample_refuses(fewstep, digits_run, tmp_path, monkeypatch, words, parts
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_labels_and_guidance_need_classes(fewstep, tmp_path):
     np.savez(tmp_path / "plain.npz", images=np.zeros((64, 8, 8), np.uint8))
     told = ["train.data=@npz", f"npz.path={tmp_path / 'plain.npz'}", "train.steps=1", "train.batch_size=4"]

@@ -108,6 +108,7 @@ def test_guidance_is_counted_as_two_passes(fewstep, digits_run, tmp_path):
     assert (cell["nfe"], cell["passes"]) == (2, 4)
 
 
+@pytest.mark.slow
 def test_one_compilation_serves_a_whole_comparison(digits_run, tmp_path):
     from fewstep.cli.config.open_run import open_run
     from fewstep.evaluation.compare import compare

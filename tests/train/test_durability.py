@@ -44,7 +44,7 @@ def test_a_polite_signal_saves_and_exits_0(uninterrupted, tmp_path, number):
     folder = tmp_path / "run"
     status, err = interrupted(folder, number, 33)
     assert status == 0, err
-    assert "goes on from there" in err
+    assert "resumes from there" in err
     reached = max(losses(folder))
     assert (folder / "checkpoints" / str(reached)).is_dir()
     assert finish(folder).returncode == 0
@@ -88,6 +88,7 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_pa
     assert losses(folder) == losses(uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_stops_and_saves_nothing_broken(tmp_path):
     folder = tmp_path / "run"
     done = subprocess.run(command(folder, "adamw.lr=1e30"), capture_output=True, text=True, check=False)
