@@ -1,6 +1,6 @@
 """Comparison of samplers at budgets of network calls: the same seeds for all, measured against held-out images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import product
 from typing import Any, cast
 
@@ -42,6 +42,7 @@ def compare(
     repeats: int = 1,
     batch: int = BATCH,
     levers: Sequence[str] = (),
+    images: Mapping[str, np.ndarray] = {},
     **about: Any,
 ) -> Comparison | None:
     """Cells for runs (`train.run.Run`, on data of one shape) x lines x budgets.
@@ -49,7 +50,7 @@ def compare(
     It draws `repeats` sets of `count` seeds per cell first and caches them in `folder`/cells.  Compilation is excluded
     from timings.  A budget for which a sampler has no table is omitted; metrics of images that are not finite are NaN.
     metrics: names of `metrics.METRIC_INFO`; features: by default pixels; `levers` (as text) and `about` (command,
-    environment) are fields of the result.
+    environment) are fields of the result.  images: {name: quantized images (N, ...)} made elsewhere, measured likewise.
 
     With several processes, all draw and the main process measures; the others return None.  Raises UsageError for runs
     on images of different shapes, if no sampler has a table at any budget, and for metrics that cannot be computed.
@@ -65,6 +66,7 @@ def compare(
     _check_supported(runs, lines)
     plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
     _check_metrics(metrics, features, runs, plans, count)
+    _check_images(images, runs[0].shape, metrics)
     training_count = None if "novelty" in metrics else count
     evaluators = [
         MetricEvaluator(
@@ -92,6 +94,10 @@ def compare(
     floors = [_intervals(evaluate.floor(count, label)) for evaluate, label in zip(evaluators, labels, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
+    others = {
+        name: {key: _intervals(evaluate.of_images(array)) for key, array in images.items()}
+        for name, evaluate in zip(names, evaluators, strict=True)
+    }
     kinds = {metric for values in measured.values() for metric in values}
     shown = [
         name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds
@@ -103,7 +109,7 @@ def compare(
     return Comparison(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=rows,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
-        notes=notes, count=count, seed=seed, repeats=repeats,
+        images=others, notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
@@ -161,6 +167,16 @@ def _check_metrics(metrics, features, runs, plans, count):
         )
     for metric in requires.keys() & {*metrics} - computed:
         raise UsageError(f"{metric} requires {requires[metric]}")
+
+
+def _check_images(images, shape, metrics):
+    least = max((DISTANCES[metric].least for metric in metrics if metric in DISTANCES), default=2)
+    for name, array in images.items():
+        if array.shape[1:] != shape:
+            sizes = ["x".join(map(str, size)) for size in (array.shape[1:], shape)]
+            raise UsageError(f"the images of {name} are {sizes[0]}, those of the runs {sizes[1]}: resize them")
+        if len(array) < least:
+            raise UsageError(f"{name} has {len(array)} images: these metrics require at least {least}")
 
 
 def _cell(name, p, drawn, values):

@@ -57,7 +57,8 @@ class Comparison:
 
     floors[run][metric] is the metric of training images against the same held-out images, and for bpd that of the run's
     flow (`MetricInfo.reference_row`).  With `repeats` > 1 a metric is its mean over that many sets of `count` seeds.
-    previews[run, line, budget] are the images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
+    images[run][name][metric] is the metric of a set of images made elsewhere.  previews[run, line, budget] are the
+    images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
     """
 
     command: str
@@ -75,12 +76,21 @@ class Comparison:
     levers: tuple[str, ...]
     environment: dict[str, str]
     memory: dict[str, int | None]  # peak bytes on a device after the cells of a run; None if unknown
+    images: dict[str, dict[str, dict[str, Interval]]] = field(default_factory=dict)
     previews: dict = field(default_factory=dict, compare=False, repr=False)
 
     def cell(self, run: str, line: str, budget: int) -> Cell | None:
         """The cell, or None if there is no table."""
         found = (c for c in self.cells if (c.run, c.line, c.budget) == (run, line, budget))
         return next(found, None)
+
+    def reference_rows(self, run: str, metric: str) -> dict[str, Interval]:
+        """What the cells of a run are compared with besides each other: training images or the flow, and images made
+        elsewhere."""
+        floor = self.floors.get(run, {})
+        rows = {metric_info(metric).reference_row: floor[metric]} if metric in floor else {}
+        others = {name: values[metric] for name, values in self.images.get(run, {}).items() if metric in values}
+        return rows | others
 
     def drawn(self, run: str) -> list[str]:
         """The lines of a run, without those that only other runs have cells of."""
@@ -128,6 +138,10 @@ class Comparison:
             "cells": [Cell(**cell) for cell in plain["cells"]],
             "gaps": [Gap(**gap) for gap in plain["gaps"]],
             "floors": {run: _intervals(metrics) for run, metrics in plain["floors"].items()},
+            "images": {
+                run: {name: _intervals(metrics) for name, metrics in sets.items()}
+                for run, sets in plain.get("images", {}).items()
+            },
             "levers": tuple(plain["levers"]),
         }
         return cls(**plain | made)
@@ -141,11 +155,11 @@ class Comparison:
             swept = " ".join(f"{name}={value}" for name, value in c.swept.items())
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
-        for run, floor in self.floors.items():
-            for kind in dict.fromkeys(metric_info(metric).reference_row for metric in floor):
-                rows.append([run, kind, *[""] * 9])
-                here = {metric: values for metric, values in floor.items() if metric_info(metric).reference_row == kind}
-                rows[-1] += [value for metric in self.metrics for value in here.get(metric, [""] * 3)]
+        for run in self.runs:
+            references = {metric: self.reference_rows(run, metric) for metric in self.metrics}
+            for name in dict.fromkeys(name for here in references.values() for name in here):
+                rows.append([run, name, *[""] * 9])
+                rows[-1] += [value for metric in self.metrics for value in references[metric].get(name, [""] * 3)]
         return _written(rows)
 
     def gaps_to_csv(self) -> str:

@@ -92,7 +92,7 @@ def distances(
 
 def read_images(images: Any) -> np.ndarray:
     """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32."""
-    if not isinstance(images, str) and not hasattr(images, "__fspath__"):
+    if not _is_path(images):
         array = as_images(np.asarray(images), "images")
         return array if array.dtype == np.uint8 else quantized(array)
     path = Path(images).expanduser()
@@ -106,8 +106,36 @@ def read_images(images: Any) -> np.ndarray:
     return _folder(path)
 
 
+def is_images(subject: Any) -> bool:
+    """Whether this is an array, an .npz file or a folder of images that is not a run's."""
+    if not _is_path(subject):
+        return isinstance(subject, np.ndarray)
+    path = Path(subject).expanduser()
+    if path.is_dir():
+        return not (path / "config.gin").exists() and any(_files(path))
+    return path.suffix == ".npz" and path.is_file()
+
+
+def image_sets(sets: Iterable[Any]) -> dict[str, np.ndarray]:
+    """{name: images} of arrays and paths: the last part of a path, "images" for arrays, numbered from the second on."""
+    found: dict[str, np.ndarray] = {}
+    for images in sets:
+        name = Path(images).name if _is_path(images) else "images"
+        number = sum(known.partition(" ")[0] == name for known in found)
+        found[f"{name} {number + 1}" if number else name] = read_images(images)
+    return found
+
+
+def _is_path(value):
+    return isinstance(value, str) or hasattr(value, "__fspath__")
+
+
+def _files(path):
+    return (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+
+
 def _folder(path):
-    files = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+    files = sorted(_files(path))
     if not files:
         raise UsageError(f"{path} has no image files ({', '.join(SUFFIXES)})")
     images, size = [], None

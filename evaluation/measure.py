@@ -49,12 +49,16 @@ class MetricEvaluator:
     def __call__(self, drawn: Drawn, label: np.ndarray | None = None) -> dict[str, Estimate]:
         """Drawn images and their labels, or None -> {"FD-pixels": ..., }; NaN if the images of the sampler were not
         finite.  Images larger than the real ones are downsampled by average pooling."""
-        images = averaged(drawn.images, self.real.held_out.shape)
-        found = self._measured(images, [kind(images) for kind in self.features], label)
+        found = self.of_images(drawn.images, label)
         for name, extra in drawn.extra.items():
             if name in self.metrics:
                 found[name] = EXTRA[name](extra.values)
         return found if drawn.finite else dict.fromkeys(found, UNDEFINED)
+
+    def of_images(self, images: np.ndarray, label: np.ndarray | None = None) -> dict[str, Estimate]:
+        """Quantized images -> {"FD-pixels": ..., }, as for drawn ones."""
+        images = averaged(images, self.real.held_out.shape)
+        return self._measured(images, [kind(images) for kind in self.features], label)
 
     def floor(self, count: int, label: np.ndarray | None = None) -> dict[str, Estimate]:
         """The metrics of the first `count` training images, where these are defined."""

@@ -20,6 +20,7 @@ from fewstep.errors import UsageError
 from fewstep.evaluation.compare import compare as compare_runs
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features
+from fewstep.evaluation.images import image_sets, is_images
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
 from fewstep.samplers import GRIDS, SAMPLERS, default_sampler
@@ -86,7 +87,8 @@ def compare(
 ) -> ShownComparison:
     """Quality against network calls: the same seeds through every sampler at every budget.
 
-    subjects: runs or their folders, denoisers, oracles.  data: real images for denoisers, as `train_run` takes them.
+    subjects: runs or their folders, denoisers, oracles; also images made elsewhere, as NumPy arrays (N, H, W, C),
+    folders or .npz files, which are measured likewise.  data: real images for denoisers, as `train_run` takes them.
     samplers: names of SAMPLERS, `Sampler` entries, or functions (process, grid) -> rows; by default those of
     `fewstep compare`.  grids: names of GRIDS, by default the sampler's.  levers: around the network, innermost first.
     metrics, features, count, seed, repeats, batch: as of `fewstep compare`.  out: the folder where sampled images and
@@ -96,7 +98,10 @@ def compare(
     """
     if not subjects:
         raise UsageError("compare takes runs, folders of runs, denoisers or oracles: give one at least")
-    runs = [_subject(subject, i, data) for i, subject in enumerate(subjects)]
+    images = image_sets(subject for subject in subjects if is_images(subject))
+    runs = [_subject(subject, i, data) for i, subject in enumerate(subjects) if not is_images(subject)]
+    if not runs:
+        raise UsageError("compare takes a run or a denoiser besides images: for two sets of images call distances")
     chosen = [_sampler(one) for one in (_default_samplers(runs) if samplers is None else samplers)]
     several = list(grids)
     lines = [
@@ -109,7 +114,7 @@ def compare(
     found = compare_runs(
         runs, lines, sorted({int(n) for n in nfe}), folder=folder, metrics=list(metrics),
         features=None if features is None else list(features), count=count, seed=seed, repeats=repeats, batch=batch,
-        levers=names, command="fewstep.compare(...)", environment=libraries(),
+        levers=names, images=images, command="fewstep.compare(...)", environment=libraries(),
     )  # fmt: skip
     if found is None:
         raise UsageError("of several processes, the first one has the comparison")

@@ -82,7 +82,8 @@ def compare(
     opening: Opening,
     cluster: Cluster,
     runs: Annotated[
-        list[str] | None, typer.Argument(help="Folders of runs trained on the same data; with --exact processes too.")
+        list[str] | None,
+        typer.Argument(help="Runs on the same data, folders or .npz files of images; with --exact also processes."),
     ] = None,
     nfe: Annotated[str, typer.Option(help="Budgets of network calls.")] = "1,2,4,8,16,32,64",
     sampler: Annotated[

@@ -144,6 +144,33 @@ def test_denoisers_are_compared_by_own_samplers_too():
         fewstep.compare(oracle)
 
 
+def test_images_made_elsewhere_stand_beside_a_denoiser(tmp_path):
+    from PIL import Image
+
+    images = RNG.integers(0, 256, (60, 6, 6, 1)).astype(np.uint8)
+    (tmp_path / "theirs").mkdir()
+    for i, image in enumerate(images[:20]):
+        Image.fromarray(image[..., 0]).save(tmp_path / "theirs" / f"{i:02d}.png")
+    oracle = fewstep.oracles.gaussian(fewstep.VP(), mean=0.0, std=0.5)
+    options = {"data": images, "samplers": ["ddim"], "nfe": [1], "count": 20, "metrics": ["FD"]}
+    result = fewstep.compare(oracle, images[:20], tmp_path / "theirs", **options)
+    (rows,) = result.images.values()
+    assert set(rows) == {"images", "theirs"}
+    assert rows["images"] == rows["theirs"]
+    held_out = fewstep.as_denoiser(lambda x, t: x, fewstep.VP())  # any: only its data are looked at
+    real = fewstep.evaluation.subject.Subject("real", held_out, fewstep.train.data.arrays(images)).data.held_out
+    expected = fewstep.distances(images[:20], real[np.arange(len(real))].image, metrics=["FD"])
+    assert rows["theirs"]["FD-pixels"].value == pytest.approx(expected["FD-pixels"].value)
+    assert "theirs" in result.tables()
+    assert ",theirs," in result.to_csv()
+    assert type(result).from_json(result.to_json()).images == result.images
+    assert "<td>theirs</td>" in result._repr_html_().replace("&lt;", "<").replace("&gt;", ">")
+    with pytest.raises(ValueError, match=r"images are 5x6x1, those of the runs 6x6x1"):
+        fewstep.compare(oracle, images[:, :5], **options)
+    with pytest.raises(ValueError, match="call distances"):
+        fewstep.compare(images, images)
+
+
 class Half(fewstep.Objective):
     """Half the squared error of the target."""
 

@@ -33,10 +33,9 @@ def _blocks(comparison, run, metric, width):
     """The table, split into blocks of columns that fit the width."""
     columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
     names = ["sampler", *comparison.drawn(run)]
-    if metric in comparison.floors.get(run, {}):
-        names.append(metric_info(metric).reference_row)
-        floor = number(comparison.floors[run][metric].value) + " "
-        columns = [[*column, "" if i else floor] for i, column in enumerate(columns)]
+    for name, value in comparison.reference_rows(run, metric).items():
+        names.append(name)
+        columns = [[*column, "" if i else number(value.value) + " "] for i, column in enumerate(columns)]
     first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
     fit = max(1, (width - first) // size)
     for i in range(0, len(columns), fit):

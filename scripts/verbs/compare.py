@@ -18,6 +18,7 @@ from fewstep.cli.verbs.sampling import opened
 from fewstep.cli.verbs.sweep import SAMPLERS, Asked
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.evaluation.compare import compare
+from fewstep.evaluation.images import image_sets, is_images
 from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
@@ -55,7 +56,11 @@ def main(
     parse.mesh(opening.mesh)
     lines = asked.lines()  # what is wrong with names is said before a run is opened
     needs_report()
-    runs = [opened(folder, opening, calibrate) for folder in folders]
+    sets = [folder for folder in folders if is_images(folder)]
+    images = image_sets(sets)
+    if len(sets) == len(folders):
+        raise UserError("compare needs a run: for two sets of images, drawn and real, add --images")
+    runs = [opened(folder, opening, calibrate) for folder in folders if folder not in sets]
     if asked.samplers is None:
         lines = asked._replace(samplers=_default_samplers(runs)).lines()
     if len({run.folder for run in runs}) < len(runs):
@@ -67,7 +72,7 @@ def main(
         result = compare(
             runs, wanted, budgets, folder=out, metrics=metrics, features=features, count=measuring.count,
             seed=measuring.seed, repeats=measuring.repeats, batch=measuring.batch, levers=tuple(asked.levers),
-            **about(),
+            images=images, **about(),
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"stopped: the images sampled so far are in {out}, and the same command resumes from there")
