@@ -1,4 +1,4 @@
-"""Images a second of `draw` against diffusers on the CPU: one U-Net, one set of weights, one sampler.
+"""Images per second of `draw` against diffusers on the CPU: one U-Net, one set of weights, one sampler.
 
     .venv/bin/python benchmarks/speed.py > speed.md && mv speed.md benchmarks/results/speed.md
 
@@ -61,7 +61,7 @@ def our_draw(den, start, sigmas):
 def their_draw(unet, start, layout):
     """A function that draws images from this noise, as diffusers' pipelines do.
 
-    The network is told sigma, our t: the scheduler's own timesteps are rounded to whole numbers.
+    The network gets sigma, our t: the scheduler's own timesteps are rounded to whole numbers.
     """
     scheduler, start = their_scheduler(), theirs(start, layout)
 
@@ -172,7 +172,7 @@ def heading():
     """The lines that say what ran where."""
     asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
     model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return f"""# Images a second, ours against diffusers
+    return f"""# Images per second, ours against diffusers
 
     .venv/bin/python benchmarks/speed.py > speed.md && mv speed.md benchmarks/results/speed.md
 
@@ -203,8 +203,10 @@ def main():
     apart = max(agreement(our_draw(den, noise, sigmas), their_draw(unets[name], noise, name)) for name in LAYOUTS)
     print(
         f"A U-Net of {size / 1e6:.1f} million parameters at {SHAPE}, {CALLS} calls of DPM-Solver++(2M); the images of "
-        f"both differ by {apart:.0e} at most.\nMedian (lowest to highest) over the turns; above 1 ours is faster.\n\n"
-        "| batch | ours, images/s | diffusers, images/s | ratio of a draw | ratio of bare calls | their layout |\n"
+        f"both differ by {apart:.0e} at\nmost. Each cell is the median (lowest to highest) over turns taken by ours "
+        "and diffusers. A ratio above 1 means that\nours is faster; the bare calls are those of the network alone, without "
+        "a sampler.\n\n"
+        "| batch | ours, images/s | diffusers, images/s | ratio, sampling | ratio, bare calls | layout of diffusers |\n"
         "| --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
@@ -229,7 +231,7 @@ def main():
         if batch == PROFILED:
             profiles = our_profile(runs[2]), their_profile(runs[3])
 
-    print(f"\nWhere a network call goes at batch {PROFILED}, ms:\n\n| | ours | diffusers |\n| --- | --- | --- |")
+    print(f"\nTime of a network call at batch {PROFILED}, in ms:\n\n| | ours | diffusers |\n| --- | --- | --- |")
     for kind in [*KINDS, "other"]:
         print(f"| {kind} | {profiles[0].get(kind, 0.0):.1f} | {profiles[1].get(kind, 0.0):.1f} |")
     loops = (
@@ -237,7 +239,10 @@ def main():
         their_draw(lambda x, t, return_dict: (x,), start[:1], "NCHW"),
     )
     ours, theirs_ = (1e3 * np.median([seconds(run) for _ in range(50)][5:]) for run in loops)
-    print(f"\nThe loop of {CALLS} calls without a network, batch 1: ours {ours:.2f} ms, diffusers {theirs_:.2f} ms.")
+    print(
+        f"\nThe sampling loop of {CALLS} calls without a network, at batch 1: ours {ours:.2f} ms, diffusers "
+        f"{theirs_:.2f} ms."
+    )
 
 
 if __name__ == "__main__":
