@@ -204,8 +204,8 @@ def main():
     print(
         f"A U-Net of {size / 1e6:.1f} million parameters at {SHAPE}, {CALLS} calls of DPM-Solver++(2M); the images of "
         f"both differ by {apart:.0e} at\nmost. Each cell is the median (lowest to highest) over turns taken by ours "
-        "and diffusers. A ratio above 1 means that\nours is faster; the bare calls are those of the network alone, without "
-        "a sampler.\n\n"
+        "and diffusers. A ratio above 1 means that\nours is faster; the bare calls are those of the network alone, "
+        "without a sampler.\n\n"
         "| batch | ours, images/s | diffusers, images/s | ratio, sampling | ratio, bare calls | layout of diffusers |\n"
         "| --- | --- | --- | --- | --- | --- |",
         flush=True,
