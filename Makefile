@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint install
+.PHONY: demo test lint types docs links install
 
 # Train on digits, draw some, compare five samplers: everything ends up in runs/digits.
 demo: .venv/.installed
@@ -15,6 +15,22 @@ test: .venv/.installed
 lint: .venv/.installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+
+types: links
+	echo '{}' > .venv/links/pyrightconfig.json
+	cd .venv/links && ../bin/pyright --pythonpath ../bin/python fewstep/*
+
+# The documentation as a site with the API reference, in build/site.
+docs: links
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+# Static tools do not follow package-dir: they are shown the folders as links, under their names in fewstep.
+links: .venv/.installed
+	rm -rf .venv/links && mkdir -p .venv/links/fewstep
+	ln -s "$(CURDIR)"/fewstep/*.py "$(CURDIR)"/fewstep/*.pyi "$(CURDIR)/fewstep/py.typed" .venv/links/fewstep
+	for name in configs diffusion evaluation samplers train; do ln -s "$(CURDIR)/$$name" .venv/links/fewstep; done
+	ln -s "$(CURDIR)/scripts" .venv/links/fewstep/cli
 
 install: .venv/.installed
 

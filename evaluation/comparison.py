@@ -55,10 +55,10 @@ class Gap:
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
-    floors[run][metric] is the metric of training images against the same held-out images, and for bpd that of the run's
-    flow (`MetricInfo.reference_row`).  With `repeats` > 1 a metric is its mean over that many sets of `count` seeds.
-    images[run][name][metric] is the metric of a set of images made elsewhere.  previews[run, line, budget] are the
-    images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
+    `floors[run][metric]` is the metric of training images against the same held-out images, and for bpd that of the
+    run's flow (`MetricInfo.reference_row`).  With `repeats` > 1 a metric is its mean over that many sets of `count`
+    seeds.  `images[run][name][metric]` is the metric of a set of images made elsewhere.  `previews[run, line, budget]`
+    are the images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
     """
 
     command: str

@@ -31,7 +31,7 @@ def adamw(
 
 
 def train_only(optimizer: optax.GradientTransformation, name: str | None) -> optax.GradientTransformation:
-    """The optimizer restricted to params["net"][name]: the other parameters are frozen and have no moments.
+    """The optimizer restricted to `params["net"][name]`: the other parameters are frozen and have no moments.
 
     None: train all parameters.
     """
