@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -47,10 +48,11 @@ class Line(NamedTuple):
         return self.grid or self.sampler.grid_for(process)
 
 
-class Seeds(NamedTuple):
+@dataclass(frozen=True)
+class Seeds:
     """The seeds to draw: `repeats` sets of `count` seeds from `first`, in batches of `batch`."""
 
-    count: int  # pyright: ignore[reportIncompatibleMethodOverride]
+    count: int
     first: int
     repeats: int
     batch: int

@@ -23,7 +23,7 @@ from fewstep.evaluation.features import Features
 from fewstep.evaluation.images import image_sets, is_images
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
-from fewstep.samplers import GRIDS, SAMPLERS, default_sampler
+from fewstep.samplers import GRIDS, SAMPLERS, Row, default_sampler
 from fewstep.samplers.registry import Sampler
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
@@ -73,7 +73,7 @@ class _Unnamed:
 def compare(
     *subjects: Any,
     nfe: Sequence[int] = (1, 2, 4, 8, 16),
-    samplers: Iterable[Any] | None = None,
+    samplers: Iterable[str | Sampler | Callable[..., Iterable[Row]]] | None = None,
     grids: Iterable[str] = (),
     levers: Sequence[Callable] = (),
     data: Any = None,
@@ -103,11 +103,12 @@ def compare(
     if not runs:
         raise UsageError("compare takes a run or a denoiser besides images: for two sets of images call distances")
     chosen = [_sampler(one) for one in (_default_samplers(runs) if samplers is None else samplers)]
-    several = list(grids)
+    wanted = list(grids)
+    several = len(wanted) > 1
     lines = [
-        Line(" ".join([sampler.name, *([grid] if len(several) > 1 else [])]), sampler, GRIDS, grid, tuple(levers))
+        Line(" ".join([sampler.name, *([grid] if grid and several else [])]), sampler, GRIDS, grid, tuple(levers))
         for sampler in chosen
-        for grid in several or [None]
+        for grid in wanted or [None]
     ]
     folder = epath.Path(out or (runs[0].folder / "compare"))
     names = tuple(getattr(lever, "__name__", type(lever).__name__) for lever in levers)
@@ -139,11 +140,9 @@ def _default_samplers(runs):
     return [*(VELOCITY_SAMPLERS.split(",") if velocities else []), *jumping]
 
 
-def _sampler(one):
-    if isinstance(one, Sampler):
-        return one
-    if callable(one):
-        return Sampler(one, None, "uniform", "")
-    if one not in SAMPLERS:
-        raise UsageError(f"no sampler is called {one!r}: {nearest(one, SAMPLERS)}")
-    return SAMPLERS[one]
+def _sampler(one: str | Sampler | Callable[..., Iterable[Row]]) -> Sampler:
+    if isinstance(one, str):
+        if one not in SAMPLERS:
+            raise UsageError(f"no sampler is called {one!r}: {nearest(one, SAMPLERS)}")
+        return SAMPLERS[one]
+    return one if isinstance(one, Sampler) else Sampler(one, None, "uniform", "")

@@ -1,8 +1,8 @@
 """The one loop that runs every table."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, overload
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +48,20 @@ class _Static(NamedTuple):
     trajectory: bool
 
 
+@overload
+def draw(
+    den: DenoiserLike, table: Tableau, seeds: Seeds, shape: Sequence[int], *, cond: Cond = ...,
+    start: AnyArray | None = ..., trajectory: Literal[False] = ..., noise: str = ...,
+) -> jax.Array: ...  # fmt: skip
+
+
+@overload
+def draw(
+    den: DenoiserLike, table: Tableau, seeds: Seeds, shape: Sequence[int], *, cond: Cond = ...,
+    start: AnyArray | None = ..., trajectory: Literal[True], noise: str = ...,
+) -> tuple[jax.Array, Trajectory]: ...  # fmt: skip
+
+
 def draw(
     den: DenoiserLike,
     table: Tableau,
@@ -58,7 +72,7 @@ def draw(
     start: AnyArray | None = None,
     trajectory: bool = False,
     noise: str = "fresh",
-):
+) -> jax.Array | tuple[jax.Array, Trajectory]:
     """Images of the given seeds, (B, *shape): runs the table on the denoiser, in float32 (float64 under x64).
 
     An image depends only on its seed (a whole number below 2^32) and its row of `cond`, never on its batch.  `start`
@@ -114,14 +128,14 @@ def noised(process: Process, t: Number, seeds: Seeds, images: AnyArray) -> np.nd
 
 
 def draw_many(
-    den,
-    table,
+    den: DenoiserLike,
+    table: Tableau,
     seeds: Seeds,
     shape: Sequence[int],
     *,
     cond: Cond = Cond(),
     start: AnyArray | None = None,
-    noise="fresh",
+    noise: str = "fresh",
     batch: int = 256,
     sharding: jax.sharding.Sharding | None = None,
 ) -> np.ndarray:
@@ -143,7 +157,7 @@ def draw_batches(
     noise: str = "fresh",
     batch: int = 256,
     sharding: jax.sharding.Sharding | None = None,
-):
+) -> Iterator[np.ndarray]:
     """Yields the images of the seeds in equal batches of at most `batch`, on the host.
 
     The last batch is padded with repeats, which are not returned, so that there is one compilation.  `sharding` divides

@@ -33,7 +33,7 @@ def train(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="RUN", help="Start from the averaged weights of another run.")
     ] = None,
-):
+) -> None:
     """Train a model; the same command resumes it."""
     from fewstep.cli.distributed import start
     from fewstep.cli.verbs.train import main
@@ -65,10 +65,11 @@ def sample(
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write OUT-trajectory.png: the image predicted at each call.")
     ] = False,
-):
+) -> None:
     """Sample images from a run: a picture, and an .npz beside it."""
     from fewstep.cli.distributed import start
-    from fewstep.cli.verbs.sample import Start, main
+    from fewstep.cli.verbs.from_images import Start
+    from fewstep.cli.verbs.sample import main
 
     start(cluster)
     begin = Start(image, strength, invert)
@@ -121,7 +122,7 @@ def compare(
     ] = False,
     out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
     json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
-):
+) -> None:
     """Quality against network calls: the same seeds through every sampler at every budget."""
     from fewstep.cli.distributed import start
     from fewstep.cli.errors import check_not_given
@@ -152,7 +153,7 @@ def calibrate(
     points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
     seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
     estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
-):
+) -> None:
     """Measure the variance of x0 given x_t under a run's network, for samplers that require it."""
     from fewstep.cli.verbs.calibrate import main
 
@@ -170,7 +171,7 @@ def pairs(
     count: Annotated[int, typer.Option(help="How many.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
     batch: Batch = 256,
-):
+) -> None:
     """Sample pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
     from fewstep.cli.verbs.pairs import main
 
@@ -182,7 +183,7 @@ def classifier(
     steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Of its initial weights and batches.")] = 0,
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
-):
+) -> None:
     """Train a small classifier on a run's data, for compare --features classifier."""
     from fewstep.cli.verbs.classifier import main
 
@@ -206,14 +207,14 @@ def tune_skips(
     count: Annotated[int, typer.Option(help="Images for every value.")] = 1000,
     seed: FirstSeed = 0,
     batch: Batch = 256,
-):
+) -> None:
     """Search the factors of a U-Net's skips for a sampler at low NFE, for the lever skip_tuning."""
     from fewstep.cli.verbs.tune_skips import main
 
     main(run, sampling, opening, values, window, refine, metric, features, count, seed, batch)
 
 
-def levers():
+def levers() -> None:
     """List the levers: settings, cost, what they do."""
     from fewstep.cli.verbs.levers import main
 
@@ -225,21 +226,23 @@ def stats(
     features: Annotated[str, typer.Option(help=FEATURES)] = "pixels",
     count: Annotated[int, typer.Option(help="Training images.")] = 500,
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
-):
+) -> None:
     """Compute the features of a run's real images, which compare then reads, and the floor of FD."""
     from fewstep.cli.verbs.stats import main
 
     main(run, features, count, trust)
 
 
-def runs(folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs"):
+def runs(
+    folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs",
+) -> None:
     """List runs: their progress, loss, FD and best sampler."""
     from fewstep.cli.verbs.runs import main
 
     main(folder)
 
 
-def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides):
+def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides) -> None:
     """Print all that a config sets, defaults and overrides included, as `train` would use it."""
     from fewstep.cli.verbs.train import resolved
 
@@ -253,7 +256,7 @@ def pack(
     channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a folder with bad files, skip none.")] = False,
     shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
-):
+) -> None:
     """Turn a folder of images into ArrayRecord shards, which are read far faster."""
     from fewstep.cli.verbs.pack import pack
 
@@ -269,7 +272,7 @@ def samplers(
     nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
     process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
-):
+) -> None:
     """List the samplers: calls per step, order, requirements, paper; or show one of them as numbers."""
     from fewstep.cli.verbs.samplers import main, show
 

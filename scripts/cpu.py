@@ -26,7 +26,7 @@ _KNOWN = ("0.10.",)
 _MALLOPT = ((-4, 0), (-1, -1), (-2, 64 << 20))
 
 
-def tune():
+def tune() -> None:
     """Set all of it, where it applies; call it before NumPy and JAX are imported.  What the user has set is kept."""
     # The matrices of distances are small, and OpenBLAS's waiting threads take the cores from XLA's.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")

@@ -6,6 +6,7 @@ import re
 import signal
 import socket
 import sys
+from typing import NoReturn
 
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Cluster
@@ -89,7 +90,7 @@ def several() -> bool:
     return jax is not None and jax.distributed.is_initialized()
 
 
-def broken(error) -> bool:
+def broken(error: BaseException) -> bool:
     """Whether the error is that another process can no longer be reached."""
     if not several():
         return False
@@ -98,7 +99,7 @@ def broken(error) -> bool:
     return is_disconnect(error)
 
 
-def explained(error) -> str:
+def explained(error: BaseException) -> str:
     """What to tell the user of it."""
     return _with_process(f"lost another one ({_first(error)[:200]})")
 
@@ -117,9 +118,9 @@ def _with_process(what):
     )
 
 
-def leave(status):
+def leave(status: int | str) -> NoReturn:
     """End the process.  After an error one of several does not wait for the others, who may be waiting for it."""
     if status and several():
         sys.stdout.flush()
-        os._exit(status)
+        os._exit(status if isinstance(status, int) else 1)
     sys.exit(status)

@@ -32,7 +32,7 @@ def main() -> None:
     log_to_stderr()
     cpu.tune()
     compilation_cache.enable()
-    status = 0
+    status: int | str = 0
     try:
         app()
     except SystemExit as end:

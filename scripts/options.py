@@ -97,7 +97,7 @@ class Cluster:
 def flat(function: Callable) -> Callable:
     """The function as typer reads it: the fields of a parameter that is a dataclass are options of their own."""
     given = inspect.signature(function, eval_str=True).parameters.values()
-    groups = {p.name: p.annotation for p in given if is_dataclass(p.annotation)}
+    groups = {p.name: p.annotation for p in given if isinstance(p.annotation, type) and is_dataclass(p.annotation)}
     parameters = [parameter for p in given for parameter in (_options(groups[p.name]) if p.name in groups else [p])]
 
     @wraps(function)
@@ -106,7 +106,7 @@ def flat(function: Callable) -> Callable:
         return function(**values, **made)
 
     kind = inspect.Parameter.KEYWORD_ONLY
-    flattened.__signature__ = inspect.Signature([p.replace(kind=kind) for p in parameters])
+    vars(flattened)["__signature__"] = inspect.Signature([p.replace(kind=kind) for p in parameters])
     flattened.__annotations__ = {p.name: p.annotation for p in parameters}
     return flattened
 

@@ -1,19 +1,26 @@
 """Reading what is typed on the command line: numbers, paths, levers."""
 
+from __future__ import annotations
+
 import ast
 import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
 from fewstep.cli.errors import UserError, lookup, nearest
 from fewstep.train.utils.files import is_remote
 
+if TYPE_CHECKING:
+    from fewstep.diffusion.denoiser import Lever
+
 MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
 
 
-def whole_numbers(text, option) -> list[int]:
+def whole_numbers(text: str, option: str) -> list[int]:
     """ "1,2,4" as numbers."""
     try:
         return [int(part) for part in text.split(",")]
@@ -21,7 +28,7 @@ def whole_numbers(text, option) -> list[int]:
         raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
 
 
-def numbers(text, option, most=1e300) -> list[float]:
+def numbers(text: str, option: str, most: float = 1e300) -> list[float]:
     """ "0.5,0.75,1" as numbers, up to `most`."""
     try:
         found = [float(part) for part in text.split(",")]
@@ -32,7 +39,7 @@ def numbers(text, option, most=1e300) -> list[float]:
     return found
 
 
-def words(text, option) -> list[str]:
+def words(text: str | None, option: str) -> list[str]:
     """ "ddim,heun" as names, each once; [] of None."""
     found = list(dict.fromkeys(word.strip() for word in text.split(","))) if text is not None else []
     if "" in found:
@@ -40,19 +47,19 @@ def words(text, option) -> list[str]:
     return found
 
 
-def mesh(text) -> tuple:
+def mesh(text: str) -> tuple[int, ...]:
     """ "-1,1,1" as sizes; whether there are such devices is said by `train.sharding.make_mesh`."""
     return tuple(whole_numbers(text, "--mesh"))
 
 
-def within(number, option, least, most) -> int:
+def within(number: int, option: str, least: int, most: int) -> int:
     """The number, if it is one of so many calls or images."""
     if not least <= number <= most:
         raise UserError(f"{option} {number}: at least {least} is needed, and at most {most} can be")
     return number
 
 
-def path(text, option) -> epath.Path:
+def path(text: epath.PathLike, option: str) -> epath.Path:
     """A local path, or gs://BUCKET/... where gcsfs is installed."""
     if is_remote(text) and not str(text).startswith("gs://"):
         raise UserError(f"{option} {text}: a bucket is written gs://BUCKET/FOLDER; other stores are not supported")
@@ -61,7 +68,7 @@ def path(text, option) -> epath.Path:
     return epath.Path(text)
 
 
-def writable(folder, option) -> epath.Path:
+def writable(folder: epath.PathLike, option: str) -> epath.Path:
     """A folder that results can be written to, made if need be (buckets have none); UserError where that fails."""
     folder = path(folder, option)
     if not is_remote(folder):
@@ -71,7 +78,7 @@ def writable(folder, option) -> epath.Path:
 
 
 @contextmanager
-def writing(folder, option):
+def writing(folder: epath.PathLike, option: str) -> Iterator[None]:
     """A UserError where writing to the folder fails; the libraries of buckets have errors of their own."""
     try:
         yield
@@ -82,18 +89,19 @@ def writing(folder, option):
         raise UserError(f"{option}: cannot make the folder {folder}: {reason}") from None
 
 
-def lever(text, levers, bound=()):
+def lever(text: str, levers: Mapping[str, Callable[..., Any]], bound: Collection[str] = ()) -> tuple[str, Lever]:
     """ "cfg(1.5)" or "clip_x0" as (name, lever); only literals are understood inside the brackets.
 
     UserError where these set one of `bound`, the names of what is set otherwise.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
-        name = tree.func if isinstance(tree, ast.Call) else tree
-        arguments = [ast.literal_eval(a) for a in tree.args] if isinstance(tree, ast.Call) else []
-        named = {k.arg: ast.literal_eval(k.value) for k in tree.keywords} if isinstance(tree, ast.Call) else {}
-        name = name.id
-    except (SyntaxError, ValueError, AttributeError):
+        call = tree if isinstance(tree, ast.Call) else ast.Call(tree, [], [])
+        if not isinstance(call.func, ast.Name):
+            raise ValueError("no name")
+        name, arguments = call.func.id, [ast.literal_eval(a) for a in call.args]
+        named = {k.arg or "**": ast.literal_eval(k.value) for k in call.keywords}
+    except (SyntaxError, ValueError):
         raise UserError(f'--lever {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
     _check_settings(text, name, inspect.signature(found, follow_wrapped=False), arguments, named)

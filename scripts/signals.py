@@ -3,11 +3,12 @@
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def stopping():
+def stopping() -> Iterator[threading.Event]:
     """Yields an event that the first SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once.
 
     After that, signals that keep coming are ignored to the end of the process, which is near.
@@ -33,7 +34,7 @@ def stopping():
 
 
 @contextmanager
-def terminating():
+def terminating() -> Iterator[None]:
     """SIGTERM ends what is done inside as Ctrl-C does, so that it cleans up."""
     if threading.current_thread() is not threading.main_thread():
         yield

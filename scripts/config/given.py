@@ -15,6 +15,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import optax
+from numpy.typing import ArrayLike
 
 from fewstep.diffusion.networks.own import constructor
 from fewstep.errors import UsageError
@@ -76,7 +77,7 @@ def usable(part: str, value: Any, params: Any = None) -> Any:
     return value() if part in VALUES and inspect.isclass(value) else value
 
 
-def _data(value) -> Callable[[], Dataset]:
+def _data(value: Dataset | Callable[[], Dataset] | ArrayLike | tuple[ArrayLike, ArrayLike]) -> Callable[[], Dataset]:
     if isinstance(value, Dataset):
         return lambda: value
     if callable(value):

@@ -8,6 +8,7 @@ from importlib.resources import files
 
 import gin
 from etils import epath
+from gin.config import parse_value
 
 from fewstep.cli.config import registry
 from fewstep.cli.config.messages import target
@@ -72,8 +73,8 @@ def difference(before: str, now: str) -> list[str]:
 
     Left out are what may change when a run goes on, and defaults that an older version did not have yet.
     """
-    lines = ([_again(one) for one in text.splitlines() if one and one[0] != "#"] for text in (before, now))
-    changes = difflib.unified_diff(*lines, lineterm="", n=0)
+    old, new = ([_again(one) for one in text.splitlines() if one and one[0] != "#"] for text in (before, now))
+    changes = difflib.unified_diff(old, new, lineterm="", n=0)
     kept = (one for one in changes if one[:1] in "+-" and one[:3] not in ("+++", "---"))
     return [one for one in kept if not _free(one[1:].split(" = ")[0]) and not _new_default(one, before)]
 
@@ -81,7 +82,7 @@ def difference(before: str, now: str) -> list[str]:
 def line(name: str, value: str) -> str:
     """A binding; paths of data are absolute, so that a run finds its data from everywhere."""
     if name in registry.PATHS and value[:1] in ("'", '"') and not is_remote(value):
-        value = repr(os.path.abspath(os.path.expanduser(gin.config.parse_value(value))))
+        value = repr(os.path.abspath(os.path.expanduser(parse_value(value))))
     return f"{name} = {value}"
 
 

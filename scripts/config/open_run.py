@@ -20,7 +20,7 @@ def open_run(
     folder: epath.PathLike,
     trust: bool = False,
     step: int | None = None,
-    mesh: tuple[int, int, int] = (-1, 1, 1),
+    mesh: tuple[int, ...] = (-1, 1, 1),
     calibrate: bool = False,
     **given: Any,
 ) -> Run:

@@ -95,4 +95,4 @@ def _bind(statement, where, trust):
             registry.check(where, selector.split(".")[-1], parameter, value)
     elif isinstance(statement, config_parser.BlockDeclaration):
         with one_line(where):
-            gin.config.get_bindings(statement.selector)
+            gin.get_bindings(statement.selector)

@@ -4,7 +4,8 @@ import inspect
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import gin
 
@@ -27,6 +28,8 @@ from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
 from fewstep.train.objectives.times import TIMES
 from fewstep.train.objectives.weights import WEIGHTS
 from fewstep.train.run.levers import guidance_by_run, skip_factors
+
+Part = Callable[..., Any]  # a class or a function
 
 PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
 NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
@@ -52,7 +55,7 @@ GROUPS = {
     "levers": (LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}, ()),
 }
 SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
-CONFIGURABLES = {name: part for parts, _ in GROUPS.values() for name, part in parts.items()}
+CONFIGURABLES: dict[str, Part] = {name: part for parts, _ in GROUPS.values() for name, part in parts.items()}
 GROUP_OF = {name: module for module, (parts, _) in GROUPS.items() for name in parts}
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
 PATHS |= {"npy.labels", "pairs.path", "autoguidance.run"}
@@ -63,7 +66,7 @@ _WORDS = {
 }  # fmt: skip
 
 
-def filled_in(part, hidden) -> list[str]:
+def filled_in(part: Part, hidden: Iterable[str]) -> list[str]:
     """Those of the parameters `hidden` that a part has."""
     return [parameter for parameter in hidden if parameter in _signature(part)]
 
@@ -72,19 +75,19 @@ def _signature(part):
     return inspect.signature(part.__init__ if inspect.isclass(part) else part).parameters
 
 
-def parameters(name) -> dict[str, inspect.Parameter]:
+def parameters(name: str) -> dict[str, inspect.Parameter]:
     """The parameters that a config may set, by name."""
     part, hidden = CONFIGURABLES[name], GROUPS[GROUP_OF[name]][1]
     return {key: p for key, p in _signature(part).items() if key != "self" and key not in hidden}
 
 
-def only_text(name, parameter) -> bool:
+def only_text(name: str, parameter: str) -> bool:
     """Whether a parameter takes nothing but texts, and maybe None."""
     known = parameters(name).get(parameter) if name in CONFIGURABLES else None
     return known is not None and set(_kinds(known)) - {type(None)} == {str}
 
 
-def check(where, name, parameter, value) -> None:
+def check(where: str, name: str, parameter: str, value: object) -> None:
     """UserError where a literal value is not of the kind that the parameter takes: of its annotation, else default."""
     if name not in CONFIGURABLES:  # from code that a trusted config imports
         return
@@ -113,7 +116,7 @@ def _is(kind, value):
     return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)
 
 
-def defaults(name) -> dict[str, str]:
+def defaults(name: str) -> dict[str, str]:
     """The defaults of all that a config may set of a part, as a config writes them, {"adamw.lr": "0.001", ...}; also of
     the parts that are defaults themselves."""
     found = {}
@@ -140,7 +143,7 @@ def _written(value):
     return repr(value), None
 
 
-REGISTERED = {
+REGISTERED: dict[str, Part] = {
     name: gin.external_configurable(part, name=name, module=group, denylist=filled_in(part, hidden))
     for group, (parts, hidden) in GROUPS.items()
     for name, part in parts.items()

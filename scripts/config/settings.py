@@ -53,8 +53,10 @@ def settings(overrides: Iterable[str] = (), run: bool = True) -> Settings:
         given[name] = f"--set {override}"
     with one_line(f"--set {' --set '.join(overrides)}"):
         samplers = {name: replace(sampler, rows=_bound(name)) for name, sampler in SAMPLERS.items()}
-        others = ({name: _bound(name) for name in names} for names in (GRIDS, registry.LEVERS, registry.PROCESSES))
-        return Settings(samplers, *others, given)
+        grids, levers, processes = (
+            {name: _bound(name) for name in names} for names in (GRIDS, registry.LEVERS, registry.PROCESSES)
+        )
+        return Settings(samplers, grids, levers, processes, given)
 
 
 def _bound(name):

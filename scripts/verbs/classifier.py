@@ -7,7 +7,7 @@ from fewstep.evaluation.reference import MOST
 from fewstep.train.utils.messages import say
 
 
-def main(folder, steps, seed, trust):
+def main(folder: str, steps: int, seed: int, trust: bool) -> None:
     """Train a classifier on the data of a run and store it there."""
     parse.within(steps, "--steps", 1, 1_000_000)
     run = open_run(parse.path(folder, "the run"), trust)

@@ -3,12 +3,13 @@
 import platform
 import shlex
 import sys
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import NamedTuple
 
 import jax
+from etils import epath
 
 from fewstep.cli import parse
 from fewstep.cli.errors import UserError, lookup
@@ -18,16 +19,18 @@ from fewstep.cli.verbs.sampling import opened
 from fewstep.cli.verbs.sweep import SAMPLERS, Asked
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.evaluation.compare import compare
+from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.images import image_sets, is_images
 from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
 from fewstep.samplers.registry import DEFAULT_SAMPLERS, default_sampler
 from fewstep.train.utils.messages import say
-from fewstep.train.utils.multihost import barrier, is_main_process
+from fewstep.train.utils.multihost import barrier
 
 
-class Measuring(NamedTuple):
+@dataclass(frozen=True)
+class Measuring:
     """What is measured, as it was typed."""
 
     metrics: str
@@ -67,18 +70,18 @@ def main(
         raise UserError("a run is given twice: name each folder once")
     wanted = lines.on([run.model.process for run in runs])
     features = [named_features(text, runs[0]) for text in parse.words(measuring.features, "--features")]
-    out = parse.writable(out or runs[0].folder / "compare", "--out")
+    results = parse.writable(out or runs[0].folder / "compare", "--out")
     try:
         result = compare(
-            runs, wanted, budgets, folder=out, metrics=metrics, features=features, count=measuring.count,
+            runs, wanted, budgets, folder=results, metrics=metrics, features=features, count=measuring.count,
             seed=measuring.seed, repeats=measuring.repeats, batch=measuring.batch, levers=tuple(asked.levers),
             images=images, **about(),
         )  # fmt: skip
     except KeyboardInterrupt:
-        say(f"stopped: the images sampled so far are in {out}, and the same command resumes from there")
+        say(f"stopped: the images sampled so far are in {results}, and the same command resumes from there")
         raise
-    if is_main_process():
-        show(result, out, as_json)
+    if result is not None:  # on the main process alone
+        show(result, results, as_json)
     barrier("the comparison is written")  # a process that leaves early is taken for lost
 
 
@@ -89,14 +92,14 @@ def _default_samplers(runs):
     return ",".join([*instants, *dict.fromkeys(jumping)])
 
 
-def show(result, out, as_json):
+def show(result: Comparison, out: epath.Path | None, as_json: bool) -> None:
     """Print the tables, or JSON, and write the files where there is a folder for them."""
     print(result.to_json() if as_json else render(result), end="")
     if out is not None:
         print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
 
 
-def needs_report():
+def needs_report() -> None:
     """UserError where the libraries of plots and pages are not installed."""
     for name in ("matplotlib", "jinja2"):
         if find_spec(name) is None:

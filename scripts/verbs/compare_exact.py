@@ -25,12 +25,12 @@ def main(
     lines, data = asked.lines(run=False), {name: _data(name, gaussian, known, opening) for name in names}
     if out is not None:
         needs_report()
-        out = parse.writable(out, "--out")
+    results = None if out is None else parse.writable(out, "--out")
     named = {type(known.processes[name]()).__name__ for name in names if name in known.processes}
     chosen = lines.on([process for process, *_ in data.values()], named)
     if lines.levers:
         raise UserError("--exact is about tables alone: leave levers out")
-    show(compare_exactly(data, chosen, budgets, **about()), out, as_json)
+    show(compare_exactly(data, chosen, budgets, **about()), results, as_json)
 
 
 def _data(name, gaussian, known, opening):

@@ -1,10 +1,11 @@
 """Features by what is typed for them."""
 
 from fewstep.cli.errors import UserError
-from fewstep.evaluation.features import Pixels, classifier, encoders
+from fewstep.evaluation.features import Features, Pixels, classifier, encoders
+from fewstep.train.run import Run
 
 
-def named(text, run):
+def named(text: str, run: Run) -> Features:
     """pixels, the classifier of the run, or an encoder by the path of its weights."""
     if text == "pixels":
         return Pixels(run.shape)

@@ -2,31 +2,45 @@
 
 import inspect
 import zipfile
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 
 from fewstep.cli import parse
 from fewstep.cli.errors import UserError
-from fewstep.samplers import tabulate
+from fewstep.cli.verbs.sampling import Chosen
+from fewstep.diffusion.denoiser import Lever
+from fewstep.diffusion.process import Process
+from fewstep.samplers import Tableau, tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
 from fewstep.samplers.loop import noised
 from fewstep.train.data.decode import BadImage, decode
+from fewstep.train.run import Run
 from fewstep.train.run.calibration import grid_with_statistics
 
 
-def strength_of(strength, image, invert) -> float:
+class Start(NamedTuple):
+    """Images to start from in place of noise, as it was typed."""
+
+    image: str | None
+    strength: float | None
+    invert: bool
+
+
+def strength_of(start: Start) -> float:
     """The strength, by default 0.5, and 1 where the image is inverted; UserError for options that do not fit."""
-    for given, option in ((strength is not None, "--strength"), (invert, "--invert")):
-        if given and image is None:
+    for given, option in ((start.strength is not None, "--strength"), (start.invert, "--invert")):
+        if given and start.image is None:
             raise UserError(f"{option} is for an image to start from: add --from image.png")
-    strength = (1.0 if invert else 0.5) if strength is None else strength
+    strength = (1.0 if start.invert else 0.5) if start.strength is None else start.strength
     if not 0 < strength <= 1:
         raise UserError(f"--strength {strength:g}: it is above 0 (the image stays) and at most 1 (little of it stays)")
     return strength
 
 
-def read(text, shape) -> np.ndarray:
+def read(text: str, shape: tuple) -> np.ndarray:
     """Images (N, *shape) in [-1, 1]: the one of an image file, fitted to the shape as a folder's are, or all of an .npz
     that `sample` wrote."""
     path = parse.path(text, "--from")
@@ -59,7 +73,7 @@ def _saved(path, shape):
     return images
 
 
-def shortened(name, grids, process, strength, invert):
+def shortened(name: str, grids: Mapping[str, Callable], process: Process, strength: float, invert: bool) -> Callable:
     """The grid of this name from the time t = end + strength (start - end) of the process; itself at strength 1.
 
     UserError for a grid that begins where it must, and a strength that leaves no way.
@@ -78,25 +92,31 @@ def shortened(name, grids, process, strength, invert):
     return partial(grid, start=start)
 
 
-def open_to_images(table, sampler):
+def open_to_images(table: Tableau, sampler: str) -> Tableau:
     """The table; UserError where its first step is taken for granted, as pure noise alone allows."""
     if not np.isnan(table.start):
         raise UserError(f"--from begins with an image, {sampler}.first='analytic' with noise alone: leave out one")
     return table
 
 
-def begin(run, chosen, images, seeds, start, label) -> tuple:
+def begin(
+    run: Run, chosen: Chosen, images: np.ndarray, seeds: np.ndarray, strength: float, inverted: bool,
+    label: list[int] | None,
+) -> tuple[Tableau, np.ndarray]:  # fmt: skip
     """(table, states at its first time): the images in turn, noised with the seeds or inverted."""
     process = run.model.process
-    short = shortened(chosen.grid, chosen.settings.grids, process, start.strength, start.invert)
+    short = shortened(chosen.grid, chosen.settings.grids, process, strength, inverted)
     grid = grid_with_statistics(run, run.under(chosen.levers), short)
     table = open_to_images(run.table(chosen.sampler, chosen.nfe, grid, chosen.levers), chosen.name)
-    if start.invert:
+    if inverted:
         return table, invert(run, images, seeds, chosen.nfe, grid, float(table.t[0]), label, chosen.levers)
     return table, noised(process, table.t[0], seeds, _in_turn(images, seeds))
 
 
-def invert(run, images, seeds, nfe, grid, top, label, levers) -> np.ndarray:
+def invert(
+    run: Run, images: np.ndarray, seeds: np.ndarray, nfe: int, grid: Callable, top: float, label: list[int] | None,
+    levers: Sequence[Lever],
+) -> np.ndarray:  # fmt: skip
     """The noise of the images in turn, in nfe calls of ddim_inversion on the grid up to the time `top`."""
     process = run.model.process
     low = lowest(process)

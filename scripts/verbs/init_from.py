@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
+from etils import epath
+
 from fewstep.cli import parse
 from fewstep.cli.config.load import difference
 from fewstep.cli.config.open_run import open_run
@@ -11,6 +13,7 @@ from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import missing_parameters
+from fewstep.train.loop import Training
 from fewstep.train.run.run import read_description
 from fewstep.train.utils.files import absolute
 from fewstep.train.utils.messages import say
@@ -26,7 +29,9 @@ class InitialWeights(NamedTuple):
     load: Callable  # () -> the parameters, once: nothing here holds them any longer
 
 
-def initial_weights(training, config_text, folder, begin, trust) -> InitialWeights | None:
+def initial_weights(
+    training: Training, config_text: str, folder: epath.Path, begin: str | None, trust: bool
+) -> InitialWeights | None:
     """What the run in `folder` is to begin with; None where it goes on, or begins afresh.
 
     UserError where that is not what it was begun with, and where the weights are of something else.  Whatever the

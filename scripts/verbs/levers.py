@@ -2,6 +2,8 @@
 
 import inspect
 import sys
+from collections.abc import Callable
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -17,14 +19,14 @@ from fewstep.samplers.cost import passes
 CALLS = 10
 
 
-def main():
+def main() -> None:
     """Print the registry, in full where the output is no terminal; passes are counted."""
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("lever", "passes", "what it does"):
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
     for name in LEVERS:
         part = registry.CONFIGURABLES[name]
-        summary = escape(" ".join(inspect.getdoc(part).split()))
+        summary = escape(" ".join((inspect.getdoc(part) or "").split()))
         table.add_row(f"{name}({settings(part)})", f"{counted(name):.4g}", summary)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
@@ -33,13 +35,13 @@ def main():
     )
 
 
-def settings(part) -> str:
+def settings(part: Callable[..., Any]) -> str:
     """Its parameters, with their defaults."""
     found = inspect.signature(part).parameters.values()
     return ", ".join(p.name if p.default is p.empty else f"{p.name}={p.default}" for p in found)
 
 
-def counted(name) -> float:
+def counted(name: str) -> float:
     """Network passes an image in CALLS calls under a lever, as of EXAMPLES."""
     asks = ("curvature", "averaged_variance")
     table = table_at(SAMPLERS["analytic_ddpm" if name in asks else "ddim"], Linear(), CALLS)

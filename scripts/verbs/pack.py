@@ -8,7 +8,7 @@ from fewstep.train.data.packing import pack as write
 from fewstep.train.utils.messages import say
 
 
-def pack(folder, out, size, channels, strict, shard_size):
+def pack(folder: str, out: str, size: int, channels: int, strict: bool, shard_size: int) -> None:
     """Pack the folder, then say how to train on it."""
     if not out:
         raise UserError("OUT is empty: name the folder to write")

@@ -22,11 +22,11 @@ def main(
     if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:
         raise UserError(f"pairs end at images, at t = {process.ends[1]:g}: choose a grid that ends there")
     table = chosen.table(run)
-    out = parse.writable(out or run.folder / "pairs", "--out")
+    pairs = parse.writable(out or run.folder / "pairs", "--out")
     try:
-        with folder_lock(out):
-            write_pairs(run, table, out, count, seed, chosen.levers, batch=batch)
+        with folder_lock(pairs):
+            write_pairs(run, table, pairs, count, seed, chosen.levers, batch=batch)
     except KeyboardInterrupt:
-        say(f"stopped: the shards that are whole are in {out}, and the same command goes on from there")
+        say(f"stopped: the shards that are whole are in {pairs}, and the same command goes on from there")
         raise
-    say(f"{out}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={out}")
+    say(f"{pairs}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={pairs}")

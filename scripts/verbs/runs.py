@@ -20,13 +20,13 @@ from fewstep.train.utils.files import absolute, config_values, is_locked
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
 
-def main(folder):
+def main(folder: str) -> None:
     """Print a row a run; in full where the output is no terminal."""
-    folder = absolute(parse.path(folder, "the folder"))
-    runs = list(_found(folder))
+    root = absolute(parse.path(folder, "the folder"))
+    runs = list(_found(root))
     if not runs:
-        raise UserError(f"no runs in {folder}: a run is a folder with a config.gin, which `fewstep train` makes")
-    rows = [_row(run, folder) for run in runs]
+        raise UserError(f"no runs in {root}: a run is a folder with a config.gin, which `fewstep train` makes")
+    rows = [_row(run, root) for run in runs]
     table = Table(box=box.SIMPLE_HEAD)
     columns = [i for i, name in enumerate(COLUMNS) if name != "wrong" or any(row[i] for row in rows)]
     for i in columns:

@@ -2,7 +2,6 @@
 
 import shlex
 import sys
-from typing import NamedTuple
 
 import numpy as np
 
@@ -10,6 +9,7 @@ from fewstep.cli import parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs import from_images
+from fewstep.cli.verbs.from_images import Start
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT
 from fewstep.diffusion.levers import enlarged
@@ -23,14 +23,6 @@ IMAGES = 64  # the default
 STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most
 
 
-class Start(NamedTuple):
-    """Images to start from in place of noise, as it was typed."""
-
-    image: str | None
-    strength: float | None
-    invert: bool
-
-
 def main(
     folder: str, sampling: Sampling, opening: Opening, calibrate: bool, start: Start, count: int | None, seed: int,
     label: str | None, out: str, trajectory: bool,
@@ -38,12 +30,12 @@ def main(
     """Sample `count` images, from noise or from images, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
     looked_up = look_up(sampling, opening.set)
     parse.within(1 if count is None else count, "--count", 1, parse.MOST_IMAGES)
-    out = parse.path(out, "--out")
-    if out.suffix != ".png" or out.is_dir():
+    drawn = parse.path(out, "--out")
+    if drawn.suffix != ".png" or drawn.is_dir():
         raise UserError(f"--out {out}: give a name that ends in .png")
     wanted = None if label is None else parse.whole_numbers(label, "--label")
-    start = start._replace(strength=from_images.strength_of(start.strength, start.image, start.invert))
-    parse.writable(out.parent, "--out")
+    strength = from_images.strength_of(start)
+    parse.writable(drawn.parent, "--out")
     run = opened(folder, opening, calibrate)
     chosen = looked_up.on(run)
     if start.invert and INSTANT not in run.denoiser.capabilities:
@@ -54,12 +46,12 @@ def main(
         None if start.image is None else from_images.read(start.image, enlarged(run.shape, run.under(chosen.levers)))
     )
     if count is None:
-        count = len(given) if start.invert else IMAGES
+        count = len(given) if start.invert and given is not None else IMAGES
     seeds = np.arange(seed, seed + count)
     if given is None:
         table, begin = chosen.table(run), None
     else:
-        table, begin = from_images.begin(run, chosen, given, seeds, start, wanted)
+        table, begin = from_images.begin(run, chosen, given, seeds, strength, start.invert, wanted)
     if trajectory and (table.s > run.model.process.ends[1]).any():
         raise UserError(f"--trajectory shows the images predicted at every call, and {chosen.name} jumps over them")
     images = run.follow(table, seeds, wanted, chosen.levers, begin)
@@ -69,15 +61,15 @@ def main(
         predicted = run.predictions(table, seeds[few], wanted, chosen.levers, None if begin is None else begin[few])
     if not is_main_process():
         return
-    label = run.labels(wanted, count).label
+    labels = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
-    npz.write(out.with_suffix(".npz"), **arrays, **({} if label is None else {"labels": label}))
-    written = [str(out.with_suffix(".npz"))]
+    npz.write(drawn.with_suffix(".npz"), **arrays, **({} if labels is None else {"labels": labels}))
+    written = [str(drawn.with_suffix(".npz"))]
     if (seen := picture(images, _columns(wanted, count))) is not None:
-        write_atomic(out, png(seen))
-        written.insert(0, str(out))
+        write_atomic(drawn, png(seen))
+        written.insert(0, str(drawn))
     if predicted is not None:
-        written.append(str(out.with_name(f"{out.stem}-trajectory.png")))
+        written.append(str(drawn.with_name(f"{drawn.stem}-trajectory.png")))
         write_atomic(written[-1], png(_strips(predicted)))
     calls = f"{table.nfe} calls" + f" after {chosen.nfe} of inversion" * start.invert
     say(f"{count} images by {', '.join([chosen.name, *sampling.lever])} in {calls}: {', '.join(written)}")

@@ -1,6 +1,7 @@
 """fewstep samplers."""
 
 import sys
+from collections.abc import Iterable
 
 import numpy as np
 from rich import box
@@ -11,13 +12,15 @@ from fewstep.cli import parse
 from fewstep.cli.config.settings import settings
 from fewstep.cli.errors import lookup
 from fewstep.diffusion import Discrete
-from fewstep.samplers import SAMPLERS, exact, table_at
+from fewstep.diffusion.process import Process
+from fewstep.samplers import SAMPLERS, Tableau, exact, table_at
+from fewstep.samplers.registry import Sampler
 
 WIDTH = 80
 MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
 
 
-def main(overrides=()):
+def main(overrides: Iterable[str] = ()) -> None:
     """Print the registry; in full where the output is no terminal."""
     settings(overrides).check_used(())
     table = Table(box=box.SIMPLE_HEAD)
@@ -32,7 +35,9 @@ def main(overrides=()):
     console.print("calls: network calls a step.  grid: where the process has none of its own.")
 
 
-def show(table, check, nfe, process, grid, overrides):
+def show(
+    table: str | None, check: str | None, nfe: int, process: str, grid: str | None, overrides: Iterable[str]
+) -> None:
     """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
     known = settings(overrides, run=False)
     chosen = {name: lookup("sampler", name, known.samplers) for name in (table, check) if name is not None}
@@ -51,7 +56,7 @@ def show(table, check, nfe, process, grid, overrides):
             print(checked(chosen[name], made, tables[name]))
 
 
-def written(table) -> str:
+def written(table: Tableau) -> str:
     """A table as text, six digits a number, without the columns that say nothing; in blocks of 80 columns."""
     columns = [_column(*named) for named in _columns(table)]
     number = _column("call", np.arange(table.nfe))
@@ -87,7 +92,7 @@ def _column(name, values):
     return [cell.rjust(width) for cell in cells]
 
 
-def checked(sampler, process, table) -> str:
+def checked(sampler: Sampler, process: Process, table: Tableau) -> str:
     """What is exactly known of a table on data N(MEAN, STD^2), and the order of its sampler."""
     got = exact.moments(table, process, MEAN, STD**2)
     stable, flow = exact.stability(table, process, STD**2), _flow(table, process)

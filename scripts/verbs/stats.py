@@ -7,7 +7,7 @@ from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.reference import cached_features, reference
 
 
-def main(folder, features, count, trust):
+def main(folder: str, features: str, count: int, trust: bool) -> None:
     """Compute the features of a run's real images, and say how far training images are from held-out ones."""
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     run = open_run(parse.path(folder, "the run"), trust)

@@ -1,6 +1,7 @@
 """The lines of a comparison: samplers x grids x what is swept, with the levers as each of them sets it."""
 
 import re
+from collections.abc import Collection, Iterable, Sequence
 from itertools import product
 from typing import NamedTuple
 
@@ -8,17 +9,19 @@ from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import Settings, check_used, settings
 from fewstep.cli.errors import UserError, lookup
+from fewstep.diffusion.denoiser import Lever
+from fewstep.diffusion.process import Process
 from fewstep.evaluation.drawing import Line
 
 
 class _Part(NamedTuple):
     """A sampler on a grid at a point of the sweeps."""
 
-    point: tuple  # ((name, value), ...)
+    point: tuple[tuple[str, str], ...]  # (name, value) of what is swept
     settings: Settings
     sampler: str
     grid: str | None
-    levers: list  # (name, lever)
+    levers: list[tuple[str, Lever]]
 
 
 SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that predict the velocity
@@ -51,14 +54,14 @@ class Lines(NamedTuple):
 
     parts: list[_Part]
     several: bool  # grids
-    given: dict
+    given: dict[str, str]  # name: the option that set something of it
 
     @property
     def levers(self) -> set[str]:
         """The names of those around."""
         return {name for part in self.parts for name, _ in part.levers}
 
-    def on(self, processes, named=()) -> list[Line]:
+    def on(self, processes: Collection[Process], named: Iterable[str] = ()) -> list[Line]:
         """The lines on processes, which have default grids; UserError for what is set and not used, be it of processes
         that are `named` on the command line."""
         found, used = {}, {*named}
@@ -67,13 +70,16 @@ class Lines(NamedTuple):
             here = {name, *(lever for lever, _ in wrap), *([grid] if grid else map(sampler.grid_for, processes))}
             used |= here
             mine = {at: value for at, value in point if at.split(".")[0] in here}
-            label = " ".join([name, *([grid] if self.several else []), *(f"{a}={v}" for a, v in mine.items())])
+            label = " ".join([name, *([grid] if self.several and grid else []), *(f"{a}={v}" for a, v in mine.items())])
             found[label] = Line(label, sampler, known.grids, grid, tuple(lever for _, lever in wrap), mine)
         check_used(self.given, used)
         return list(found.values())
 
 
-def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
+def lines(
+    names: Sequence[str], grids: Sequence[str], levers: Sequence[str], sweeps: Sequence[str], overrides: Sequence[str],
+    run: bool = True,
+) -> Lines:  # fmt: skip
     """Lines for sampler names and grid names (none: the default), lever texts, sweeps such as "cfg.scale=1,2,3" and
     overrides, of processes too where there is no run.
 
@@ -84,12 +90,14 @@ def lines(names, grids, levers, sweeps, overrides, run=True) -> Lines:
     for sweep in sweeps:
         if bound.count(target(sweep)) > 1:
             raise UserError(f"--sweep {sweep}: {target(sweep)} is set twice")
-    parts, given = [], {}
+    parts: list[_Part] = []
+    given: dict[str, str] = {}
     for point in product(*swept):
         bound_here = _settings(overrides, point, run)
-        given |= bound_here.given | {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
+        given |= bound_here.given
+        given |= {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
         wrap = [parse.lever(text, bound_here.levers, bound) for text in [*levers, *_added(point, levers, bound_here)]]
-        for name, grid in product(names, grids or [None]):
+        for name, grid in product(names, [*grids] or [None]):
             lookup("sampler", name, bound_here.samplers)
             if grid is not None:
                 lookup("grid", grid, bound_here.grids)

@@ -33,7 +33,7 @@ def main(
     lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
-    values, window = sorted({*parse.numbers(values, "--values")}), _window(window)
+    tried, levels = sorted({*parse.numbers(values, "--values")}), _window(window)
     run = opened(folder, opening)
     skip_tuning(1.0)(run.denoiser)  # refused without skips
     chosen = looked_up.on(run)
@@ -45,12 +45,12 @@ def main(
         raise UserError(f"{chosen.name} requires a variance, which differs for every factor: choose another sampler")
     options = {"count": count, "seed": seed, "batch": batch, "refine": refine}
     try:
-        found = tune(run, table, chosen.levers, window, values, metric=metric, features=kinds, **options)
+        found = tune(run, table, chosen.levers, levels, tried, metric=metric, features=kinds, **options)
     except KeyboardInterrupt:
         say(f"stopped: nothing was kept, and what {folder} had is as it was")
         raise
     way = (chosen.name, table.nfe, chosen.grid, list(sampling.lever), list(opening.set))
-    tuned = Tuned(list(found.best.factors), window, run.weights, *way)
+    tuned = Tuned(list(found.best.factors), levels, run.weights, *way)
     if is_main_process():
         about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
         about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
@@ -59,13 +59,13 @@ def main(
 
 
 def _window(text):
-    """(low, high) of "LOW,HIGH", or None."""
+    """[low, high] of "LOW,HIGH", or None."""
     if text is None:
         return None
     ends = parse.numbers(text, "--window", most=math.inf)
     if len(ends) != 2 or not 0 <= ends[0] < ends[1]:
         raise UserError(f"--window {text}: write LOW,HIGH, two noise levels sigma / alpha from 0 to inf")
-    return tuple(ends)
+    return ends
 
 
 def _show(found, run, tuned, step):

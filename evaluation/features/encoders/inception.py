@@ -5,8 +5,10 @@ whose names and shapes are the same but for the number of classes: average pools
 block pools by maximum.
 """
 
+from collections.abc import Callable, Mapping
 from functools import partial
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
@@ -18,12 +20,14 @@ SIZES = (299,)
 FID = "6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2"
 
 
-def recognises(arrays):
+def recognises(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether a file's arrays are this architecture's; a classifier that is not of 1,008 classes is torchvision's."""
     return "Conv2d_1a_3x3.conv.weight" in arrays and len(arrays.get("fc.bias", range(1008))) == 1008
 
 
-def weights(read, layer, shape):
+def weights(
+    read: Callable[[str, tuple[int, ...]], np.ndarray], layer: str, shape: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (HWIO) and bias of a layer, its batch norm (epsilon 1e-3) folded in."""
     height, width, inputs, outputs = shape
     kernel = read(f"{layer}.conv.weight", (outputs, inputs, height, width)).transpose(2, 3, 1, 0)
@@ -33,12 +37,12 @@ def weights(read, layer, shape):
     return kernel * scale, beta - mean * scale
 
 
-def prepare(x, size):
+def prepare(x: jax.Array, size: int) -> jax.Array:
     """x (N, H, W, 3) in 0 to 255 -> (N, size, size, 3) in [-1, 1)."""
     return (tf1_bilinear(tf1_bilinear(x, 2, size), 1, size) - 128) / 128
 
 
-def tf1_bilinear(x, axis, size):
+def tf1_bilinear(x: jax.Array, axis: int, size: int) -> jax.Array:
     """One axis of x to `size` as TensorFlow 1 resizes: pixel i is read at i * in / size, without antialiasing."""
     count = x.shape[axis]
     at = np.arange(size, dtype=np.float32) * np.float32(count / size)
@@ -48,7 +52,7 @@ def tf1_bilinear(x, axis, size):
     return left + (right - left) * weight
 
 
-def network(conv, x):
+def network(conv: Callable[..., jax.Array], x: jax.Array) -> tuple[jax.Array, None]:
     """x (N, 299, 299, 3) -> features (N, 2048), None."""
     stem = partial(_layer, conv, "Conv2d_")
     x = stem("1a_3x3", x, 32, 3, 2)

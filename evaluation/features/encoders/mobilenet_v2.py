@@ -1,6 +1,9 @@
 """MobileNetV2 1.0 for ImageNet (arXiv:1801.04381), int8 weights run in float32: 1,280 features, 1,001 logits."""
 
+from collections.abc import Callable, Mapping
+
 import jax
+import numpy as np
 from jax.nn import relu6
 
 CLASSES = 1001  # class 0 is background
@@ -10,23 +13,25 @@ CHANNELS = (16, *2 * [24], *3 * [32], *4 * [64], *3 * [96], *3 * [160], 320)  # 
 STRIDED = (2, 4, 7, 14)
 
 
-def recognises(arrays):
+def recognises(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether a file's arrays are this architecture's."""
     return "stem/kernel_int8" in arrays
 
 
-def weights(read, layer, shape):
+def weights(
+    read: Callable[[str, tuple[int, ...]], np.ndarray], layer: str, shape: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (HWIO) and bias of a layer; the integers have one scale an output channel, batch norm is folded in."""
     kernel = read(f"{layer}/kernel_int8", shape)
     return kernel * read(f"{layer}/scale", shape[-1:]), read(f"{layer}/bias", shape[-1:])
 
 
-def prepare(x, size):
+def prepare(x: jax.Array, size: int) -> jax.Array:
     """x (N, H, W, 3) in 0 to 255 -> (N, size, size, 3) in [-1, 1]; bilinear, half-pixel centres."""
     return jax.image.resize(x, (len(x), size, size, 3), "bilinear") / 127.5 - 1
 
 
-def network(conv, x):
+def network(conv: Callable[..., jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x (N, s, s, 3) -> features (N, 1280), logits (N, 1001)."""
     x = relu6(conv("stem", x, 32, 3, stride=2))
     for block, channels in enumerate(CHANNELS, 1):

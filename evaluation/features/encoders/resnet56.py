@@ -1,5 +1,7 @@
 """ResNet-56 for CIFAR-10 (arXiv:1512.03385 sec. 4.2): 64 features, 10 logits."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +14,14 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 PADDING = ((1, 1), (1, 1))
 
 
-def recognises(arrays):
+def recognises(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether a file's arrays are this architecture's."""
     return "stem/kernel" in arrays
 
 
-def weights(read, layer, shape):
+def weights(
+    read: Callable[[str, tuple[int, ...]], np.ndarray], layer: str, shape: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (HWIO) and bias of a layer, its batch norm (epsilon 1e-5) folded in."""
     if layer == "head":
         return read("head/kernel", shape[2:]).reshape(shape), read("head/bias", shape[3:])
@@ -26,13 +30,13 @@ def weights(read, layer, shape):
     return read(f"{layer}/kernel", shape) * scale, beta - mean * scale
 
 
-def prepare(x, size):
+def prepare(x: jax.Array, size: int) -> jax.Array:
     """x (N, H, W, 3) in 0 to 255 -> (N, size, size, 3) over ImageNet's standard deviation, less its mean."""
     x = jax.image.resize(x, (len(x), size, size, 3), "bilinear")
     return (x / 255 - jnp.array(MEAN, jnp.float32)) / jnp.array(STD, jnp.float32)
 
 
-def network(conv, x):
+def network(conv: Callable[..., jax.Array], x: jax.Array) -> tuple[jax.Array, jax.Array]:
     """x (N, 32, 32, 3) -> features (N, 64), logits (N, 10)."""
     x = relu(conv("stem", x, 16, 3, padding=PADDING))
     for stage, channels in enumerate((16, 32, 64), 1):

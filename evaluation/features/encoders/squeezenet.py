@@ -1,7 +1,10 @@
 """SqueezeNet 1.1 for ImageNet without its classifier (arXiv:1602.07360): 512 features."""
 
+from collections.abc import Callable, Mapping
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from jax.nn import relu
 
@@ -13,22 +16,24 @@ MEAN_BGR = (103.939, 116.779, 123.68)
 FIRES = (2 * [(16, 64)], 2 * [(32, 128)], [*2 * [(48, 192)], *2 * [(64, 256)]])
 
 
-def recognises(arrays):
+def recognises(arrays: Mapping[str, np.ndarray]) -> bool:
     """Whether a file's arrays are this architecture's."""
     return "conv1/kernel" in arrays
 
 
-def weights(read, layer, shape):
+def weights(
+    read: Callable[[str, tuple[int, ...]], np.ndarray], layer: str, shape: tuple[int, int, int, int]
+) -> tuple[np.ndarray, np.ndarray]:
     """Kernel (HWIO) and bias of a layer."""
     return read(f"{layer}/kernel", shape), read(f"{layer}/bias", shape[-1:])
 
 
-def prepare(x, size):
+def prepare(x: jax.Array, size: int) -> jax.Array:
     """x (N, H, W, 3) RGB in 0 to 255 -> (N, size, size, 3) BGR less the mean; bilinear, half-pixel centres."""
     return jax.image.resize(x, (len(x), size, size, 3), "bilinear")[..., ::-1] - jnp.array(MEAN_BGR, jnp.float32)
 
 
-def network(conv, x):
+def network(conv: Callable[..., jax.Array], x: jax.Array) -> tuple[jax.Array, None]:
     """x (N, s, s, 3) -> features (N, 512), None."""
     x = relu(conv("conv1", x, 64, 3, stride=2, padding="VALID"))
     number = 2
