@@ -1,7 +1,7 @@
 """fewstep: how good are the samples for how many network calls?
 
-`import fewstep` gives what a script or a notebook needs; `fewstep --help` is the command line.  What is exported stands
-in `__init__.pyi`, and is loaded when it is first used, so that `fewstep --help` need not wait for JAX.
+`import fewstep` gives what a script or a notebook needs; `fewstep --help` is the command line.  The exports are
+listed in `__init__.pyi` and loaded on first use, so that `fewstep --help` does not wait for JAX.
 """
 
 import lazy_loader

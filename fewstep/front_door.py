@@ -1,4 +1,4 @@
-"""What Python users call: train a run, compare what there is, measure images."""
+"""The functions for Python users: train a run, compare runs and denoisers, measure images."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -45,10 +45,10 @@ def train_run(
     init_from: str | None = None,
     **settings: Any,
 ) -> Run:
-    """Train a model in a folder and open it; given again, training resumes where it stopped.
+    """Train a model in a folder and open it; called again, training resumes where it stopped.
 
     data: images (N, H, W, C) or points (N, d), uint8 or in [-1, 1]; or (images, labels), a `Dataset`, a function that
-    makes one.  network: ours (UNet, DiT, MLP, or a functools.partial of one), an own NNX module, its class, or with
+    makes one.  network: ours (UNet, DiT, MLP, or a functools.partial of one), your own NNX module, its class, or with
     `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an optax
     transformation, or a function of the number of steps that makes one.  init_from: another run whose averaged weights
     training starts from.  settings: those of `Experiment`, such as steps, batch_size, seed, ema, save_every.
@@ -67,7 +67,7 @@ def train_run(
 
 
 class _Unnamed:
-    """What no config names."""
+    """Stands for a part that no config can name."""
 
 
 def compare(
@@ -85,7 +85,7 @@ def compare(
     batch: int = 256,
     out: epath.PathLike | None = None,
 ) -> ShownComparison:
-    """Quality against network calls: the same seeds through every sampler at every budget.
+    """Compare sample quality by network calls: every sampler at every budget, on the same seeds.
 
     subjects: runs or their folders, denoisers, oracles; also images made elsewhere, as NumPy arrays (N, H, W, C),
     folders or .npz files, which are measured likewise.  data: real images for denoisers, as `train_run` takes them.
@@ -97,11 +97,11 @@ def compare(
     Returns the comparison, which a notebook shows as its page.  Raises UsageError for what does not fit.
     """
     if not subjects:
-        raise UsageError("compare takes runs, folders of runs, denoisers or oracles: give one at least")
+        raise UsageError("compare takes runs, folders of runs, denoisers or oracles: give at least one")
     images = image_sets(subject for subject in subjects if is_images(subject))
     runs = [_subject(subject, i, data) for i, subject in enumerate(subjects) if not is_images(subject)]
     if not runs:
-        raise UsageError("compare takes a run or a denoiser besides images: for two sets of images call distances")
+        raise UsageError("compare needs a run or a denoiser: for two sets of images call distances")
     chosen = [_sampler(one) for one in (_default_samplers(runs) if samplers is None else samplers)]
     wanted = list(grids)
     several = len(wanted) > 1
@@ -118,7 +118,7 @@ def compare(
         levers=names, images=images, command="fewstep.compare(...)", environment=libraries(),
     )  # fmt: skip
     if found is None:
-        raise UsageError("of several processes, the first one has the comparison")
+        raise UsageError("of several processes, only the first one has the comparison")
     return ShownComparison.of(found)
 
 
@@ -128,7 +128,7 @@ def _subject(subject, i, data):
     if isinstance(subject, str) or hasattr(subject, "__fspath__"):
         return open_run(subject)
     if not callable(subject) or not hasattr(subject, "capabilities"):
-        raise UsageError(f"{subject!r} is no run, folder of a run, denoiser or oracle: see fewstep.as_denoiser")
+        raise UsageError(f"{subject!r} is not a run, folder of a run, denoiser or oracle: see fewstep.as_denoiser")
     if data is None:
         raise UsageError("a denoiser is compared with real images: give them, data=images or data=(images, labels)")
     return Subject(f"{type(subject).__name__.lower()}{i or ''}", subject, usable("data", data)())

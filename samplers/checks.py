@@ -1,4 +1,4 @@
-"""What a denoiser and the arguments of `draw` must be for a table; nothing is compiled to find out."""
+"""Checks of a denoiser and of the arguments of `draw` against a table, without compiling anything."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -41,7 +41,7 @@ def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
     if model and model.prediction.det(model.process, t) == 0:
         raise UsageError(
             f"the first call is at t = {t:g}, where alpha = 0 and this model's prediction does not determine x0: "
-            f"start below, as on the grid log_snr"
+            f"start at a smaller t, as the grid log_snr does"
         )
     if not den.consistent and (table.x.any() or table.past.any()):
         raise UsageError(

@@ -1,4 +1,4 @@
-"""The commands as typer reads them: options and their help.  What one does is in verbs/, imported when it runs."""
+"""The commands as typer reads them: options and their help.  Each is implemented in verbs/, imported when it runs."""
 
 from typing import Annotated
 
@@ -19,14 +19,14 @@ from fewstep.cli.options import (
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Batch = Annotated[int, typer.Option(help="Images sampled at once.")]
 FirstSeed = Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")]
-FEATURES = "pixels, classifier, and files of encoders' weights."
+FEATURES = "pixels, classifier, or files with weights of encoders."
 
 
 def train(
     config: Annotated[
         str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
     ],
-    run: Annotated[str, typer.Option(help="The folder of the run. Given again, training resumes.")],
+    run: Annotated[str, typer.Option(help="The folder of the run. If it exists, training resumes.")],
     overrides: Overrides,
     checkpoint: Checkpoint,
     cluster: Cluster,
@@ -48,25 +48,25 @@ def sample(
     calibrate: Calibrate,
     opening: Opening,
     cluster: Cluster,
-    count: Annotated[int | None, typer.Option(help="How many images: 64, and with --invert those given.")] = None,
+    count: Annotated[int | None, typer.Option(help="Number of images; 64 by default, with --invert all given.")] = None,
     seed: FirstSeed = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
-    out: Annotated[str, typer.Option(help="The picture; an .npz with the numbers goes beside it.")] = "samples.png",
+    out: Annotated[str, typer.Option(help="The picture to write, with an .npz of the arrays.")] = "samples.png",
     image: Annotated[
         str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or all images of an .npz.")
     ] = None,
     strength: Annotated[
-        float | None, typer.Option(help="How much noise is added to the image, in (0, 1]: 0.5, or 1 with --invert.")
+        float | None, typer.Option(help="Noise added to the image, in (0, 1]; by default 0.5, with --invert 1.")
     ] = None,
     invert: Annotated[
         bool,
-        typer.Option("--invert", help="Invert the image by DDIM, in as many calls again; no noise is added."),
+        typer.Option("--invert", help="Invert the image by DDIM, in as many calls again, and add no noise."),
     ] = False,
     trajectory: Annotated[
         bool, typer.Option("--trajectory", help="Also write OUT-trajectory.png: the image predicted at each call.")
     ] = False,
 ) -> None:
-    """Sample images from a run: a picture, and an .npz beside it."""
+    """Sample images from a run; write a picture and an .npz."""
     from fewstep.cli.distributed import start
     from fewstep.cli.verbs.from_images import Start
     from fewstep.cli.verbs.sample import main
@@ -89,7 +89,7 @@ def compare(
     nfe: Annotated[str, typer.Option(help="Budgets of network calls.")] = "1,2,4,8,16,32,64",
     sampler: Annotated[
         str | None,
-        typer.Option(help="Samplers: by default ddim,heun,dpmpp_2m,ddpm,euler_maruyama, or those of models that jump."),
+        typer.Option(help="Samplers; by default ddim,heun,dpmpp_2m,ddpm,euler_maruyama, or those of few-step models."),
     ] = None,
     grid: Annotated[
         str | None, typer.Option(help="Step grids, for every sampler; by default the process's or the sampler's.")
@@ -103,27 +103,25 @@ def compare(
     features: Annotated[str | None, typer.Option(help=f"pixels (the default), {FEATURES.partition(', ')[2]}")] = None,
     count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
     seed: FirstSeed = 0,
-    repeats: Annotated[int, typer.Option(help="Sets of so many images, over which metrics are averaged.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Sets of --count images; metrics are averaged over them.")] = 1,
     batch: Batch = 256,
     sweep: Annotated[
         list[str],
         typer.Option(
-            metavar="NAME.PARAMETER=V,V", help="Values of a lever, sampler or grid, each on lines of its own."
+            metavar="NAME.PARAMETER=V,V", help="Values of a lever, sampler or grid; each gets lines of its own."
         ),
     ] = [],
-    exact: Annotated[
-        bool, typer.Option("--exact", help="On Gaussian data, by moments: no network, no sampling.")
-    ] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Exactly, on Gaussian data: no network, no sampling.")] = False,
     gaussian: Annotated[
-        str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact where no run is given: 0.2,0.5.")
+        str | None, typer.Option(metavar="MEAN,STD,...", help="The data of --exact without a run; 0.2,0.5 by default.")
     ] = None,
     images: Annotated[
-        bool, typer.Option("--images", help="Two folders or .npz files of images in place of runs: drawn, then real.")
+        bool, typer.Option("--images", help="Compare two folders or .npz files of images: samples, then real ones.")
     ] = False,
-    out: Annotated[str | None, typer.Option(help="Folder of the results: RUN/compare unless --exact.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="The result as JSON on stdout, in place of tables.")] = False,
+    out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/compare unless --exact.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the result as JSON instead of tables.")] = False,
 ) -> None:
-    """Quality against network calls: the same seeds through every sampler at every budget."""
+    """Compare sample quality by network calls: every sampler at every budget, on the same seeds."""
     from fewstep.cli.distributed import start
     from fewstep.cli.errors import check_not_given
     from fewstep.cli.verbs import compare, compare_exact, compare_images
@@ -132,7 +130,7 @@ def compare(
     start(cluster)
     if images:
         other = ("nfe", "sampler", "grid", "lever", "sweep", "exact", "gaussian", "out", "count", "seed", "repeats")
-        check_not_given(context, "--images measures images that are there", *other)
+        check_not_given(context, "--images measures existing images", *other)
         compare_images.main(runs or [], metric, json)
         return
     asked = Asked(nfe, sampler, grid, levers.lever, sweep, opening.set)
@@ -151,8 +149,8 @@ def calibrate(
     opening: Opening,
     count: Annotated[int, typer.Option(help="Training images.")] = 512,
     points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
-    estimate: Annotated[str, typer.Option(help="The one that samplers use: residual or score_norm.")] = "residual",
+    seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
+    estimate: Annotated[str, typer.Option(help="The estimate for samplers: residual or score_norm.")] = "residual",
 ) -> None:
     """Measure the variance of x0 given x_t under a run's network, for samplers that require it."""
     from fewstep.cli.verbs.calibrate import main
@@ -166,13 +164,13 @@ def pairs(
     opening: Opening,
     out: Annotated[
         str | None,
-        typer.Option(help="The folder of the pairs: RUN/pairs by default; given again, missing pairs are added."),
+        typer.Option(help="The folder of the pairs; RUN/pairs by default. If it exists, missing pairs are added."),
     ] = None,
-    count: Annotated[int, typer.Option(help="How many.")] = 10_000,
+    count: Annotated[int, typer.Option(help="Number of pairs.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
     batch: Batch = 256,
 ) -> None:
-    """Sample pairs of noise and image, to learn straighter paths from (train.objective = @reflow())."""
+    """Sample pairs of noise and image, from which ReFlow learns (train.objective = @reflow())."""
     from fewstep.cli.verbs.pairs import main
 
     main(run, sampling, opening, out, count, seed, batch)
@@ -181,7 +179,7 @@ def pairs(
 def classifier(
     run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
     steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
-    seed: Annotated[int, typer.Option(help="Of its initial weights and batches.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the initial weights and batches.")] = 0,
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:
     """Train a small classifier on a run's data, for compare --features classifier."""
@@ -195,20 +193,20 @@ def tune_skips(
     sampling: Sampling,
     opening: Opening,
     values: Annotated[
-        str, typer.Option(help="Factors of the innermost skips that are tried first.")
+        str, typer.Option(help="Factors of the innermost skips to try first.")
     ] = "0.5,0.6,0.7,0.8,0.9,1,1.1,1.2,1.3,1.4,1.5",
     window: Annotated[
         str | None,
-        typer.Option(metavar="LOW,HIGH", help="The noise levels sigma / alpha where they apply: 0.3,2."),
+        typer.Option(metavar="LOW,HIGH", help="Noise levels sigma / alpha to limit them to: 0.3,2."),
     ] = None,
     refine: Annotated[bool, typer.Option("--refine", help="Then tune the factors of all levels, by gradient.")] = False,
-    metric: Annotated[str, typer.Option(help="The distance that is minimised.")] = "FD",
-    features: Annotated[str, typer.Option(help=f"Those tuned on, and others to check: {FEATURES}")] = "pixels",
-    count: Annotated[int, typer.Option(help="Images for every value.")] = 1000,
+    metric: Annotated[str, typer.Option(help="The distance to minimize.")] = "FD",
+    features: Annotated[str, typer.Option(help=f"The first to tune on, others to check: {FEATURES}")] = "pixels",
+    count: Annotated[int, typer.Option(help="Images per value.")] = 1000,
     seed: FirstSeed = 0,
     batch: Batch = 256,
 ) -> None:
-    """Search the factors of a U-Net's skips for a sampler at low NFE, for the lever skip_tuning."""
+    """Tune the skip factors of a U-Net for a sampler at low NFE (lever skip_tuning)."""
     from fewstep.cli.verbs.tune_skips import main
 
     main(run, sampling, opening, values, window, refine, metric, features, count, seed, batch)
@@ -227,14 +225,14 @@ def stats(
     count: Annotated[int, typer.Option(help="Training images.")] = 500,
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:
-    """Compute the features of a run's real images, which compare then reads, and the floor of FD."""
+    """Compute and store the features of a run's real images for compare, and print the floor of FD."""
     from fewstep.cli.verbs.stats import main
 
     main(run, features, count, trust)
 
 
 def runs(
-    folder: Annotated[str, typer.Argument(help="A folder with runs in it, or in folders in it.")] = "runs",
+    folder: Annotated[str, typer.Argument(help="A folder with runs in it or in its sub-folders.")] = "runs",
 ) -> None:
     """List runs: their progress, loss, FD and best sampler."""
     from fewstep.cli.verbs.runs import main
@@ -243,7 +241,7 @@ def runs(
 
 
 def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides) -> None:
-    """Print all that a config sets, defaults and overrides included, as `train` would use it."""
+    """Print all parameters of a config as `train` would use them, defaults and overrides included."""
     from fewstep.cli.verbs.train import resolved
 
     print(resolved(config, overrides)[1], end="")
@@ -255,9 +253,9 @@ def pack(
     size: Annotated[int, typer.Option(help="Side of the square images, in pixels.")] = 32,
     channels: Annotated[int, typer.Option(help="1 for grey, 3 for colour.")] = 3,
     strict: Annotated[bool, typer.Option("--strict", help="Refuse a folder with bad files, skip none.")] = False,
-    shard_size: Annotated[int, typer.Option(help="Images in one file.")] = 10_000,
+    shard_size: Annotated[int, typer.Option(help="Images per file.")] = 10_000,
 ) -> None:
-    """Turn a folder of images into ArrayRecord shards, which are read far faster."""
+    """Pack a folder of images into ArrayRecord shards, which are read much faster."""
     from fewstep.cli.verbs.pack import pack
 
     pack(folder, out, size, channels, strict, shard_size)
@@ -267,13 +265,13 @@ def samplers(
     overrides: Overrides,
     table: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Print this sampler's table.")] = None,
     check: Annotated[
-        str | None, typer.Option(metavar="SAMPLER", help="Print its exact effect on Gaussian data, order, stability.")
+        str | None, typer.Option(metavar="SAMPLER", help="Print its exact output on Gaussian data, order, stability.")
     ] = None,
-    nfe: Annotated[int, typer.Option(help="Network calls, at most.")] = 8,
+    nfe: Annotated[int, typer.Option(help="Maximum number of network calls.")] = 8,
     process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
 ) -> None:
-    """List the samplers: calls per step, order, requirements, paper; or show one of them as numbers."""
+    """List the samplers: calls per step, order, requirements, paper; or print the table or check of one."""
     from fewstep.cli.verbs.samplers import main, show
 
     if table is None and check is None:

@@ -1,8 +1,8 @@
-"""JAX's persistent compilation cache: what one command has compiled, the next one loads.
+"""JAX's persistent compilation cache: a command loads what earlier commands compiled.
 
 The command line and the tests turn it on before JAX starts; importing the library does not.  It is kept in the user's
-cache folder, in one sub-folder for each jaxlib and CPU: XLA compiles for the instructions of the CPU at hand, and a
-program for others would end the process.
+cache folder, in one sub-folder for each jaxlib and CPU: XLA compiles for the instruction set of the current CPU, and a
+program compiled for another one would crash the process.
 """
 
 import hashlib
@@ -17,17 +17,17 @@ from pathlib import Path
 
 import platformdirs
 
-MAX_BYTES = 1 << 30  # of a sub-folder; JAX removes what was used least recently
-MAX_FOLDERS = 3  # of other versions and CPUs, those used last are kept
+MAX_BYTES = 1 << 30  # of a sub-folder; JAX removes the least recently used entries
+MAX_FOLDERS = 3  # of all versions and CPUs, the most recently used are kept
 MIN_SECONDS = 0.2  # a program that compiles faster is compiled again
 
 
 def enable() -> None:
-    """Set JAX's environment variables; what the user has set is kept.  Call it before JAX is imported.
+    """Set JAX's environment variables, unless the user has set them.  Call it before JAX is imported.
 
-    Nothing is set where the folder cannot be written, or where JAX_ENABLE_COMPILATION_CACHE is 0.
+    Nothing is set if the folder cannot be written or JAX_ENABLE_COMPILATION_CACHE is 0.
     """
-    # A killed process may leave an entry cut short: JAX then compiles, and would say so at every read.
+    # A killed process may leave a truncated entry: JAX then compiles, and would warn at every read.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or _off(os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1")):
         return
@@ -71,8 +71,8 @@ def _forget(root):
 
 
 def _mend(folder):
-    """Remove what a killed process left of an entry: JAX, which keeps to a size, writes an entry and then its time, and
-    stops caching where a time is missing.  What is a minute old may still be being written."""
+    """Remove incomplete entries of killed processes: under a size limit JAX writes an entry, then its time stamp, and
+    stops caching if a stamp is missing.  Entries younger than a minute are kept: they may still be being written."""
     with suppress(OSError):
         for entry in folder.glob("*-cache"):
             stamp = entry.with_name(entry.name.removesuffix("-cache") + "-atime")

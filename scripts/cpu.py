@@ -1,8 +1,8 @@
 """Settings that make JAX faster on CPUs, applied before JAX starts: by the command line, the tests and the benchmarks,
 never by importing the library.
 
-Measured by benchmarks/cpu_settings.py on the network of configs/digits (2 cores, AMD EPYC, jaxlib 0.10.2; times without
-them over times with them):
+Measured by benchmarks/cpu_settings.py on the network of configs/digits (2 cores, AMD EPYC, jaxlib 0.10.2; time without
+each setting divided by time with it):
 
                           forward, 256 images    training step, 64
     convolution flag      1.35                   1.12
@@ -15,20 +15,20 @@ import os
 import sys
 from importlib.metadata import PackageNotFoundError, version
 
-# Convolutions leave YNNPACK, which runs them on one core, for Eigen, which uses all.  An unknown flag aborts the
-# process, so it is set only for the versions of jaxlib in which it was seen to exist and help.
+# Moves convolutions from YNNPACK, which runs them on one core, to Eigen, which uses all.  An unknown flag aborts the
+# process, so it is set only for the versions of jaxlib that are known to have it and to be faster with it.
 _FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 _KNOWN = ("0.10.",)
 
-# Large temporary buffers stay in the process instead of going back to the system, and coming back as page faults, at
+# Keeps large temporary buffers in the process, instead of returning them to the system and paying page faults at
 # every call: MMAP_MAX = 0, TRIM_THRESHOLD = never, TOP_PAD = 64 MB.  (ARENA_MAX = 1 as well made a training step of the
 # digits 1.5 times slower: one arena has one lock.)
 _MALLOPT = ((-4, 0), (-1, -1), (-2, 64 << 20))
 
 
 def tune() -> None:
-    """Set all of it, where it applies; call it before NumPy and JAX are imported.  What the user has set is kept."""
-    # The matrices of distances are small, and OpenBLAS's waiting threads take the cores from XLA's.
+    """Apply the settings that this machine supports, before NumPy and JAX are imported; the user's own are kept."""
+    # The matrices of distances are small, and waiting OpenBLAS threads would take cores from XLA.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     try:
         known = version("jaxlib").startswith(_KNOWN)

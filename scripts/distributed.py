@@ -16,7 +16,7 @@ ARRIVAL = 300  # seconds in which all processes must have started
 
 
 def start(cluster: Cluster) -> None:
-    """Join the other processes, before anything touches a device; what is None comes from the cluster's environment."""
+    """Join the other processes before anything touches a device; None is filled in from the cluster's environment."""
     coordinator, processes, process = cluster.coordinator, cluster.processes, cluster.process
     options = {"--coordinator": coordinator, "--processes": processes, "--process": process}
     if not cluster.distributed:
@@ -39,14 +39,14 @@ def start(cluster: Cluster) -> None:
             coordinator, processes, process, initialization_timeout=ARRIVAL, heartbeat_timeout_seconds=HEARTBEAT
         )
     except (RuntimeError, ValueError) as error:
-        remedy = "" if coordinator else f"; where no cluster tells them, give {_words(options)}"
+        remedy = "" if coordinator else f"; without a cluster that sets them, give {_words(options)}"
         raise UserError(f"--distributed: {_first(error).removesuffix('.')}{remedy}") from error
     signal.signal(signal.SIGINT, before)
     if jax.process_index():
         messages.silence()
     words = " ".join(sys.argv[1:])
     if not all_same(re.sub(r"--process[ =]\d+", "", words)):
-        raise UserError(f"the processes were given different commands, this one: fewstep {words}")
+        raise UserError(f"the processes run different commands; this one runs: fewstep {words}")
 
 
 def _check_arguments(options):
@@ -69,17 +69,17 @@ def _words(options):
 
 
 def _answer_abort():
-    """JAX aborts a process whose coordinator is gone, by SIGABRT from a thread of its own: say what it means."""
+    """JAX aborts a process whose coordinator is gone, by SIGABRT from a thread of its own: print what this means."""
 
     def answer(number):
         print(
-            f"fewstep: {_with_process('was ended by JAX, mostly as the coordinator is gone')}",
+            f"fewstep: {_with_process('was ended by JAX, most likely because the coordinator is gone')}",
             file=sys.stderr,
             flush=True,
         )
         os._exit(2)
 
-    global _answer  # as long as the process lives, or its memory would be used again
+    global _answer  # kept for the life of the process, or its memory would be reused
     _answer = ctypes.CFUNCTYPE(None, ctypes.c_int)(answer)
     ctypes.CDLL(None).signal(signal.SIGABRT, _answer)
 
@@ -91,7 +91,7 @@ def several() -> bool:
 
 
 def broken(error: BaseException) -> bool:
-    """Whether the error is that another process can no longer be reached."""
+    """Whether the error means that another process can no longer be reached."""
     if not several():
         return False
     from fewstep.train.utils.multihost import is_disconnect
@@ -100,12 +100,12 @@ def broken(error: BaseException) -> bool:
 
 
 def explained(error: BaseException) -> str:
-    """What to tell the user of it."""
-    return _with_process(f"lost another one ({_first(error)[:200]})")
+    """The message for the user."""
+    return _with_process(f"lost another process ({_first(error)[:200]})")
 
 
 def _first(error):
-    """The first line of an error of JAX."""
+    """The first line of a JAX error."""
     lines = str(error).splitlines() or [type(error).__name__]
     return lines[0].replace("Error dispatching computation: ", "")
 
@@ -114,12 +114,12 @@ def _with_process(what):
     state = sys.modules["jax"]._src.distributed.global_state  # jax.process_index() may wait for the one that is lost
     return (
         f"process {state.process_id} of {state.num_processes} on {socket.gethostname()} {what}; the last lines of the "
-        f"others may say why. Start all again with the same command, and training goes on from its last checkpoint"
+        f"others may say why. Start all of them again with the same command: training resumes from its last checkpoint"
     )
 
 
 def leave(status: int | str) -> NoReturn:
-    """End the process.  After an error one of several does not wait for the others, who may be waiting for it."""
+    """End the process.  After an error, one of several does not wait for the others, which may be waiting for it."""
     if status and several():
         sys.stdout.flush()
         os._exit(status if isinstance(status, int) else 1)

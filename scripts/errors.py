@@ -1,4 +1,4 @@
-"""Errors of the user: one line, exit status 2."""
+"""User errors: one line, exit status 2."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ T = TypeVar("T")
 
 
 class UserError(RunError):
-    """Something typed that the user can put right."""
+    """A mistake on the command line that the user can fix."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:
-    """ "did you mean 'x'?" where a known name is near, else the list of known names."""
+    """ "did you mean 'x'?" if a known name is similar, else the list of known names."""
     known = sorted(known)
     close = get_close_matches(name, known, 1, 0.5)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}"
@@ -33,7 +33,7 @@ def lookup(kind: str, name: str, table: Mapping[str, T]) -> T:
 
 
 def check_not_given(context: typer.Context, why: str, *options: str) -> None:
-    """UserError where one of the options was typed."""
+    """UserError if one of the options was given."""
     for option in options:
         source = context.get_parameter_source(option)
         if source is not None and source.name == "COMMANDLINE":

@@ -1,4 +1,4 @@
-"""An error as one line for the user, or none where it is a bug."""
+"""An error as one line for the user, or None if it is a bug."""
 
 from fewstep.cli import distributed
 from fewstep.errors import UsageError
@@ -6,16 +6,16 @@ from fewstep.train.utils.errors import RunError
 
 
 def explained(error: Exception) -> str | None:
-    """What to say of an error: a mistake of the user, a run or a file that cannot be used, memory, a lost process.
+    """The message for an error: a user error, an unusable run or file, lack of memory, a lost process.
 
-    None for everything else, which is a bug and shows its traceback.
+    None for everything else, which is a bug: its traceback is shown.
     """
     if distributed.broken(error):
         return distributed.explained(error)
     if type(error).__name__ == "JaxRuntimeError" and "RESOURCE_EXHAUSTED" in str(error):
         return (
             f"out of memory on the device ({str(error).splitlines()[0][:150]}): train with a larger train.accumulate, "
-            f"a smaller train.batch_size, or the other means of docs/scale.md; compare with a smaller --batch"
+            f"a smaller train.batch_size, or the other options of docs/scale.md; compare with a smaller --batch"
         )
     if isinstance(error, MemoryError):
         return f"out of memory ({error}): ask for fewer images, or for other features"

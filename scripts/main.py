@@ -1,4 +1,4 @@
-"""fewstep: train a diffusion or flow model once, sample it with any sampler, see quality against network calls."""
+"""fewstep: train a diffusion or flow model once, sample it with any sampler, measure quality by network calls."""
 
 import os
 import sys
@@ -25,7 +25,7 @@ data.command()(commands.pack)
 
 
 def main() -> None:
-    """The console command: errors of the user are one line on stderr and exit status 2; FEWSTEP_DEBUG=1 shows where."""
+    """The console command.  A user error is one line on stderr, exit status 2; FEWSTEP_DEBUG=1 shows the traceback."""
     from fewstep.cli import compilation_cache, cpu
     from fewstep.train.utils.messages import log_to_stderr
 

@@ -1,4 +1,4 @@
-"""The options that several commands have, as dataclasses: a command takes them as one parameter."""
+"""Options shared by several commands, as dataclasses: a command takes each group as one parameter."""
 
 import inspect
 from collections.abc import Callable
@@ -41,10 +41,10 @@ class Levers:
 
 @dataclass(frozen=True, kw_only=True)
 class Opening(Overrides, Checkpoint):
-    """How a run is opened: its checkpoint, on which devices."""
+    """How a run is opened: from which checkpoint, on which devices."""
 
     mesh: Annotated[
-        str, typer.Option("--mesh", help="Devices to divide among, as data,fsdp,tensor; -1: all others.")
+        str, typer.Option("--mesh", help="Device mesh: data,fsdp,tensor; -1 stands for all other devices.")
     ] = "-1,1,1"
 
 
@@ -53,9 +53,9 @@ class Sampling(Levers):
     """How images are sampled from a run: as it was typed, before names are looked up (`verbs.sampling.look_up`)."""
 
     sampler: Annotated[
-        str | None, typer.Option(help="One of `fewstep samplers`: dpmpp_2m, or the sampler of a model that jumps.")
+        str | None, typer.Option(help="One of `fewstep samplers`; by default dpmpp_2m, or that of a few-step model.")
     ] = None
-    nfe: Annotated[int | None, typer.Option(help="Network calls per image, at most: 16, or 2 by jumps.")] = None
+    nfe: Annotated[int | None, typer.Option(help="Maximum network calls per image; 16 by default, 2 by jumps.")] = None
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None
 
 
@@ -63,17 +63,17 @@ class Sampling(Levers):
 class PairSampling(Sampling):
     """As pairs are drawn: along an ODE, from pure noise."""
 
-    sampler: Annotated[str, typer.Option(help="A sampler without noise.")] = "heun"
-    nfe: Annotated[int, typer.Option(help="Network calls per image, at most.")] = 79
-    grid: Annotated[str, typer.Option(help="A step grid that begins at pure noise.")] = "uniform"
+    sampler: Annotated[str, typer.Option(help="A deterministic sampler.")] = "heun"
+    nfe: Annotated[int, typer.Option(help="Maximum network calls per image.")] = 79
+    grid: Annotated[str, typer.Option(help="A step grid that starts at pure noise.")] = "uniform"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Calibrate:
-    """Whether statistics are measured where they are missing."""
+    """Whether missing statistics are measured."""
 
     calibrate: Annotated[
-        bool, typer.Option("--calibrate", help="Measure the variances that a sampler requires where they are missing.")
+        bool, typer.Option("--calibrate", help="Measure the variances that a sampler requires if they are missing.")
     ] = False
 
 
@@ -82,16 +82,16 @@ class Cluster:
     """One process of several that run the same command."""
 
     distributed: Annotated[
-        bool, typer.Option("--distributed", help="One of several processes of one command.", rich_help_panel=SEVERAL)
+        bool, typer.Option("--distributed", help="Run as one of several processes.", rich_help_panel=SEVERAL)
     ] = False
     coordinator: Annotated[
         str | None,
         typer.Option(
-            metavar="HOST:PORT", help="Where process 0 is; by default from the environment.", rich_help_panel=SEVERAL
+            metavar="HOST:PORT", help="Address of process 0; by default from the environment.", rich_help_panel=SEVERAL
         ),
     ] = None
-    processes: Annotated[int | None, typer.Option(help="How many processes there are.", rich_help_panel=SEVERAL)] = None
-    process: Annotated[int | None, typer.Option(help="Which of them this is, from 0.", rich_help_panel=SEVERAL)] = None
+    processes: Annotated[int | None, typer.Option(help="Number of processes.", rich_help_panel=SEVERAL)] = None
+    process: Annotated[int | None, typer.Option(help="Index of this process, from 0.", rich_help_panel=SEVERAL)] = None
 
 
 def flat(function: Callable) -> Callable:

@@ -17,7 +17,7 @@ from fewstep.train.utils.files import is_remote
 if TYPE_CHECKING:
     from fewstep.diffusion.denoiser import Lever
 
-MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # beyond these a number is a slip
+MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # larger numbers are taken for typing errors
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -25,7 +25,7 @@ def whole_numbers(text: str, option: str) -> list[int]:
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:
-        raise UserError(f"{option} {text!r}: write whole numbers with commas, such as 1,2,4") from None
+        raise UserError(f"{option} {text!r}: write whole numbers separated by commas, such as 1,2,4") from None
 
 
 def numbers(text: str, option: str, most: float = 1e300) -> list[float]:
@@ -35,7 +35,7 @@ def numbers(text: str, option: str, most: float = 1e300) -> list[float]:
     except ValueError:
         found = []
     if not found or not all(abs(number) <= most for number in found):
-        raise UserError(f"{option} {text!r}: write numbers with commas, such as 0.5,0.75,1")
+        raise UserError(f"{option} {text!r}: write numbers separated by commas, such as 0.5,0.75,1")
     return found
 
 
@@ -43,33 +43,33 @@ def words(text: str | None, option: str) -> list[str]:
     """ "ddim,heun" as names, each once; [] of None."""
     found = list(dict.fromkeys(word.strip() for word in text.split(","))) if text is not None else []
     if "" in found:
-        raise UserError(f"{option} {text!r}: write names with commas")
+        raise UserError(f"{option} {text!r}: write names separated by commas")
     return found
 
 
 def mesh(text: str) -> tuple[int, ...]:
-    """ "-1,1,1" as sizes; whether there are such devices is said by `train.sharding.make_mesh`."""
+    """ "-1,1,1" as sizes; `train.sharding.make_mesh` checks that there are such devices."""
     return tuple(whole_numbers(text, "--mesh"))
 
 
 def within(number: int, option: str, least: int, most: int) -> int:
-    """The number, if it is one of so many calls or images."""
+    """The number, if it is from `least` to `most`; UserError otherwise."""
     if not least <= number <= most:
-        raise UserError(f"{option} {number}: at least {least} is needed, and at most {most} can be")
+        raise UserError(f"{option} {number}: it must be at least {least} and at most {most}")
     return number
 
 
 def path(text: epath.PathLike, option: str) -> epath.Path:
-    """A local path, or gs://BUCKET/... where gcsfs is installed."""
+    """A local path, or gs://BUCKET/... if gcsfs is installed."""
     if is_remote(text) and not str(text).startswith("gs://"):
         raise UserError(f"{option} {text}: a bucket is written gs://BUCKET/FOLDER; other stores are not supported")
     if is_remote(text) and find_spec("gcsfs") is None:
-        raise UserError(f"{option} {text}: buckets are read and written by gcsfs: pip install gcsfs")
+        raise UserError(f"{option} {text}: buckets need gcsfs: pip install gcsfs")
     return epath.Path(text)
 
 
 def writable(folder: epath.PathLike, option: str) -> epath.Path:
-    """A folder that results can be written to, made if need be (buckets have none); UserError where that fails."""
+    """A folder that results can be written to, created if needed (buckets have none); UserError if that fails."""
     folder = path(folder, option)
     if not is_remote(folder):
         with writing(folder, option):
@@ -79,7 +79,7 @@ def writable(folder: epath.PathLike, option: str) -> epath.Path:
 
 @contextmanager
 def writing(folder: epath.PathLike, option: str) -> Iterator[None]:
-    """A UserError where writing to the folder fails; the libraries of buckets have errors of their own."""
+    """A UserError if writing to the folder fails; libraries for buckets raise errors of their own."""
     try:
         yield
     except Exception as error:
@@ -90,9 +90,9 @@ def writing(folder: epath.PathLike, option: str) -> Iterator[None]:
 
 
 def lever(text: str, levers: Mapping[str, Callable[..., Any]], bound: Collection[str] = ()) -> tuple[str, Lever]:
-    """ "cfg(1.5)" or "clip_x0" as (name, lever); only literals are understood inside the brackets.
+    """ "cfg(1.5)" or "clip_x0" as (name, lever); only literals are allowed in the parentheses.
 
-    UserError where these set one of `bound`, the names of what is set otherwise.
+    UserError if they set one of `bound`, the names that other options set.
     """
     try:
         tree = ast.parse(text.strip(), mode="eval").body
@@ -115,7 +115,7 @@ def lever(text: str, levers: Mapping[str, Callable[..., Any]], bound: Collection
 
 
 def _check_settings(text, name, signature, arguments, named):
-    """UserError for a setting that there is not, and where one without a default is given nowhere."""
+    """UserError for an unknown setting, and for a missing one without a default."""
     for setting in named:
         if setting not in signature.parameters:
             raise UserError(f"--lever {text!r}: {name} has no {setting!r}: {nearest(setting, signature.parameters)}")

@@ -1,4 +1,4 @@
-"""SIGTERM and Ctrl-C as a request to stop, which training answers by saving first."""
+"""SIGTERM and Ctrl-C as a request to stop: training saves a checkpoint first."""
 
 import os
 import signal
@@ -11,15 +11,15 @@ from contextlib import contextmanager, suppress
 def stopping() -> Iterator[threading.Event]:
     """Yields an event that the first SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once.
 
-    After that, signals that keep coming are ignored to the end of the process, which is near.
+    On exit, if the event was set, further signals are ignored: the process is about to end.
     """
     event = threading.Event()
 
     def stop(number, frame):
         if not event.is_set():
             event.set()
-            with suppress(OSError):  # nobody may be reading any more
-                os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without)\n")
+            with suppress(OSError):  # stderr may be closed
+                os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without saving)\n")
         elif number == signal.SIGINT:
             os._exit(130)
 
@@ -35,7 +35,7 @@ def stopping() -> Iterator[threading.Event]:
 
 @contextmanager
 def terminating() -> Iterator[None]:
-    """SIGTERM ends what is done inside as Ctrl-C does, so that it cleans up."""
+    """Inside, SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that the code cleans up."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

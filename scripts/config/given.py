@@ -1,4 +1,4 @@
-"""Parts of a run that were given in Python, and that a config cannot name: they are handed over when it is opened.
+"""Parts of a run that were given in Python and that a config cannot name: they are passed in when it is opened.
 
 In config.gin such a part is a reference to `given_in_python`, in the scope of its name:
 
@@ -22,7 +22,7 @@ from fewstep.errors import UsageError
 from fewstep.train.data import Dataset, arrays
 
 PARTS = ("network", "data", "objective", "optimizer", "process", "prediction", "variance", "pairs")
-VALUES = ("objective", "process", "prediction", "variance")  # not called with anything: the part itself
+VALUES = ("objective", "process", "prediction", "variance")  # used as they are, not called
 
 _GIVEN: ContextVar[tuple[Mapping[str, Any], bool]] = ContextVar("given", default=({}, False))
 
@@ -32,7 +32,7 @@ def handing_over(parts: Mapping[str, Any], trust: bool = False) -> Iterator[None
     """Within it, `given_in_python` is these parts, {"network": ...}; with `trust` others are imported by their path."""
     unknown = [name for name in parts if name not in PARTS]
     if unknown:
-        raise UsageError(f"{unknown[0]} is no part of a run: the parts are {', '.join(PARTS)}")
+        raise UsageError(f"{unknown[0]} is not a part of a run: the parts are {', '.join(PARTS)}")
     token = _GIVEN.set((parts, trust))
     try:
         yield
@@ -41,7 +41,7 @@ def handing_over(parts: Mapping[str, Any], trust: bool = False) -> Iterator[None
 
 
 def given_in_python(*arguments: Any, part: str = "", path: str | None = None, **options: Any) -> Any:
-    """The part that was handed over, or that `path`, "module:name", imports; UsageError where neither is to be had."""
+    """The part that was handed over, or that `path`, "module:name", imports; UsageError if there is neither."""
     parts, trust = _GIVEN.get()
     if part in parts:
         value = parts[part]
@@ -58,10 +58,9 @@ def given_in_python(*arguments: Any, part: str = "", path: str | None = None, **
             sys.path.remove("")
     else:
         known = f" ({path})" if path else ""
-        trusted = "; or add --trust, and it is imported" if path else "; or define it in a file, not in a notebook"
+        trusted = "; or add --trust to import it" if path else "; or define it in a file, not in a notebook"
         raise UsageError(
-            f"the {part} of this run was given in Python{known}: hand it over, fewstep.open_run(folder, {part}=...)"
-            f"{trusted}"
+            f"the {part} of this run was given in Python{known}: pass it, fewstep.open_run(folder, {part}=...){trusted}"
         )
     return value if part in VALUES else value(*arguments, **options)
 
@@ -87,7 +86,7 @@ def _data(value: Dataset | Callable[[], Dataset] | ArrayLike | tuple[ArrayLike, 
 
 
 def path_of(value: Any) -> str | None:
-    """ "module:name" of something that can be imported by it; None for what is of a notebook, a script or a closure."""
+    """ "module:name" that imports something; None for what a notebook, a script or a closure defines."""
     module, name = getattr(value, "__module__", None), getattr(value, "__qualname__", None)
     if not module or not name or module == "__main__" or "." in name:
         return None

@@ -17,14 +17,14 @@ from fewstep.cli.errors import UserError, nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
 
-# What may change when a run goes on: its losses do not.
+# What may change when a run resumes: its losses do not depend on it.
 FREE = ("train.mesh", "train.accumulate", "train.wandb", "train.levers")
 
 
 def find(config: epath.PathLike) -> epath.Path:
     """The config at this path, else the one of that name among those that come with fewstep.
 
-    UserError where there is neither.
+    UserError if there is neither.
     """
     path = epath.Path(config)
     if path.is_file():
@@ -51,7 +51,7 @@ def experiment() -> Experiment:
 
 
 def canonical_text(overrides: Iterable[str] = ()) -> str:
-    """All values that were used since `load`, defaults included, as a config in one canonical order.
+    """All values that were used since `load`, defaults included, as a config in canonical order.
 
     UserError for an override that nothing used.
     """
@@ -71,7 +71,7 @@ def canonical_text(overrides: Iterable[str] = ()) -> str:
 def difference(before: str, now: str) -> list[str]:
     """The lines in which two canonical texts disagree, - before, + now.
 
-    Left out are what may change when a run goes on, and defaults that an older version did not have yet.
+    Omits what may change when a run resumes, and defaults that an older version did not have.
     """
     old, new = ([_again(one) for one in text.splitlines() if one and one[0] != "#"] for text in (before, now))
     changes = difflib.unified_diff(old, new, lineterm="", n=0)
@@ -80,7 +80,7 @@ def difference(before: str, now: str) -> list[str]:
 
 
 def line(name: str, value: str) -> str:
-    """A binding; paths of data are absolute, so that a run finds its data from everywhere."""
+    """A binding; paths of data are absolute, so that a run finds its data from any working directory."""
     if name in registry.PATHS and value[:1] in ("'", '"') and not is_remote(value):
         value = repr(os.path.abspath(os.path.expanduser(parse_value(value))))
     return f"{name} = {value}"

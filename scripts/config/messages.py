@@ -1,4 +1,4 @@
-"""Errors about a config as one line: what is wrong, where, and the nearest name."""
+"""Config errors as one line: what is wrong, where, and the most similar name."""
 
 import re
 from collections.abc import Iterable
@@ -9,10 +9,10 @@ from fewstep.cli.errors import UserError, nearest
 
 
 class one_line:
-    """A context in which an exception becomes a UserError with the place and, for a name, the nearest one.
+    """A context in which an exception becomes a UserError with the place and, for a wrong name, the most similar one.
 
-    The place is the one that gin gives, or else the overrides that the error is about, or `where`; `hint` says what
-    else to do.
+    The place is the one that gin reports, else the overrides that the error is about, else `where`; `hint` is added at
+    the end.
     """
 
     def __init__(self, where: object, overrides: Iterable[str] = (), hint: str = ""):
@@ -37,7 +37,7 @@ class one_line:
 
 
 def _plain(message):
-    """gin's or Python's message with what to do about it."""
+    """gin's or Python's message, with a remedy."""
     message = message.removesuffix(".")
     if found := re.search(r"No configurable matching (?:reference )?'@?([\w./]+)", message):
         name = re.split("[./]", found[1])[-1]
@@ -49,14 +49,14 @@ def _plain(message):
     if found := re.search(r"Configurable '([\w.]+)' has denylisted kwarg '(\w+)'", message):
         return f"{found[1].split('.')[-1]}.{found[2]} is filled in by the program, not by a config"
     if message.startswith("macro() missing"):
-        return f"a name after % is none of {', '.join(registry.CONSTANTS)}, nor defined in the config"
+        return f"a name after % is neither one of {', '.join(registry.CONSTANTS)}, nor defined in the config"
     if "EOF in multi-line" in message:
         return "a bracket or a quote is not closed"
     return f"{message} (set it in the config)" if "missing" in message and "required" in message else message
 
 
 def _blamed(overrides, message, inside):
-    """The overrides that an error is about: that it names, or that set what it names of the part `inside`."""
+    """The overrides that an error is about: it names them, or names a parameter of the part `inside` that they set."""
     return [override for override in overrides if _names(message, inside, override)]
 
 

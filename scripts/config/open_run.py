@@ -27,9 +27,9 @@ def open_run(
     """The run in this folder, ready to sample: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
     trust: its config may import code.  step: that of a checkpoint, None for the newest.  mesh: the devices, as for
-    `sharding.make_mesh`.  calibrate: the variances that a sampler requires are measured where that was not done.
-    given: the parts that the run was trained with in Python, as `train_run` took them: network=MyNet, data=images.
-    Raises UserError where the folder is no run, and RunError where it cannot be read.
+    `sharding.make_mesh`.  calibrate: measure the variances that a sampler requires if they are missing.
+    given: the parts that the run was trained with in Python, as passed to `train_run`: network=MyNet, data=images.
+    Raises UserError if the folder is not a run, and RunError if it cannot be read.
     """
     path = epath.Path(folder) / "config.gin"
     if not path.is_file():
@@ -43,14 +43,14 @@ def open_run(
     def load_data():
         load(path, trust=trust)
         source = getattr(known.data, "__name__", "")
-        hint = f"where the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
+        hint = f"if the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
         with handing_over(parts, trust), one_line(folder, hint=hint):
             return experiment().data()
 
     with handing_over(parts, trust):
         try:
             run = restore(folder, known, load_data, step, mesh)
-        except UsageError as error:  # gin adds where it was called
+        except UsageError as error:  # gin appends where it was called
             raise UserError(str(error).splitlines()[0]) from None
     return replace(run, calibrates=calibrate, opener=_opener(trust))
 

@@ -18,9 +18,9 @@ from fewstep.train.utils.files import absolute
 
 
 def bind_file(path: epath.PathLike, trust: bool, within: tuple = ()) -> None:
-    """Bind what a config file says, and the files that it includes, which are looked for beside it.
+    """Bind what a config file sets, and the files that it includes, by paths relative to its folder.
 
-    UserError for code that it would import without `trust`, and for everything that gin or Python refuse in it.
+    UserError if it imports code without `trust`, and for everything that gin or Python refuses in it.
     """
     path = absolute(path)
     if path in within:
@@ -39,7 +39,7 @@ def bind_file(path: epath.PathLike, trust: bool, within: tuple = ()) -> None:
 
 
 def bind_override(override: str) -> str:
-    """Bind what was typed after --set; the name of the part that it sets something of."""
+    """Bind the text after --set; returns the name of the part that it sets a parameter of."""
     where = f"--set {override}"
     for statement in _statements(where, _quoted(override)):
         _bind(statement, where, trust=False)
@@ -49,8 +49,8 @@ def bind_override(override: str) -> str:
 def _quoted(override):
     """The override as gin reads it.
 
-    What is no literal and no reference is a text, as in --set npz.path=a.npz, and so is all that is given to a
-    parameter which takes texts only; 1,2,2 is a tuple.
+    What is neither a literal nor a reference is a text, as in --set npz.path=a.npz, and so is every value of a
+    parameter that takes only texts; 1,2,2 is a tuple.
     """
     name, equals, value = (part.strip() for part in override.partition("="))
     if not equals or not re.fullmatch(r"\w+(\.\w+)+", name) or "\n" in override:

@@ -1,4 +1,4 @@
-"""What a config may name: every public constructor under its own name, and what its parameters take."""
+"""What a config may name: every public constructor under its own name, and the types of its parameters."""
 
 import inspect
 import math
@@ -35,7 +35,7 @@ PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine
 NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
-# By kind; behind each the parameters that the code fills in, not the config.
+# By kind; the second entry lists the parameters that the code fills in, not the config.
 GROUPS = {
     "diffusion": (PROCESSES | {"edm": edm}, ()),
     "variances": (VARIANCES, ()),
@@ -54,7 +54,7 @@ GROUPS = {
     "grids": (GRIDS, ("process", "steps", "known")),
     "levers": (LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}, ()),
 }
-SETTINGS = ("samplers", "noises", "grids", "levers")  # what is chosen when a run is sampled, not when it is trained
+SETTINGS = ("samplers", "noises", "grids", "levers")  # chosen when a run is sampled, not when it is trained
 CONFIGURABLES: dict[str, Part] = {name: part for parts, _ in GROUPS.values() for name, part in parts.items()}
 GROUP_OF = {name: module for module, (parts, _) in GROUPS.items() for name in parts}
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
@@ -82,13 +82,13 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 
 
 def only_text(name: str, parameter: str) -> bool:
-    """Whether a parameter takes nothing but texts, and maybe None."""
+    """Whether a parameter takes only texts, or also None."""
     known = parameters(name).get(parameter) if name in CONFIGURABLES else None
     return known is not None and set(_kinds(known)) - {type(None)} == {str}
 
 
 def check(where: str, name: str, parameter: str, value: object) -> None:
-    """UserError where a literal value is not of the kind that the parameter takes: of its annotation, else default."""
+    """UserError unless a literal value has the type of the parameter: that of its annotation, else of its default."""
     if name not in CONFIGURABLES:  # from code that a trusted config imports
         return
     kinds = _kinds(parameters(name)[parameter])
@@ -98,7 +98,7 @@ def check(where: str, name: str, parameter: str, value: object) -> None:
 
 
 def _kinds(parameter):
-    """The types it takes; () where that is not known."""
+    """The types it takes; () if that is not known."""
     kind = parameter.annotation
     if kind is inspect.Parameter.empty:
         kind = type(parameter.default) if parameter.default is not inspect.Parameter.empty else None
@@ -117,8 +117,8 @@ def _is(kind, value):
 
 
 def defaults(name: str) -> dict[str, str]:
-    """The defaults of all that a config may set of a part, as a config writes them, {"adamw.lr": "0.001", ...}; also of
-    the parts that are defaults themselves."""
+    """The defaults of all parameters of a part, as a config writes them, {"adamw.lr": "0.001", ...}, and those of parts
+    that are defaults themselves."""
     found = {}
     for key, parameter in parameters(name).items():
         default = parameter.default

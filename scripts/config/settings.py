@@ -16,16 +16,16 @@ from fewstep.samplers.registry import Sampler
 
 @dataclass(frozen=True)
 class Settings:
-    """The registries with overrides bound, and which option set something of which name."""
+    """The registries with overrides bound, and the option that set each name."""
 
     samplers: Mapping[str, Sampler]
     grids: Mapping[str, Callable]
     levers: Mapping[str, Callable]
     processes: Mapping[str, Callable]
-    given: Mapping[str, str]  # name: the option that set something of it
+    given: Mapping[str, str]  # name: the option that set a parameter of it
 
     def check_used(self, used: Collection[str]) -> None:
-        """UserError for an option that set something of a name which is not used."""
+        """UserError for an option about a name that is not used."""
         check_used(self.given, used)
 
 
@@ -39,7 +39,7 @@ def check_used(given: Mapping[str, str], used: Collection[str]) -> None:
 def settings(overrides: Iterable[str] = (), run: bool = True) -> Settings:
     """The registries with the overrides bound.
 
-    UserError for an override of anything else: of a process too, where there is a run, which has its own.
+    UserError for an override of anything else, with a run also for one of a process: a run has its own.
     """
     settable = registry.SETTINGS if run else (*registry.SETTINGS, "diffusion")
     gin.clear_config()
@@ -60,6 +60,6 @@ def settings(overrides: Iterable[str] = (), run: bool = True) -> Settings:
 
 
 def _bound(name):
-    """The part with its bindings of this moment, which the next `load` does not change."""
+    """The part with its current bindings, which the next `load` does not change."""
     part = registry.CONFIGURABLES[name]
     return update_wrapper(partial(part, **gin.get_bindings(f"{registry.GROUP_OF[name]}.{name}")), part)

@@ -15,8 +15,8 @@ from fewstep.train.experiment import Experiment
 def config_text(experiment: Experiment, given: Mapping[str, Any]) -> str:
     """The experiment as a config, from which it opens again.
 
-    given: the parts as the user gave them.  What no config can name is written as a reference to `given_in_python`;
-    levers of previews, which do not change what is trained, are left out then.
+    given: the parts as the user gave them.  A part that no config can name is written as a reference to
+    `given_in_python`; levers of previews that no config can name are omitted, because training does not depend on them.
     """
     bindings: dict[str, str] = {}
     for field in fields(experiment):
@@ -35,7 +35,7 @@ def config_text(experiment: Experiment, given: Mapping[str, Any]) -> str:
 
 
 def _written(value, scope, bindings):
-    """A value as a config writes it; what it is made with goes into the bindings.  LookupError where none can."""
+    """A value as a config writes it; its settings are added to the bindings.  LookupError if no config can name it."""
     if value is None or isinstance(value, bool | int | float | str):
         return repr(value)
     if isinstance(value, tuple | list):
@@ -70,7 +70,7 @@ def _name(part):
 
 
 def _bound(name, settings, scope, bindings):
-    """The name with its settings among the bindings: in a scope of its own where it is bound otherwise already."""
+    """The name, with its settings added to the bindings: in a scope of its own if it already has other bindings."""
     unset = inspect.Parameter.empty
     known = registry.parameters(name)
     found = {

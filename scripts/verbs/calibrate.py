@@ -13,11 +13,11 @@ from fewstep.diffusion.calibrate import ESTIMATES
 from fewstep.train.run.calibration import calibrate, path
 from fewstep.train.utils.messages import say
 
-SHOWN = 8  # of the points
+SHOWN = 8  # points in the printed table
 
 
 def main(folder: str, around: Levers, opening: Opening, count: int, points: int, seed: int, estimate: str) -> None:
-    """Measure how much a run's network leaves open at every noise level, and keep it in the run."""
+    """Measure the variance of x0 given x_t under a run's network at each noise level, and store it in the run."""
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(points, "--points", 2, parse.MOST_CALLS)
     lookup("estimate", estimate, dict.fromkeys(ESTIMATES))

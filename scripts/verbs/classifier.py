@@ -18,6 +18,6 @@ def main(folder: str, steps: int, seed: int, trust: bool) -> None:
     classifier.save(run.folder, params, run.data)
     metrics = "FD,accuracy" if run.denoiser.classes else "FD"
     say(
-        f"{run.folder / classifier.NAME}: tells the class of {right.mean():.1%} of {len(right)} held-out images. Next: "
-        f"fewstep compare {folder} --features pixels,classifier --metric {metrics}"
+        f"{run.folder / classifier.NAME}: classifies {right.mean():.1%} of {len(right)} held-out images correctly. "
+        f"Next: fewstep compare {folder} --features pixels,classifier --metric {metrics}"
     )

@@ -31,7 +31,7 @@ from fewstep.train.utils.multihost import barrier
 
 @dataclass(frozen=True)
 class Measuring:
-    """What is measured, as it was typed."""
+    """What to measure, as given on the command line."""
 
     metrics: str
     features: str | None
@@ -45,9 +45,9 @@ def main(
     folders: list[str], asked: Asked, measuring: Measuring, gaussian: str | None, calibrate: bool, opening: Opening,
     out: str | None, as_json: bool,
 ) -> None:  # fmt: skip
-    """Compare, print the tables, write the rest."""
+    """Compare, print the tables, write the files."""
     if gaussian is not None:
-        raise UserError("--gaussian is the data of an exact comparison: add --exact")
+        raise UserError("--gaussian is for exact comparisons: add --exact")
     if not folders:
         raise UserError("compare needs the folder of a run, or --exact")
     budgets, metrics = asked.budgets(), parse.words(measuring.metrics, "--metric")
@@ -57,7 +57,7 @@ def main(
     parse.within(measuring.repeats, "--repeats", 1, 100)
     parse.within(measuring.batch, "--batch", 1, parse.MOST_IMAGES)
     parse.mesh(opening.mesh)
-    lines = asked.lines()  # what is wrong with names is said before a run is opened
+    lines = asked.lines()  # wrong names are reported before a run is opened
     needs_report()
     sets = [folder for folder in folders if is_images(folder)]
     images = image_sets(sets)
@@ -82,25 +82,25 @@ def main(
         raise
     if result is not None:  # on the main process alone
         show(result, results, as_json)
-    barrier("the comparison is written")  # a process that leaves early is taken for lost
+    barrier("the comparison is written")  # a process that ends early would count as lost
 
 
 def _default_samplers(runs):
-    """The names of the samplers for runs that learned this and that."""
+    """The default samplers for the capabilities of these runs."""
     jumping = [name for name in (default_sampler(run.denoiser) for run in runs) if name != DEFAULT_SAMPLERS[INSTANT]]
     instants = [SAMPLERS] if any(INSTANT in run.denoiser.capabilities for run in runs) else []
     return ",".join([*instants, *dict.fromkeys(jumping)])
 
 
 def show(result: Comparison, out: epath.Path | None, as_json: bool) -> None:
-    """Print the tables, or JSON, and write the files where there is a folder for them."""
+    """Print the tables or JSON, and write the files if there is a folder for them."""
     print(result.to_json() if as_json else render(result), end="")
     if out is not None:
         print("\n".join(str(path) for path in write(out, result).values()), file=sys.stderr)
 
 
 def needs_report() -> None:
-    """UserError where the libraries of plots and pages are not installed."""
+    """UserError if the libraries for plots and pages are not installed."""
     for name in ("matplotlib", "jinja2"):
         if find_spec(name) is None:
             raise UserError(f"compare writes a plot and a page with {name}: pip install 'fewstep[report]'")

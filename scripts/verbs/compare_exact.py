@@ -29,7 +29,7 @@ def main(
     named = {type(known.processes[name]()).__name__ for name in names if name in known.processes}
     chosen = lines.on([process for process, *_ in data.values()], named)
     if lines.levers:
-        raise UserError("--exact is about tables alone: leave levers out")
+        raise UserError("--exact compares tables, without a network: leave levers out")
     show(compare_exactly(data, chosen, budgets, **about()), results, as_json)
 
 
@@ -41,7 +41,7 @@ def _data(name, gaussian, known, opening):
     if "/" not in name and not parse.path(name, "the run").exists():
         lookup("process or run", name, known.processes)
     if gaussian is not None:
-        raise UserError("--gaussian is the data of processes: a run has its own")
+        raise UserError("--gaussian sets the data of processes: a run has its own")
     run = opened(name, opening)
     images = run.data.train[: min(MOST, len(run.data.train))].image
     return run.model.process, *spectrum(images), 2.0 if len(run.shape) == 3 else 1.0

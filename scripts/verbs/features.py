@@ -1,4 +1,4 @@
-"""Features by what is typed for them."""
+"""Features by their name on the command line."""
 
 from fewstep.cli.errors import UserError
 from fewstep.evaluation.features import Features, Pixels, classifier, encoders
@@ -12,7 +12,7 @@ def named(text: str, run: Run) -> Features:
     if text == "classifier":
         return classifier.load(run)
     if "." not in text and "/" not in text:
-        raise UserError(f"--features {text}: write pixels, classifier, or the path of a file of weights")
+        raise UserError(f"--features {text}: write pixels, classifier, or the path of a weights file")
     if len(run.shape) != 3 or run.shape[-1] not in (1, 3):
-        raise UserError(f"--features {text}: encoders see grey or colour images, and {run.folder} has none")
+        raise UserError(f"--features {text}: encoders need grey or colour images, and {run.folder} has none")
     return encoders.load(text)

@@ -1,4 +1,4 @@
-"""Where `fewstep sample` begins when not with noise alone: with images, noised or inverted."""
+"""The start of `fewstep sample` if it is not pure noise: images, noised or inverted."""
 
 import inspect
 import zipfile
@@ -22,7 +22,7 @@ from fewstep.train.run.calibration import grid_with_statistics
 
 
 class Start(NamedTuple):
-    """Images to start from in place of noise, as it was typed."""
+    """Images to start from instead of noise, as given on the command line."""
 
     image: str | None
     strength: float | None
@@ -30,19 +30,19 @@ class Start(NamedTuple):
 
 
 def strength_of(start: Start) -> float:
-    """The strength, by default 0.5, and 1 where the image is inverted; UserError for options that do not fit."""
+    """The strength, by default 0.5, and 1 if the image is inverted; UserError for options that do not fit."""
     for given, option in ((start.strength is not None, "--strength"), (start.invert, "--invert")):
         if given and start.image is None:
-            raise UserError(f"{option} is for an image to start from: add --from image.png")
+            raise UserError(f"{option} requires an image to start from: add --from image.png")
     strength = (1.0 if start.invert else 0.5) if start.strength is None else start.strength
     if not 0 < strength <= 1:
-        raise UserError(f"--strength {strength:g}: it is above 0 (the image stays) and at most 1 (little of it stays)")
+        raise UserError(f"--strength {strength:g}: it must be above 0 (all of the image) and at most 1 (little of it)")
     return strength
 
 
 def read(text: str, shape: tuple) -> np.ndarray:
-    """Images (N, *shape) in [-1, 1]: the one of an image file, fitted to the shape as a folder's are, or all of an .npz
-    that `sample` wrote."""
+    """Images (N, *shape) in [-1, 1]: that of an image file, resized like those of a folder, or all of an .npz that
+    `sample` wrote."""
     path = parse.path(text, "--from")
     if not path.is_file():
         raise UserError(f"--from {text}: there is no such file")
@@ -76,26 +76,26 @@ def _saved(path, shape):
 def shortened(name: str, grids: Mapping[str, Callable], process: Process, strength: float, invert: bool) -> Callable:
     """The grid of this name from the time t = end + strength (start - end) of the process; itself at strength 1.
 
-    UserError for a grid that begins where it must, and a strength that leaves no way.
+    UserError for a grid whose start is fixed, and for a strength that leaves no step.
     """
     grid = grids[name]
     needs = {option for option, needed in (("start", strength < 1 or invert), ("end", invert)) if needed}
     if not needs <= set(inspect.signature(grid).parameters):
         able = [n for n, other in grids.items() if needs <= set(inspect.signature(other).parameters)]
-        raise UserError(f"the grid {name} cannot begin at an image: choose --grid {' or '.join(able)}")
+        raise UserError(f"the grid {name} cannot start at an image: choose --grid {' or '.join(able)}")
     if strength == 1:
         return grid
     first, last = process.ends
     start = last + strength * (first - last)
     if start <= lowest(process):
-        raise UserError(f"--strength {strength:g}: so little noise leaves nothing to do; give more")
+        raise UserError(f"--strength {strength:g}: so little noise leaves no step to take; give more")
     return partial(grid, start=start)
 
 
 def open_to_images(table: Tableau, sampler: str) -> Tableau:
-    """The table; UserError where its first step is taken for granted, as pure noise alone allows."""
+    """The table; UserError if its first step is analytic, which requires pure noise."""
     if not np.isnan(table.start):
-        raise UserError(f"--from begins with an image, {sampler}.first='analytic' with noise alone: leave out one")
+        raise UserError(f"--from starts from an image, {sampler}.first='analytic' from pure noise: leave one out")
     return table
 
 
@@ -103,7 +103,7 @@ def begin(
     run: Run, chosen: Chosen, images: np.ndarray, seeds: np.ndarray, strength: float, inverted: bool,
     label: list[int] | None,
 ) -> tuple[Tableau, np.ndarray]:  # fmt: skip
-    """(table, states at its first time): the images in turn, noised with the seeds or inverted."""
+    """(table, states at its first time): the images, repeated in turn, noised with the seeds or inverted."""
     process = run.model.process
     short = shortened(chosen.grid, chosen.settings.grids, process, strength, inverted)
     grid = grid_with_statistics(run, run.under(chosen.levers), short)

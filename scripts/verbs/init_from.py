@@ -1,4 +1,4 @@
-"""What `fewstep train` begins with: fresh weights, or those of another run (--init-from)."""
+"""The initial weights of `fewstep train`: fresh ones, or those of another run (--init-from)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -19,23 +19,23 @@ from fewstep.train.utils.files import absolute
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
 
-FREE = ("dropout", "dtype", "remat")  # of a network: they do not change what its weights mean
+FREE = ("dropout", "dtype", "remat")  # parameters of a network that do not change the meaning of its weights
 
 
 class InitialWeights(NamedTuple):
     """The weights of another run."""
 
-    description: dict  # what run.json keeps of them
-    load: Callable  # () -> the parameters, once: nothing here holds them any longer
+    description: dict  # what run.json stores about them
+    load: Callable  # () -> the parameters, once: no reference is kept here
 
 
 def initial_weights(
     training: Training, config_text: str, folder: epath.Path, begin: str | None, trust: bool
 ) -> InitialWeights | None:
-    """What the run in `folder` is to begin with; None where it goes on, or begins afresh.
+    """The weights that the run in `folder` starts from; None if it resumes, or starts from fresh ones.
 
-    UserError where that is not what it was begun with, and where the weights are of something else.  Whatever the
-    config of the other run binds stays bound: load the own one again.
+    UserError if the run was started from something else, and if the weights do not fit.  The bindings of the other
+    run's config remain: load your own config again.
     """
     objective, saved, goes_on = training.experiment.objective, folder / "checkpoints", False
     if any_process(saved.exists()):
@@ -49,45 +49,43 @@ def initial_weights(
     run = open_run(path, trust, mesh=training.experiment.mesh)
     found, fresh = _fitting(training, config_text, run, path)
     if not goes_on:
-        say(f"beginning with {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
+        say(f"starting from {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
     return InitialWeights({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
 
 
 def _refusal(folder, begin, objective, goes_on):
-    """Why the run may not begin so, or None."""
+    """Why the run may not start so, or None."""
     known = (folder / "run.json").exists()
     begun = read_description(folder).get("begun") if known else None
     refusal = None
     if begin is None and not goes_on and begun:
-        refusal = (
-            f"{folder} was to begin with {begun['run']}, and has no checkpoint yet: add --init-from {begun['run']}"
-        )
+        refusal = f"{folder} was started from {begun['run']} and has no checkpoint yet: add --init-from {begun['run']}"
     elif begin is None and not goes_on and objective.trainable_part:
         refusal = (
             f"the objective trains only the part {objective.trainable_part} of the network: give --init-from RUN for "
             f"the rest"
         )
     elif begin is None and not goes_on and objective.needs_teacher:
-        refusal = "the objective learns from a teacher: say which run that is, --init-from RUN"
+        refusal = "the objective learns from a teacher: give its run, --init-from RUN"
     elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
         how = f"the weights of {begun['run']}" if begun else "fresh weights"
-        refusal = f"{folder} began with {how}: leave --init-from out, or give another --run folder"
+        refusal = f"{folder} was started from {how}: leave --init-from out, or give another --run folder"
     return refusal
 
 
 def _fitting(training, config_text, run, path):
-    """The run's parameters that mean the same here, and the names of what it does not have; UserError where it is of
-    another model."""
+    """The run's parameters that have the same meaning here, and the names of those that it lacks; UserError if its
+    model differs."""
     experiment = training.experiment
     for what in ("process", "prediction"):
         theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
         if theirs != ours:
-            raise UserError(f"--init-from {path}: its {what} is {theirs}, and the config's is {ours}: give the same")
+            raise UserError(f"--init-from {path}: its {what} is {theirs}, and the config's is {ours}: make them equal")
     if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
-        raise UserError(f"--init-from {path}: a teacher tells the velocity at an instant, and this run only jumps")
+        raise UserError(f"--init-from {path}: a teacher predicts velocities, and this run learned only jumps")
     net = training.fresh.eval_shape().params["net"]
     found = run.params
-    if type(run.model.variance) is not type(experiment.variance):  # its numbers mean something else
+    if type(run.model.variance) is not type(experiment.variance):  # its parameters have another meaning
         found = {name: part for name, part in found.items() if name != "variance"}
     try:
         fresh, unused = missing_parameters(net, found), missing_parameters(found, net)
@@ -98,16 +96,16 @@ def _fitting(training, config_text, run, path):
     if unused:
         other = [f"{unused[0]} is not in the config's network", *other]
     if other:
-        raise UserError(f"--init-from {path}: it is another network ({'; '.join(other[:4])}): give the same")
+        raise UserError(f"--init-from {path}: its network differs ({'; '.join(other[:4])}): give the same one")
     only = experiment.objective.trainable_part
     if missing := [name for name in fresh if only and name.split(".")[0] != only]:
-        raise UserError(f"--init-from {path}: it has no {missing[0]}, which stays as it is: give a run of this network")
+        raise UserError(f"--init-from {path}: it has no {missing[0]}, which is not trained: give a run of this network")
     whole = [name for name in net if name not in found]
     return found, whole + [name for name in fresh if name.split(".")[0] not in whole]
 
 
 def _of_the_network(line, config_text):
-    """Whether a difference between two configs changes what weights mean; a macro may, where a network uses it."""
+    """Whether a difference between two configs changes the meaning of weights; a macro may, if a network uses it."""
     name = line[1:].split(" = ")[0].split("/")[-1]
     part, _, parameter = name.partition(".")
     if not parameter:

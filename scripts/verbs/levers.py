@@ -20,7 +20,7 @@ CALLS = 10
 
 
 def main() -> None:
-    """Print the registry, in full where the output is no terminal; passes are counted."""
+    """Print the registry, in full if the output is not a terminal; passes are counted by running each lever."""
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("lever", "passes", "what it does"):
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
@@ -31,7 +31,7 @@ def main() -> None:
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
     console.print(
-        f"passes: of the network in {CALLS} calls, under the lever; 10 without.  Each has a page in docs/levers."
+        f"passes: network passes in {CALLS} calls with the lever; 10 without.  Each has a page in docs/levers."
     )
 
 
@@ -42,7 +42,7 @@ def settings(part: Callable[..., Any]) -> str:
 
 
 def counted(name: str) -> float:
-    """Network passes an image in CALLS calls under a lever, as of EXAMPLES."""
+    """Network passes per image in CALLS calls with a lever, set as in EXAMPLES."""
     asks = ("curvature", "averaged_variance")
     table = table_at(SAMPLERS["analytic_ddpm" if name in asks else "ddim"], Linear(), CALLS)
     return passes(under(_NETWORK, EXAMPLES.get(name) or [LEVERS[name]()]), table)
@@ -53,7 +53,7 @@ def _network(params, x, t, d, cond, key):
 
 
 _NETWORK = Denoiser.from_function(_network, {}, Linear(), VELOCITY, classes=2, levels=2, attends=True)
-# How levers that need settings, or another lever inside, are counted.
+# For counting: levers that need settings, or another lever inside.
 EXAMPLES = {
     "cfg": [LEVERS["cfg"](2.0)],
     "apg": [LEVERS["apg"](2.0)],

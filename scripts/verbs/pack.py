@@ -9,7 +9,7 @@ from fewstep.train.utils.messages import say
 
 
 def pack(folder: str, out: str, size: int, channels: int, strict: bool, shard_size: int) -> None:
-    """Pack the folder, then say how to train on it."""
+    """Pack the folder, then print how to train on it."""
     if not out:
         raise UserError("OUT is empty: name the folder to write")
     if "://" in out:

@@ -12,7 +12,7 @@ from fewstep.train.utils.messages import say
 def main(
     folder: str, sampling: PairSampling, opening: Opening, out: str | None, count: int, seed: int, batch: int
 ) -> None:
-    """Draw pairs and keep them."""
+    """Draw pairs and store them."""
     looked_up = look_up(sampling, opening.set)
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     parse.within(seed, "--seed", 0, 2**32 - count)
@@ -27,6 +27,6 @@ def main(
         with folder_lock(pairs):
             write_pairs(run, table, pairs, count, seed, chosen.levers, batch=batch)
     except KeyboardInterrupt:
-        say(f"stopped: the shards that are whole are in {pairs}, and the same command goes on from there")
+        say(f"stopped: the complete shards are in {pairs}, and the same command resumes from there")
         raise
-    say(f"{pairs}: {count} pairs. Next: fewstep train a config of @reflow(), with --set pairs.path={pairs}")
+    say(f"{pairs}: {count} pairs. Next: fewstep train CONFIG --set pairs.path={pairs}, with a config of @reflow()")

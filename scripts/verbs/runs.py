@@ -21,11 +21,11 @@ COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
 
 def main(folder: str) -> None:
-    """Print a row a run; in full where the output is no terminal."""
+    """Print one row per run, in full if the output is not a terminal."""
     root = absolute(parse.path(folder, "the folder"))
     runs = list(_found(root))
     if not runs:
-        raise UserError(f"no runs in {root}: a run is a folder with a config.gin, which `fewstep train` makes")
+        raise UserError(f"no runs in {root}: a run is a folder with a config.gin, made by `fewstep train`")
     rows = [_row(run, root) for run in runs]
     table = Table(box=box.SIMPLE_HEAD)
     columns = [i for i, name in enumerate(COLUMNS) if name != "wrong" or any(row[i] for row in rows)]
@@ -36,9 +36,7 @@ def main(folder: str) -> None:
         table.add_row(*(row[i] for i in columns))
     console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False)
     console.print(table)
-    console.print(
-        "FD: of the last preview while training.  best: of the samplers in the run's compare, @ network calls."
-    )
+    console.print("FD: of the last preview in training.  best: of the samplers in the run's compare, @ network calls.")
 
 
 def _found(folder):
@@ -50,7 +48,7 @@ def _found(folder):
 
 
 def _row(run, folder):
-    """The texts of COLUMNS; what cannot be read is blank and said in the last."""
+    """The texts of COLUMNS; what cannot be read is blank and reported in the last one."""
     values, wrong = dict.fromkeys(COLUMNS, ""), []
     values["run"] = run.name if run == folder else str(run.relative_to(folder))
     for part, file in ((_training, "metrics.jsonl"), (_comparison, "compare/table.json"), (_parameters, "run.json")):
@@ -60,7 +58,7 @@ def _row(run, folder):
             wrong.append(str(error).split(":")[0])
         except OSError as error:
             wrong.append(f"{file} cannot be read ({error.strerror or type(error).__name__})")
-        except Exception:  # whatever a damaged file leads to stays in its row
+        except Exception:  # a damaged file affects only its own row
             wrong.append(f"{file} is damaged")
     return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
 
@@ -88,7 +86,7 @@ def _saved(run):
 
 
 def _state(run, saved, steps):
-    """By its lock and its checkpoints; in a bucket, which has no locks, what runs looks like what was stopped."""
+    """By its lock and its checkpoints; in a bucket, which has no locks, a running one looks like a stopped one."""
     busy = is_locked(run)
     if busy:
         return "running"
@@ -98,7 +96,7 @@ def _state(run, saved, steps):
 
 
 def _comparison(run):
-    """The smallest FD to three digits, by the fewest network calls."""
+    """The smallest FD to three digits; among equal ones that with the fewest network calls."""
     path = run / "compare" / "table.json"
     if not path.exists():
         return {}

@@ -53,7 +53,7 @@ def main(
     else:
         table, begin = from_images.begin(run, chosen, given, seeds, strength, start.invert, wanted)
     if trajectory and (table.s > run.model.process.ends[1]).any():
-        raise UserError(f"--trajectory shows the images predicted at every call, and {chosen.name} jumps over them")
+        raise UserError(f"--trajectory shows the image predicted at each call: {chosen.name} predicts none")
     images = run.follow(table, seeds, wanted, chosen.levers, begin)
     predicted = None
     if trajectory:
@@ -76,11 +76,11 @@ def main(
 
 
 def _strips(x0):
-    """Predictions (N, B, H, W, C) as a picture: a row an image, a column a call, the first and the last among them."""
+    """Predictions (N, B, H, W, C) as a picture: one row per image, one column per call, with the first and the last."""
     calls = np.unique(np.linspace(0, len(x0) - 1, min(len(x0), COLUMNS)).round().astype(int))
     return sheet(x0[calls].swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(calls))
 
 
 def _columns(wanted, count):
-    """As many columns as classes, so that every column is one class."""
+    """As many columns as classes, so that each column shows one class."""
     return len(wanted) if wanted and 1 < len(wanted) <= count else None

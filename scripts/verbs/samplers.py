@@ -21,7 +21,7 @@ MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
 
 
 def main(overrides: Iterable[str] = ()) -> None:
-    """Print the registry; in full where the output is no terminal."""
+    """Print the registry, in full if the output is not a terminal."""
     settings(overrides).check_used(())
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("sampler", "calls", "order", "noise", "needs", "grid", "paper"):
@@ -32,7 +32,7 @@ def main(overrides: Iterable[str] = ()) -> None:
         table.add_row(name, str(sampler.calls), order, noise, needs, sampler.grid, sampler.paper)
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(table)
-    console.print("calls: network calls a step.  grid: where the process has none of its own.")
+    console.print("calls: network calls per step.  grid: the default, unless the process has one of its own.")
 
 
 def show(
@@ -57,7 +57,7 @@ def show(
 
 
 def written(table: Tableau) -> str:
-    """A table as text, six digits a number, without the columns that say nothing; in blocks of 80 columns."""
+    """A table as text with six digits per number, without columns that have no effect, in blocks of 80 characters."""
     columns = [_column(*named) for named in _columns(table)]
     number = _column("call", np.arange(table.nfe))
     blocks, block = [], [number]
@@ -71,11 +71,11 @@ def written(table: Tableau) -> str:
     return "\n\n".join([*lines, *start])
 
 
-_IDLE = {"s": np.nan, "path": np.nan, "cap": np.inf, "stretch": 1.0}  # what a column holds that says nothing; else 0
+_IDLE = {"s": np.nan, "path": np.nan, "cap": np.inf, "stretch": 1.0}  # values that have no effect; else 0
 
 
 def _columns(table):
-    """(name, numbers) of the columns that say something; what is remembered only where it is used."""
+    """(name, numbers) of the columns that have an effect; `keep` only if stored predictions are used."""
     for name, values in table._asdict().items():
         idle = np.array_equal(values, np.full_like(values, _IDLE.get(name, 0.0)), equal_nan=True)
         if name == "start" or idle or (name == "keep" and not table.past.any()):
@@ -93,31 +93,31 @@ def _column(name, values):
 
 
 def checked(sampler: Sampler, process: Process, table: Tableau) -> str:
-    """What is exactly known of a table on data N(MEAN, STD^2), and the order of its sampler."""
+    """The exact output of a table on data N(MEAN, STD^2), and the measured order of its sampler."""
     got = exact.moments(table, process, MEAN, STD**2)
     stable, flow = exact.stability(table, process, STD**2), _flow(table, process)
     stochastic = bool(sampler.stochastic or table.noise.any() or table.spread.any())  # few rows may have no noise yet
-    # Weak errors are cheap and settle late; little noise hides a higher order until there are many steps.
-    measured = ["after an analytic first step not measured"]
+    # Weak errors are cheap to compute, and their order is reached late: a little noise hides it until many steps.
+    measured = ["not measured with an analytic first step"]
     if sampler.order is None:
-        measured = ["none, as jumps make no error that more steps would take away"]
+        measured = ["none: jumps make no error that more steps would reduce"]
     elif np.isnan(table.start):
         counts = (80, 640) if stochastic else (80,)
         orders = [exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic) for k in counts]
         measured = [f"{order:.2f} at {k} steps" for order, k in zip(orders, counts, strict=True)]
         if np.isinf(orders).all():
-            measured = ["none, as there is no error on Gaussian data"]
+            measured = ["none: there is no error on Gaussian data"]
     default = "" if sampler.order is None else f"; by default {sampler.order}" + " (weak)" * stochastic
-    kinked = "             (it is not smooth in t: methods in t lose their order)"
+    kinked = "             (the process is not smooth in t: methods in t lose their order)"
     kinks = [kinked] if isinstance(process, Discrete) else []
     return "\n".join(
         [
-            f"  mean       {got.mean[0]:.6g}, of the data {MEAN:g}",
-            f"  std        {np.sqrt(got.var[0]):.6g}, of the data {STD:g}",
-            f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g}, the squared distance to the data",
+            f"  mean       {got.mean[0]:.6g} (data: {MEAN:g})",
+            f"  std        {np.sqrt(got.var[0]):.6g} (data: {STD:g})",
+            f"  Frechet    {exact.frechet(got, MEAN, STD**2):.6g} (squared distance to the data)",
             f"  order      {', '.join(measured)}{default}",
             *kinks,
-            "  stability  the most that a change of the state grows:",
+            "  stability  largest growth of a perturbation of the state:",
             f"             {stable.row:.4g}-fold over one call, {stable.table:.4g}-fold up to the end;",
             f"             by the exact flow {flow:.4g}-fold up to the end",
         ]
@@ -125,5 +125,5 @@ def checked(sampler: Sampler, process: Process, table: Tableau) -> str:
 
 
 def _flow(table, process):
-    """The largest growth of a change by the exact flow, from any of the table's times to the data."""
+    """The largest growth of a perturbation by the exact flow, from any of the table's times to the data."""
     return float(np.max(STD / np.hypot(process.alpha(table.t) * STD, process.sigma(table.t))))

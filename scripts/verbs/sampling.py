@@ -1,4 +1,4 @@
-"""How images are sampled from a run, as the command line says it: looked up before the run is opened, then applied."""
+"""How images are sampled from a run: names are looked up before the run is opened, then applied to it."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -37,14 +37,14 @@ class Chosen(NamedTuple):
 
 
 class LookedUp(NamedTuple):
-    """Names and numbers that exist; what is None depends on the run."""
+    """Valid names and numbers; None means that the run decides."""
 
     settings: Settings
     levers: list[tuple[str, Any]]
     sampling: Sampling
 
     def on(self, run: Run) -> Chosen:
-        """For a run; UserError where the model does not support the sampler, and for what is set and not used."""
+        """For a run; UserError where the model does not support the sampler, and for settings that are not used."""
         name = self.sampling.sampler or default_sampler(run.denoiser)
         sampler = self.settings.samplers[name]
         if not supports(run.denoiser, sampler):
@@ -60,7 +60,7 @@ class LookedUp(NamedTuple):
 
 
 def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
-    """Look up the sampler, grid and levers; UserError for what there is not."""
+    """Look up the sampler, grid and levers; UserError for unknown names."""
     known = settings(overrides)
     for kind, name, table in (("sampler", sampling.sampler, known.samplers), ("grid", sampling.grid, known.grids)):
         if name is not None:

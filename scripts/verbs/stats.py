@@ -8,7 +8,7 @@ from fewstep.evaluation.reference import cached_features, reference
 
 
 def main(folder: str, features: str, count: int, trust: bool) -> None:
-    """Compute the features of a run's real images, and say how far training images are from held-out ones."""
+    """Compute the features of a run's real images, and print how far training images are from held-out ones."""
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
     run = open_run(parse.path(folder, "the run"), trust)
     real = reference(run.data, count)

@@ -1,4 +1,4 @@
-"""The lines of a comparison: samplers x grids x what is swept, with the levers as each of them sets it."""
+"""The lines of a comparison: samplers x grids x swept values, each with its levers."""
 
 import re
 from collections.abc import Collection, Iterable, Sequence
@@ -28,7 +28,7 @@ SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that predict th
 
 
 class Asked(NamedTuple):
-    """The lines and budgets of a comparison, as they were typed."""
+    """The lines and budgets of a comparison, as given on the command line."""
 
     nfe: str
     samplers: str | None
@@ -38,19 +38,19 @@ class Asked(NamedTuple):
     overrides: list[str]
 
     def budgets(self) -> list[int]:
-        """In order, each once."""
+        """The budgets, sorted, each once."""
         numbers = parse.whole_numbers(self.nfe, "--nfe")
         return sorted({parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in numbers})
 
     def lines(self, run: bool = True) -> "Lines":
-        """What to compare, of runs or of processes."""
+        """The lines to compare, for runs or for processes."""
         names = parse.words(SAMPLERS if self.samplers is None else self.samplers, "--sampler")
         grids = parse.words(self.grids, "--grid")
         return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
 
 
 class Lines(NamedTuple):
-    """What was asked for, before it is known of which runs."""
+    """The requested lines, before the runs are known."""
 
     parts: list[_Part]
     several: bool  # grids
@@ -58,12 +58,12 @@ class Lines(NamedTuple):
 
     @property
     def levers(self) -> set[str]:
-        """The names of those around."""
+        """The names of the levers."""
         return {name for part in self.parts for name, _ in part.levers}
 
     def on(self, processes: Collection[Process], named: Iterable[str] = ()) -> list[Line]:
-        """The lines on processes, which have default grids; UserError for what is set and not used, be it of processes
-        that are `named` on the command line."""
+        """The lines on processes, which have default grids; UserError for settings that are not used; processes
+        `named` on the command line count as used."""
         found, used = {}, {*named}
         for point, known, name, grid, wrap in self.parts:
             sampler = known.samplers[name]
@@ -83,7 +83,7 @@ def lines(
     """Lines for sampler names and grid names (none: the default), lever texts, sweeps such as "cfg.scale=1,2,3" and
     overrides, of processes too where there is no run.
 
-    A lever that is swept and not among the levers is put around them.  UserError for what is unknown, or set twice.
+    A swept lever that is not among the levers is added outside them.  UserError for what is unknown or set twice.
     """
     swept = [_points(sweep) for sweep in sweeps]
     bound = [*map(target, overrides), *map(target, sweeps)]
@@ -106,7 +106,7 @@ def lines(
 
 
 def _points(sweep):
-    """[("cfg.scale", "1"), ...] of "cfg.scale=1,2"; commas within brackets are of a value."""
+    """[("cfg.scale", "1"), ...] of "cfg.scale=1,2"; commas within brackets belong to a value."""
     name, equals, values = sweep.partition("=")
     values = [value.strip() for value in re.split(r",(?![^(\[]*[)\]])", values)]
     if not equals or name.count(".") != 1 or not all(values) or len(set(values)) < len(values):
@@ -115,7 +115,7 @@ def _points(sweep):
 
 
 def _settings(overrides, point, run):
-    """The registries with overrides and a point of the sweeps; what is wrong with the latter is said of them."""
+    """The registries with overrides and a point of the sweeps; errors in the latter name the sweep."""
     swept = [f"{name}={value}" for name, value in point]
     try:
         return settings([*overrides, *swept], run)
@@ -127,7 +127,7 @@ def _settings(overrides, point, run):
 
 
 def _added(point, levers, settings):
-    """Levers that are swept and were not asked for."""
+    """Swept levers that were not given."""
     asked = {text.partition("(")[0].strip() for text in levers}
     swept = dict.fromkeys(at.split(".")[0] for at, _ in point)
     return [name for name in swept if name in settings.levers and name not in asked]

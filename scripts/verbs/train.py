@@ -43,8 +43,8 @@ def train_in(
 ) -> int:
     """Train in a folder, or resume there; the step reached.
 
-    text: the config, which the run keeps.  again: called after another run was opened for `init_from`, whose bindings
-    then stand in the place of this config's.
+    text: the config, which the run stores.  again: called after another run was opened for `init_from`, because its
+    bindings have replaced those of this config.
     """
     if not all_same(text):
         raise UserError("the processes read different configs: give all of them the same one")
@@ -53,7 +53,7 @@ def train_in(
     other = change(broadcast_from_main(describe(training)), training.data, training.pairs)
     if any_process(other is not None):
         raise UserError(
-            f"the processes must see the same data, and process 0 and another do not ({other or 'not here'})"
+            f"the processes must read the same data, but process 0 and another do not ({other or 'not here'})"
         )
     if training.experiment.wandb:
         require()
@@ -74,7 +74,7 @@ def train_in(
 
 @contextmanager
 def _opened(folder, training, text, start):
-    """The folder of the run, made ready by the first process, which holds its lock; seen by all of them."""
+    """The folder of the run, prepared by the first process, which holds its lock, and visible to all processes."""
     if is_main_process():
         _made(folder)
         _check_is_run_or_empty(folder)
@@ -86,7 +86,7 @@ def _opened(folder, training, text, start):
 
 
 def _check_shared(folder):
-    """UserError where the processes do not see one folder: what the first one writes there, the others must read."""
+    """UserError unless all processes see the same folder: the others must be able to read what the first one writes."""
     if jax.process_count() == 1:
         return
     path = folder / ".together"
@@ -98,12 +98,12 @@ def _check_shared(folder):
         path.unlink()
     if not shared:
         raise UserError(
-            f"{folder} is not one folder for all processes: give one on a disk or in a bucket that they share"
+            f"{folder} is not the same folder for all processes: give one on a disk or in a bucket that they share"
         )
 
 
 def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
-    """The training that a config describes, and all values that went into it as a config of their own."""
+    """The training that a config describes, and all values that it uses, as the text of a config."""
     path = find(config)
     load(path, overrides.set, overrides.trust)
     with one_line(path, overrides.set):
@@ -113,7 +113,7 @@ def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
 
 
 def _made(folder):
-    """Make the folder if need be; a UserError where it cannot be, before anything is trained."""
+    """Create the folder if needed; UserError if that fails, before anything is trained."""
     parse.writable(folder, "--run")
     probe = folder / ".writable"
     with parse.writing(folder, "--run"):
@@ -122,15 +122,15 @@ def _made(folder):
 
 
 def _check_is_run_or_empty(folder):
-    """A folder that is no run and not empty belongs to somebody else."""
+    """UserError for a folder that is neither a run nor empty: its files are not ours."""
     found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
     others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable", ".together"}
     if others and "config.gin" not in others:
-        raise UserError(f"{folder} holds other things ({', '.join(sorted(others)[:3])}): give an empty folder")
+        raise UserError(f"{folder} contains other files ({', '.join(sorted(others)[:3])}): give an empty folder")
 
 
 def _begin(folder, training, text, start):
-    """Write what the run is, or check that a run which exists has the same config."""
+    """Write the config and description of a new run, or check that an existing run has the same config."""
     path = folder / "config.gin"
     if path.exists() and (changed := difference(path.read_text(), text)):
         raise UserError(
@@ -140,12 +140,12 @@ def _begin(folder, training, text, start):
     if path.exists() and (folder / "run.json").exists() and start is None:
         if changed := change(read_description(folder), training.data):
             raise UserError(
-                f"{training.data.name} has changed since the run {folder} began ({changed}), and images that were held "
-                f"out would be trained on: put it back, or give another --run folder"
+                f"{training.data.name} has changed since the run {folder} began ({changed}), and training would use "
+                f"held-out images: restore it, or give another --run folder"
             )
         if changed := change(read_description(folder), training.data, training.pairs):
             raise UserError(
-                f"the pairs have changed since the run {folder} began ({changed}): put them back, or give another "
+                f"the pairs have changed since the run {folder} began ({changed}): restore them, or give another "
                 f"--run folder"
             )
     else:
@@ -153,4 +153,4 @@ def _begin(folder, training, text, start):
         write_atomic(path, text)
     say(f"data: {training.data}")
     if training.pairs:
-        say(f"pairs: {len(training.pairs)} of noise and image, in place of the images to train on")
+        say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")

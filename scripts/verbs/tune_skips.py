@@ -28,7 +28,7 @@ def main(
     folder: str, sampling: Sampling, opening: Opening, values: str, window: str | None, refine: bool, metric: str,
     features: str, count: int, seed: int, batch: int,
 ) -> None:  # fmt: skip
-    """Search the factors of a run's skips for a sampler in `nfe` calls, check them, and keep them in the run."""
+    """Tune the skip factors of a run for a sampler in `nfe` calls, check them, and store them in the run."""
     looked_up = look_up(sampling, opening.set)
     lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
     parse.within(count, "--count", 2, parse.MOST_IMAGES)
@@ -39,7 +39,7 @@ def main(
     chosen = looked_up.on(run)
     kinds = [named(text, run) for text in parse.words(features, "--features")]
     if len(run.data.held_out) < 4:
-        raise UserError(f"{folder} has {len(run.data.held_out)} held-out images: tuning and checking take two each")
+        raise UserError(f"{folder} has {len(run.data.held_out)} held-out images: tuning and checking need two each")
     table = chosen.table(run)
     if table.spread.any():
         raise UserError(f"{chosen.name} requires a variance, which differs for every factor: choose another sampler")
@@ -47,7 +47,7 @@ def main(
     try:
         found = tune(run, table, chosen.levers, levels, tried, metric=metric, features=kinds, **options)
     except KeyboardInterrupt:
-        say(f"stopped: nothing was kept, and what {folder} had is as it was")
+        say(f"stopped: nothing was saved, and {folder} is unchanged")
         raise
     way = (chosen.name, table.nfe, chosen.grid, list(sampling.lever), list(opening.set))
     tuned = Tuned(list(found.best.factors), levels, run.weights, *way)
@@ -79,19 +79,19 @@ def _show(found, run, tuned, step):
         mark = " *" if point == found.best else ""
         ends = f"{number(point.distance.low)} to {number(point.distance.high)}"
         table.add_row(factors, number(point.distance.value) + mark, ends)
-    console.print(f"{run.name}, on the held-out images that are tuned on, * is best:", table)
+    console.print(f"{run.name}, on the held-out images used for tuning; * is best:", table)
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("on the other ones", "without", "tuned", "difference", "95 %"):
-        table.add_column(name, justify="left" if name == "on the other ones" else "right")
+    for name in ("on the other half", "without", "tuned", "difference", "95 %"):
+        table.add_column(name, justify="left" if name == "on the other half" else "right")
     for check in found.checks:
         apart = check.difference
         ends = f"{number(apart.low)} to {number(apart.high)}"
         table.add_row(check.metric, *map(number, (check.without.value, check.tuned.value, apart.value)), ends)
     console.print(table)
     if found.best in (found.curve[0], found.curve[-1]) and len(found.curve) > 1:
-        say("the best is at the end of --values: look further")
+        say("the best value is at the end of --values: extend the range")
     if not found.checks[0].difference.high < 0:
-        say("on images that were not tuned on it is not shown to be better than without")
+        say("on the images that were not used for tuning, the improvement is not significant")
     again = ["fewstep", "sample", run.folder, "--sampler", tuned.sampler, "--nfe", tuned.nfe, "--grid", tuned.grid]
     again += [] if step is None else ["--step", step]
     again += [word for text in tuned.overrides for word in ("--set", text)]

@@ -121,7 +121,7 @@ def test_a_classifier_of_the_run_gives_features_and_accuracy(fewstep, digits_run
     digits_run = shutil.copytree(digits_run, tmp_path / "digits")
     status, _, err = fewstep("classifier", digits_run, "--steps", 60)
     assert status == 0, err
-    share = float(err.split("class of ")[1].split("%")[0])
+    share = float(err.split("classifies ")[1].split("%")[0])
     assert share > 80
     words = ("--nfe", "2", "--sampler", "ddim", "--count", 20, "--features", "pixels,classifier", "--out", tmp_path)
     status, out, err = fewstep("compare", digits_run, *words, "--metric", "FD,accuracy", "--json")

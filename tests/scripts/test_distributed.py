@@ -140,7 +140,7 @@ def test_processes_measure_variances_and_bits_as_one_does(digits_run, tmp_path):
 
 def ending(process):
     """The line of a process of two whose other one has ended; JAX's own threads may speak before and after it."""
-    return re.compile(rf"^fewstep: process {process} of 2 on .* (lost|ended by JAX).*, and training goes on", re.M)
+    return re.compile(rf"^fewstep: process {process} of 2 on .* (lost|ended by JAX).*: training resumes", re.M)
 
 
 def running(words, count, lines):
@@ -214,13 +214,13 @@ def test_what_processes_must_agree_on(tmp_path):
     words = command(tmp_path / "run")
     for status, said in ended(begun([words, [*words, "--set", "train.seed=1"]], 2)):
         assert status == 2
-        assert "the processes were given different commands" in said
+        assert "the processes run different commands" in said
     homes = [tmp_path / "a", tmp_path / "b"]
     for home in homes:
         home.mkdir()
     for status, said in ended(begun(command("run"), 2, homes)):
         assert status == 2
-        assert "run is not one folder for all processes" in said.strip().splitlines()[-1]
+        assert "run is not the same folder for all processes" in said.strip().splitlines()[-1]
         assert "Traceback" not in said
 
 
@@ -231,7 +231,7 @@ def test_an_error_of_the_first_alone_ends_the_others(tmp_path):
     (folder / "notes.txt").write_text("mine")
     (first, why), (other, lost) = ended(begun(command(folder), 2))
     assert first == other == 2
-    assert "holds other things (notes.txt)" in why.strip().splitlines()[-1]
+    assert "contains other files (notes.txt)" in why.strip().splitlines()[-1]
     assert ending(1).search(lost), lost
     assert [path.name for path in folder.iterdir()] == ["notes.txt"]
 

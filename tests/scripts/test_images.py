@@ -159,7 +159,7 @@ def test_a_grid_that_cannot_begin_at_an_image_is_named(fewstep, digits_run, imag
 
     monkeypatch.setitem(settings.GRIDS, "uniform", whole)
     monkeypatch.setitem(registry.CONFIGURABLES, "uniform", whole)
-    refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot begin", "log_snr", "karras")
+    refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot start", "log_snr", "karras")
 
 
 @pytest.mark.parametrize("process", ["Linear", "VP", "VE", "Cosine", "Shifted"])
@@ -184,7 +184,7 @@ def test_a_table_has_its_numbers(fewstep):
 def test_a_check_says_what_the_sampler_does(fewstep):
     status, out, err = fewstep("samplers", "--check", "ddpm", "--nfe", 4, "--process", "VP", "--grid", "log_snr")
     assert status == 0, err
-    for part in ("4 calls", "of the data 0.2", "of the data 0.5", "Frechet", "by default 1 (weak)", "stability"):
+    for part in ("4 calls", "(data: 0.2)", "(data: 0.5)", "Frechet", "by default 1 (weak)", "stability"):
         assert part in out
     out = fewstep("samplers", "--check", "ddim", "--set", "ddim.eta=1.0")[1]
     assert "weak" in out  # what is measured follows from the table

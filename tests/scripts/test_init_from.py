@@ -24,7 +24,7 @@ def npr(fewstep, digits_run, words, tmp_path):
     """A tiny second output."""
     status, _, err = fewstep("train", HEAD, "--run", tmp_path / "npr", "--init-from", digits_run, *words)
     assert status == 0, err
-    assert f"beginning with {digits_run} at step 6; fresh: variance" in err
+    assert f"starting from {digits_run} at step 6; fresh: variance" in err
     return tmp_path / "npr"
 
 
@@ -101,11 +101,12 @@ def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
     other = shutil.copytree(digits_run, tmp_path / "other")
     shutil.rmtree(other / "checkpoints" / "6")
     refused(
-        fewstep("train", HEAD, "--run", npr, "--init-from", other, *words), f"began with the weights of {digits_run}"
+        fewstep("train", HEAD, "--run", npr, "--init-from", other, *words),
+        f"was started from the weights of {digits_run}",
     )
     run = shutil.copytree(digits_run, tmp_path / "run")
     plain = ("train", "configs/digits/flow.gin", "--run", run, *words)
-    refused(fewstep(*plain, "--init-from", digits_run), "began with fresh weights")
+    refused(fewstep(*plain, "--init-from", digits_run), "was started from fresh weights")
     shutil.rmtree(npr / "checkpoints")
     refused(fewstep("train", HEAD, "--run", npr, *words), "has no checkpoint yet", f"add --init-from {digits_run}")
     status, _, err = fewstep("train", HEAD, "--run", npr, "--init-from", other, *words)
@@ -136,8 +137,8 @@ def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
         ),
         (["--init-from", "{run}", "--set", "UNet.base=16"], ["has shape", "the same network"]),
         (["--init-from", "{run}", "--set", "UNet.mult=(1, 2)"], ["the same network"]),
-        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["another network", "UNet.blocks = 2"]),
-        (["--init-from", "{run}", "--set", "train.conditional=False"], ["another network", "not in the config's"]),
+        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["its network differs", "UNet.blocks = 2"]),
+        (["--init-from", "{run}", "--set", "train.conditional=False"], ["its network differs", "not in the config's"]),
         (["--init-from", "{run}", "--set", "train.variance=@NPR"], ["train.variance", "brackets"]),
         (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["does not train a second output"]),
         (["--init-from", "{run}", "--set", "train.variance=3"], ["train.variance"]),

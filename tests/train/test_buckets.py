@@ -100,7 +100,7 @@ def test_nobody_can_be_locked_out(folder):
 def test_a_folder_without_objects_is_nobodys(folder):
     _check_is_run_or_empty(folder)
     write_atomic(folder / "a.txt", "a")
-    with pytest.raises(UserError, match="holds other things"):
+    with pytest.raises(UserError, match="contains other files"):
         _check_is_run_or_empty(folder)
 
 
