@@ -174,30 +174,36 @@ def beta(
 
 
 AYS = {
-    "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152),
-    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113),
-    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034),
+    "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
+    "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
+    "svd": (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.034, 0.002),
 }
 
 
 def ays(
     process: Process, steps: int, start: float | None = None, end: float | None = None, table: str = "sd15"
 ) -> np.ndarray:
-    """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): ten published sigma/alpha for Stable Diffusion 1.5,
-    XL or Stable Video Diffusion, followed by the end; log sigma/alpha is interpolated for other step counts.
+    """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): eleven published sigma/alpha for Stable Diffusion 1.5,
+    XL or Stable Video Diffusion; log sigma/alpha is interpolated to steps + 1 levels, and the last becomes the end.
 
-    The first entry is replaced by the start of the process; entries outside start and end are left out.
+    The first level is the start of the process; levels outside start and end are left out.
     """
     if table not in AYS:
         raise UsageError(f"ays.table is one of {', '.join(AYS)}, not {table!r}")
+    last = float(process.time(-np.log(AYS[table][-1])))
+    first, finite = process.snr_ends
+    stop = process.ends[1] if end is None else end
+    start = first if start is None else start
+    last = last if stop < last < start else finite if end is None else end
 
     def level(high: float, low: float, u: np.ndarray) -> np.ndarray:
         inner = [sigma for sigma in AYS[table][1:] if low < sigma * (1 - 1e-9) and sigma < high]  # low: up to rounding
         knots = np.log([high, *inner, low])
         return np.exp(np.interp(u * (len(knots) - 1), np.arange(len(knots)), knots))
 
-    last = float(process.time(-np.log(AYS[table][-1])))
-    return _through(process, steps, start, end, level, last)
+    times = _through(process, steps, start, last, level)
+    times[-1] = stop
+    return times
 
 
 GRIDS = {

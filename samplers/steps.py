@@ -15,10 +15,10 @@ class NoTable(UsageError):
 def steps(grid: np.ndarray) -> list[tuple[float, float]]:
     """The pairs (t, s) of consecutive times as floats.
 
-    Raises UsageError unless the grid has two or more strictly decreasing times, all but the last above 0 (the network
-    is never called at t = 0).
+    Raises UsageError unless the grid has two or more strictly decreasing times in [0, 1], all but the last above 0 (the
+    network is never called at t = 0).
     """
-    grid = np.asarray(grid, np.float64)
+    grid = _within(grid)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) < 0).all() or not (grid[:-1] > 0).all():
         raise UsageError(f"a grid is two or more strictly decreasing times, all but the last above 0: got {grid}")
     return _pairs(grid)
@@ -27,12 +27,23 @@ def steps(grid: np.ndarray) -> list[tuple[float, float]]:
 def ascending(grid: np.ndarray) -> list[tuple[float, float]]:
     """The pairs (t, s), t < s, of consecutive times from data to noise.
 
-    Raises UsageError unless they are strictly increasing and above 0.
+    Raises UsageError unless they are strictly increasing, above 0 and at most 1.
     """
-    grid = np.asarray(grid, np.float64)
+    grid = _within(grid)
     if grid.ndim != 1 or len(grid) < 2 or not (np.diff(grid) > 0).all() or not grid[0] > 0:
         raise UsageError(f"an inversion needs two or more strictly increasing times above 0: got {grid}")
     return _pairs(grid)
+
+
+def _within(grid: np.ndarray) -> np.ndarray:
+    """The grid in float64; UsageError for times outside [0, 1], such as indices."""
+    grid = np.asarray(grid, np.float64)
+    if outside := [float(t) for t in grid.ravel() if not 0 <= t <= 1]:
+        raise UsageError(
+            f"times are between 0 (data) and 1 (noise): got {outside[0]:g}. Index n of N, as of a Discrete process, is "
+            f"the time n / N"
+        )
+    return grid
 
 
 def _pairs(grid: np.ndarray) -> list[tuple[float, float]]:

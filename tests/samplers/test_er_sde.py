@@ -8,7 +8,7 @@ from checks import assert_same, inside
 from golden import GRID, after, digits, row_of
 
 from fewstep.diffusion import VE, VP, Linear
-from fewstep.samplers import ddim, ddpm, exact, tabulate, uniform
+from fewstep.samplers import SAMPLERS, ddim, ddpm, exact, tabulate, uniform
 from fewstep.samplers.er_sde import PHIS, er_sde
 from fewstep.samplers.tableau import Row
 
@@ -55,6 +55,12 @@ def test_weak_orders(phi):
     for points in (1, 2):
         got = exact.order(er_sde, VP(), points, steps=640, stochastic=True, points=points, phi=phi)
         assert got == pytest.approx(points, abs=0.3)
+
+
+def test_the_weak_order_in_the_limit():
+    """The errors of order 3 are larger up to some 300 steps; in the limit those of the noise, of order 2, remain."""
+    got = exact.order(SAMPLERS["er_sde"], VP(), 3, steps=5120, stochastic=True)
+    assert got == pytest.approx(SAMPLERS["er_sde"].order, abs=0.3)
 
 
 @pytest.mark.parametrize("phi", sorted(PHIS))

@@ -7,7 +7,7 @@ import pytest
 from checks import each
 
 from fewstep.diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
-from fewstep.samplers import GRIDS, ddim, karras, log_snr, quadratic, tabulate, uniform
+from fewstep.samplers import GRIDS, SAMPLERS, ddim, karras, log_snr, quadratic, table_at, tabulate, uniform
 from fewstep.samplers.exact import Moments, moments
 from fewstep.samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
 
@@ -105,8 +105,13 @@ def test_steps_are_whole_and_positive(grid, steps):
         grid(VP(), steps)
 
 
-@pytest.mark.parametrize(("start", "end"), [(1.0, None), (None, 0.0)])
-@pytest.mark.parametrize("name", ["log_snr", "polyexponential", "karras", "arctan", "ays", "beta sigma"])
+BY_SNR = ["log_snr", "polyexponential", "karras", "arctan", "beta sigma"]
+
+
+@pytest.mark.parametrize(
+    ("name", "start", "end"),
+    [*((name, None, 0.0) for name in BY_SNR), *((name, 1.0, None) for name in [*BY_SNR, "ays"])],
+)
 def test_infinite_ends_are_refused(name, start, end):
     with pytest.raises(ValueError, match="finite ends"):
         GRIDS[name](Linear(), 4, start=start, end=end)
@@ -203,7 +208,7 @@ def test_ays_at_ten_steps_is_the_table(name):
     """Within the roundings of the printed indices: 999, 850, ... of Stable Diffusion."""
     process = Discrete("scaled_linear")
     times = ays(process, 10, table=name)
-    np.testing.assert_allclose(levels(process, times[:-1]), AYS[name], rtol=1e-4)
+    np.testing.assert_allclose(levels(process, times[:-1]), AYS[name][:-1], rtol=1e-4)
     assert times[-1] == 0
     printed = {
         "sd15": [999, 850, 736, 645, 545, 455, 343, 233, 124, 24],
@@ -214,9 +219,31 @@ def test_ays_at_ten_steps_is_the_table(name):
 
 def test_ays_of_other_counts_is_log_linear():
     process = VE(0.002, 700.0)
-    sigma = process.sigma(ays(process, 19, table="svd"))
-    np.testing.assert_allclose(sigma[:-1:2], AYS["svd"], rtol=1e-9)
-    np.testing.assert_allclose(sigma[1:-1:2] ** 2, sigma[:-2:2] * sigma[2:-1:2], rtol=1e-9)
+    sigma = process.sigma(ays(process, 20, table="svd"))
+    np.testing.assert_allclose(sigma[:-1:2], AYS["svd"][:-1], rtol=1e-9)
+    between = np.append(sigma[:-1:2], AYS["svd"][-1])
+    np.testing.assert_allclose(sigma[1::2] ** 2, between[:-1] * between[1:], rtol=1e-9)
+
+
+@pytest.mark.parametrize("table", AYS)
+def test_ays_goes_through_its_eleventh_level(table):
+    """However many steps: without it the last step starts at the tenth level, and samplers do not converge."""
+    process = VE(0.002, 700.0)
+    sigma = process.sigma(ays(process, 160, table=table))
+    assert AYS[table][-1] < sigma[-2] < 1.2 * AYS[table][-1]
+    drawn = moments(table_at(SAMPLERS["dpmpp_2m"], process, 160, partial(ays, table=table)), process, 0.7, 0.09)
+    assert np.sqrt(drawn.var[0]) == pytest.approx(0.3, abs=2e-3)
+
+
+def test_indices_in_place_of_times_are_refused():
+    indices = np.array([999, 666, 333, 0.0])
+    for sampler in ("ddim", "dpmpp_2m", "heun"):
+        with pytest.raises(ValueError, match=r"between 0 \(data\) and 1 \(noise\): got 999.*is the time n / N"):
+            table_at(SAMPLERS[sampler], Discrete(), 3, lambda process, steps: indices)
+    for times in ([1.0, 0.5, -0.1], [1.01, 0.5], [np.nan, 0.5, 0.0]):
+        with pytest.raises(ValueError, match="between 0"):
+            tabulate(ddim(VP(), np.array(times)))
+    assert table_at(SAMPLERS["ddim"], Discrete(), 3, lambda process, steps: indices / 1000).nfe == 3
 
 
 @pytest.mark.parametrize(
