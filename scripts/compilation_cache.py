@@ -10,7 +10,6 @@ import os
 import platform
 import shutil
 import time
-import warnings
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +17,7 @@ from pathlib import Path
 import platformdirs
 
 MAX_BYTES = 1 << 30  # of a sub-folder; JAX removes the least recently used entries
-MAX_FOLDERS = 3  # of all versions and CPUs, the most recently used are kept
+DAYS = 30  # after which the sub-folder of a version and CPU that nobody used is removed
 MIN_SECONDS = 0.2  # a program that compiles faster is compiled again
 
 
@@ -27,8 +26,6 @@ def enable() -> None:
 
     Nothing is set if the folder cannot be written or JAX_ENABLE_COMPILATION_CACHE is 0.
     """
-    # A killed process may leave a truncated entry: JAX then compiles, and would warn at every read.
-    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache entry")
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or _off(os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1")):
         return
     root = platformdirs.user_cache_path("fewstep") / "compiled"
@@ -64,17 +61,29 @@ def _key():
 
 
 def _forget(root):
-    """Remove the sub-folders that were used least recently."""
-    with suppress(OSError):
-        for folder in sorted(root.iterdir(), key=lambda folder: folder.stat().st_mtime)[:-MAX_FOLDERS]:
-            shutil.rmtree(folder, ignore_errors=True)
+    """Remove the sub-folders that nobody used for long: a job on another machine may be using the others."""
+    for folder in root.iterdir():
+        with suppress(OSError):
+            if time.time() - folder.stat().st_mtime > DAYS * 24 * 3600:
+                shutil.rmtree(folder)
 
 
 def _mend(folder):
-    """Remove incomplete entries of killed processes: under a size limit JAX writes an entry, then its time stamp, and
-    stops caching if a stamp is missing.  Entries younger than a minute are kept: they may still be being written."""
-    with suppress(OSError):
-        for entry in folder.glob("*-cache"):
-            stamp = entry.with_name(entry.name.removesuffix("-cache") + "-atime")
-            if not stamp.exists() and time.time() - entry.stat().st_mtime > 60:
-                entry.unlink(missing_ok=True)
+    """Remove incomplete entries of killed processes.
+
+    Under a size limit JAX writes an entry and then its time stamp, both within one lock: if the lock is free, an entry
+    without a stamp is incomplete.  JAX would use it, never replace it, and stop caching because of the missing stamp.
+    """
+    if not _incomplete(folder):
+        return
+    from filelock import FileLock
+
+    with suppress(OSError, NotImplementedError), FileLock(folder / ".lockfile", timeout=1):  # the lock of JAX
+        for entry in _incomplete(folder):
+            entry.unlink(missing_ok=True)
+
+
+def _incomplete(folder):
+    names = set(os.listdir(folder))
+    stamped = {name.removesuffix("-atime") for name in names if name.endswith("-atime")}
+    return [folder / name for name in names if name.endswith("-cache") and name.removesuffix("-cache") not in stamped]

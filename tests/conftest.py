@@ -3,6 +3,7 @@
 import os
 import shutil
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from fewstep.cli import compilation_cache, cpu
@@ -15,7 +16,9 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", "-1")
 compilation_cache.enable()
 if not given and "JAX_COMPILATION_CACHE_DIR" in os.environ:
     folder = Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) / "tests"
-    if folder.exists() and sum(path.stat().st_size for path in folder.iterdir()) > compilation_cache.MAX_BYTES:
-        shutil.rmtree(folder, ignore_errors=True)
     os.environ["JAX_COMPILATION_CACHE_DIR"] = str(folder)
+    if "PYTEST_XDIST_WORKER" not in os.environ:  # workers would remove files that others are reading
+        with suppress(FileNotFoundError):
+            if sum(path.stat().st_size for path in folder.iterdir()) > compilation_cache.MAX_BYTES:
+                shutil.rmtree(folder, ignore_errors=True)
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # what several test files share

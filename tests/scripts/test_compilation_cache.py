@@ -1,9 +1,12 @@
 """JAX's compilation cache: where it is kept, what bounds it, and what a killed process leaves in it."""
 
 import os
+import subprocess
+import sys
 import time
 
 import pytest
+from filelock import FileLock
 
 from fewstep.cli import compilation_cache
 
@@ -35,12 +38,13 @@ def test_it_is_kept_by_version_and_cpu_and_bounded(root, monkeypatch):
     assert enabled() != here
 
 
-def test_other_versions_are_forgotten_those_used_last_at_last(root):
-    for i in range(5):
-        (root / f"jaxlib-{i}").mkdir(parents=True)
-        os.utime(root / f"jaxlib-{i}", (1000 + i, 1000 + i))
+def test_versions_that_nobody_used_for_a_month_are_forgotten(root):
+    for days in (1, 10, 20, 29, 31, 100):
+        (root / f"jaxlib-{days}").mkdir(parents=True)
+        used = time.time() - days * 24 * 3600
+        os.utime(root / f"jaxlib-{days}", (used, used))
     here = os.path.basename(enabled())
-    assert {path.name for path in root.iterdir()} == {here, "jaxlib-3", "jaxlib-4"}
+    assert {path.name for path in root.iterdir()} == {here, "jaxlib-1", "jaxlib-10", "jaxlib-20", "jaxlib-29"}
 
 
 @pytest.mark.parametrize(
@@ -52,12 +56,36 @@ def test_what_the_user_has_set_is_kept(root, monkeypatch, name, value):
     assert not root.exists()
 
 
-def test_what_a_killed_process_left_is_removed(root):
+def test_what_a_killed_process_left_is_removed_at_any_age(root):
     folder = root / compilation_cache._key()
     folder.mkdir(parents=True)
-    for name in ("whole-cache", "whole-atime", "cut-cache", "new-cache"):
+    for name in ("whole-cache", "whole-atime", "old-cache", "new-cache"):
         (folder / name).write_bytes(b"x")
-        old = time.time() - (0 if name == "new-cache" else 1000)
-        os.utime(folder / name, (old, old))
+    os.utime(folder / "old-cache", (1000, 1000))
+    with FileLock(folder / ".lockfile"):  # somebody is writing
+        enabled()
+        assert (folder / "new-cache").exists()
+    os.environ.pop("JAX_COMPILATION_CACHE_DIR")
     enabled()
-    assert {path.name for path in folder.iterdir()} == {"whole-cache", "whole-atime", "new-cache"}
+    assert {path.name for path in folder.iterdir()} - {".lockfile"} == {"whole-cache", "whole-atime"}
+
+
+@pytest.mark.slow
+def test_jax_compiles_and_keeps_anew_what_was_cut_short(root, tmp_path):
+    program = (
+        "from fewstep.cli import compilation_cache; compilation_cache.enable()\n"
+        "import jax; jax.jit(lambda x: jax.numpy.linalg.svd(x @ x.T)[1])(jax.numpy.ones((9, 9)))"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+    def entry():
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Error" not in done.stderr
+        return next(root.glob("*/*lambda*-cache"))
+
+    kept = entry()
+    size = kept.stat().st_size
+    kept.write_bytes(kept.read_bytes()[: size // 2])
+    kept.with_name(kept.name.removesuffix("-cache") + "-atime").unlink()
+    assert entry().stat().st_size == size
