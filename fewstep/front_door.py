@@ -9,14 +9,13 @@ from flax import nnx
 from fewstep.cli.config.given import usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import config_text
-from fewstep.cli.errors import nearest
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.sweep import SAMPLERS as VELOCITY_SAMPLERS
 from fewstep.cli.verbs.train import train_in
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, nearest
 from fewstep.evaluation.compare import compare as compare_runs
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from etils import epath
 
-from fewstep.cli.errors import UserError, lookup, nearest
+from fewstep.cli.errors import UserError
+from fewstep.errors import lookup, nearest
 from fewstep.train.utils.files import is_remote
 
 if TYPE_CHECKING:
     from fewstep.diffusion.denoiser import Lever
-
-MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # larger numbers are taken for typing errors
 
 
 def whole_numbers(text: str, option: str) -> list[int]:
@@ -50,13 +49,6 @@ def words(text: str | None, option: str) -> list[str]:
 def mesh(text: str) -> tuple[int, ...]:
     """ "-1,1,1" as sizes; `train.sharding.make_mesh` checks that there are such devices."""
     return tuple(whole_numbers(text, "--mesh"))
-
-
-def within(number: int, option: str, least: int, most: int) -> int:
-    """The number, if it is from `least` to `most`; UserError otherwise."""
-    if not least <= number <= most:
-        raise UserError(f"{option} {number}: it must be at least {least} and at most {most}")
-    return number
 
 
 def path(text: epath.PathLike, option: str) -> epath.Path:

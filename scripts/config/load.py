@@ -13,7 +13,8 @@ from gin.config import parse_value
 from fewstep.cli.config import registry
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.parse import bind_file, bind_override
-from fewstep.cli.errors import UserError, nearest
+from fewstep.cli.errors import UserError
+from fewstep.errors import nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
 

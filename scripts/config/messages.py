@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from types import TracebackType
 
 from fewstep.cli.config import registry
-from fewstep.cli.errors import UserError, nearest
+from fewstep.cli.errors import UserError
+from fewstep.errors import nearest
 
 
 class one_line:

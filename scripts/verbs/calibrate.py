@@ -4,12 +4,11 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fewstep.cli import parse
 from fewstep.cli.config.settings import settings
-from fewstep.cli.errors import lookup
 from fewstep.cli.options import Levers, Opening
 from fewstep.cli.verbs.sampling import levers, opened
 from fewstep.diffusion.calibrate import ESTIMATES
+from fewstep.errors import MOST_CALLS, MOST_IMAGES, lookup, within
 from fewstep.train.run.calibration import calibrate, path
 from fewstep.train.utils.messages import say
 
@@ -18,8 +17,8 @@ SHOWN = 8  # points in the printed table
 
 def main(folder: str, around: Levers, opening: Opening, count: int, points: int, seed: int, estimate: str) -> None:
     """Measure the variance of x0 given x_t under a run's network at each noise level, and store it in the run."""
-    parse.within(count, "--count", 2, parse.MOST_IMAGES)
-    parse.within(points, "--points", 2, parse.MOST_CALLS)
+    within(count, "--count", 2, MOST_IMAGES)
+    within(points, "--points", 2, MOST_CALLS)
     lookup("estimate", estimate, dict.fromkeys(ESTIMATES))
     known = settings(opening.set)
     chosen = levers(around, opening.set, known)

@@ -2,6 +2,7 @@
 
 from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
+from fewstep.errors import within
 from fewstep.evaluation.features import classifier, quantized
 from fewstep.evaluation.reference import MOST
 from fewstep.train.utils.messages import say
@@ -9,7 +10,7 @@ from fewstep.train.utils.messages import say
 
 def main(folder: str, steps: int, seed: int, trust: bool) -> None:
     """Train a classifier on the data of a run and store it there."""
-    parse.within(steps, "--steps", 1, 1_000_000)
+    within(steps, "--steps", 1, 1_000_000)
     run = open_run(parse.path(folder, "the run"), trust)
     params = classifier.train(run.data, steps, seed)
     held_out = run.data.held_out[: min(MOST, len(run.data.held_out))]

@@ -12,12 +12,13 @@ import jax
 from etils import epath
 
 from fewstep.cli import parse
-from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
 from fewstep.cli.verbs.sampling import opened
 from fewstep.cli.verbs.sweep import SAMPLERS, Asked
 from fewstep.diffusion.denoiser import INSTANT
+from fewstep.errors import MOST_IMAGES, lookup, within
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.images import image_sets, is_images
@@ -53,9 +54,9 @@ def main(
     budgets, metrics = asked.budgets(), parse.words(measuring.metrics, "--metric")
     for metric in metrics:
         lookup("metric", metric, METRIC_INFO)
-    parse.within(measuring.count, "--count", 2, parse.MOST_IMAGES)
-    parse.within(measuring.repeats, "--repeats", 1, 100)
-    parse.within(measuring.batch, "--batch", 1, parse.MOST_IMAGES)
+    within(measuring.count, "--count", 2, MOST_IMAGES)
+    within(measuring.repeats, "--repeats", 1, 100)
+    within(measuring.batch, "--batch", 1, MOST_IMAGES)
     parse.mesh(opening.mesh)
     lines = asked.lines()  # wrong names are reported before a run is opened
     needs_report()

@@ -4,11 +4,12 @@ import numpy as np
 
 from fewstep.cli import parse
 from fewstep.cli.config.settings import settings
-from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.compare import about, needs_report, show
 from fewstep.cli.verbs.sampling import opened
 from fewstep.cli.verbs.sweep import Asked
+from fewstep.errors import lookup
 from fewstep.evaluation.exact import compare_exactly, spectrum
 from fewstep.evaluation.reference import MOST
 

@@ -4,6 +4,7 @@ from fewstep.cli import parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
+from fewstep.errors import MOST_IMAGES, within
 from fewstep.train.run.pairs import write_pairs
 from fewstep.train.utils.files import folder_lock
 from fewstep.train.utils.messages import say
@@ -14,9 +15,9 @@ def main(
 ) -> None:
     """Draw pairs and store them."""
     looked_up = look_up(sampling, opening.set)
-    parse.within(count, "--count", 2, parse.MOST_IMAGES)
-    parse.within(seed, "--seed", 0, 2**32 - count)
-    parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
+    within(count, "--count", 2, MOST_IMAGES)
+    within(seed, "--seed", 0, 2**32 - count)
+    within(batch, "--batch", 1, MOST_IMAGES)
     run = opened(folder, opening)
     chosen, process = looked_up.on(run), run.model.process
     if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:

@@ -13,6 +13,7 @@ from fewstep.cli.verbs.from_images import Start
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT
 from fewstep.diffusion.levers import enlarged
+from fewstep.errors import MOST_IMAGES, within
 from fewstep.train.logs.images import picture, png, sheet
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
@@ -29,7 +30,7 @@ def main(
 ) -> None:  # fmt: skip
     """Sample `count` images, from noise or from images, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
     looked_up = look_up(sampling, opening.set)
-    parse.within(1 if count is None else count, "--count", 1, parse.MOST_IMAGES)
+    within(1 if count is None else count, "--count", 1, MOST_IMAGES)
     drawn = parse.path(out, "--out")
     if drawn.suffix != ".png" or drawn.is_dir():
         raise UserError(f"--out {out}: give a name that ends in .png")

@@ -8,11 +8,10 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fewstep.cli import parse
 from fewstep.cli.config.settings import settings
-from fewstep.cli.errors import lookup
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.process import Process
+from fewstep.errors import MOST_CALLS, lookup, within
 from fewstep.samplers import SAMPLERS, Tableau, exact, table_at
 from fewstep.samplers.registry import Sampler
 
@@ -41,7 +40,7 @@ def show(
     """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
     known = settings(overrides, run=False)
     chosen = {name: lookup("sampler", name, known.samplers) for name in (table, check) if name is not None}
-    parse.within(nfe, "--nfe", 1, parse.MOST_CALLS)
+    within(nfe, "--nfe", 1, MOST_CALLS)
     made = lookup("process", process, known.processes)()
     if grid is not None:
         lookup("grid", grid, known.grids)

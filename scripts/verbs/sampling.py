@@ -7,9 +7,10 @@ from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.settings import Settings, settings
-from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.errors import UserError
 from fewstep.cli.options import Levers, Opening, Sampling
 from fewstep.diffusion.denoiser import names_of
+from fewstep.errors import MOST_CALLS, lookup, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import Sampler, required
 from fewstep.train.run import Run
@@ -66,7 +67,7 @@ def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
         if name is not None:
             lookup(kind, name, table)
     if sampling.nfe is not None:
-        parse.within(sampling.nfe, "--nfe", 1, parse.MOST_CALLS)
+        within(sampling.nfe, "--nfe", 1, MOST_CALLS)
     return LookedUp(known, levers(sampling, overrides, known), sampling)
 
 

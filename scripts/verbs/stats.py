@@ -3,13 +3,14 @@
 from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.verbs.features import named
+from fewstep.errors import MOST_IMAGES, within
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.reference import cached_features, reference
 
 
 def main(folder: str, features: str, count: int, trust: bool) -> None:
     """Compute the features of a run's real images, and print how far training images are from held-out ones."""
-    parse.within(count, "--count", 2, parse.MOST_IMAGES)
+    within(count, "--count", 2, MOST_IMAGES)
     run = open_run(parse.path(folder, "the run"), trust)
     real = reference(run.data, count)
     for kind in (named(text, run) for text in parse.words(features, "--features")):

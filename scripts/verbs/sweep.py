@@ -8,9 +8,10 @@ from typing import NamedTuple
 from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import Settings, check_used, settings
-from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.process import Process
+from fewstep.errors import MOST_CALLS, lookup, within
 from fewstep.evaluation.drawing import Line
 
 
@@ -40,7 +41,7 @@ class Asked(NamedTuple):
     def budgets(self) -> list[int]:
         """The budgets, sorted, each once."""
         numbers = parse.whole_numbers(self.nfe, "--nfe")
-        return sorted({parse.within(n, "--nfe", 1, parse.MOST_CALLS) for n in numbers})
+        return sorted({within(n, "--nfe", 1, MOST_CALLS) for n in numbers})
 
     def lines(self, run: bool = True) -> "Lines":
         """The lines to compare, for runs or for processes."""

@@ -8,11 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from fewstep.cli import parse
-from fewstep.cli.errors import UserError, lookup
+from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs.features import named
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.levers import skip_tuning
+from fewstep.errors import MOST_IMAGES, lookup, within
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
@@ -31,8 +32,8 @@ def main(
     """Tune the skip factors of a run for a sampler in `nfe` calls, check them, and store them in the run."""
     looked_up = look_up(sampling, opening.set)
     lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
-    parse.within(count, "--count", 2, parse.MOST_IMAGES)
-    parse.within(batch, "--batch", 1, parse.MOST_IMAGES)
+    within(count, "--count", 2, MOST_IMAGES)
+    within(batch, "--batch", 1, MOST_IMAGES)
     tried, levels = sorted({*parse.numbers(values, "--values")}), _window(window)
     run = opened(folder, opening)
     skip_tuning(1.0)(run.denoiser)  # refused without skips
