@@ -18,7 +18,7 @@ NETWORKS = {
     "mlp": (MLP, (4,), {"width": 16, "depth": 2}),
 }
 LONG = ("unet", "dit rotary")  # to compile
-every = pytest.mark.parametrize("name", NETWORKS)
+every = pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in NETWORKS])
 
 
 @cache
@@ -47,7 +47,7 @@ def test_they_are_what_small_steps_show(name):
     assert np.linalg.norm(shown) > 0.1
 
 
-@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in NETWORKS])
+@every
 def test_half_precision_tells_nearly_the_same(name):
     _, slope = along(name, "float32")
     _, half = along(name, "bfloat16")

@@ -113,6 +113,7 @@ def test_it_starts_at_zero_and_every_block_at_the_identity(x):
     np.testing.assert_array_equal(module.blocks[0](h, jnp.asarray(normal((3, 16)))), h)
 
 
+@pytest.mark.slow
 def test_options_that_change_no_values(x):
     params = perturbed(split(dit())[1])
 

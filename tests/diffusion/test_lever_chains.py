@@ -115,7 +115,13 @@ def test_every_part_is_in_some_chains():
 
 
 @pytest.mark.parametrize(
-    ("process", "chains"), [(Linear(), CHAINS[::4]), (VP(), CHAINS[1::4]), (VE(), CHAINS[2:3]), (Cosine(), CHAINS[5:6])]
+    ("process", "chains"),
+    [
+        (Linear(), CHAINS[::4]),
+        pytest.param(VP(), CHAINS[1::4], marks=pytest.mark.slow),
+        (VE(), CHAINS[2:3]),
+        (Cosine(), CHAINS[5:6]),
+    ],
 )
 def test_the_pair_belongs_together_after_any_chain(process, chains):
     """alpha x0 + sigma eps = x to rounding, from the start of the process to its end, at a time for each image and at

@@ -43,6 +43,7 @@ def test_output_has_the_shape_of_x_and_starts_at_zero(shape, mult):
     assert np.any(CALL(apply, perturbed(params), normal((2, *shape)), 0.3, None, Cond()))
 
 
+@pytest.mark.slow
 def test_bfloat16_computes_nearly_the_same_with_float32_params(net, x):
     apply, params = split(unet(dtype="bfloat16"))
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
@@ -95,6 +96,7 @@ def test_jumps_none_is_zero_and_sizes_matter(kind):
     assert np.abs(none - some).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_dropout_only_with_a_key(x):
     apply, params = split(unet(dropout=0.5))
     params = perturbed(params)

@@ -111,6 +111,7 @@ def test_other_distances_are_tuned_on_too(run, metric):
     assert all(point.distance.low <= point.distance.value <= point.distance.high for point in result.curve)
 
 
+@pytest.mark.slow
 def test_levers_and_windows_are_around_what_is_tried(run):
     """Under levers that hold the image at 0.1 no factor matters, nor does one in a window that is never open."""
     for options in ({"levers": [clip_x0(0.0999, 0.1)]}, {"window": (1e6, 2e6)}):

@@ -99,7 +99,7 @@ def common(table, history=4):
 INSIDE = {name: GRIDS["uniform"](process, 9, 0.95, 0.05) for name, process in PROCESSES.items()}
 MIXTURE = ([-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
 
-RESEMBLING = ("ve_geometric", "shifted", "discrete_zero_snr")  # another of the family is tested every time
+RESEMBLING = ("cosine", "ve_geometric", "shifted", "discrete_zero_snr")  # another of the family is tested every time
 
 
 def on(*names):

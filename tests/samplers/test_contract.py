@@ -52,7 +52,7 @@ def tables(sampler, process, steps):
             assert k == 1
 
 
-@on("linear", "ve", "discrete")
+@on("linear")
 def test_finite_and_independent_of_the_batch(process):
     """Every sampler, from pure noise, on data that makes the flow curved."""
     curved, jumping = oracles.mixture(process, *MIXTURE), oracles.gaussian(process, MEAN, STD)

@@ -29,6 +29,7 @@ def test_functions_of_matrices(products):
     np.testing.assert_allclose(found, want, atol=1e-7)
 
 
+@pytest.mark.slow
 def test_few_products_are_near():
     rng = np.random.default_rng(0)
     root = rng.standard_normal((40, 40)) / np.sqrt(40)
@@ -41,7 +42,7 @@ def test_few_products_are_near():
     assert errors[2] < 0.01
 
 
-@pytest.mark.parametrize("eta", [0.0, 1.0])
+@pytest.mark.parametrize("eta", [pytest.param(0.0, marks=pytest.mark.slow), 1.0])
 def test_one_step_has_the_covariance_of_the_posterior(eta):
     """nu^2 I + c^2 Cov[x0 | x_t], where a variance an element leaves the rest of it out."""
     grid = np.array([0.5, 0.2])

@@ -112,6 +112,7 @@ def test_all_levels_are_a_budget_and_no_more_can_be(grid):
     assert table_at(SAMPLERS["heun"], Discrete(steps=100), 150, grid).nfe in (149, 150)
 
 
+@pytest.mark.slow
 def test_so_are_those_above_an_end():
     grid = partial(trailing, end=0.001)
     assert table_at(SAMPLERS["ddim"], Discrete(), 700, grid).nfe == 666

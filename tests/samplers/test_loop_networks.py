@@ -22,7 +22,7 @@ def linear(params, x, t, d, cond, key):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@on("linear", "vp", "ve")
+@on("linear")
 def test_every_prediction_on_every_process_is_drawn_or_refused(kind, process):
     """Where sampling starts at alpha = 0, eps and score cannot say what x0 is; from below they can."""
     den = Denoiser.from_function(linear, jnp.float32(0.3), process, KINDS[kind])
@@ -46,7 +46,9 @@ def unet():
     return Model(apply, Linear(), VELOCITY, 10).denoiser(params)
 
 
-@pytest.mark.parametrize("name", ["ddim", "ddpm", "dpmpp_2m"])
+@pytest.mark.parametrize(
+    "name", [*(pytest.param(name, marks=pytest.mark.slow) for name in ("ddim", "ddpm")), "dpmpp_2m"]
+)
 def test_an_image_of_a_network_does_not_depend_on_its_batch(unet, name):
     table, label = table_at(SAMPLERS[name], unet.process, 8), np.arange(16, dtype=np.int32) % 10
     sixteen = np.asarray(draw(unet, table, range(16), (8, 8, 1), cond=Cond(label)))

@@ -36,6 +36,7 @@ def test_consistency_is_at_home_where_steps_are_small():
     assert sizes[1] < 0.4 * sizes[0] + 3 * doubt
 
 
+@pytest.mark.slow
 def test_a_teacher_leads_along_its_own_path():
     """Then nothing is random in what is compared, and little is left of it at the exact map."""
     state = BOTH._replace(step=jnp.int32(9))

@@ -41,7 +41,7 @@ OBJECTIVES = {
     "distilled continuous consistency": ContinuousConsistency(warmup=2, teacher=True),
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
-QUICK = ("shortcut", "distilled consistency")
+QUICK = ("shortcut",)
 each = pytest.mark.parametrize("name", OBJECTIVES)
 
 
