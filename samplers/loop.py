@@ -114,7 +114,7 @@ def _requirements(table: Tableau) -> tuple[bool, bool, bool]:
 
 def as_seeds(seeds: Seeds) -> np.ndarray:
     """Seeds as uint32; raises UsageError unless they are a list of whole numbers in [0, 2^32)."""
-    array = np.asarray(seeds if hasattr(seeds, "shape") else list(seeds))
+    array = np.asarray(list(seeds) if isinstance(seeds, Iterable) and not hasattr(seeds, "shape") else seeds)
     if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**32:
         raise UsageError("seeds are one or more whole numbers from 0 to 2^32 - 1")
     return array.astype(np.uint32)

@@ -2,13 +2,15 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.denoiser import DenoiserLike
+from fewstep.diffusion.denoiser import INSTANT, DenoiserLike
+from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.process import Process
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, lookup
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
 from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
@@ -45,7 +47,7 @@ class Sampler:
 
     @property
     def name(self) -> str:
-        return self.rows.__name__
+        return name_of(self.rows)
 
     def __call__(self, process: Process, grid: np.ndarray, **options: Any) -> Iterable[Row]:
         return self.rows(process, grid, **options)
@@ -119,6 +121,32 @@ def supports(den: DenoiserLike, sampler: "Sampler") -> bool:
 DEFAULT_SAMPLERS = {"jump": "flow_map", "zero": "consistency", "instant": "dpmpp_2m"}
 
 
+# What a comparison shows by default of models that predict the velocity.
+COMPARED_SAMPLERS = ("ddim", "heun", "dpmpp_2m", "ddpm", "euler_maruyama")
+
+
+def compared_samplers(dens: Iterable[DenoiserLike]) -> list[str]:
+    """The names of the samplers that a comparison of models shows by default."""
+    dens = list(dens)
+    jumping = dict.fromkeys(name for name in map(default_sampler, dens) if name != DEFAULT_SAMPLERS[INSTANT])
+    velocities = any(INSTANT in den.capabilities for den in dens)
+    return [*(COMPARED_SAMPLERS if velocities else ()), *jumping]
+
+
+def as_sampler(sampler: "str | Sampler | Callable[..., Iterable[Row]]") -> "Sampler":
+    """The sampler of a name or of a function (process, grid) -> rows; UsageError for anything else."""
+    if isinstance(sampler, Sampler):
+        return sampler
+    if not callable(sampler):
+        return lookup("sampler", sampler, SAMPLERS)
+    return Sampler(sampler, None, "uniform", "")
+
+
+def as_grid(grid: str | Callable[..., np.ndarray] | None) -> Callable[..., np.ndarray] | None:
+    """The grid of a name; functions, and None for the default grid, as they are.  UsageError for anything else."""
+    return grid if grid is None or callable(grid) else lookup("grid", grid, GRIDS)
+
+
 def default_sampler(den: DenoiserLike) -> str:
     """The name of the default sampler of a model."""
     return next(name for capability, name in DEFAULT_SAMPLERS.items() if capability in den.capabilities)
@@ -144,8 +172,8 @@ def table_at(
     sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them).  The default grid is the process's,
     else the sampler's, else uniform.  Raises NoTable, a UsageError, if no table fits (Heun in one call).
     """
-    if nfe != int(nfe) or nfe < 1:
-        raise UsageError(f"nfe is a whole number of network calls, at least 1: got {nfe}")
+    if not isinstance(nfe, Real) or nfe < 1 or nfe % 1:
+        raise UsageError(f"nfe is a whole number of network calls, at least 1: got {nfe!r}")
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
     reason, steps = None, int(nfe) + 1  # an analytic first step takes no call

@@ -22,6 +22,8 @@ from fewstep.diffusion.levers.rescale import rescale
 from fewstep.diffusion.levers.skips import freeu, skip_tuning
 from fewstep.diffusion.levers.upsample import enlarged, upsample_guidance
 from fewstep.diffusion.levers.variance import averaged_variance
+from fewstep.diffusion.naming import short
+from fewstep.errors import UsageError, listed
 
 LEVERS = {
     "cfg": cfg,
@@ -42,9 +44,13 @@ LEVERS = {
 
 
 def under(den: Any, levers: Iterable[Lever]) -> Any:
-    """The denoiser with levers applied in order: the first is the innermost."""
-    for lever in levers:
+    """The denoiser with levers applied in order, the first innermost; raises UsageError for what is not a lever."""
+    for lever in listed(levers):
+        if not callable(lever) or lever in LEVERS.values():
+            raise UsageError(f"{short(lever)} is not a lever: write it with its settings, such as cfg(1.5)")
         den = lever(den)
+        if not hasattr(den, "capabilities"):
+            raise UsageError(f"the lever {short(lever)} returned a {short(den)}: a lever returns a denoiser")
     return den
 
 

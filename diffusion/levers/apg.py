@@ -12,6 +12,7 @@ from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred
 from fewstep.diffusion.levers.checks import check_finite, is_number
 from fewstep.diffusion.levers.guidance import CFG, class_guidance
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 _TINY = 1e-30
@@ -50,6 +51,7 @@ def _dot(a: Array, b: Array) -> Array:
     return jnp.sum(a * b, axis=tuple(range(1, a.ndim)), keepdims=True)
 
 
+@named
 def apg(scale: float, eta: float = 0.0, momentum: float = 0.0, radius: float = math.inf) -> Lever:
     """Guidance without the component parallel to the prediction; a share `eta` of that is kept, 1 is cfg.
 

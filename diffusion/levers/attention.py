@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.denoiser import Cond, Lever
 from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -27,6 +28,7 @@ class AttentionScale(ConditioningLever):
         return cond._replace(attention=power if cond.attention is None else power + cond.attention)
 
 
+@named
 def attention_scale(power: float = 0.5) -> Lever:
     """Sharper attention over more tokens than in training.  power: 1/2 in Jin et al. 2023 (arXiv:2306.08645), 1 in
     Su 2021; with 0, or with the number of tokens in training, it is the identity."""

@@ -10,6 +10,7 @@ from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, wrappers
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -37,6 +38,7 @@ class Autoguidance(Guidance):
         return self.inner(x, t, s, cond), self.bad(x, t, s, bad_cond)
 
 
+@named
 def autoguidance(bad: DenoiserLike, scale: float) -> Lever:
     """Guidance away from the denoiser `bad`, with the same number of classes; scale 1 is the model itself."""
     check_finite("autoguidance", scale=scale)

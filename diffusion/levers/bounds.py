@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.checks import check_finite
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -65,6 +66,7 @@ class DynamicThreshold(_Bounded):
         return jnp.clip(x0, -q, q) / q
 
 
+@named
 def clip_x0(low: float = -1.0, high: float = 1.0, rebuild: bool = True) -> Lever:
     """Clips the predicted clean image to [low, high] and recomputes eps; without `rebuild` eps is kept."""
     check_finite("clip_x0", low=low, high=high)
@@ -75,6 +77,7 @@ def clip_x0(low: float = -1.0, high: float = 1.0, rebuild: bool = True) -> Lever
     return partial(ClipX0, low=float(low), high=float(high), rebuild=rebuild)
 
 
+@named
 def dynamic_threshold(quantile: float = 0.995) -> Lever:
     """Brings predicted clean images into [-1, 1]: divided by the quantile of |x0| where that is above 1."""
     check_finite("dynamic_threshold", quantile=quantile)

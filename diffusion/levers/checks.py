@@ -5,6 +5,7 @@ from numbers import Real
 from typing import Any
 
 from fewstep.diffusion.denoiser import DenoiserLike, wrappers
+from fewstep.diffusion.naming import short
 from fewstep.errors import UsageError
 
 
@@ -17,11 +18,7 @@ def check_finite(lever: str, **settings: Any) -> None:
     """Raises UsageError for a setting that is not a finite number."""
     for name, value in settings.items():
         if not is_number(value) or math.isinf(value):
-            raise UsageError(f"{lever}.{name} is a finite number: got {_short(value)}")
-
-
-def _short(value: Any) -> str:
-    return repr(value) if isinstance(value, str | bytes | int | float | tuple | None) else type(value).__name__
+            raise UsageError(f"{lever}.{name} is a finite number: got {short(value)}")
 
 
 def remembers(den: DenoiserLike) -> bool:

@@ -13,6 +13,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.checks import check_finite
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -54,6 +55,7 @@ class Curvature(Wrapper):
         return self.inner(x, t, s, cond)._replace(var=jnp.clip(found, 0.0, self.bound))
 
 
+@named
 def curvature(probes: int = 4, seed: int = 0, bound: float = 1.0) -> Lever:
     """Pred.var from the Jacobian of the network, for samplers that require a variance; `bound` is ((b - a) / 2)^2 for
     data in [a, b]."""

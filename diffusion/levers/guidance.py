@@ -12,6 +12,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -81,12 +82,14 @@ class CFGpp(ByClass):
         return Pred(bad.x0 + self.strength * (good.x0 - bad.x0), bad.eps)
 
 
+@named
 def cfg(scale: float) -> Lever:
     """Classifier-free guidance; scale 1 is the conditional model, 0 the unconditional one."""
     check_finite("cfg", scale=scale)
     return partial(class_guidance, "cfg", CFG, scale=float(scale))
 
 
+@named
 def cfg_pp(strength: float) -> Lever:
     """CFG++ with a strength in [0, 1], for samplers of the ddim form; 0 is the unconditional model."""
     check_finite("cfg_pp", strength=strength)

@@ -15,6 +15,7 @@ from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper, predict_shape
 from fewstep.diffusion.levers.checks import is_number, remembers
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -62,6 +63,7 @@ class Interval(Wrapper):
         return switched(on, lambda: self.inner(x, t, s, cond), passive)
 
 
+@named
 def interval(low: float = 0.0, high: float = math.inf) -> Lever:
     """Restricts the lever just inside to noise levels sigma / alpha in (low, high]."""
     if not (is_number(low) and is_number(high) and 0 <= low < high):

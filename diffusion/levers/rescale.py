@@ -12,6 +12,7 @@ from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -44,6 +45,7 @@ def _std(x: Array) -> Array:
     return jnp.std(x, axis=tuple(range(1, x.ndim)), keepdims=True)
 
 
+@named
 def rescale(share: float = 0.7) -> Lever:
     """Rescales the guidance just inside to the contrast of the conditional prediction, by a share; 0: identity."""
     check_finite("rescale", share=share)

@@ -12,6 +12,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever
 from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -54,6 +55,7 @@ def schedule(rho: float, outer: float, levels: int) -> tuple[float, ...]:
     return tuple(np.linspace(rho, outer, levels).tolist())
 
 
+@named
 def skip_tuning(rho: float | tuple[float, ...], outer: float = 1.0) -> Lever:
     """Multiplies a U-Net's skips by factors that change linearly from `rho` at the innermost level to `outer` at full
     resolution, or by a tuple of one factor per level, innermost first.  Factors of 1 are the identity."""
@@ -66,6 +68,7 @@ def skip_tuning(rho: float | tuple[float, ...], outer: float = 1.0) -> Lever:
     return partial(_tuned, tuple(rho) if several else rho, float(outer))
 
 
+@named
 def freeu(b1: float = 1.2, b2: float = 1.4, s1: float = 0.9, s2: float = 0.2) -> Lever:
     """FreeU on the two innermost levels, 1 and 2: factors `b` of the decoder, `s` of the skips; 1 is the identity."""
     check_finite("freeu", b1=b1, b2=b2, s1=s1, s2=s2)

@@ -14,6 +14,7 @@ from fewstep.diffusion.arrays import AnyArray, Number, NumberT, pooled, repeated
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, Wrapper, wrappers
 from fewstep.diffusion.levers.checks import check_finite, check_no_memory
 from fewstep.diffusion.levers.interval import switched
+from fewstep.diffusion.naming import named
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 
@@ -89,6 +90,7 @@ def enlarged(shape: Sequence[int], den: DenoiserLike) -> tuple[int, ...]:
     return (factor * shape[0], factor * shape[1], shape[2])
 
 
+@named
 def upsample_guidance(m: int = 2, theta: float = 1.0, eta: float = 1.0) -> Lever:
     """Images with m times the side lengths, with the content of the training size; theta 0 is without guidance."""
     check_finite("upsample_guidance", m=m, theta=theta, eta=eta)

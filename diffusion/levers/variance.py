@@ -1,6 +1,7 @@
 """One variance per image (Bao et al. 2022b, arXiv:2206.07309)."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax.numpy as jnp
@@ -8,6 +9,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
+from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 
 
@@ -28,6 +30,7 @@ class Averaged(Wrapper):
         return pred._replace(var=whole.mean(axis=tuple(range(1, whole.ndim)), keepdims=True))
 
 
+@named
 def averaged_variance() -> Lever:
     """One variance per image instead of one per element."""
-    return Averaged
+    return partial(Averaged)
