@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import jax
 import numpy as np
 
+from fewstep.errors import UsageError
+
 AnyArray = np.ndarray | jax.Array
 Number = float | np.ndarray | jax.Array
 # Functions of a Number return the kind they are given: a float, a NumPy array or a JAX array.
@@ -25,6 +27,14 @@ def over(t: Number, x: AnyArray) -> Any:
     """t, a number or (B,), reshaped to broadcast against x (B, ...)."""
     xp = namespace(t, x)
     return xp.reshape(xp.asarray(t), (-1,) + (1,) * (x.ndim - 1)) if xp.ndim(t) else t
+
+
+def check_output(found: Any, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
+    """Raises UsageError unless what a network returned for x of this shape is an array of the shape `wanted`."""
+    if getattr(found, "shape", None) != wanted:
+        what = tuple(found.shape) if hasattr(found, "shape") else f"a {type(found).__name__}"
+        more = "" if wanted == shape else ", because the last axis has the second output, of the variance, as well"
+        raise UsageError(f"the network returned {what} for x {shape}: it must return an array {wanted}{more}")
 
 
 def pooled(x: ArrayT, m: int) -> Any:

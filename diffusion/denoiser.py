@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
+from fewstep.diffusion.arrays import AnyArray, Number, check_output, namespace, over
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
 from fewstep.diffusion.variance import Variance
@@ -125,12 +125,16 @@ class Model:
         cond: Cond = Cond(),
         key: Array | None = None,
     ) -> tuple[Array, Array | None]:
-        """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast to the dtype of x."""
+        """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast to the dtype of x.
+
+        Raises UsageError, while JAX traces, for a network that returns another shape.
+        """
         scaled = self.prediction.input_scale(self.process, over(t, x)) * x
-        raw = self.network(params, scaled, self.prediction.clock(self.process, t), d, cond, key).astype(x.dtype)
+        raw = self.network(params, scaled, self.prediction.clock(self.process, t), d, cond, key)
+        check_output(raw, x.shape, x.shape if self.variance is None else (*x.shape[:-1], 2 * x.shape[-1]))
         if self.variance is None:
-            return raw, None
-        mean, var = jnp.split(raw, 2, axis=-1)
+            return raw.astype(x.dtype), None
+        mean, var = jnp.split(raw.astype(x.dtype), 2, axis=-1)
         return mean, var
 
     def denoiser(self, params: Any) -> "Denoiser":

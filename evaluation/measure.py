@@ -9,7 +9,7 @@ from fewstep.diffusion.arrays import pooled
 from fewstep.evaluation.cells import Drawn
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import UNDEFINED, Estimate, Interval, estimate
-from fewstep.evaluation.features import Features
+from fewstep.evaluation.features import Classifying, Features
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.reference import Reference, cached_features
 
@@ -70,8 +70,9 @@ class MetricEvaluator:
         for kind, array, distances in zip(self.features, arrays, self.distances, strict=True):
             enough = [distance for distance in distances if len(array) >= distance.least]
             values = {name: value for distance in enough for name, value in distance(array).items()}
-            if label is not None and kind.classes == self.classes and "accuracy" in self.metrics:
-                right = kind.logits(images).argmax(1) == label[: len(images)]  # pyright: ignore[reportAttributeAccessIssue]
+            known = kind.classes == self.classes and "accuracy" in self.metrics
+            if known and label is not None and isinstance(kind, Classifying):
+                right = kind.logits(images).argmax(1) == label[: len(images)]
                 values["accuracy"] = estimate(right.mean(), right)
             found |= {metric_name(name, kind): value for name, value in values.items() if name in self.metrics}
         return found

@@ -47,10 +47,11 @@ def train_run(
     """Train a model in a folder and open it; called again, training resumes where it stopped.
 
     data: images (N, H, W, C) or points (N, d), uint8 or in [-1, 1]; or (images, labels), a `Dataset`, a function that
-    makes one.  network: ours (UNet, DiT, MLP, or a functools.partial of one), your own NNX module, its class, or with
-    `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an optax
-    transformation, or a function of the number of steps that makes one.  init_from: another run whose averaged weights
-    training starts from.  settings: those of `Experiment`, such as steps, batch_size, seed, ema, save_every.
+    returns one of these.  network: ours (UNet, DiT, MLP, or a functools.partial of one), your own NNX module, its
+    class, or with `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an
+    optax transformation, or a function that makes one, whose first parameter is `steps`, their number.  init_from:
+    another run whose averaged weights training starts from.  settings: those of `Experiment`, such as steps,
+    batch_size, seed, ema, save_every.
 
     Raises UsageError for what does not fit, before anything is written.
     """

@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Model
 from fewstep.train import ema
-from fewstep.train.objectives.objective import Objective
+from fewstep.train.objectives.objective import Objective, checked
 from fewstep.train.sharding import batch_sharding, gathered, replicated
 from fewstep.train.state import State
 
@@ -53,7 +53,7 @@ def make_step(
         gathered_state = state._replace(ema=averages, frozen=frozen)
 
         def loss_of(params, examples):
-            return objective(model, params, gathered_state, examples)
+            return checked(objective, objective(model, params, gathered_state, examples))
 
         def gradient(examples):
             value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)

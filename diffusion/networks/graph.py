@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
+from fewstep.errors import UsageError
 
 
 @dataclass(frozen=True)
@@ -38,10 +39,27 @@ def split(module: nnx.Module) -> tuple[Apply, dict[str, Any]]:
     """(apply, params) of a module whose only state is parameters; params is nested dicts of arrays.
 
     Members of a list have integer keys.  A checkpoint restored without a target returns them as strings, which Apply
-    would sort alphabetically: restore into `abstract`.  Raises ValueError if the module has other state (random keys).
+    would sort alphabetically: restore into `abstract`.  Raises UsageError for other state: the averages of a BatchNorm,
+    the random keys of a Dropout(rngs=...), constant arrays.
     """
-    graph, params = nnx.split(module, nnx.Param)
+    graph, params, others = nnx.split(module, nnx.Param, ...)
+    if held := _held(module, others):
+        raise UsageError(
+            f"the network holds {', '.join(held)} besides its parameters, which are all that is trained and saved: "
+            f"replace BatchNorm by GroupNorm, pass Dropout its keys when it is called (the argument key), and compute "
+            f"constant arrays in __call__"
+        )
     return Apply(graph), nnx.to_pure_dict(params)
+
+
+def _held(module, others):
+    """The names of other state than parameters, with the types of their modules: ["norm.mean (BatchNorm)", ...]."""
+    modules = dict(nnx.iter_modules(module))
+    paths = [path for path, _ in nnx.to_flat_state(others)]
+    for at, inner in modules.items():  # JAX's arrays that are attributes; they are not part of the state
+        paths += [(*at, name) for name, value in vars(inner).items() if isinstance(value, jax.Array)]
+    owners = {path: next(path[:n] for n in range(len(path))[::-1] if path[:n] in modules) for path in paths}
+    return [f"{'.'.join(map(str, path))} ({type(modules[at]).__name__})" for path, at in owners.items()]
 
 
 def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:

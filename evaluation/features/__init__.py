@@ -1,6 +1,6 @@
 """Features of images on which distances are computed."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -10,7 +10,7 @@ from fewstep.train.logs.images import to_uint8
 class Features(Protocol):
     """Quantized images (N, ...) -> features (N, d) in float64.
 
-    Features with classes > 0 come from a classifier and have a method `logits`: images -> (N, classes).
+    Features with classes > 0 come from a classifier, and are `Classifying`.
     """
 
     @property
@@ -29,6 +29,15 @@ class Features(Protocol):
         ...
 
     def __call__(self, images: np.ndarray) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Classifying(Features, Protocol):
+    """Features of a classifier."""
+
+    def logits(self, images: np.ndarray) -> np.ndarray:
+        """Quantized images (N, ...) -> (N, classes)."""
+        ...
 
 
 class Pixels:

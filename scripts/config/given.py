@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+import numpy as np
 import optax
-from numpy.typing import ArrayLike
 
 from fewstep.diffusion.networks.own import constructor
 from fewstep.errors import UsageError
@@ -23,6 +23,8 @@ from fewstep.train.data import Dataset, arrays
 
 PARTS = ("network", "data", "objective", "optimizer", "process", "prediction", "variance", "pairs")
 VALUES = ("objective", "process", "prediction", "variance")  # used as they are, not called
+
+Make = Callable[[int], optax.GradientTransformation]  # of the number of steps
 
 _GIVEN: ContextVar[tuple[Mapping[str, Any], bool]] = ContextVar("given", default=({}, False))
 
@@ -71,18 +73,44 @@ def usable(part: str, value: Any, params: Any = None) -> Any:
         return constructor(value, params)
     if part == "data":
         return _data(value)
-    if part == "optimizer" and isinstance(value, optax.GradientTransformation):
-        return lambda steps: value
+    if part == "optimizer":
+        return _optimizer(value)
     return value() if part in VALUES and inspect.isclass(value) else value
 
 
-def _data(value: Dataset | Callable[[], Dataset] | ArrayLike | tuple[ArrayLike, ArrayLike]) -> Callable[[], Dataset]:
+def _optimizer(value: optax.GradientTransformation | Make) -> Make:
+    if isinstance(value, optax.GradientTransformation):
+        return lambda steps: value
+    if not callable(value) or next(iter(inspect.signature(value).parameters), "") != "steps":
+        raise UsageError(
+            f"optimizer is an optax transformation, so write optax.adam(1e-3), or a function that returns one, whose "
+            f"first parameter is called steps and is the number of steps: got {value!r}"
+        )
+    return value
+
+
+def _data(value: Any) -> Callable[[], Dataset]:
+    if not callable(value):
+        return lambda: _dataset(value)
+    try:
+        inspect.signature(value).bind()
+    except TypeError as error:
+        raise UsageError(f"data is a function without arguments, but {value!r} cannot be called: {error}") from None
+    return lambda: _dataset(value())
+
+
+def _dataset(value: Any) -> Dataset:
+    """A data set, or one of images or of a pair (images, labels); also a list is a pair if its second part is labels,
+    one number per image."""
     if isinstance(value, Dataset):
-        return lambda: value
-    if callable(value):
         return value
-    images, labels = value if isinstance(value, tuple) else (value, None)
-    return lambda: arrays(images, labels)
+    if isinstance(value, list) and len(value) == 2 and np.ndim(value[0]) > 1 == np.ndim(value[1]):
+        value = tuple(value)
+    if not isinstance(value, tuple):
+        return arrays(value)
+    if len(value) != 2:
+        raise UsageError(f"data is images, or a pair (images, labels): got {len(value)} parts")
+    return arrays(*value)
 
 
 def path_of(value: Any) -> str | None:

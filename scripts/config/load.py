@@ -40,10 +40,17 @@ def find(config: epath.PathLike) -> epath.Path:
 
 def load(path: epath.PathLike, overrides: Iterable[str] = (), trust: bool = False) -> None:
     """Forget all bindings; bind a config and then the overrides, such as "adamw.lr=1e-3"."""
-    gin.clear_config()
+    _forget()
     bind_file(epath.Path(path), trust)
     for override in overrides:
         bind_override(override)
+
+
+def _forget():
+    """No bindings but those of default parts, without which gin would not pass on the settings of these parts."""
+    gin.clear_config()
+    for name, part in registry.default_parts().items():
+        bind_override(f"{name}={part}")
 
 
 def experiment() -> Experiment:

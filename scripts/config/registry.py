@@ -12,7 +12,6 @@ import gin
 from fewstep import diffusion
 from fewstep.cli.config.given import given_in_python
 from fewstep.cli.errors import UserError
-from fewstep.diffusion import LEVERS
 from fewstep.diffusion.networks import MLP, DiT, UNet
 from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from fewstep.diffusion.variance import VARIANCES
@@ -27,7 +26,7 @@ from fewstep.train.objectives import OBJECTIVES
 from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
 from fewstep.train.objectives.times import TIMES
 from fewstep.train.objectives.weights import WEIGHTS
-from fewstep.train.run.levers import guidance_by_run, skip_factors
+from fewstep.train.run.levers import LEVERS
 
 Part = Callable[..., Any]  # a class or a function
 
@@ -46,13 +45,14 @@ GROUPS = {
     "neighbours": (NEIGHBOURS, ("process", "t", "done")),
     "sizes": (SIZES, ("process", "prediction", "t", "s")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
+    "schedules": (optimizers.SCHEDULES, ("done",)),
     "objectives": (OBJECTIVES, ()),
     "train": ({"train": Experiment}, ()),
     "python": ({"given_in_python": given_in_python}, ()),
     "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),
-    "levers": (LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}, ()),
+    "levers": (LEVERS, ()),
 }
 SETTINGS = ("samplers", "noises", "grids", "levers")  # chosen when a run is sampled, not when it is trained
 CONFIGURABLES: dict[str, Part] = {name: part for parts, _ in GROUPS.values() for name, part in parts.items()}
@@ -128,6 +128,12 @@ def defaults(name: str) -> dict[str, str]:
         found[f"{name}.{key}"] = text
         found |= defaults(part) if part else {}
     return found
+
+
+def default_parts() -> dict[str, str]:
+    """The defaults that are functions with a name in a config, {"adamw.schedule": "@cosine_decay", ...}."""
+    found = {at: text for name in CONFIGURABLES for at, text in defaults(name).items()}
+    return {at: text for at, text in found.items() if text.startswith("@") and not text.endswith("()")}
 
 
 def _written(value):

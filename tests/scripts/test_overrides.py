@@ -40,6 +40,24 @@ def test_a_tuple_as_mesh_takes_it(fewstep):
 
 
 @pytest.mark.parametrize(
+    ("typed", "lines"),
+    [
+        ([], {"adamw.schedule = @cosine_decay", "cosine_decay.last = 0.0", "adamw.warmup = 100"}),
+        (["cosine_decay.last=0.1"], {"adamw.schedule = @cosine_decay", "cosine_decay.last = 0.1"}),
+        (["adamw.schedule=@linear_decay", "linear_decay.last=0.2"], {"linear_decay.last = 0.2"}),
+        (["adamw.schedule=@constant_rate"], {"adamw.schedule = @constant_rate"}),
+        (["train.objective=@meanflow()", "logit_normal.mean=-1.0"], {"logit_normal.mean = -1.0"}),
+    ],
+)
+def test_what_is_set_of_a_part_that_is_the_default_applies(fewstep, typed, lines):
+    """As the schedule of adamw, the times of an objective."""
+    words = [word for override in typed for word in ("--set", override)]
+    status, told, err = fewstep("config", "configs/digits/flow.gin", *words)
+    assert status == 0, err
+    assert lines <= set(told.splitlines())
+
+
+@pytest.mark.parametrize(
     ("config", "typed", "blamed", "part"),
     [
         ("folder/flow", ["folder.path=nosuch", "folder.size=8"], "folder.path=nosuch", "no such folder"),

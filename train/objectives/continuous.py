@@ -41,7 +41,7 @@ class ContinuousConsistency(Noised):
     capabilities = frozenset({ZERO})
 
     @property
-    def needs_teacher(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]
+    def needs_teacher(self) -> bool:
         return self.teacher
 
     def __post_init__(self):

@@ -1,7 +1,7 @@
 """Denoising: regression of the network's linear target at random times (Ho et al. 2020; Lipman et al. 2022)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import jax.numpy as jnp
@@ -20,13 +20,19 @@ from fewstep.train.state import State
 class Noised(Objective):
     """The base of the objectives here: the distribution of times and the label dropout are fields.
 
-    `label_drop` is the fraction of labels replaced by the null class, for classifier-free guidance.
+    `label_drop` is the fraction of labels replaced by the null class, for classifier-free guidance.  Raises
+    UsageError for a subclass that gives a field another value without an annotation, which Python would ignore.
     """
 
     times: Callable = logit_normal
     label_drop: float = 0.1
 
     def __post_init__(self):
+        kind = type(self)
+        if ignored := [f.name for f in fields(self) if getattr(kind, f.name, f.default) is not f.default]:
+            raise UsageError(
+                f"{kind.__name__}.{ignored[0]} is a field: annotate it below @dataclass(frozen=True), or pass it"
+            )
         if not 0 <= self.label_drop <= 1:
             raise UsageError(f"label_drop must be between 0 and 1: got {self.label_drop}")
 

@@ -1,6 +1,7 @@
 """The protocol of an objective, and the examples that most of them share: images noised at random times."""
 
 from collections.abc import Callable
+from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
 import jax
@@ -28,7 +29,8 @@ class Objective:
     """The base class of objectives: subclass it and implement `__call__`.
 
     `draw` does all random sampling, so that a batch split into parts gives the same numbers as the whole; `__call__`
-    returns the loss, a mean over the examples.  The training loop reads the attributes.
+    returns the loss, a mean over the examples.  The training loop reads the attributes, which subclasses replace:
+    `times` by a function (process, key, n) or by a method (self, process, key, n).
     """
 
     times: Callable = staticmethod(logit_normal)  # (process, key, n) -> (n,) times
@@ -38,7 +40,17 @@ class Objective:
     trainable_part: str | None = None  # the part of the network that is trained; None: all of it
     trains_variance: bool = False  # whether it trains the second output of the network
     needs_pairs: bool = False  # whether it trains on pairs of noise and image
-    needs_teacher: bool = False  # whether the initial weights are kept, frozen, in state.frozen["teacher"]
+
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether the initial weights are kept, frozen, in state.frozen["teacher"]."""
+        return False
+
+    def __init_subclass__(cls, **options: Any):
+        super().__init_subclass__(**options)
+        times = vars(cls).get("times")
+        if isfunction(times) and "self" not in signature(times).parameters:
+            cls.times = staticmethod(times)
 
     def extra_params(self) -> dict[str, Any]:
         """Initial values of parameters that are trained with those of the network, {group: pytree}."""
@@ -61,4 +73,15 @@ class Objective:
 
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """The loss () and metrics {name: ()}; params["net"] are those of the network, state.step the steps taken."""
-        raise NotImplementedError
+        raise UsageError(f"{type(self).__name__} needs a method __call__(self, model, params, state, examples)")
+
+
+def checked(objective: Objective, found: Any) -> tuple[Array, dict[str, Array]]:
+    """What an objective returned; raises UsageError unless it is a loss and a dict of metrics, all of them numbers."""
+    pair = isinstance(found, tuple) and len(found) == 2 and isinstance(found[1], dict)
+    if not pair or any(jnp.shape(value) for value in (found[0], *found[1].values())):
+        raise UsageError(
+            f"an objective returns the loss and a dict of metrics, all of them numbers: {type(objective).__name__} "
+            f"returned {jax.tree.map(jnp.shape, found)} (the shapes)"
+        )
+    return found

@@ -31,6 +31,8 @@ class SecondMoment(Noised):
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """-> loss (), {}."""
         variance: Any = _checked_variance(model, SN | NPR, "@SN() or @NPR()")
+        if self.trainable_part not in params["net"]:
+            raise UsageError("this objective trains a part of the network called variance: this network has none")
         net = jax.lax.stop_gradient(params["net"]) | {self.trainable_part: params["net"][self.trainable_part]}
         t, cond = examples.t, Cond(examples.label)
         raw, second = model.outputs(net, noisy(model, examples), t, None, cond)
