@@ -53,6 +53,13 @@ def _forget():
         bind_override(f"{name}={part}")
 
 
+def _forget():
+    """No bindings but those of default parts, without which gin would not pass on the settings of these parts."""
+    gin.clear_config()
+    for name, part in registry.default_parts().items():
+        bind_override(f"{name}={part}")
+
+
 def experiment() -> Experiment:
     """The experiment that the bindings describe."""
     return registry.REGISTERED["train"]()
