@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import optax
 from jax import Array
 
+from fewstep.errors import UsageError
+
 
 def cosine_decay(done: Array, last: float = 0.0) -> Array:
     """Half a cosine from 1 to `last` (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
@@ -69,8 +71,10 @@ def _decayed(weight_decay, update, param):
 def train_only(optimizer: optax.GradientTransformation, name: str | None) -> optax.GradientTransformation:
     """The optimizer restricted to `params["net"][name]`: the other parameters are frozen and have no moments.
 
-    None: train all parameters.
+    None: train all parameters.  Raises UsageError for an optimizer that is not an optax transformation.
     """
+    if not isinstance(optimizer, optax.GradientTransformation):
+        raise UsageError(f"train.optimizer(steps) must return an optax transformation, such as adam: got {optimizer!r}")
     if name is None:
         return optimizer
 
