@@ -6,8 +6,11 @@ import pytest
 from flax import nnx
 from small_inputs import CALL
 
-from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion import EPS, VP
+from fewstep.diffusion.denoiser import Cond, Denoiser
 from fewstep.diffusion.networks import MLP, DiT, UNet, axes, split
+from fewstep.diffusion.variance import SN
+from fewstep.errors import UsageError
 
 NETWORKS = {
     "unet": (UNet, (8, 8, 3), {"base": 8, "blocks": 1, "dropout": 0.1}),
@@ -46,3 +49,9 @@ def test_it_begins_at_zero_and_its_axes_are_named(network, shape, options):
     assert not np.any(CALL(both, params, x, 0.3, None, Cond())[..., shape[-1] :])
     named = axes(lambda: network(shape, 0, **options, variance=True, rngs=nnx.Rngs(0)))
     assert any("embed" in names for names in jax.tree.leaves(named["variance"]))
+
+
+def test_a_network_without_a_second_output_is_refused():
+    den = Denoiser.from_function(lambda params, x, *others: x, {}, VP(), EPS, variance=SN())
+    with pytest.raises(UsageError, match=r"returned \(3, 2\) for x \(3, 2\): .* \(3, 4\).*second output"):
+        den(np.ones((3, 2), np.float32), 0.5)
