@@ -51,7 +51,10 @@ def sample(
     count: Annotated[int | None, typer.Option(help="Number of images; 64 by default, with --invert all given.")] = None,
     seed: FirstSeed = 0,
     label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
-    out: Annotated[str, typer.Option(help="The picture to write, with an .npz of the arrays.")] = "samples.png",
+    out: Annotated[
+        str, typer.Option(help="The picture to write, with an .npz of the arrays; FOLDER/ for single images.")
+    ] = "samples.png",
+    scale: Annotated[int | None, typer.Option(help="Pixels per pixel of an image; by default small ones grow.")] = None,
     image: Annotated[
         str | None, typer.Option("--from", metavar="IMAGE", help="Start from an image file, or all images of an .npz.")
     ] = None,
@@ -73,7 +76,7 @@ def sample(
 
     start(cluster)
     begin = Start(image, strength, invert)
-    main(run, sampling, opening, calibrate.calibrate, begin, count, seed, label, out, trajectory)
+    main(run, sampling, opening, calibrate.calibrate, begin, count, seed, label, out, scale, trajectory)
 
 
 def compare(

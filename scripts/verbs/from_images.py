@@ -7,6 +7,7 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
+from PIL import Image
 
 from fewstep.cli import parse
 from fewstep.cli.errors import UserError
@@ -19,6 +20,10 @@ from fewstep.samplers.loop import noised
 from fewstep.train.data.decode import BadImage, decode
 from fewstep.train.run import Run
 from fewstep.train.run.calibration import grid_with_statistics
+from fewstep.train.utils import npz
+from fewstep.train.utils.messages import say
+
+LARGER = 2  # times the size of the model: then details of an image are lost
 
 
 class Start(NamedTuple):
@@ -54,8 +59,11 @@ def read(text: str, shape: tuple) -> np.ndarray:
     try:
         with path.open("rb") as file:
             pixels = decode(file, shape[:2], shape[-1])
+            size = Image.open(file).size
     except BadImage as error:
         raise UserError(f"--from {text}: {error}") from None
+    if max(size) > LARGER * max(shape[:2]):
+        say(f"{text} has {size[0]}x{size[1]} pixels and was reduced to {shape[1]}x{shape[0]}, the size of the model")
     return pixels[None] / np.float32(127.5) - 1
 
 
@@ -71,6 +79,17 @@ def _saved(path, shape):
             f"{', '.join(map(str, shape))})"
         )
     return images
+
+
+def labels(text: str, classes: int) -> list[int] | None:
+    """The labels that an .npz of `sample` stores beside its images, which are drawn in turn; None for other files."""
+    path = parse.path(text, "--from")
+    if path.suffix != ".npz":
+        return None
+    stored = np.asarray(npz.read(path).get("labels", ())).ravel()
+    if stored.dtype.kind not in "iu" or not stored.size or stored.min() < 0 or stored.max() >= classes:
+        return None
+    return [int(label) for label in stored]
 
 
 def shortened(name: str, grids: Mapping[str, Callable], process: Process, strength: float, invert: bool) -> Callable:

@@ -26,29 +26,39 @@ STRIPS, COLUMNS = 8, 16  # of a picture of trajectories, at most
 
 def main(
     folder: str, sampling: Sampling, opening: Opening, calibrate: bool, start: Start, count: int | None, seed: int,
-    label: str | None, out: str, trajectory: bool,
+    label: str | None, out: str, scale: int | None, trajectory: bool,
 ) -> None:  # fmt: skip
-    """Sample `count` images, from noise or from images, and write OUT.png and OUT.npz, and OUT-trajectory.png."""
+    """Sample `count` images, from noise or from images, and write OUT.png and OUT.npz, and OUT-trajectory.png.
+
+    If OUT is a folder, it gets numbered pictures of the single images instead of one of all.
+    """
     looked_up = look_up(sampling, opening.set)
     within(1 if count is None else count, "--count", 1, MOST_IMAGES)
     drawn = parse.path(out, "--out")
-    if drawn.suffix != ".png" or drawn.is_dir():
-        raise UserError(f"--out {out}: give a name that ends in .png")
+    single = out.endswith("/") or drawn.is_dir()
+    if drawn.suffix != ".png" and not single:
+        raise UserError(f"--out {out}: give a name that ends in .png, or in / for a folder of single images")
+    if scale is not None:
+        within(scale, "--scale", 1, 64)
     wanted = None if label is None else parse.whole_numbers(label, "--label")
+    columns = None if wanted is None else len(wanted)  # so that each shows one class
     strength = from_images.strength_of(start)
-    parse.writable(drawn.parent, "--out")
+    parse.writable(drawn if single else drawn.parent, "--out")
     run = opened(folder, opening, calibrate)
     chosen = looked_up.on(run)
     if start.invert and INSTANT not in run.denoiser.capabilities:
         raise UserError(f"--invert requires {CAPABILITY_NAMES[INSTANT]}, and this run learned only jumps: leave it out")
-    if trajectory and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
-        raise UserError("--trajectory writes a picture, and this run has no grey or colour images")
+    for asked, option in ((trajectory, "--trajectory"), (single, "a folder as --out"), (scale is not None, "--scale")):
+        if asked and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
+            raise UserError(f"{option} requires grey or colour images, and this run has none")
     given = (
         None if start.image is None else from_images.read(start.image, enlarged(run.shape, run.under(chosen.levers)))
     )
     if count is None:
         count = len(given) if start.invert and given is not None else IMAGES
     seeds = np.arange(seed, seed + count)
+    if given is not None and wanted is None and run.denoiser.classes:
+        wanted = from_images.labels(start.image, run.denoiser.classes)
     if given is None:
         table, begin = chosen.table(run), None
     else:
@@ -64,24 +74,24 @@ def main(
         return
     labels = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
-    npz.write(drawn.with_suffix(".npz"), **arrays, **({} if labels is None else {"labels": labels}))
-    written = [str(drawn.with_suffix(".npz"))]
-    if (seen := picture(images, _columns(wanted, count))) is not None:
+    beside = drawn / "samples" if single else drawn.with_suffix("")
+    npz.write(f"{beside}.npz", **arrays, **({} if labels is None else {"labels": labels}))
+    written = [f"{beside}.npz"]
+    if single:
+        for seed, image in zip(seeds, images, strict=True):
+            write_atomic(drawn / f"{seed:06d}.png", png(sheet(image[None], scale=scale or 1)))
+        written.insert(0, f"{drawn}/{seeds[0]:06d}.png to {seeds[-1]:06d}.png")
+    elif (seen := picture(images, columns if columns and 1 < columns <= count else None, scale)) is not None:
         write_atomic(drawn, png(seen))
         written.insert(0, str(drawn))
     if predicted is not None:
-        written.append(str(drawn.with_name(f"{drawn.stem}-trajectory.png")))
-        write_atomic(written[-1], png(_strips(predicted)))
+        written.append(f"{beside}-trajectory.png")
+        write_atomic(written[-1], png(_strips(predicted, scale)))
     calls = f"{table.nfe} calls" + f" after {chosen.nfe} of inversion" * start.invert
     say(f"{count} images by {', '.join([chosen.name, *sampling.lever])} in {calls}: {', '.join(written)}")
 
 
-def _strips(x0):
+def _strips(x0, scale):
     """Predictions (N, B, H, W, C) as a picture: one row per image, one column per call, with the first and the last."""
     calls = np.unique(np.linspace(0, len(x0) - 1, min(len(x0), COLUMNS)).round().astype(int))
-    return sheet(x0[calls].swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(calls))
-
-
-def _columns(wanted, count):
-    """As many columns as classes, so that each column shows one class."""
-    return len(wanted) if wanted and 1 < len(wanted) <= count else None
+    return sheet(x0[calls].swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(calls), scale=scale)

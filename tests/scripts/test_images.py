@@ -47,6 +47,37 @@ def test_an_image_little_changed_stays_itself(sampled, image):
     assert np.abs(far[0] - far[1]).max() > 0.05  # a seed each
 
 
+def test_a_file_of_samples_brings_its_labels(fewstep, digits_run, tmp_path):
+    """Sixes are inverted as sixes, not as all classes in turn."""
+    for name, more in (("six", ("--label", 6)), ("again", ("--from", tmp_path / "six.npz", "--strength", 0.3))):
+        words = ("--count", 2, "--nfe", 2, "--out", tmp_path / f"{name}.png", *more)
+        status, _, err = fewstep("sample", digits_run, "--sampler", "ddim", *words)
+        assert status == 0, err
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npz")["labels"], [6, 6])
+    status, _, _ = fewstep("sample", digits_run, *words, "--sampler", "ddim", "--label", 1)
+    assert status == 0
+    np.testing.assert_array_equal(np.load(tmp_path / "again.npz")["labels"], [1, 1])
+
+
+def test_a_much_larger_image_is_reduced_and_said_to_be(sampled, image, tmp_path):
+    assert "30x20 pixels and was reduced to 8x8" in sampled("--from", image, "--nfe", 2, "--sampler", "ddim")[1]
+    Image.new("L", (12, 12)).save(tmp_path / "small.png")
+    assert "reduced" not in sampled("--from", tmp_path / "small.png", "--nfe", 2, "--sampler", "ddim")[1]
+
+
+def test_single_images_go_to_a_folder(fewstep, digits_run, tmp_path):
+    words = ("--count", 3, "--nfe", 2, "--seed", 5)
+    for out, scale in ((f"{tmp_path}/single/", 2), (tmp_path / "all.png", 3)):
+        status, _, err = fewstep("sample", digits_run, *words, "--out", out, "--scale", scale)
+        assert status == 0, err
+    files = sorted((tmp_path / "single").iterdir())
+    assert [file.name for file in files] == ["000005.png", "000006.png", "000007.png", "samples.npz"]
+    one, sheet = np.array(Image.open(files[1])), np.array(Image.open(tmp_path / "all.png"))
+    assert one.shape == (16, 16)
+    np.testing.assert_array_equal(one[::2, ::2], sheet[:24:3, 27:51:3])  # the second image of the sheet
+    assert fewstep("sample", digits_run, *words, "--out", tmp_path / "a.jpg")[0] == 2
+
+
 def test_strength_1_forgets_the_image_on_a_process_that_does(sampled, image):
     words = ("--nfe", 4, "--sampler", "ddim")
     whole, said = sampled(*words, "--from", image, "--strength", 1)

@@ -11,7 +11,7 @@ from rich.console import Console
 from fewstep.train.utils import messages
 from fewstep.train.utils import progress as module
 from fewstep.train.utils.messages import LOGGER, say
-from fewstep.train.utils.progress import progress
+from fewstep.train.utils.progress import duration, progress
 
 
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
@@ -26,6 +26,14 @@ def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
     assert first == "10/100 steps  loss 0.5"
     assert middle == "30/100 steps  loss 0.5  10.0 steps/s  7 s left"
     assert last == "100/100 steps  loss 0.5  22.5 steps/s  0 s left"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(0.4, "0 s"), (59.4, "59 s"), (60, "1 min 0 s"), (200, "3 min 20 s"), (7500, "2 h 5 min"), (430259, "4 d 23 h")],
+)
+def test_times_are_in_their_two_largest_units(seconds, text):
+    assert duration(seconds) == text
 
 
 @pytest.mark.parametrize("unit", ["steps", "cells"])

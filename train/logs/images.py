@@ -18,10 +18,10 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.clip(127.5 * np.asarray(images) + 128, 0, 255).astype(np.uint8)
 
 
-def picture(images: np.ndarray, columns: int | None = None) -> np.ndarray | None:
-    """Images (N, H, W, 1 or 3) as a grid, points (N, 2 or more) as a scatter plot; None for other shapes."""
+def picture(images: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray | None:
+    """Images (N, H, W, 1 or 3) as a grid (`sheet`), points (N, 2 or more) as a scatter plot; None for other shapes."""
     if images.ndim == 4 and images.shape[-1] in (1, 3):
-        return sheet(images, columns)
+        return sheet(images, columns, scale)
     return scatter(images) if images.ndim == 2 and images.shape[1] >= 2 else None
 
 

@@ -33,6 +33,15 @@ def progress(total: int, done: int = 0, unit: str = "steps") -> Iterator[Callabl
         yield _plain(total, unit)
 
 
+def duration(seconds: float) -> str:
+    """A time in its two largest units: "12 s", "3 min 20 s", "2 h 5 min", "4 d 23 h"."""
+    seconds = round(seconds)
+    for size, unit, smaller, name in ((86400, "d", 3600, "h"), (3600, "h", 60, "min"), (60, "min", 1, "s")):
+        if seconds >= size:
+            return f"{seconds // size} {unit} {seconds % size // smaller} {name}"
+    return f"{seconds} s"
+
+
 class _Rate(ProgressColumn):
     """Recent units per second."""
 
@@ -59,6 +68,6 @@ def _plain(total, unit):
             last = clock
             rate = (now - start[1]) / max(clock - start[0], 1e-9)
             left = (total - now) / rate if rate else 0.0
-            say(f"{now}/{total} {unit}  {note}  {rate:.1f} {unit}/s  {left:.0f} s left")
+            say(f"{now}/{total} {unit}  {note}  {rate:.1f} {unit}/s  {duration(left)} left")
 
     return update
