@@ -22,7 +22,8 @@ import numpy as np
 
 from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion import Cond
-from fewstep.evaluation.compare import BATCH, METRICS, compare
+from fewstep.evaluation.asked import BATCH, METRICS
+from fewstep.evaluation.compare import compare
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render

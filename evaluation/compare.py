@@ -9,6 +9,7 @@ from etils import epath
 
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
 from fewstep.errors import UsageError
+from fewstep.evaluation.asked import BATCH, COUNT, METRICS, check_lines, names_of_runs
 from fewstep.evaluation.cells import Cells, Drawn
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.distances import DISTANCES, expected_bias
@@ -25,8 +26,6 @@ from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import progress
 
 SHOWN = 10  # seeds in the previews
-COUNT, BATCH = 500, 256  # images per cell, and per batch
-METRICS = ("FD", "SW")
 
 
 def compare(
@@ -53,11 +52,11 @@ def compare(
     environment) are fields of the result.  images: {name: quantized images (N, ...)} made elsewhere, measured likewise.
 
     With several processes, all draw and the main process measures; the others return None.  Raises UsageError for runs
-    on images of different shapes, if no sampler has a table at any budget, and for metrics that cannot be computed.
+    on images of different shapes, for a run or the name of a line given twice, if no sampler has a table at any budget,
+    and for metrics that cannot be computed.
     """
-    names = [run.name for run in runs]
-    if len(set(names)) < len(names):
-        names = [str(run.folder) for run in runs]
+    names = names_of_runs(runs)
+    check_lines([line.name for line in lines])
     features = features or [Pixels(runs[0].shape)]
     if len({run.shape for run in runs}) > 1:
         raise UsageError("the runs were trained on images of different shapes: compare those on the same data")
@@ -110,7 +109,7 @@ def compare(
         runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=rows,
         gaps=gaps, floors=dict(zip(names, floors, strict=True)),
         images=others, notes=notes, count=count, seed=seed, repeats=repeats,
-        memory={name: memory.get(run.folder) for name, run in zip(names, runs, strict=True)}, previews=previews,
+        memory={name: memory.get(id(run)) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
 

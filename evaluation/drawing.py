@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Any, NamedTuple
+from uuid import uuid4
 
+import jax
 import numpy as np
 
 from fewstep.diffusion import Cond
@@ -14,7 +16,7 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.evaluation import flow, likelihood
-from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
+from fewstep.evaluation.cells import Cells, Drawn, Extra, computation, environment, source
 from fewstep.evaluation.features import quantized
 from fewstep.evaluation.flow import held_out, labels_of
 from fewstep.evaluation.likelihood import is_bound, vlb
@@ -123,9 +125,11 @@ def plan(
         names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), default_sampler(run.denoiser)
         raise UsageError(f"{run.name} does not support {names}: leave that run out, or add the sampler {able}")
     common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
-    planned = []
+    planned, unknown = [], uuid4().hex
+    computed = {jax.tree.structure(den): den for _, _, den, _, _ in found}  # as few programs as there are
+    computed = {at: computation(den, enlarged(run.shape, den), unknown) for at, den in computed.items()}
     for line, budget, den, table, solution in found:
-        shared = digest(common, levers_around(den))
+        shared = digest(common, levers_around(den), computed[jax.tree.structure(den)])
         keys = tuple(digest(shared, table, at) for at in seeds.sets)
         extras = [{"trajectory": digest(shared, solution, at)} if solution else {} for at in seeds.sets]
         of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
@@ -145,7 +149,7 @@ def _remembering(table):
 def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict:
     """Draw the missing cells and store them; all processes draw, and the main process stores.
 
-    Returns {folder of a run: peak bytes in use on its first device} for the runs of drawn cells; None if unknown.
+    Returns {id of a run: peak bytes in use on its first device} for the runs of drawn cells; None if unknown.
     """
     total = {(p.name, key): (j, i) for j, p in enumerate(planned) for i, key in enumerate(p.keys)}
     absent = [at for at in total.values() if is_main_process() and not _there(planned[at[0]], at[1], cells)]
@@ -170,7 +174,7 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
             done += p.table.nfe * seeds.count
             show(done, f"{p.line.name} at {p.budget}")
             used = p.run.mesh.local_devices[0].memory_stats() or {}  # empty on CPU
-            memory[p.run.folder] = used.get("peak_bytes_in_use")
+            memory[id(p.run)] = used.get("peak_bytes_in_use")
     barrier("all cells are drawn")
     return memory
 

@@ -2,12 +2,13 @@
 
 from importlib.metadata import version
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
 from fewstep.diffusion import Cond
 from fewstep.evaluation import likelihood
-from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
+from fewstep.evaluation.cells import Cells, Drawn, Extra, computation, environment, source
 from fewstep.evaluation.features import quantized
 from fewstep.train.data.split import Batch, evenly_spaced
 from fewstep.train.utils.hashing import digest
@@ -33,7 +34,8 @@ def flow_bits(run: Any, count: int, cells: Cells) -> np.ndarray:
     """Bits per dimension of up to MOST held-out images, (N,); all processes must call this."""
     batch = held_out(run, min(count, MOST))
     images, cond = quantized(batch.image), labels_of(run, batch)
-    depends_on = environment(), source(likelihood), version("diffrax"), run.denoiser, images, cond
+    computed = computation(run.denoiser, run.shape, uuid4().hex)
+    depends_on = environment(), source(likelihood), version("diffrax"), run.denoiser, computed, images, cond
     name, key = f"{run.name}-flow", digest(*depends_on)
     known = cells.load(name, key) if is_main_process() else None
     if broadcast_from_main(known is not None):

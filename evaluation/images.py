@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.evaluation.asked import METRICS, features_of, some
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import Interval
 from fewstep.evaluation.features import Features, Pixels, quantized
@@ -29,6 +30,12 @@ class Distances(Mapping):
     intervals: dict[str, Interval]
     drawn: int
     real: int
+    what: str = "images"
+
+    @property
+    def caption(self) -> str:
+        """What was compared."""
+        return f"{self.drawn} {self.what} against {self.real}"
 
     def __getitem__(self, metric: str) -> Interval:
         return self.intervals[metric]
@@ -51,56 +58,61 @@ class Distances(Mapping):
         rows = self.rows()
         sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
         lines = ["  ".join(t.ljust(n) for t, n in zip(row, sizes, strict=True)).rstrip() for row in rows]
-        return "\n".join([f"{self.drawn} images against {self.real}, with 95 % intervals", *lines])
+        return "\n".join([f"{self.caption}, with 95 % intervals", *lines])
 
     def _repr_html_(self) -> str:
         cells = "".join(f"<tr>{''.join(f'<td>{escape(text)}</td>' for text in row)}</tr>" for row in self.rows())
-        return f"<table><caption>{self.drawn} images against {self.real}</caption>{cells}</table>"
+        return f"<table><caption>{self.caption}</caption>{cells}</table>"
 
 
 def distances(
-    drawn: Any, real: Any, *, metrics: Iterable[str] = ("FD", "SW"), features: Iterable[Features] | None = None
+    drawn: Any,
+    real: Any,
+    *,
+    metrics: str | Iterable[str] = METRICS,
+    features: Features | Iterable[Features] | None = None,
 ) -> Distances:
     """The distances of drawn images from real ones, {"FD-pixels": Interval, ...}, with 95 % intervals.
 
     drawn, real: arrays (N, H, W, C) or (N, d), uint8 or floats in [-1, 1]; or paths of folders of image files, of one
-    size, or of .npz files with an array `images`.  metrics: FD, FDinf, KID, SW, energy, precision, recall, density,
-    coverage.  features: as of `evaluation.features`, by default pixels.  Raises UsageError for images of different
-    sizes, and for fewer images than a metric needs.
+    size, or of .npz files with an array `images`.  Floats of drawn images beyond [-1, 1] are clipped.  metrics: FD,
+    FDinf, KID, SW, energy, precision, recall, density, coverage.  features: as of `evaluation.features`, by default
+    pixels.  Raises UsageError for images of different sizes, and for fewer images than a metric needs.
     """
-    sets = [read_images(images) for images in (drawn, real)]
+    sets = [read_images(drawn, drawn=True), read_images(real)]
     if sets[0].shape[1:] != sets[1].shape[1:]:
         sizes = " and ".join("x".join(map(str, images.shape[1:])) for images in sets)
         raise UsageError(f"the images are of different sizes, {sizes}: resize one of the sets")
     able = [name for name in DISTANCES if name != "novelty"]
-    metrics = list(metrics)
+    metrics = some(metrics, "metrics")
     for metric in metrics:
         if metric not in able:
             raise UsageError(f"{metric} is no distance of two sets of images: choose among {', '.join(able)}")
         if min(map(len, sets)) < DISTANCES[metric].least:
             raise UsageError(f"{metric} requires at least {DISTANCES[metric].least} images of each set")
     found = {}
-    for kind in features or [Pixels(sets[0].shape[1:])]:
+    for kind in features_of(features) or [Pixels(sets[0].shape[1:])]:
         one, other = (kind(images) for images in sets)
         for distance in dict.fromkeys(DISTANCES[metric] for metric in metrics):
             values = distance(other, other)(one)
             found |= {
                 metric_name(metric, kind): interval(metric, v) for metric, v in values.items() if metric in metrics
             }
-    return Distances(found, *map(len, sets))
+    return Distances(found, *map(len, sets), "images" if sets[0].ndim == 4 else "points")
 
 
-def read_images(images: Any) -> np.ndarray:
-    """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32."""
+def read_images(images: Any, drawn: bool = False) -> np.ndarray:
+    """Images as they are stored: uint8 (N, H, W, C), or points (N, d) in float32.  Floats of `drawn` images may lie
+    beyond [-1, 1], where samplers may end."""
     if not _is_path(images):
-        array = as_images(np.asarray(images), "images")
+        array = as_images(np.asarray(images), "images", bounded=not drawn)
         return array if array.dtype == np.uint8 else quantized(array)
     path = Path(images).expanduser()
     if path.suffix == ".npz" and path.is_file():
         with open_npz(path) as archive:
             if "images" not in archive:
                 raise UsageError(f"{path} has no array images (it has {', '.join(archive.files[:8]) or 'none'})")
-            return read_images(read_array(archive, "images", path))
+            return read_images(read_array(archive, "images", path), drawn)
     if not path.is_dir():
         raise UsageError(f"{path} is neither a folder of images nor an .npz file: check the path")
     return _folder(path)
@@ -109,7 +121,7 @@ def read_images(images: Any) -> np.ndarray:
 def is_images(subject: Any) -> bool:
     """Whether this is an array, an .npz file or a folder of images that is not a run's."""
     if not _is_path(subject):
-        return isinstance(subject, np.ndarray)
+        return hasattr(subject, "__array__")
     path = Path(subject).expanduser()
     if path.is_dir():
         return not (path / "config.gin").exists() and any(_files(path))
@@ -117,13 +129,17 @@ def is_images(subject: Any) -> bool:
 
 
 def image_sets(sets: Iterable[Any]) -> dict[str, np.ndarray]:
-    """{name: images} of arrays and paths: the last part of a path, "images" for arrays, numbered from the second on."""
-    found: dict[str, np.ndarray] = {}
-    for images in sets:
-        name = Path(images).name if _is_path(images) else "images"
-        number = sum(known.partition(" ")[0] == name for known in found)
-        found[f"{name} {number + 1}" if number else name] = read_images(images)
-    return found
+    """{name: images} of drawn images as arrays and paths: the last part of a path, "images" for arrays."""
+    sets = list(sets)
+    names = numbered(Path(images).name if _is_path(images) else "images" for images in sets)
+    return {name: read_images(images, drawn=True) for name, images in zip(names, sets, strict=True)}
+
+
+def numbered(names: Iterable[str]) -> list[str]:
+    """The names, with a number from the second of one name on."""
+    names = list(names)
+    before = [names[:i].count(name) for i, name in enumerate(names)]
+    return [f"{name} {count + 1}" if count else name for name, count in zip(names, before, strict=True)]
 
 
 def _is_path(value):
@@ -131,6 +147,9 @@ def _is_path(value):
 
 
 def _files(path):
+    """The image files in a folder; UsageError if it contains runs, whose previews are not meant."""
+    if run := next(path.rglob("config.gin"), None):
+        raise UsageError(f"{path} contains the run {run.parent}: name the run, or a folder of images alone")
     return (file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
 
 

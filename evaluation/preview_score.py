@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 from jax.sharding import Sharding
 
-from fewstep.evaluation.compare import BATCH, COUNT
+from fewstep.evaluation.asked import BATCH, COUNT
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.drawing import labels_to_draw
 from fewstep.evaluation.features import Pixels, quantized

@@ -1,6 +1,10 @@
 """The functions for Python users: train a run, compare runs and denoisers, measure images."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from dataclasses import replace
+from os import PathLike
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from etils import epath
@@ -9,26 +13,32 @@ from flax import nnx
 from fewstep.cli.config.given import usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import config_text
+from fewstep.cli.parse import writable
 from fewstep.cli.verbs.compare import libraries
-from fewstep.cli.verbs.sweep import SAMPLERS as VELOCITY_SAMPLERS
+from fewstep.cli.verbs.features import named as named_features
 from fewstep.cli.verbs.train import train_in
-from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
-from fewstep.errors import UsageError, nearest
+from fewstep.errors import UsageError, listed, lookup
+from fewstep.evaluation import asked
+from fewstep.evaluation.asked import BATCH, COUNT, METRICS
 from fewstep.evaluation.compare import compare as compare_runs
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features
-from fewstep.evaluation.images import image_sets, is_images
+from fewstep.evaluation.images import image_sets, is_images, numbered
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
-from fewstep.samplers import GRIDS, SAMPLERS, Row, default_sampler
-from fewstep.samplers.registry import Sampler
+from fewstep.samplers import GRIDS, SAMPLERS, Row
+from fewstep.samplers.registry import Sampler, as_sampler, compared_samplers
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
+from fewstep.train.run.levers import Levers, as_levers
+
+SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
 
 
 def train_run(
@@ -72,77 +82,96 @@ class _Unnamed:
 
 def compare(
     *subjects: Any,
-    nfe: Sequence[int] = (1, 2, 4, 8, 16),
-    samplers: Iterable[str | Sampler | Callable[..., Iterable[Row]]] | None = None,
-    grids: Iterable[str] = (),
-    levers: Sequence[Callable] = (),
+    nfe: int | Iterable[int] = (1, 2, 4, 8, 16),
+    samplers: SamplerLike | Iterable[SamplerLike] | None = None,
+    grids: str | Iterable[str] = (),
+    levers: Levers = (),
     data: Any = None,
-    metrics: Iterable[str] = ("FD", "SW"),
-    features: Iterable[Features] | None = None,
-    count: int = 500,
+    metrics: str | Iterable[str] = METRICS,
+    features: str | Features | Iterable[str | Features] | None = None,
+    count: int = COUNT,
     seed: int = 0,
     repeats: int = 1,
-    batch: int = 256,
+    batch: int = BATCH,
+    calibrate: bool = False,
     out: epath.PathLike | None = None,
-) -> ShownComparison:
+) -> ShownComparison | None:
     """Compare sample quality by network calls: every sampler at every budget, on the same seeds.
 
-    subjects: runs or their folders, denoisers, oracles; also images made elsewhere, as NumPy arrays (N, H, W, C),
-    folders or .npz files, which are measured likewise.  data: real images for denoisers, as `train_run` takes them.
+    subjects: runs or their folders, denoisers, oracles; also images made elsewhere, as arrays (N, H, W, C), folders or
+    .npz files, which are measured likewise.  data: real images for denoisers, as `train_run` takes them.
     samplers: names of SAMPLERS, `Sampler` entries, or functions (process, grid) -> rows; by default those of
-    `fewstep compare`.  grids: names of GRIDS, by default the sampler's.  levers: around the network, innermost first.
-    metrics, features, count, seed, repeats, batch: as of `fewstep compare`.  out: the folder where sampled images and
-    features are kept, so that they are not sampled again; by default the first run's `compare`, or a temporary one.
+    `fewstep compare`.  grids: names of GRIDS, by default the sampler's.  levers: around the network, innermost first,
+    as texts or as they are made, such as "cfg(1.5)" or cfg(1.5).  metrics, features, count, seed, repeats, batch: as of
+    `fewstep compare`.  calibrate: measure the variances that a sampler requires if they are missing.  Where several are
+    taken, one may be given alone.  out: the folder where sampled images and features are kept, so that they are not
+    sampled again (those of NumPy and PyTorch functions are); by default the first run's `compare`, or a temporary one.
 
-    Returns the comparison, which a notebook shows as its page.  Raises UsageError for what does not fit.
+    Returns the comparison, which a notebook shows as its page; with several processes the first one has it, and the
+    others get None.  Raises UsageError for what does not fit.
     """
-    if not subjects:
-        raise UsageError("compare takes runs, folders of runs, denoisers or oracles: give at least one")
+    numbers = asked.numbers({"count": count, "seed": seed, "repeats": repeats, "batch": batch})
+    budgets, wanted, around = asked.budgets(nfe), asked.metrics(metrics), listed(levers)
+    chosen = None if samplers is None else [as_sampler(one) for one in asked.some(samplers, "samplers")]
+    wrap, at = tuple(as_levers(around)), listed(grids)
+    for grid in at:
+        lookup("grid", grid, GRIDS)
     images = image_sets(subject for subject in subjects if is_images(subject))
-    runs = [_subject(subject, i, data) for i, subject in enumerate(subjects) if not is_images(subject)]
-    if not runs:
-        raise UsageError("compare needs a run or a denoiser: for two sets of images call distances")
-    chosen = [_sampler(one) for one in (_default_samplers(runs) if samplers is None else samplers)]
-    wanted = list(grids)
-    several = len(wanted) > 1
-    lines = [
-        Line(" ".join([sampler.name, *([grid] if grid and several else [])]), sampler, GRIDS, grid, tuple(levers))
-        for sampler in chosen
-        for grid in wanted or [None]
-    ]
-    folder = epath.Path(out or (runs[0].folder / "compare"))
-    names = tuple(getattr(lever, "__name__", type(lever).__name__) for lever in levers)
-    found = compare_runs(
-        runs, lines, sorted({int(n) for n in nfe}), folder=folder, metrics=list(metrics),
-        features=None if features is None else list(features), count=count, seed=seed, repeats=repeats, batch=batch,
-        levers=names, images=images, command="fewstep.compare(...)", environment=libraries(),
-    )  # fmt: skip
-    if found is None:
-        raise UsageError("of several processes, only the first one has the comparison")
-    return ShownComparison.of(found)
+    opened = [_opened(subject, calibrate) for subject in subjects if not is_images(subject)]
+    if not opened:
+        raise UsageError("compare needs a run or a denoiser; for two sets of images call distances")
+    with _results(out, opened) as folder:
+        runs = _with_data(opened, data, folder, calibrate)
+        if chosen is None:
+            chosen = [SAMPLERS[name] for name in compared_samplers(run.denoiser for run in runs)]
+        lines = [
+            Line(" ".join([sampler.name, *([grid] if grid and len(at) > 1 else [])]), sampler, GRIDS, grid, wrap)
+            for sampler in chosen
+            for grid in at or [None]
+        ]
+        kinds = [] if features is None else listed(features)
+        kinds = [named_features(kind, runs[0], "features") if isinstance(kind, str) else kind for kind in kinds]
+        found = compare_runs(
+            runs, lines, budgets, folder=folder, metrics=wanted, features=asked.features_of(kinds), **numbers,
+            levers=[lever if isinstance(lever, str) else name_of(lever) for lever in around], images=images,
+            command="fewstep.compare(...)", environment=libraries(),
+        )  # fmt: skip
+    return None if found is None else ShownComparison.of(found)
 
 
-def _subject(subject, i, data):
+def _opened(subject, calibrate):
+    """A run in place of its folder; a run or a denoiser as it is."""
+    if isinstance(subject, str | PathLike):
+        return open_run(subject, calibrate=calibrate)
     if isinstance(subject, Run):
-        return subject
-    if isinstance(subject, str) or hasattr(subject, "__fspath__"):
-        return open_run(subject)
+        return replace(subject, calibrates=True) if calibrate and not subject.calibrates else subject
     if not callable(subject) or not hasattr(subject, "capabilities"):
-        raise UsageError(f"{subject!r} is not a run, folder of a run, denoiser or oracle: see fewstep.as_denoiser")
-    if data is None:
+        kind = type(subject).__name__
+        raise UsageError(f"compare takes runs, their folders, denoisers and oracles (see as_denoiser): got {kind}")
+    return subject
+
+
+@contextmanager
+def _results(out, opened):
+    """The folder of the results: `out`, that of the first run, or a temporary one."""
+    runs = [one for one in opened if isinstance(one, Run)]
+    if out is None and not runs:
+        with TemporaryDirectory(prefix="fewstep-") as folder:
+            yield epath.Path(folder)
+    else:
+        yield writable(runs[0].folder / "compare" if out is None else out, "out")
+
+
+def _with_data(opened, data, folder, calibrate):
+    """The runs, and the denoisers with the data as subjects."""
+    denoisers = [one for one in opened if not isinstance(one, Run)]
+    if denoisers and data is None:
         raise UsageError("a denoiser is compared with real images: give them, data=images or data=(images, labels)")
-    return Subject(f"{type(subject).__name__.lower()}{i or ''}", subject, usable("data", data)())
+    real = usable("data", data)() if denoisers else None
+    names = iter(numbered(type(den).__name__.lower() for den in denoisers))
 
+    def subject(den):
+        name = next(names)
+        return Subject(name, den, real, folder / name, calibrates=calibrate, opener=open_run)
 
-def _default_samplers(runs):
-    jumping = dict.fromkeys(name for name in (default_sampler(run.denoiser) for run in runs) if name != "dpmpp_2m")
-    velocities = any(INSTANT in run.denoiser.capabilities for run in runs)
-    return [*(VELOCITY_SAMPLERS.split(",") if velocities else []), *jumping]
-
-
-def _sampler(one: str | Sampler | Callable[..., Iterable[Row]]) -> Sampler:
-    if isinstance(one, str):
-        if one not in SAMPLERS:
-            raise UsageError(f"no sampler is called {one!r}: {nearest(one, SAMPLERS)}")
-        return SAMPLERS[one]
-    return one if isinstance(one, Sampler) else Sampler(one, None, "uniform", "")
+    return [one if isinstance(one, Run) else subject(one) for one in opened]

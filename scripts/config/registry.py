@@ -46,7 +46,6 @@ GROUPS = {
     "sizes": (SIZES, ("process", "prediction", "t", "s")),
     "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
     "schedules": (optimizers.SCHEDULES, ("done",)),
-    "schedules": (optimizers.SCHEDULES, ("done",)),
     "objectives": (OBJECTIVES, ()),
     "train": ({"train": Experiment}, ()),
     "python": ({"given_in_python": given_in_python}, ()),
@@ -129,12 +128,6 @@ def defaults(name: str) -> dict[str, str]:
         found[f"{name}.{key}"] = text
         found |= defaults(part) if part else {}
     return found
-
-
-def default_parts() -> dict[str, str]:
-    """The defaults that are functions with a name in a config, {"adamw.schedule": "@cosine_decay", ...}."""
-    found = {at: text for name in CONFIGURABLES for at, text in defaults(name).items()}
-    return {at: text for at, text in found.items() if text.startswith("@") and not text.endswith("()")}
 
 
 def default_parts() -> dict[str, str]:

@@ -62,4 +62,5 @@ def settings(overrides: Iterable[str] = (), run: bool = True) -> Settings:
 def _bound(name):
     """The part with its current bindings, which the next `load` does not change."""
     part = registry.CONFIGURABLES[name]
-    return update_wrapper(partial(part, **gin.get_bindings(f"{registry.GROUP_OF[name]}.{name}")), part)
+    bound = partial(part, **gin.get_bindings(f"{registry.GROUP_OF[name]}.{name}"))
+    return update_wrapper(bound, part, updated=())  # without the signature of a part that is a decorated function

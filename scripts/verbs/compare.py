@@ -16,16 +16,14 @@ from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
 from fewstep.cli.verbs.sampling import opened
-from fewstep.cli.verbs.sweep import SAMPLERS, Asked
-from fewstep.diffusion.denoiser import INSTANT
-from fewstep.errors import MOST_IMAGES, lookup, within
+from fewstep.cli.verbs.sweep import Asked
+from fewstep.evaluation.asked import LIMITS, metrics, numbers
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.images import image_sets, is_images
-from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
-from fewstep.samplers.registry import DEFAULT_SAMPLERS, default_sampler
+from fewstep.samplers.registry import compared_samplers
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import barrier
 
@@ -51,12 +49,8 @@ def main(
         raise UserError("--gaussian is for exact comparisons: add --exact")
     if not folders:
         raise UserError("compare needs the folder of a run, or --exact")
-    budgets, metrics = asked.budgets(), parse.words(measuring.metrics, "--metric")
-    for metric in metrics:
-        lookup("metric", metric, METRIC_INFO)
-    within(measuring.count, "--count", 2, MOST_IMAGES)
-    within(measuring.repeats, "--repeats", 1, 100)
-    within(measuring.batch, "--batch", 1, MOST_IMAGES)
+    budgets, wanted_metrics = asked.budgets(), metrics(parse.words(measuring.metrics, "--metric"))
+    counts = numbers({name: getattr(measuring, name) for name in LIMITS}, "--")
     parse.mesh(opening.mesh)
     lines = asked.lines()  # wrong names are reported before a run is opened
     needs_report()
@@ -66,17 +60,14 @@ def main(
         raise UserError("compare needs a run: for two sets of images, drawn and real, add --images")
     runs = [opened(folder, opening, calibrate) for folder in folders if folder not in sets]
     if asked.samplers is None:
-        lines = asked._replace(samplers=_default_samplers(runs)).lines()
-    if len({run.folder for run in runs}) < len(runs):
-        raise UserError("a run is given twice: name each folder once")
+        lines = asked._replace(samplers=",".join(compared_samplers(run.denoiser for run in runs))).lines()
     wanted = lines.on([run.model.process for run in runs])
     features = [named_features(text, runs[0]) for text in parse.words(measuring.features, "--features")]
     results = parse.writable(out or runs[0].folder / "compare", "--out")
     try:
         result = compare(
-            runs, wanted, budgets, folder=results, metrics=metrics, features=features, count=measuring.count,
-            seed=measuring.seed, repeats=measuring.repeats, batch=measuring.batch, levers=tuple(asked.levers),
-            images=images, **about(),
+            runs, wanted, budgets, folder=results, metrics=wanted_metrics, features=features, **counts,
+            levers=tuple(asked.levers), images=images, **about(),
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"stopped: the images sampled so far are in {results}, and the same command resumes from there")
@@ -84,13 +75,6 @@ def main(
     if result is not None:  # on the main process alone
         show(result, results, as_json)
     barrier("the comparison is written")  # a process that ends early would count as lost
-
-
-def _default_samplers(runs):
-    """The default samplers for the capabilities of these runs."""
-    jumping = [name for name in (default_sampler(run.denoiser) for run in runs) if name != DEFAULT_SAMPLERS[INSTANT]]
-    instants = [SAMPLERS] if any(INSTANT in run.denoiser.capabilities for run in runs) else []
-    return ",".join([*instants, *dict.fromkeys(jumping)])
 
 
 def show(result: Comparison, out: epath.Path | None, as_json: bool) -> None:

@@ -14,6 +14,7 @@ from fewstep.errors import MOST_CALLS, lookup, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import Sampler, required
 from fewstep.train.run import Run
+from fewstep.train.run.lever_texts import lever
 
 
 def opened(folder: str, opening: Opening, calibrate: bool = False) -> Run:
@@ -74,4 +75,4 @@ def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
 def levers(given: Levers, overrides: list[str], known: Settings) -> list[tuple[str, Any]]:
     """[(name, lever)] of their texts."""
     bound = [*map(target, overrides)]
-    return [parse.lever(text, known.levers, bound) for text in given.lever]
+    return [lever(text, known.levers, bound, "--lever") for text in given.lever]

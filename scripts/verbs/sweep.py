@@ -11,8 +11,11 @@ from fewstep.cli.config.settings import Settings, check_used, settings
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.process import Process
-from fewstep.errors import MOST_CALLS, lookup, within
+from fewstep.errors import lookup
+from fewstep.evaluation import asked
 from fewstep.evaluation.drawing import Line
+from fewstep.samplers.registry import COMPARED_SAMPLERS
+from fewstep.train.run.lever_texts import lever
 
 
 class _Part(NamedTuple):
@@ -23,9 +26,6 @@ class _Part(NamedTuple):
     sampler: str
     grid: str | None
     levers: list[tuple[str, Lever]]
-
-
-SAMPLERS = "ddim,heun,dpmpp_2m,ddpm,euler_maruyama"  # of models that predict the velocity
 
 
 class Asked(NamedTuple):
@@ -40,12 +40,11 @@ class Asked(NamedTuple):
 
     def budgets(self) -> list[int]:
         """The budgets, sorted, each once."""
-        numbers = parse.whole_numbers(self.nfe, "--nfe")
-        return sorted({within(n, "--nfe", 1, MOST_CALLS) for n in numbers})
+        return asked.budgets(parse.whole_numbers(self.nfe, "--nfe"), "--nfe")
 
     def lines(self, run: bool = True) -> "Lines":
         """The lines to compare, for runs or for processes."""
-        names = parse.words(SAMPLERS if self.samplers is None else self.samplers, "--sampler")
+        names = [*COMPARED_SAMPLERS] if self.samplers is None else parse.words(self.samplers, "--sampler")
         grids = parse.words(self.grids, "--grid")
         return lines(names, grids, self.levers, self.sweeps, self.overrides, run)
 
@@ -97,7 +96,8 @@ def lines(
         bound_here = _settings(overrides, point, run)
         given |= bound_here.given
         given |= {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
-        wrap = [parse.lever(text, bound_here.levers, bound) for text in [*levers, *_added(point, levers, bound_here)]]
+        texts = [*levers, *_added(point, levers, bound_here)]
+        wrap = [lever(text, bound_here.levers, bound, "--lever") for text in texts]
         for name, grid in product(names, [*grids] or [None]):
             lookup("sampler", name, bound_here.samplers)
             if grid is not None:

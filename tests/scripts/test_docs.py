@@ -7,15 +7,15 @@ from pathlib import Path
 import pytest
 import typer
 
-from fewstep.cli import parse
 from fewstep.cli.config.load import experiment, find, load
 from fewstep.cli.config.settings import settings
 from fewstep.cli.main import app
-from fewstep.cli.verbs.sweep import SAMPLERS as SAMPLERS_OF_VELOCITIES
 from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import LEVERS, Linear
 from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.samplers import GRIDS, SAMPLERS
+from fewstep.samplers.registry import COMPARED_SAMPLERS
+from fewstep.train.run.lever_texts import lever
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {"train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips"}
@@ -48,11 +48,11 @@ def test_a_command_is_understood(command):
             for sweep in parsed.params.get("sweep", [])
         ]
         levers = settings([*parsed.params["set"], *swept]).levers
-        assert all(parse.lever(text, levers) for text in parsed.params["lever"])
+        assert all(lever(text, levers) for text in parsed.params["lever"])
     if name == "compare":
         assert set(parsed.params["metric"].split(",")) <= {*METRIC_INFO}
         names, asked = (
-            (parsed.params["sampler"] or SAMPLERS_OF_VELOCITIES).split(","),
+            (parsed.params["sampler"] or ",".join(COMPARED_SAMPLERS)).split(","),
             [parsed.params[key] for key in ("lever", "sweep", "set")],
         )
         names = [name for name in names if name in SAMPLERS]

@@ -19,10 +19,11 @@ def local(path: str | os.PathLike) -> Path:
     return Path(path).expanduser()
 
 
-def as_images(array: np.ndarray, where: Any) -> np.ndarray:
+def as_images(array: np.ndarray, where: Any, bounded: bool = True) -> np.ndarray:
     """Validate images; returns (N, *shape), either uint8 or float32 in [-1, 1].
 
-    Floats must lie in [-1, 1].  (N, H, W) gains a channel axis; (N, H, W, C) and (N, d) are unchanged.  Raises
+    Floats must lie in [-1, 1], unless they are not `bounded`, as drawn ones; then only a range such as that of 0 to 255
+    is refused.  (N, H, W) gains a channel axis; (N, H, W, C) and (N, d) are unchanged.  Raises
     UsageError otherwise, with a message that starts with `where`.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
@@ -32,8 +33,8 @@ def as_images(array: np.ndarray, where: Any) -> np.ndarray:
     if array.size == 0:
         raise UsageError(f"{where} is empty, shape {array.shape}: save at least one image")
     if array.dtype != np.uint8:
-        _check_floats(array, where)
-        array = np.clip(array.astype(np.float32), -1, 1)
+        _check_floats(array, where, bounded)
+        array = np.clip(array.astype(np.float32), -1, 1) if bounded else array.astype(np.float32)
     return array[..., None] if array.ndim == 3 else array
 
 
@@ -58,14 +59,15 @@ def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = N
     return array.astype(np.int32)
 
 
-def _check_floats(array, where):
+def _check_floats(array, where, bounded):
     pixels = array.reshape(len(array), -1)
     broken = ~np.isfinite(pixels)
     if broken.any():
         first = int(broken.any(axis=1).argmax())
         raise UsageError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: remove it")
     low, high = float(pixels.min()), float(pixels.max())
-    if low < -1 - SLACK or high > 1 + SLACK:
+    outside = low < -1 - SLACK or high > 1 + SLACK if bounded else low >= 0 and high > 2
+    if outside:
         first = int((np.abs(pixels).max(axis=1) > 1 + SLACK).argmax())
         raise UsageError(
             f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1], first in image {first}: {_rescaling(low, high)}"

@@ -100,11 +100,14 @@ def _read(run, den):
     check_predicts_mean(run)
     check_data_size(run, den)
     file, identity = path(run, den), _identity(run, den)
-    same = " and the same levers" if levers_around(den) else ""
-    at = f" --step {run.step}" if file.exists() else ""
-    remedy = f"measure it with `fewstep calibrate {run.folder}{at}`{same}, or add --calibrate"
+    of, remedy = run.name, "pass calibrate=True"
+    if (run.folder / "run.json").exists():  # not a denoiser in the place of a run
+        same = " and the same levers" if levers_around(den) else ""
+        at = f" --step {run.step}" if file.exists() else ""
+        of = run.folder
+        remedy = f"measure it with `fewstep calibrate {of}{at}`{same}, or add --calibrate (in Python calibrate=True)"
     if not file.exists():
-        raise RunError(f"this requires the variance of x0, but {run.folder} has no statistics of it: {remedy}")
+        raise RunError(f"this requires the variance of x0, but {of} has no statistics of it: {remedy}")
     try:
         arrays = npz.read(file)
         record = json.loads(str(arrays["told"]))

@@ -1,6 +1,6 @@
 """Levers that depend on the run they are applied to (`Run.under`): its statistics, or another run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
@@ -8,8 +8,10 @@ from typing import Any
 import jax
 
 from fewstep.diffusion import levers
+from fewstep.diffusion.levers import under
 from fewstep.diffusion.levers.checks import check_finite
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, listed
+from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.skip_factors import load_tuned
 from fewstep.train.sharding import replicated
 from fewstep.train.utils.errors import RunError
@@ -62,6 +64,21 @@ def _guided(folder, scale, step, run):
         raise RunError(f"autoguidance: {folder} has data of shape {' and the guided run '.join(sizes)}")
     params = bad.params if bad.mesh == run.mesh else jax.device_put(bad.params, replicated(run.mesh))
     return levers.autoguidance(bad.model.denoiser(params), scale)
+
+
+LEVERS = levers.LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}
+Levers = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]  # one or several, as texts or made
+
+
+def as_levers(levers: Levers) -> list[Any]:
+    """A list of levers; UsageError for a text that is not a lever's."""
+    return [lever(one, LEVERS)[1] if isinstance(one, str) else one for one in listed(levers)]
+
+
+def levered(run: Any, levers: Levers) -> Any:
+    """The denoiser of a run with levers or their texts, the first innermost; those that depend on a run get this
+    one."""
+    return under(run.denoiser, [one.of(run) if hasattr(one, "of") else one for one in as_levers(levers)])
 
 
 @cache

@@ -3,7 +3,6 @@
 import json
 import platform
 import subprocess
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
@@ -16,14 +15,16 @@ from etils import epath
 from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Denoiser, Model
-from fewstep.diffusion.levers import enlarged, under
-from fewstep.errors import UsageError
-from fewstep.samplers import GRIDS, SAMPLERS, Tableau, draw, draw_many, table_at
-from fewstep.samplers.loop import fetched
+from fewstep.diffusion.levers import enlarged
+from fewstep.errors import MOST_IMAGES, UsageError, within
+from fewstep.samplers import Tableau, draw, draw_many, table_at
+from fewstep.samplers.loop import as_seeds, fetched
+from fewstep.samplers.registry import as_grid, as_sampler
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
+from fewstep.train.run.levers import Levers, as_levers, levered
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, RunError
 from fewstep.train.utils.files import absolute, write_atomic
@@ -136,16 +137,15 @@ class Run:
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
 
-    def table(self, sampler: Any, nfe: int, grid: Any = None, levers: Sequence = ()) -> Tableau:
+    def table(self, sampler: Any, nfe: int, grid: Any = None, levers: Levers = ()) -> Tableau:
         """The table of a sampler with the most steps that fit into `nfe` network calls.
 
         sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: those of the table's use, for grids that
-        depend on statistics.
+        depend on statistics.  Raises UsageError for an unknown name, and if no table fits.
         """
-        sampler = SAMPLERS[sampler] if isinstance(sampler, str) else sampler
-        grid = GRIDS[grid] if isinstance(grid, str) else grid
+        grid = as_grid(grid)
         grid = grid and grid_with_statistics(self, self.under(levers), grid)
-        return table_at(sampler, self.model.process, nfe, grid)
+        return table_at(as_sampler(sampler), self.model.process, nfe, grid)
 
     def draw(
         self,
@@ -153,18 +153,21 @@ class Run:
         nfe: int,
         seeds: Any,
         label: Any = None,
-        levers: Sequence = (),
+        levers: Levers = (),
         grid: Any = None,
         batch: int = 256,
     ) -> np.ndarray:
-        """Images (B, *shape) in [-1, 1] of the seeds, by `table(sampler, nfe, grid)`.
+        """Images (B, *shape) of the seeds, by `table(sampler, nfe, grid)`; as the sampler ends, so that some values of
+        images may lie slightly outside [-1, 1].
 
-        levers: innermost first, such as (cfg(1.5),).
+        seeds: whole numbers, such as range(64).  levers: innermost first, as texts or as they are made, such as
+        "cfg(1.5)" or [cfg(1.5), clip_x0()].  Raises UsageError for what does not fit.
         """
         return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
+        levers = as_levers(levers)
     def follow(
-        self, table: Tableau, seeds: Any, label: Any = None, levers: Sequence = (), start: Any = None, batch: int = 256
+        self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None, batch: int = 256
     ) -> np.ndarray:
         """The final states (B, *shape) of a table; `start` (B, *shape) replaces the initial noise.
 
@@ -172,19 +175,21 @@ class Run:
         """
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         options: dict[str, Any] = {"batch": batch, "sharding": batch_sharding(self.mesh)}
+        seeds, batch = as_seeds(seeds), within(batch, "batch", 1, MOST_IMAGES)
         return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
 
     def predictions(
-        self, table: Tableau, seeds: Any, label: Any = None, levers: Sequence = (), start: Any = None
+        self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None
     ) -> np.ndarray:
         """The predicted x0 at each call of a table, (N, B, *shape)."""
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         shape = enlarged(self.shape, den)
+        seeds = as_seeds(seeds)
         return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
-    def under(self, levers: Sequence) -> Any:
-        """The denoiser with levers, the first innermost; those that depend on a run (`of(run)`) get this one."""
-        return under(self.denoiser, [lever.of(self) if hasattr(lever, "of") else lever for lever in levers])
+    def under(self, levers: Levers) -> Any:
+        """The denoiser with levers or their texts, the first innermost; those that depend on a run get this one."""
+        return levered(self, levers)
 
 
 def restore(
