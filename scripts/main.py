@@ -29,6 +29,9 @@ def main() -> None:
     from fewstep.cli import compilation_cache, cpu
     from fewstep.train.utils.messages import log_to_stderr
 
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell: >&-
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     log_to_stderr()
     cpu.tune()
     compilation_cache.enable()

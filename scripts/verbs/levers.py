@@ -1,16 +1,14 @@
 """fewstep levers."""
 
 import inspect
-import sys
 from collections.abc import Callable
 from typing import Any
 
 from rich import box
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
 from fewstep.cli.config import registry
+from fewstep.cli.console import console
 from fewstep.diffusion import VELOCITY, Denoiser, Linear
 from fewstep.diffusion.levers import LEVERS, under
 from fewstep.samplers import SAMPLERS, table_at
@@ -26,13 +24,11 @@ def main() -> None:
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
     for name in LEVERS:
         part = registry.CONFIGURABLES[name]
-        summary = escape(" ".join((inspect.getdoc(part) or "").split()))
+        summary = " ".join((inspect.getdoc(part) or "").split())
         table.add_row(f"{name}({settings(part)})", f"{counted(name):.4g}", summary)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
-    console.print(
-        f"passes: network passes in {CALLS} calls with the lever; 10 without.  Each has a page in docs/levers."
-    )
+    out = console()
+    out.print(table)
+    out.print(f"passes: network passes in {CALLS} calls with the lever; 10 without.  Each has a page in docs/levers.")
 
 
 def settings(part: Callable[..., Any]) -> str:

@@ -1,14 +1,13 @@
 """fewstep samplers."""
 
-import sys
 from collections.abc import Iterable
 
 import numpy as np
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from fewstep.cli.config.settings import settings
+from fewstep.cli.console import console
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.process import Process
 from fewstep.errors import MOST_CALLS, lookup, within
@@ -29,9 +28,9 @@ def main(overrides: Iterable[str] = ()) -> None:
         needs, noise = ", ".join(sorted(sampler.needs)) or "-", "yes" if sampler.stochastic else "-"
         order = "-" if sampler.order is None else str(sampler.order) + " (weak)" * sampler.stochastic
         table.add_row(name, str(sampler.calls), order, noise, needs, sampler.grid, sampler.paper)
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    console.print(table)
-    console.print("calls: network calls per step.  grid: the default, unless the process has one of its own.")
+    out = console()
+    out.print(table)
+    out.print("calls: network calls per step.  grid: the default, unless the process has one of its own.")
 
 
 def show(

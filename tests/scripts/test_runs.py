@@ -50,6 +50,25 @@ def compared(run, cells):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_every_number_is_shown_at_every_width(fewstep, made, tmp_path, monkeypatch, width):
+    lines = [{"step": 90, "loss": 0.0123}, {"step": 100, "FD-pixels": 0.456}]
+    made("a_run_with_a_long_name", 100, lines, saved=[100], cells=[("ddim", 4, 0.789)])
+    monkeypatch.setenv("COLUMNS", str(width))
+    status, out, _ = fewstep("runs", tmp_path)
+    assert status == 0
+    assert max(map(len, out.splitlines())) <= width
+    words = " ".join(out.split())
+    for part in ("a_run_with_a_long_name", "finished", "100 of 100", "0.0123", "0.456", "0.789 ddim @4", "1,234,567"):
+        assert part in words
+
+
+def test_a_closed_output_is_no_error(tmp_path):
+    command = f"{sys.executable} -m fewstep samplers >&-"
+    found = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stderr) == (0, "")
+
+
 def listed(fewstep, folder):
     """{run: the cells of its row}."""
     status, out, err = fewstep("runs", folder)
