@@ -25,7 +25,7 @@ from fewstep.errors import UsageError
 
 MIN_VARIANCE = 1e-12  # lower bound, because the logarithm of the variance is interpolated
 ESTIMATES = ("residual", "score_norm")
-DEVIATIONS = np.geomspace(1e-4, 3, 48)  # standard deviations at which the code length is measured
+DEVIATIONS = np.geomspace(1e-3, 1, 64)  # standard deviations at which the code length of 8-bit images is measured
 
 
 class Statistics(NamedTuple):
@@ -36,7 +36,7 @@ class Statistics(NamedTuple):
     residual_error: np.ndarray
     score_norm: np.ndarray
     score_norm_error: np.ndarray
-    decoder: np.ndarray  # (K, 48) code length of 8-bit levels under N(D, DEVIATIONS^2), nats per element; else (K, 0)
+    decoder: np.ndarray  # (K, 64) code length of 8-bit levels under N(D, DEVIATIONS^2), nats per element; else (K, 0)
 
 
 def measure(

@@ -47,6 +47,7 @@ class Cond(NamedTuple):
     attention: Array | None = None  # (B,) powers of log(tokens) / log(tokens in training), which multiplies logits
     text: Array | None = None  # reserved: (B, L, D) tokens
     memory: tuple = ()  # Pred.memory of the previous row
+    key: Array | None = None  # (B,) PRNG keys of the images at this row, for levers that draw
 
 
 class DenoiserLike(Protocol):
@@ -96,8 +97,7 @@ class Model:
 
     network(params, x, t, d, cond, key) returns the raw output; `d` is t - s for networks that learned jumps, else None.
     With `variance` the output has twice the channels: the second half predicts the variance.
-    `capabilities` is what the network learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0 only,
-    which need no `d`).
+    `capabilities` is what it learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0, without `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     `levels` is the number of levels of U-Net skips, 0 for a network without; `attends`: it uses Cond.attention.
     """

@@ -11,12 +11,13 @@ import numpy as np
 
 from fewstep.diffusion import Cond, levels
 from fewstep.diffusion.arrays import over
+from fewstep.diffusion.calibrate import DEVIATIONS
 from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.posterior import divergence, posterior
 from fewstep.errors import UsageError
 from fewstep.samplers import Tableau
 from fewstep.samplers.checks import check_variance_known
-from fewstep.samplers.loop import fetched
+from fewstep.samplers.loop import fetched, with_keys
 
 
 class Bound(NamedTuple):
@@ -36,8 +37,10 @@ def vlb(den: Any, table: Tableau, images: np.ndarray, seed: int = 0, cond: Cond 
     analytic_ddpm) that ends at t = 0, and its variance: KL(q(x_s | x_t, x0) | p) at each step but the last, and there
     the probability of the 8-bit value (Ho et al. 2020; algorithms.md A11).
 
-    It draws one noise per step and image.  The standard deviation of the decoder is that of the posterior one step
-    before.  Raises UsageError for other tables.
+    It draws one noise per step and image.  The decoder is N(D, deviation^2), with that of DEVIATIONS which gives all
+    images together the shortest code; telling which it is costs log2(64) bits, which are counted.  (DDPM's deviation is
+    that of the posterior one step before, which goes to 0 with the length of this step, whatever the error of D.)
+    Raises UsageError for other tables.
     """
     steps = _steps(den, table)
     one, one_cond = jax.tree.map(lambda a: np.asarray(a)[:1], (images, cond))
@@ -48,11 +51,14 @@ def vlb(den: Any, table: Tableau, images: np.ndarray, seed: int = 0, cond: Cond 
         at = np.minimum(np.arange(first, first + batch), len(images) - 1)
         x0, part_cond = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (images, cond))
         keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        terms = [_step(den, step, x0, keys, part_cond) for step in steps[:-1]]
-        terms += [_decoder(den, steps[-1], x0, keys, part_cond), _prior(den, np.float32(table.t[0]), x0)]
-        found.append(np.stack([fetched(term) for term in terms], 1)[: len(images) - first])
-    found = np.concatenate(found) / np.log(2)
-    return Bound(found[:, -1], found[:, :-2], found[:, -2])
+        terms = [_prior(den, np.float32(table.t[0]), x0)]
+        terms += [_step(den, step, x0, keys, part_cond) for step in steps[:-1]]
+        decoders = _decoders(den, steps[-1], x0, keys, part_cond, np.float32(DEVIATIONS))
+        part = np.concatenate([np.stack([fetched(term) for term in terms], 1), fetched(decoders)], 1)
+        found.append(part[: len(images) - first])
+    prior, terms, decoders = np.split(np.concatenate(found) / np.log(2), [1, len(steps)], axis=1)
+    decoder = decoders[:, decoders.mean(0).argmin()] + np.log2(len(DEVIATIONS)) / images.size
+    return Bound(prior[:, 0], terms, decoder)
 
 
 def is_bound(den: Any, table: Tableau) -> bool:
@@ -92,14 +98,13 @@ def _steps(den, table):
             raise UsageError("bpd requires a chain of DDPM steps (ddpm, analytic_ddpm) on a grid that ends at 0")
         extra = (getattr(table, name)[i] for name in ("noise", "spread", "cap", "stretch"))
         found.append(_Step(i, t, *posterior(process, t, s), *extra))
-    before = found[-2]
-    found[-1] = found[-1]._replace(noise=np.sqrt(before.inner))
     return [_Step(np.int32(step.i), *map(np.float32, step[1:])) for step in found]
 
 
 def _at(den, step, x0, keys, cond):
     eps = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, step.i), x0.shape[1:], x0.dtype))(keys)
-    return den(den.process.alpha(step.t) * x0 + den.process.sigma(step.t) * eps, step.t, None, cond)
+    x = den.process.alpha(step.t) * x0 + den.process.sigma(step.t) * eps
+    return den(x, step.t, None, with_keys(cond, keys, step.i))
 
 
 @jax.jit
@@ -115,9 +120,10 @@ def _step(den, step, x0, keys, cond):
 
 
 @jax.jit
-def _decoder(den, step, x0, keys, cond):
-    """Nats per dimension of the level, under N(D, noise^2)."""
-    return _mean(levels.cost(x0, _at(den, step, x0, keys, cond).x0, step.noise))
+def _decoders(den, step, x0, keys, cond, deviations):
+    """Nats per dimension of the level, under N(D, deviation^2) for each of the deviations: (B, len(deviations))."""
+    mean = _at(den, step, x0, keys, cond).x0
+    return jax.lax.map(lambda deviation: _mean(levels.cost(x0, mean, deviation)), deviations).T
 
 
 @jax.jit

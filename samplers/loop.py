@@ -227,7 +227,8 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     x, past, memory = carry
     t, s = table.t[i], table.s[i]
     s = jnp.where(jnp.isnan(s), t, s) if static.jumps else None
-    pred = den(x, t, s, cond._replace(memory=memory))
+    told = with_keys(cond, keys, i) if static.spread else cond
+    pred = den(x, t, s, told._replace(memory=memory))
     new = table.x[i] * x + table.x0[i] * pred.x0 + table.eps[i] * pred.eps
     for j, m in enumerate(past):
         new = new + table.past[i, j] * m
@@ -239,6 +240,12 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     if past:
         past = (table.keep[i, 0] * pred.x0 + table.keep[i, 1] * pred.eps, *past[:-1])
     return (new, past, pred.memory), ((x, pred.x0) if static.trajectory else None)
+
+
+def with_keys(cond: Cond, keys: jax.Array, i: Any) -> Cond:
+    """The conditioning at row i, with its keys for levers, from one key per image, independent of all other noise."""
+    at_row = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), i))
+    return cond._replace(key=at_row(keys))
 
 
 def _deviation(static: _Static, table: Tableau, i: jax.Array, pred: Pred) -> jax.Array:

@@ -5,9 +5,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from scipy.interpolate import RegularGridInterpolator
 
-from fewstep.diffusion.calibrate import DEVIATIONS, MIN_VARIANCE, Statistics, interpolate
+from fewstep.diffusion.calibrate import Statistics, interpolate
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
@@ -30,8 +29,9 @@ def dp(
 
     The cost of a step is the KL divergence of DDPM's posterior from the step with the optimal variance, or with one of
     DDPM's variances, for the measured m_t = E[Var(x0 | x_t)]: `known` are `diffusion.calibrate.Statistics`.  The last
-    step, to an end beyond the process's finite one, costs the measured code length of 8-bit images, and starts at the
-    optimal time.  For other data it starts at the last of the times; with another end, the path ends at the last time.
+    step, to an end beyond the process's finite one, costs the measured code length of 8-bit images with the best
+    deviation, and starts at the optimal time.  For other data it starts at the last of the times; with another end, the
+    path ends at the last time.
 
     Raises NoTable for more steps than candidates, UsageError if m is not known.
     """
@@ -54,8 +54,9 @@ def dp(
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")
     if moves == 0:
         return np.array([first, *tail])
-    lam, residual, decoder = (np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, known.decoder))
-    found = _paths(process, first, last, int(candidates), variance, (lam, residual, decoder), bool(tail), _most(moves))
+    decoder = known.decoder.min(1) if known.decoder.size else []
+    measured = tuple(np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, decoder))
+    found = _paths(process, first, last, int(candidates), variance, measured, bool(tail), _most(moves))
     return np.concatenate([found.best(moves), tail])
 
 
@@ -90,7 +91,7 @@ def _paths(
     last: float,
     count: int,
     variance: str,
-    known: tuple[bytes, bytes, bytes],
+    known: tuple[bytes, ...],
     to_data: bool,
     most: int,
 ) -> _Paths:
@@ -103,30 +104,13 @@ def _paths(
     cost = step_costs(process, times, variance, m)
     end = np.where(np.arange(count + 1) == count, cost, np.inf)
     if to_data and decoder.size:
-        end = cost + decoder_costs(process, times, at, decoder.reshape(len(at), -1))
+        end = cost + interpolate(lam, at, decoder)
     costs, before = [cost[0]], [np.zeros(count + 1, int)]
     for _ in range(min(most, count) - 1):
         total = costs[-1][:, None] + cost
         before.append(total.argmin(0))
         costs.append(total.min(0))
     return _Paths(times, costs, before, end)
-
-
-def decoder_costs(process: Process, times: np.ndarray, known: np.ndarray, decoder: np.ndarray) -> np.ndarray:
-    """The code length of the levels of x0 given x_s, in nats per dimension, under N(D, inner) with the posterior
-    variance of the step from t to s, for decreasing times (N,): (N, N), inf where s does not follow t.
-
-    decoder (K, 48): the code length at half log-SNRs `known` (K,) with DEVIATIONS; its logarithm is interpolated.
-    """
-    costs = RegularGridInterpolator(
-        (known, np.log(DEVIATIONS)), np.log(np.maximum(decoder, MIN_VARIANCE)), bounds_error=False
-    )
-    t, s = (times[i] for i in np.triu_indices(len(times), 1))
-    _, inner = posterior(process, t, s)
-    deviation = np.clip(np.log(inner) / 2, *np.log(DEVIATIONS[[0, -1]]))
-    found = np.full((len(times), len(times)), np.inf)
-    found[np.triu_indices(len(times), 1)] = np.exp(costs((process.lam(s).clip(known[0], known[-1]), deviation)))
-    return found
 
 
 def step_costs(process: Process, times: np.ndarray, variance: str, m: np.ndarray) -> np.ndarray:

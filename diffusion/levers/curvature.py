@@ -33,10 +33,14 @@ def covariance_times(den: DenoiserLike, x: AnyArray, t: Number, v: AnyArray, con
 @dataclass(frozen=True)
 class Curvature(Wrapper):
     """Estimates the variance per element: the diagonal of the covariance by Hutchinson's estimator, the mean of
-    z (Cov z) over Rademacher vectors z, which are the same in all calls; clipped to [0, bound].
+    z (Cov z) over Rademacher vectors z; clipped to [0, bound].
+
+    Each image has its own vectors at each row, from Cond.key and `seed`, so that errors average out over images and
+    rows.  Without keys, those of an image depend on its place in the batch.
 
     Exact if pixels are independent.  Correlated pixels increase the variance of the estimator: the standard deviation
-    at an element is the root of the sum of its squared covariances with the others, over the root of `probes`.
+    at an element is the root of the sum of its squared covariances with the others, over the root of `probes`.  Where
+    the estimate is below 0 the bound adds a bias, which falls with `probes`.
     """
 
     inner: Any
@@ -47,11 +51,14 @@ class Curvature(Wrapper):
     variance_alone = True
 
     def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
-        def product(key):
-            z = jnp.broadcast_to(jax.random.rademacher(key, x.shape[1:], x.dtype), x.shape)
+        keys = jax.random.split(jax.random.key(0), len(x)) if cond.key is None else cond.key
+        keys = jax.vmap(lambda key: jax.random.split(jax.random.fold_in(key, self.seed), self.probes))(keys)
+
+        def product(keys):
+            z = jax.vmap(lambda key: jax.random.rademacher(key, x.shape[1:], x.dtype))(keys)
             return z * covariance_times(self.inner, x, t, z, cond)
 
-        found = jax.lax.map(product, jax.random.split(jax.random.key(self.seed), self.probes)).mean(0)
+        found = jax.lax.map(product, keys.swapaxes(0, 1)).mean(0)
         return self.inner(x, t, s, cond)._replace(var=jnp.clip(found, 0.0, self.bound))
 
 

@@ -1,11 +1,18 @@
 """The covariance that a Jacobian tells, against exact ones."""
 
+from dataclasses import dataclass, field
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import VE, VP, Cond, Linear, cfg, oracles
+from fewstep.diffusion.adapters import as_denoiser
+from fewstep.diffusion.denoiser import Wrapper
+from fewstep.diffusion.levers import averaged_variance, under
 from fewstep.diffusion.levers.curvature import covariance_times, curvature
 from fewstep.samplers import analytic_ddpm, ddpm, draw, tabulate, uniform
 from fewstep.samplers.cost import passes
@@ -58,6 +65,82 @@ def test_products_are_those_of_the_exact_covariance(mixture, t):
     want = exact_covariance(mixture, x, t)
     np.testing.assert_allclose(np.stack(columns, -1), want, rtol=1e-6, atol=1e-9)
     np.testing.assert_allclose(np.einsum("bii->bi", want), mixture(x, t).var, rtol=1e-6)
+
+
+COVARIANCE = np.float32([[0.25, 0.1, -0.05], [0.1, 0.36, 0.05], [-0.05, 0.05, 0.16]])
+
+
+@pytest.fixture
+def correlated():
+    """N(0, COVARIANCE), and its variances of x0 given x_t."""
+
+    def x0(x, sigma):
+        return x @ jnp.linalg.inv(COVARIANCE + sigma[0] ** 2 * jnp.eye(3)) @ COVARIANCE
+
+    def variances(t):
+        squared = np.exp(-2 * VP().lam(t))
+        return np.diag(squared * COVARIANCE @ np.linalg.inv(COVARIANCE + squared * np.eye(3)))
+
+    return as_denoiser(x0, VP()), variances
+
+
+def keys(count):
+    return jax.vmap(jax.random.key)(np.arange(count, dtype=np.uint32))
+
+
+@pytest.mark.parametrize("cond", [Cond(), Cond(key=keys(4000))], ids=["without_keys", "with_keys"])
+def test_its_error_averages_out_over_images(correlated, cond):
+    """Their probes are their own."""
+    den, variances = correlated
+    x = np.zeros((4000, 3), np.float32)
+    found = np.asarray(curvature(probes=1, bound=9.0)(den)(x, np.float32(0.4), None, cond).var)
+    error = found.std(0) / np.sqrt(len(found))
+    assert (error > 0).all()
+    assert (abs(found.mean(0) - variances(0.4)) < 4.5 * error).all()
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Listener(Wrapper):
+    """Keeps the keys that it is given."""
+
+    inner: Any
+    heard: list = field(metadata={"static": True})
+
+    def __call__(self, x, t, s=None, cond=Cond()):
+        if cond.key is not None:
+            self.heard.append(np.asarray(jax.random.key_data(cond.key)))
+        return self.inner(x, t, s, cond)
+
+
+def test_every_image_has_keys_of_its_own_at_every_row():
+    rows, heard = analytic_ddpm(VP(), uniform(VP(), 3, end=0.02)), []
+    den = Listener(oracles.gaussian(VP(), 0.2, 0.5), heard)
+    with jax.disable_jit():
+        for seeds in ([4, 5], [5]):
+            draw(den, tabulate(rows), seeds, (3,))
+        draw(den, tabulate(ddpm(VP(), uniform(VP(), 2))), [4, 5], (3,))  # requires no variance
+    assert [len(key) for key in heard] == [2, 2, 2, 1, 1, 1]
+    assert len(np.unique(np.concatenate(heard[:3]), axis=0)) == 6
+    np.testing.assert_array_equal(np.concatenate(heard[3:]), [key[1] for key in heard[:3]])
+
+
+@pytest.mark.parametrize(
+    "levers",
+    [
+        [curvature(2)],
+        [cfg(2.0), curvature(2)],
+        [curvature(2), averaged_variance()],
+        [curvature(1), cfg(2.0), curvature(2)],
+    ],
+    ids=["alone", "guided", "averaged", "within_and_around"],
+)
+def test_an_image_depends_only_on_its_seed(levers):
+    network = as_denoiser(lambda x, t, label: 0.1 * label[:, None] + 0.4 * x[:, ::-1], VP(), classes=2)
+    den, table = under(network, levers), tabulate(analytic_ddpm(VP(), uniform(VP(), 4)))
+    together = draw(den, table, [3, 4, 5], (3,), cond=Cond(np.int32([0, 0, 1])))
+    alone = draw(den, table, [5], (3,), cond=Cond(np.int32([1])))
+    np.testing.assert_allclose(together[2:], alone, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.slow

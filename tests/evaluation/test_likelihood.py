@@ -9,11 +9,12 @@ from scipy.integrate import quad
 from scipy.stats import norm
 
 from fewstep.diffusion import VE, VP, Linear, levels, oracles
-from fewstep.diffusion.calibrate import calibrated, measure
+from fewstep.diffusion.adapters import as_denoiser
+from fewstep.diffusion.calibrate import DEVIATIONS, calibrated, measure
 from fewstep.diffusion.levels import LEVELS
-from fewstep.diffusion.levers import clip_x0
+from fewstep.diffusion.levers import clip_x0, curvature
 from fewstep.evaluation.likelihood import bits, is_bound, log_likelihood, vlb
-from fewstep.samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, tabulate, uniform
+from fewstep.samplers import analytic_ddpm, ddim, ddpm, dpmpp_2m, log_snr, tabulate, uniform
 from fewstep.samplers.optimal_grid import dp
 
 MEAN, STD = 0.1, 0.3
@@ -158,18 +159,50 @@ def test_the_best_trajectory_has_the_better_bound(known, steps, variance):
     assert gain.mean() > 3 * gain.std() / np.sqrt(len(gain))
 
 
+EDGES = np.concatenate([[-np.inf], (np.arange(1, LEVELS) - 0.5) / 127.5 - 1, [np.inf]])
+CHOICE = np.log2(len(DEVIATIONS))  # bits that tell the deviation
+
+
 def test_levels_have_the_probabilities_of_their_intervals():
-    process, grid = VP(), uniform(VP(), 5, end=0.0)
+    """Under the deviation of the shortest code."""
     levels = (np.arange(LEVELS) / 127.5 - 1).astype(np.float32)[:, None]
-    den = oracles.gaussian(process, 0.2, 1e-6)
-    found = vlb(den, tabulate(ddpm(process, grid)), levels).decoder
-    _, fresh = process.split_noise(grid[-3], grid[-2], 1.0)
-    edges = np.concatenate([[-np.inf], (np.arange(1, LEVELS) - 0.5) / 127.5 - 1, [np.inf]])
-    chance = np.diff(norm.cdf(edges, 0.2, fresh))
-    likely = chance > 1e-30
-    np.testing.assert_allclose(found[likely], -np.log2(chance[likely]), rtol=1e-3, atol=1e-4)
+    den, table = oracles.gaussian(VP(), 0.2, 1e-6), tabulate(ddpm(VP(), uniform(VP(), 5, end=0.0)))
+    found = vlb(den, table, levels).decoder - CHOICE / LEVELS
+    chances = [np.diff(norm.cdf(EDGES, 0.2, deviation)) for deviation in DEVIATIONS[-20:]]
+    np.testing.assert_allclose(found, min((-np.log2(chance) for chance in chances), key=np.mean), rtol=1e-3, atol=1e-4)
     assert (2.0**-found).sum() == pytest.approx(1.0, rel=1e-3)
-    assert np.isfinite(found).all()
+
+
+@every
+@pytest.mark.parametrize("steps", [10, 100])
+def test_the_decoder_has_the_deviation_of_the_error(process, steps):
+    """Whatever the length of the last steps."""
+    x0 = np.asarray(levels.nearest(np.random.default_rng(1).normal(MEAN, STD, (2000, 4)).astype(np.float32)))
+    end = process.time(np.float64(1.0))
+    grid = np.append(log_snr(process, steps, start=process.snr_ends[0], end=end), 0.0)
+    found = vlb(oracles.gaussian(process, MEAN, STD), tabulate(ddpm(process, grid)), x0).decoder
+    want = 0.5 * np.log2(2 * np.pi * np.e / (STD**-2 + np.exp(2))) + np.log2(127.5)
+    assert found.mean() == pytest.approx(want, abs=0.01 + 4 * found.std() / np.sqrt(len(x0)))
+
+
+def test_finer_chains_approach_the_entropy():
+    process, x0 = VP(), np.random.default_rng(2).normal(MEAN, STD, (1000, 4)).astype(np.float32)
+    x0, den = np.asarray(levels.nearest(x0)), oracles.gaussian(VP(), MEAN, STD)
+    chance = np.diff(norm.cdf(EDGES, MEAN, STD))
+    entropy = -np.log2(chance[np.round(127.5 * x0 + 127.5).astype(int)]).mean(1)
+    excess = []
+    for steps in (10, 40, 160, 640):
+        grid = np.append(log_snr(process, steps, start=process.snr_ends[0], end=0.01), 0.0)
+        excess.append(vlb(den, tabulate(ddpm(process, grid)), x0, batch=1000).total - entropy)
+    assert (np.diff(np.mean(excess, 1)) < 0).all()
+    assert abs(excess[-1].mean()) < 0.02 + 4 * excess[-1].std() / np.sqrt(len(x0))
+
+
+def test_probes_are_those_of_the_image_and_not_of_its_place_in_a_batch(points):
+    den = curvature(1)(as_denoiser(lambda x, t: 0.4 * x[:, ::-1], VP()))
+    table = tabulate(analytic_ddpm(VP(), uniform(VP(), 4, end=0.0)))
+    one, two = (vlb(den, table, points[:6], batch=batch).steps for batch in (2, 6))
+    np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
 def test_the_optimal_variance_is_the_best(points):
