@@ -52,22 +52,25 @@ def some(values: Any, what: str) -> list:
 def names_of_runs(runs: Sequence[Any]) -> list[str]:
     """A name for each run: that of its folder, the whole folder, or one of them with the step, whichever tells them
     apart.  Raises UsageError for a run that is given twice."""
-    ways = (
+    twice = None
+    for way in (
         lambda run: run.name,
         lambda run: str(run.folder),
         lambda run: f"{run.name}@{run.step}",
         lambda run: f"{run.folder}@{run.step}",
-    )
-    for way in ways:
+    ):
         names = [way(run) for run in runs]
-        if len(set(names)) == len(names):
+        if not (twice := _twice(names)):
             return names
-    twice = next(name for name in names if names.count(name) > 1)
     raise UsageError(f"the run {twice} is given twice: give each run once")
 
 
 def check_lines(names: Sequence[str]) -> None:
     """Raises UsageError for two lines of one name."""
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
+    if twice := _twice(names):
         raise UsageError(f"two lines are called {twice!r}: give each sampler once, and functions of different names")
+
+
+def _twice(names):
+    """The first name that is there twice, or None."""
+    return next((name for i, name in enumerate(names) if name in names[:i]), None)

@@ -84,7 +84,7 @@ def computation(den: Any, shape: Sequence[int], unknown: str) -> str:
     functions do, is known only as `unknown`."""
     count, t = jax.device_count(), jax.ShapeDtypeStruct((), np.float32)
     images = jax.ShapeDtypeStruct((count, *shape), np.float32)
-    label = jax.ShapeDtypeStruct((count,), np.int32) if den.classes else None
+    label: Any = jax.ShapeDtypeStruct((count,), np.int32) if den.classes else None
     den = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf)), den)
     traced = _predict.trace(den, images, t, t if JUMP in den.capabilities else None, Cond(label))
     host = unknown if "callback" in str(traced.jaxpr) else ""

@@ -98,7 +98,7 @@ def distances(
             found |= {
                 metric_name(metric, kind): interval(metric, v) for metric, v in values.items() if metric in metrics
             }
-    return Distances(found, *map(len, sets), "images" if sets[0].ndim == 4 else "points")
+    return Distances(found, len(sets[0]), len(sets[1]), "images" if sets[0].ndim == 4 else "points")
 
 
 def read_images(images: Any, drawn: bool = False) -> np.ndarray:

@@ -167,7 +167,7 @@ def _with_data(opened, data, folder, calibrate):
     denoisers = [one for one in opened if not isinstance(one, Run)]
     if denoisers and data is None:
         raise UsageError("a denoiser is compared with real images: give them, data=images or data=(images, labels)")
-    real = usable("data", data)() if denoisers else None
+    real: Any = usable("data", data)() if denoisers else None
     names = iter(numbered(type(den).__name__.lower() for den in denoisers))
 
     def subject(den):

@@ -158,7 +158,8 @@ def test_images_made_elsewhere_stand_beside_a_denoiser(tmp_path):
     assert set(rows) == {"images", "theirs"}
     assert rows["images"] == rows["theirs"]
     held_out = fewstep.as_denoiser(lambda x, t: x, fewstep.VP())  # any: only its data are looked at
-    real = fewstep.evaluation.subject.Subject("real", held_out, fewstep.train.data.arrays(images)).data.held_out
+    data = fewstep.train.data.arrays(images)
+    real = fewstep.evaluation.subject.Subject("real", held_out, data, tmp_path).data.held_out
     expected = fewstep.distances(images[:20], real[np.arange(len(real))].image, metrics=["FD"])
     assert rows["theirs"]["FD-pixels"].value == pytest.approx(expected["FD-pixels"].value)
     assert "theirs" in result.tables()

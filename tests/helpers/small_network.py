@@ -5,6 +5,7 @@ from flax import nnx
 from fewstep.diffusion import VELOCITY, Linear
 from fewstep.diffusion.denoiser import Model
 from fewstep.diffusion.networks import UNet, split
+from fewstep.evaluation.cells import computation
 from fewstep.train.utils.hashing import digest
 
 
@@ -16,4 +17,4 @@ def denoiser(seed=0):
 
 
 if __name__ == "__main__":
-    print(digest(denoiser()))
+    print(digest(denoiser(), computation(denoiser(), (8, 8, 1), "")))
