@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 
 from fewstep.evaluation.estimate import Difference, Interval
 from fewstep.evaluation.metrics import metric_info
-from fewstep.train.utils.files import dumps
+from fewstep.train.utils.files import dumps, loads
 
 Key = TypeVar("Key")
 
@@ -129,7 +128,7 @@ class Comparison:
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
         """The inverse of `to_json`."""
-        plain = json.loads(text)
+        plain = loads(text)
         for cell in plain["cells"]:
             cell |= {"metrics": _intervals(cell["metrics"]), "ms_per_image": _numbers(Interval, cell["ms_per_image"])}
         for gap in plain["gaps"]:

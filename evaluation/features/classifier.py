@@ -13,9 +13,10 @@ from etils import epath
 from fewstep.errors import UsageError
 from fewstep.evaluation.features.encoders import convolve
 from fewstep.train.data import Batches, Dataset
-from fewstep.train.data.fingerprint import change, fingerprint
+from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import loads
 from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.progress import progress
 
@@ -121,10 +122,14 @@ def load(run: Any) -> Classifier:
         raise RunError(f"{run.folder} has no classifier: {remedy}")
     try:
         arrays = npz.read(path)
-        record = json.loads(str(arrays.pop("told")))
+        record = loads(str(arrays.pop("told")))
         names = dict.fromkeys(name.split("/")[0] for name in arrays)
         params = {name: tuple(arrays[f"{name}/{part}"] for part in PARTS) for name in names}
-    except (npz.Damaged, KeyError, ValueError):
+        layers = fresh(record["shape"][-1], record["classes"], 0)
+        if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, layers):
+            raise ValueError("shapes")
+        check_record(record["data"])
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
         raise RunError(f"{path} is damaged: {remedy} again") from None
     if changed := change(record, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")

@@ -3,6 +3,7 @@
 import difflib
 import os
 import re
+import threading
 from collections.abc import Iterable
 from importlib.resources import files
 
@@ -12,11 +13,13 @@ from gin.config import parse_value
 
 from fewstep.cli.config import registry
 from fewstep.cli.config.messages import target
-from fewstep.cli.config.parse import bind_file, bind_override
+from fewstep.cli.config.parse import bind_file, bind_override, bind_text
 from fewstep.cli.errors import UserError
 from fewstep.errors import nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
+
+BINDINGS = threading.RLock()  # gin's bindings are global: hold it from `load` until they are no longer needed
 
 # What may change when a run resumes: its losses do not depend on it.
 FREE = ("train.mesh", "train.accumulate", "train.wandb", "train.levers")
@@ -28,7 +31,7 @@ def find(config: epath.PathLike) -> epath.Path:
     UserError if there is neither.
     """
     path = epath.Path(config)
-    if path.is_file():
+    if path.exists() and not path.is_dir():
         return path
     root = epath.Path(str(files("fewstep.configs")))
     shipped = root / str(config).removeprefix("configs/")
@@ -38,19 +41,19 @@ def find(config: epath.PathLike) -> epath.Path:
     raise UserError(f"no config {config}: {nearest(str(config), known)}")
 
 
-def load(path: epath.PathLike, overrides: Iterable[str] = (), trust: bool = False) -> None:
-    """Forget all bindings; bind a config and then the overrides, such as "adamw.lr=1e-3"."""
+def load(path: epath.PathLike, overrides: Iterable[str] = (), trust: bool = False, includes: bool = True) -> None:
+    """Forget all bindings; bind a config and then the overrides, such as "adamw.lr=1e-3".  That of a run has no
+    `includes`."""
     _forget()
-    bind_file(epath.Path(path), trust)
+    bind_file(epath.Path(path), trust, () if includes else None)
     for override in overrides:
         bind_override(override)
 
 
-def _forget():
-    """No bindings but those of default parts, without which gin would not pass on the settings of these parts."""
-    gin.clear_config()
-    for name, part in registry.default_parts().items():
-        bind_override(f"{name}={part}")
+def load_text(path: epath.Path, text: str) -> None:
+    """The same for the text of a config that is not written yet; the path is that of messages."""
+    _forget()
+    bind_text(path, text)
 
 
 def _forget():
@@ -107,7 +110,8 @@ def _again(text):
 
 
 def _free(name):
-    return name in FREE or name.split(".")[0] in registry.LEVERS
+    """Also where a part that was given in Python is imported from."""
+    return name in FREE or name.endswith("/given_in_python.path") or name.split(".")[0] in registry.LEVERS
 
 
 def _new_default(change, before):

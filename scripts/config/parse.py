@@ -5,6 +5,7 @@ import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
 import io
 import re
 from collections.abc import Iterator
+from importlib.resources import files
 
 import gin
 from etils import epath
@@ -14,28 +15,55 @@ from gin.config import ConfigurableReference, ParserDelegate
 from fewstep.cli.config import registry
 from fewstep.cli.config.messages import one_line, target
 from fewstep.cli.errors import UserError
-from fewstep.train.utils.files import absolute
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import absolute, read_text
+
+Within = tuple[epath.Path, ...] | None  # the files that include a file, the first outermost; None: it may include none
 
 
-def bind_file(path: epath.PathLike, trust: bool, within: tuple = ()) -> None:
+def bind_file(path: epath.PathLike, trust: bool, within: Within = ()) -> None:
     """Bind what a config file sets, and the files that it includes, by paths relative to its folder.
 
-    UserError if it imports code without `trust`, and for everything that gin or Python refuses in it.
+    Included files are in the folder of the first config or below it, or come with fewstep.  UserError if a file imports
+    code without `trust`, and for everything that gin or Python refuses in it.
     """
     path = absolute(path)
-    if path in within:
+    if path in (within or ()):
         raise UserError(f"{path} includes itself")
     with one_line(path):
-        text = path.read_text()
+        try:
+            text = read_text(path)
+        except Damaged as error:
+            raise UserError(f"{error}: give the file of a config") from None
+    bind_text(path, text, trust, within)
+
+
+def bind_text(path: epath.Path, text: str, trust: bool = False, within: Within = ()) -> None:
+    """Bind what the text of a config at this path sets."""
     for statement in _statements(str(path), text):
         number = statement.location.line_num
         if isinstance(statement, config_parser.IncludeStatement):
-            included = path.parent / statement.filename
-            if not included.is_file():
-                raise UserError(f"{path}, line {number}: there is no file {included} to include")
-            bind_file(included, trust, (*within, path))
+            within = _including(path, within, f"{path}, line {number}")
+            bind_file(_included(within, statement.filename, f"{path}, line {number}"), trust, within)
         else:
             _bind(statement, f"{path}, line {number}", trust)
+
+
+def _including(path, within, where):
+    if within is None:
+        raise UserError(f"{where}: the config of a run includes no other: it is not as fewstep wrote it")
+    return within if path in within else (*within, path)
+
+
+def _included(within, name, where):
+    """The path of an included file; UserError for one that a stranger's config has no reason to read."""
+    found = absolute(within[-1].parent / name)
+    roots = (within[0].parent, absolute(str(files("fewstep.configs"))))
+    if ".." in found.parts or not any(found.is_relative_to(root) for root in roots):
+        raise UserError(f"{where}: {name!r} is neither in {roots[0]} nor among fewstep's configs: copy it there")
+    if not found.exists():
+        raise UserError(f"{where}: there is no file {found} to include")
+    return found
 
 
 def bind_override(override: str) -> str:
@@ -81,7 +109,7 @@ def _statements(where, text) -> Iterator:
 def _bind(statement, where, trust):
     if isinstance(statement, config_parser.ImportStatement):
         if not trust:
-            raise UserError(f"{where}: a config may not import code; pass --trust if you trust it")
+            raise UserError(f"{where}: a config may not import code; give trust=True if you trust it")
         with one_line(where):
             gin.parse_config(statement.format())
     elif isinstance(statement, config_parser.BindingStatement):

@@ -1,7 +1,6 @@
 """The start of `fewstep sample` if it is not pure noise: images, noised or inverted."""
 
 import inspect
-import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
@@ -21,6 +20,7 @@ from fewstep.train.data.decode import BadImage, decode
 from fewstep.train.run import Run
 from fewstep.train.run.calibration import grid_with_statistics
 from fewstep.train.utils import npz
+from fewstep.train.utils.files import open_file
 from fewstep.train.utils.messages import say
 
 LARGER = 2  # times the size of the model: then details of an image are lost
@@ -57,7 +57,7 @@ def read(text: str, shape: tuple) -> np.ndarray:
         form = "x".join(map(str, shape))
         raise UserError(f"--from {text}: this run has data of shape {form}, not grey or colour images: give an .npz")
     try:
-        with path.open("rb") as file:
+        with open_file(path) as file:
             pixels = decode(file, shape[:2], shape[-1])
             size = Image.open(file).size
     except BadImage as error:
@@ -69,9 +69,11 @@ def read(text: str, shape: tuple) -> np.ndarray:
 
 def _saved(path, shape):
     try:
-        with path.open("rb") as file, np.load(file) as saved:
+        with npz.opened(path) as saved:
             images = saved["images"]
-    except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile):
+    except npz.TooLarge as error:
+        raise UserError(f"--from {error}: give fewer images") from None
+    except (OSError, ValueError, KeyError):
         raise UserError(f"--from {path}: not an .npz with an array `images`, as `fewstep sample` writes") from None
     if images.shape[1:] != shape or not len(images) or images.dtype.kind != "f" or not np.isfinite(images).all():
         raise UserError(

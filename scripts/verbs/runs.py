@@ -1,27 +1,25 @@
 """fewstep runs."""
 
-import json
 import math
 import re
-import sys
 
 from rich import box
-from rich.console import Console
 from rich.table import Table
 
 from fewstep.cli import parse
+from fewstep.cli.console import console, fits
 from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
-from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import absolute, config_values, is_locked
+from fewstep.train.utils.errors import Damaged, RunError
+from fewstep.train.utils.files import JSON, absolute, config_values, is_locked, read_json, read_text
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
 
 def main(folder: str) -> None:
-    """Print one row per run, in full if the output is not a terminal."""
+    """Print one row per run, or two lines where a row does not fit."""
     root = absolute(parse.path(folder, "the folder"))
     runs = list(_found(root))
     if not runs:
@@ -34,9 +32,18 @@ def main(folder: str) -> None:
         table.add_column(COLUMNS[i], no_wrap=COLUMNS[i] != "wrong", justify="right" if right else "left")
     for row in rows:
         table.add_row(*(row[i] for i in columns))
-    console = Console(width=None if sys.stdout.isatty() else 10_000, markup=False, highlight=False)
-    console.print(table)
-    console.print("FD: of the last preview in training.  best: of the samplers in the run's compare, @ network calls.")
+    out = console(10_000)
+    if fits(table, out):
+        out.print(table)
+    else:
+        for name, *texts in rows:
+            said = [
+                text if title == "state" else f"{title} {text}"
+                for title, text in zip(COLUMNS[1:], texts, strict=True)
+                if text
+            ]
+            out.print(f"{name}\n  {', '.join(said)}")
+    out.print("FD: of the last preview in training.  best: of the samplers in the run's compare, @ network calls.")
 
 
 def _found(folder):
@@ -54,6 +61,8 @@ def _row(run, folder):
     for part, file in ((_training, "metrics.jsonl"), (_comparison, "compare/table.json"), (_parameters, "run.json")):
         try:
             values |= part(run)
+        except Damaged as error:
+            wrong.append(f"{file} {error.reason.partition(' (')[0]}")
         except RunError as error:
             wrong.append(str(error).split(":")[0])
         except OSError as error:
@@ -100,7 +109,7 @@ def _comparison(run):
     path = run / "compare" / "table.json"
     if not path.exists():
         return {}
-    found = Comparison.from_json(path.read_text())
+    found = Comparison.from_json(read_text(path, JSON))
     metric = next((name for name in found.metrics if name.startswith("FD-") or name == "FID"), None)
     if metric is None:
         return {}
@@ -115,7 +124,7 @@ def _comparison(run):
 
 def _parameters(run):
     path = run / "run.json"
-    return {"parameters": f"{json.loads(path.read_text())['parameters']:,}" if path.exists() else ""}
+    return {"parameters": f"{read_json(path)['parameters']:,}" if path.exists() else ""}
 
 
 def _number(value):

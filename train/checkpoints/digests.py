@@ -5,7 +5,8 @@ import os
 
 from etils import epath
 
-from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import read_json, write_atomic
 from fewstep.train.utils.hashing import file_sha256
 
 NAME = "digests.json"
@@ -27,7 +28,7 @@ def damage(folder: epath.PathLike) -> str | None:
     if not (folder / NAME).is_file():
         return f"{NAME} is missing"
     try:
-        expected = dict(json.loads((folder / NAME).read_text()))
+        expected = dict(read_json(folder / NAME))
     except (ValueError, TypeError):
         return f"{NAME} has changed"
     except OSError as error:
@@ -37,13 +38,16 @@ def damage(folder: epath.PathLike) -> str | None:
         return f"{missing[0]} is missing"
     if unknown := sorted(found - expected.keys()):
         return f"{unknown[0]} is not in {NAME}"
-    checks = (_file_damage(folder, name, digest) for name, digest in expected.items())
+    others = [(path.name, None) for path in folder.iterdir() if not path.is_dir()]  # Orbax reads them too
+    checks = (_file_damage(folder, name, digest) for name, digest in (*others, *expected.items()))
     return next((damage for damage in checks if damage), None)
 
 
 def _file_damage(folder, name, digest):
     try:
-        return None if file_sha256(folder / name) == digest else f"{name} has changed"
+        return None if file_sha256(folder / name) == digest or digest is None else f"{name} has changed"
+    except Damaged as error:
+        return f"{name} {error.reason}"
     except OSError as error:
         return f"{name} cannot be read: {error.strerror}"
 

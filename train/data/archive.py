@@ -1,46 +1,56 @@
 """Reading .npz files of users, with clear errors for missing, truncated or other files; nothing is unpickled."""
 
-import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from etils import epath
 
 from fewstep.errors import UsageError
-from fewstep.train.utils.npz import BROKEN
+from fewstep.train.utils import npz
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import open_file
 
 REMEDY = "write it with np.savez(path, images=..., labels=...)"
 
 
-def open_npz(path: Path | epath.Path) -> Any:
-    """The opened .npz archive (`np.lib.npyio.NpzFile`); raises FileNotFoundError or UsageError for anything else."""
+@contextmanager
+def open_npz(path: Path | epath.Path) -> Iterator[npz.Archive]:
+    """The opened .npz archive; raises FileNotFoundError or UsageError for anything else."""
+    check_is_file(path, ".npz")
+    try:
+        file = open_file(path)
+        archive = npz.Archive(file, path)
+    except Damaged as error:
+        what = _diagnosis(path) if error.reason.startswith("is damaged") else error.reason
+        raise UsageError(f"{path} {what}: {REMEDY}") from None
+    with file, archive:
+        yield archive
+
+
+def check_is_file(path: Path | epath.Path, suffix: str) -> None:
+    """Raises FileNotFoundError or UsageError if there is no file at the path."""
     if path.is_dir():
-        raise UsageError(f"{path} is a folder: give the .npz file itself")
+        raise UsageError(f"{path} is a folder: give the {suffix} file itself")
     if not path.exists():
         raise FileNotFoundError(f"{path}: no such file (looked in {path.absolute().parent}): check the path")
-    try:
-        with zipfile.ZipFile(path):  # np.load alone would leave a damaged file open
-            return np.load(path, allow_pickle=False)
-    except BROKEN:
-        raise UsageError(f"{path} {_diagnosis(path)}: {REMEDY}") from None
 
 
-def read_array(archive: Any, key: str, path: Path | epath.Path) -> np.ndarray:
-    """Array `key` of the archive; raises UsageError if it is damaged or holds Python objects."""
+def read_array(archive: npz.Archive, key: str, path: Path | epath.Path) -> np.ndarray:
+    """Array `key` of the archive; raises UsageError if it is damaged, too large, or holds Python objects."""
     try:
-        array = archive[key]
-    except BROKEN as error:
+        return archive[key]
+    except npz.TooLarge as error:
+        raise UsageError(f"{error}: give less data, or @npy, which reads a .npy file from disk") from None
+    except Damaged as error:
         if "Object arrays" in str(error):
             raise UsageError(f"{path}: {key} has dtype object: save a numeric array, not a list") from None
         raise UsageError(f"{path}: {key} is truncated or damaged: write or download the file again") from None
-    if not isinstance(array, np.ndarray):
-        raise UsageError(f"{path}: {key} is not a NumPy array: {REMEDY}")
-    return array
 
 
 def _diagnosis(path):
-    with path.open("rb") as file:
+    with open_file(path) as file:
         head = file.read(2)
     kinds = {b"": "is empty (0 bytes)", b"PK": "is a truncated or damaged .npz", b"\x93N": "holds one bare array"}
     return kinds.get(head, "is not an .npz archive")

@@ -20,6 +20,7 @@ class Decoded:
     labels: np.ndarray | None
     size: int
     channels: int
+    max_pixels: int
     in_memory = False
 
     @property
@@ -43,7 +44,7 @@ class Decoded:
             try:
                 if file is None:
                     raise BadImage("missing")
-                images[row] = decode(file, self.size, self.channels)
+                images[row] = decode(file, self.size, self.channels, self.max_pixels)
             except BadImage as error:
                 raise UsageError(self.refusal(i, error)) from None
         return images, None if self.labels is None else self.labels[indices]

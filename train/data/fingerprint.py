@@ -43,6 +43,12 @@ def change(known: dict, data: Dataset, pairs: Split | None = None) -> str | None
     return None
 
 
+def check_record(record: dict) -> None:
+    """ValueError, TypeError or KeyError for a damaged record."""
+    for part in record.values():
+        _ = part["images"] + 0, part["labels"].split(), np.array(part["prints"].split(), float)
+
+
 def _part(split):
     items = [split[i] for i in evenly_spaced(split, SAMPLED)]  # one by one: they may be large
     noise = np.random.default_rng(0).standard_normal(split.shape)

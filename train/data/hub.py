@@ -10,7 +10,7 @@ import numpy as np
 from fewstep.errors import UsageError
 from fewstep.train.data.checks import as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
-from fewstep.train.data.decode import BadImage, check_form
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, check_form
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.split import Split
 
@@ -20,6 +20,7 @@ HELD_OUT = ("test", "validation", "valid", "val")
 def huggingface(
     path: str, size: int = 32, channels: int = 3, split: str = "train", image: str = "image",
     label: str | None = "label", held_out: int | float = 0.1, seed: int = 0,
+    max_pixels: int = MOST_PIXELS,
 ) -> Dataset:  # fmt: skip
     """A data set written by `dataset.save_to_disk(path)`, with the columns `image` (feature Image) and `label` (class
     indices; None: no labels); images are decoded when they are read (`decode`).
@@ -28,16 +29,16 @@ def huggingface(
     unused; otherwise held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for
     missing files, splits and columns; a damaged image raises UsageError when it is read.
     """
-    check_form(size, channels)
+    check_form(size, channels, max_pixels)
     folder = local(path)
     parts = _load(folder, split)
     if split not in parts:
         raise UsageError(f"{folder} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
     test_name = next((name for name in HELD_OUT if name in parts and name != split), None)
-    train = _source(f"{folder}, {split}", parts[split], size, channels, image, label)
+    train = _source(f"{folder}, {split}", parts[split], size, channels, max_pixels, image, label)
     if test_name is None:
         return partition(folder.resolve().name, train, _classes(parts[split], label, train), held_out, seed)
-    test = _source(f"{folder}, {test_name}", parts[test_name], size, channels, image, label)
+    test = _source(f"{folder}, {test_name}", parts[test_name], size, channels, max_pixels, image, label)
     classes = _classes(parts[split], label, train, test)
     order = np.random.default_rng(seed).permutation(len(train))  # so that the first images are a random sample
     return Dataset(folder.resolve().name, Split(train, order), Split(test), classes)
@@ -83,7 +84,7 @@ def _load(path, split) -> dict[str, Any]:
     return {split: loaded}
 
 
-def _source(where, rows, size, channels, image, label):
+def _source(where, rows, size, channels, max_pixels, image, label):
     import datasets
 
     for parameter, column in (("image", image), ("label", label)):
@@ -101,7 +102,7 @@ def _source(where, rows, size, channels, image, label):
     if label is not None:
         values = rows.select_columns([label]).with_format("numpy")[:][label]
         labels = as_labels(np.asarray(values), f"{where}: column {label}", len(rows))
-    return _Rows(labels, size, channels, where, undecoded, image)
+    return _Rows(labels, size, channels, max_pixels, where, undecoded, image)
 
 
 def _classes(rows, label, *sources):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fewstep.train.data.dataset import Dataset, partition
-from fewstep.train.data.decode import BadImage
+from fewstep.train.data.decode import MOST_PIXELS, BadImage
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.scan import scan
 
@@ -20,17 +20,19 @@ def folder(
     held_out: int | float = 0.1,
     seed: int = 0,
     strict: bool = False,
+    max_pixels: int = MOST_PIXELS,
 ) -> Dataset:
     """The images in a folder, resized to size x size with 1 or 3 channels, from any files that Pillow reads (`decode`).
 
     If two or more subfolders hold images, each is a class, sorted by name; all images must be in subfolders, or all in
     the folder itself.  A single subfolder is descended into, as in photos/train/cat.  Hidden files are ignored.  Every
-    file is decoded once when the folder is opened: bad files are logged and skipped, or raise UsageError if `strict`.
-    held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for an invalid folder.
+    file is decoded once when the folder is opened: bad files, and those of more than max_pixels, are logged and
+    skipped, or raise UsageError if `strict`.  held_out is a fraction below 1 or a number of images.  Raises
+    FileNotFoundError or UsageError for an invalid folder.
     """
-    found = scan(path, size, channels, strict)
+    found = scan(path, size, channels, strict, max_pixels=max_pixels)
     labels = np.array(found.labels, np.int32) if found.classes else None
-    source = _Files(labels, size, channels, found.root, found.files)
+    source = _Files(labels, size, channels, max_pixels, found.root, found.files)
     return partition(found.root.resolve().name, source, len(found.classes), held_out, seed)
 
 

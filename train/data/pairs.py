@@ -3,7 +3,6 @@
 pairs.json describes them; digests.json has the SHA-256 of each complete shard.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ from etils import epath
 from fewstep.errors import UsageError
 from fewstep.train.data.split import Arrays, Split
 from fewstep.train.utils import npz
+from fewstep.train.utils.files import LOG, read_bytes, read_json
 from fewstep.train.utils.hashing import sha256
 
 
@@ -52,7 +52,7 @@ KEYS = {"step", "weights", "levers", "table", "calls", "shape", "classes", "coun
 def read_record(folder: epath.Path) -> dict[str, Any]:
     """The contents of pairs.json; raises UsageError if it is damaged."""
     try:
-        record = dict(json.loads((folder / "pairs.json").read_text()))
+        record = dict(read_json(folder / "pairs.json"))
         if record.keys() >= KEYS and isinstance(record["noise"], list):
             return record
     except (OSError, ValueError, TypeError):
@@ -63,7 +63,7 @@ def read_record(folder: epath.Path) -> dict[str, Any]:
 def read_digests(folder: epath.Path) -> dict[str, str]:
     """The contents of digests.json; {} if it cannot be read, so that no shard counts as complete."""
     try:
-        return dict(json.loads((folder / "digests.json").read_text()))
+        return dict(read_json(folder / "digests.json"))
     except (OSError, ValueError, TypeError):
         return {}
 
@@ -88,5 +88,5 @@ def same_noise(one: Sequence[float], other: Sequence[float]) -> bool:
 def read_shard(folder: epath.Path, name: str, sha: str | None) -> dict[str, np.ndarray] | None:
     """The arrays of a shard; None if it is missing or its SHA-256 differs."""
     path = folder / name
-    found = path.read_bytes() if path.exists() else b""
-    return npz.decode(found) if sha256(found) == sha else None
+    found = read_bytes(path, LOG) if path.exists() else b""
+    return npz.decode(found, path) if sha256(found) == sha else None

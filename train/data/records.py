@@ -16,7 +16,7 @@ import numpy as np
 from fewstep.errors import UsageError
 from fewstep.train.data.checks import local
 from fewstep.train.data.dataset import Dataset, partition
-from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.files import read_json, write_atomic
 
 ABOUT, VERSION = "dataset.json", 1
 WRITING = "group_size:1,uncompressed"  # compressing one small image saves nothing
@@ -75,7 +75,7 @@ def _about(folder):
         raise UsageError(f"{folder} has no {ABOUT}: give a folder that `fewstep data pack` wrote")
     about: dict[str, Any] = {}
     try:
-        about = json.loads((folder / ABOUT).read_text())
+        about = read_json(folder / ABOUT)
         version, shape, counts = about["version"], about["shape"], about["shards"].values()
         whole = len(shape) == 3 and all(isinstance(n, int) and n > 0 for n in (*shape, *counts)) and counts
         whole = whole and isinstance(about["classes"], list)

@@ -4,12 +4,13 @@ import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fewstep.errors import UsageError
 from fewstep.train.data.checks import local
-from fewstep.train.data.decode import BadImage, check_form, decode, extensions
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, check_form, decode, extensions
 from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import progress
@@ -28,18 +29,26 @@ class Found(NamedTuple):
     classes: list  # names of the classes; empty without classes
 
 
-def scan(path: str | os.PathLike, size: int, channels: int, strict: bool, use: Callable | None = None) -> Found:
+def scan(
+    path: str | os.PathLike,
+    size: int,
+    channels: int,
+    strict: bool,
+    use: Callable | None = None,
+    max_pixels: int = MOST_PIXELS,
+) -> Found:
     """Decode every image under `path`, in order, and call use(pixels, label) for each if given.
 
     All images must be in the folder itself, or all in subfolders at any depth: with two or more subfolders each is a
     class, and a single one is descended into.  Files that are not images are logged and skipped, or raise UsageError if
     `strict`.  Raises FileNotFoundError or UsageError for an invalid folder.
     """
-    check_form(size, channels)
+    check_form(size, channels, max_pixels)
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
     above, show, start = _above(names), None, time.monotonic()
-    with ExitStack() as stack, closing(in_threads(lambda name: _decoded(root / name, size, channels), names)) as pixels:
+    decoded = partial(_decoded, root, size=size, channels=channels, max_pixels=max_pixels)
+    with ExitStack() as stack, closing(in_threads(decoded, names)) as pixels:
         for done, (name, result) in enumerate(zip(names, pixels, strict=True), 1):
             if isinstance(result, BadImage):
                 bad.append(f"{name} ({result})")
@@ -95,10 +104,10 @@ def _hidden(name):
     return name.startswith(".") or name in IGNORED
 
 
-def _decoded(file, size, channels):
+def _decoded(root, name, **form):
     """The pixels, or the BadImage error."""
     try:
-        return decode(file, size, channels)
+        return decode(root / name, **form)
     except BadImage as error:
         return error
 

@@ -11,6 +11,7 @@ from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images, as_labels, local
 from fewstep.train.data.dataset import Dataset, class_count, partition
 from fewstep.train.data.split import Arrays, Split
+from fewstep.train.utils.npz import read
 
 LAYOUTS = (  # names of images, labels, held-out images, held-out labels
     ("images", "labels", "held_out_images", "held_out_labels"),
@@ -21,9 +22,8 @@ LAYOUTS = (  # names of images, labels, held-out images, held-out labels
 
 def digits(held_out: int | float = 500, seed: int = 0) -> Dataset:
     """1,797 handwritten digits (8, 8, 1), ten classes (Alpaydin & Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0)."""
-    with np.load(Path(__file__).with_name("digits.npz")) as archive:
-        images = archive["images"][..., None] / np.float32(8) - 1
-        labels = archive["labels"].astype(np.int32)
+    found = read(Path(__file__).with_name("digits.npz"))
+    images, labels = found["images"][..., None] / np.float32(8) - 1, found["labels"].astype(np.int32)
     return partition("digits", Arrays(images, labels), 10, held_out, seed)
 
 
@@ -65,8 +65,11 @@ def npz(path: str, held_out: int | float = 0.1, seed: int = 0, classes: int | No
 
 
 def arrays(images: ArrayLike, labels: ArrayLike | None = None, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
-    """Images in memory, (N, H, W), (N, H, W, C) or (N, d), in the formats of `npz`, with optional labels (N,)."""
-    pixels = as_images(np.asarray(images), "images")
+    """Images in memory, (N, H, W), (N, H, W, C) or (N, d), in the formats of `npz`, with optional labels (N,).
+
+    They are copied: later changes of the arrays have no effect.
+    """
+    pixels = as_images(np.array(images), "images")
     label = None if labels is None else as_labels(np.asarray(labels), "labels", len(pixels))
     return partition("arrays", Arrays(pixels, label), class_count(label), held_out, seed)
 

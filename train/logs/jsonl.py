@@ -1,12 +1,10 @@
 """metrics.jsonl: one JSON object per logged step."""
 
-import json
-
 import numpy as np
 from etils import epath
 
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import AppendFile, dumps
+from fewstep.train.utils.files import LOG, AppendFile, dumps, loads, read_text
 
 
 class Metrics:
@@ -32,11 +30,11 @@ def read(path: epath.PathLike) -> list[dict]:
     with a step.
     """
     path = epath.Path(path)
-    text = path.read_text() if path.exists() else ""
+    text = read_text(path, LOG) if path.exists() else ""
     lines = []
     for number, line in enumerate(text.split("\n")[:-1], 1):
         try:
-            lines.append(json.loads(line))
+            lines.append(loads(line))
             _ = lines[-1]["step"] + 0
         except (ValueError, TypeError, KeyError):
             raise RunError(f"{path}, line {number} is damaged: {line[:60]!r}. Repair or remove the line") from None

@@ -7,7 +7,7 @@ import numpy as np
 from etils import epath
 
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import config_values, is_remote, write_atomic
+from fewstep.train.utils.files import config_values, is_remote, read_text, write_atomic
 
 
 def require() -> ModuleType:
@@ -35,7 +35,7 @@ class Wandb:
             self._run = self._wandb.init(
                 project=project,
                 name=folder.name,
-                id=path.read_text().strip(),
+                id=read_text(path).strip(),
                 resume="allow",
                 config=config_values(folder),
                 **where,

@@ -17,6 +17,7 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.samplers import Tableau
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import loads
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.multihost import any_process, barrier, is_main_process
 from fewstep.train.utils.progress import progress
@@ -110,11 +111,11 @@ def _read(run, den):
         raise RunError(f"this requires the variance of x0, but {of} has no statistics of it: {remedy}")
     try:
         arrays = npz.read(file)
-        record = json.loads(str(arrays["told"]))
+        record = loads(str(arrays["told"]))
         found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), record["estimate"]
     except KeyError:
         raise RunError(f"{file} is incomplete, or from another version of fewstep: {remedy}") from None
-    except (npz.Damaged, ValueError):
+    except (ValueError, TypeError):
         raise RunError(f"{file} is damaged: {remedy}") from None
     for field, value in identity.items():
         if record.get(field) != value:

@@ -22,12 +22,12 @@ from fewstep.samplers.loop import as_seeds, fetched
 from fewstep.samplers.registry import as_grid, as_sampler
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
-from fewstep.train.data.fingerprint import change, fingerprint
+from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
 from fewstep.train.run.levers import Levers, as_levers, levered
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
-from fewstep.train.utils.errors import CheckpointError, RunError
-from fewstep.train.utils.files import absolute, write_atomic
+from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
+from fewstep.train.utils.files import absolute, read_json, write_atomic
 from fewstep.train.utils.hashing import digest
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -73,12 +73,14 @@ def read_description(folder: epath.PathLike) -> dict[str, Any]:
     if not path.exists():
         raise RunError(f"{folder} has no run.json: it is not a run, or the same `fewstep train` command restores it")
     try:
-        known = json.loads(path.read_text())
+        known = dict(read_json(path))
         known["shape"], known["classes"] = tuple(map(int, known["shape"])), int(known["classes"])
         known["data"] = {part: dict(found) for part, found in dict(known.get("data", {})).items()}
+        check_record(known["data"])
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
-            f"{path} is damaged ({error!r}): remove it, and run the same `fewstep train` command to restore it"
+            f"{error if isinstance(error, Damaged) else f'{path} is damaged'}: remove it, and run the same `fewstep "
+            f"train` command to restore it"
         ) from None
     return known
 
@@ -163,9 +165,9 @@ class Run:
         seeds: whole numbers, such as range(64).  levers: innermost first, as texts or as they are made, such as
         "cfg(1.5)" or [cfg(1.5), clip_x0()].  Raises UsageError for what does not fit.
         """
+        levers = as_levers(levers)
         return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
-        levers = as_levers(levers)
     def follow(
         self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None, batch: int = 256
     ) -> np.ndarray:
@@ -173,18 +175,18 @@ class Run:
 
         With levers that enlarge images, the shape is the enlarged one.
         """
+        seeds, batch = as_seeds(seeds), within(batch, "batch", 1, MOST_IMAGES)
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         options: dict[str, Any] = {"batch": batch, "sharding": batch_sharding(self.mesh)}
-        seeds, batch = as_seeds(seeds), within(batch, "batch", 1, MOST_IMAGES)
         return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
 
     def predictions(
         self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None
     ) -> np.ndarray:
         """The predicted x0 at each call of a table, (N, B, *shape)."""
+        seeds = as_seeds(seeds)
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         shape = enlarged(self.shape, den)
-        seeds = as_seeds(seeds)
         return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
 
     def under(self, levers: Levers) -> Any:

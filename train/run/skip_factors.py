@@ -1,6 +1,5 @@
 """Skip factors that `fewstep tune-skips` found for a run, stored in it for skip_tuning without a number."""
 
-import json
 import math
 from collections.abc import Callable
 from functools import partial
@@ -10,7 +9,7 @@ from etils import epath
 
 from fewstep.diffusion.levers import interval, skip_tuning, under
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import dumps, write_atomic
+from fewstep.train.utils.files import dumps, read_json, write_atomic
 
 
 class Tuned(NamedTuple):
@@ -53,7 +52,7 @@ def load_tuned(run: Any) -> Tuned:
     if not path(run).exists():
         raise RunError(f"{run.folder} has no tuned skip factors yet: {remedy}")
     try:
-        record = json.loads(path(run).read_text())
+        record = read_json(path(run))
         found = Tuned(*(record[name] for name in Tuned._fields))
         if found.window is not None:  # JSON has no infinity: it is null
             found = found._replace(window=[math.inf if end is None else float(end) for end in found.window])

@@ -1,21 +1,107 @@
-"""Files, local or in a bucket: atomic writes, append-only logs, JSON without NaN, and folder locks."""
+"""Files, local or in a bucket: how all are opened, atomic writes, append-only logs, JSON without NaN, folder locks."""
 
 import json
 import math
 import os
+import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO, NoReturn
 
 from etils import epath
 
-from fewstep.train.utils.errors import Busy, RunError
+from fewstep.train.utils.errors import Busy, Damaged, RunError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+TEXT, JSON, LOG = 1 << 20, 16 << 20, 1 << 30  # the most bytes of a file of a kind: larger ones are not ours
+_KINDS = {
+    stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+}  # fmt: skip
+
+
+def open_file(path: epath.PathLike, most: int | None = None) -> BinaryIO:
+    """A regular file, opened for reading; Damaged for anything else at the path, and for more than `most` bytes.
+
+    Files that a user or a run names are opened here and nowhere else: reading a pipe or a device may never end.
+    """
+    if is_remote(path):
+        return epath.Path(path).open("rb")
+    _check_regular(path, os.stat(path), most)  # opening a device may already act on it
+    file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  (the caller closes it)
+    try:
+        _check_regular(path, os.fstat(file.fileno()), most)
+    except BaseException:
+        file.close()
+        raise
+    return file
+
+
+def read_bytes(path: epath.PathLike, most: int) -> bytes:
+    """The contents of a regular file of at most `most` bytes."""
+    with open_file(path, most) as file:
+        data = file.read(most + 1)
+    if len(data) > most:  # files of the system have no size
+        raise _too_large(path, most)
+    return data
+
+
+def read_text(path: epath.PathLike, most: int = TEXT) -> str:
+    """The contents of a text file in UTF-8, with at most `most` bytes."""
+    try:
+        return read_bytes(path, most).decode().replace("\r\n", "\n")
+    except UnicodeDecodeError:
+        raise Damaged(path, "is damaged (not a text)") from None
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """The value in a JSON file; raises Damaged if there is none, or if a number in it is not finite."""
+    try:
+        return loads(read_text(path, JSON))
+    except ValueError as error:
+        raise error if isinstance(error, Damaged) else Damaged(path, f"is damaged ({error})") from None
+
+
+def loads(text: str) -> Any:
+    """json.loads of a text that may be damaged: ValueError with a short reason, also for numbers that are infinite."""
+    try:
+        return json.loads(text, parse_constant=_refuse, parse_float=_finite_float)
+    except json.JSONDecodeError as error:
+        reason = f"{error.msg}, line {error.lineno}"
+    except RecursionError:
+        reason = "too many brackets"
+    except ValueError:
+        reason = "a number is not finite, or too long"
+    raise ValueError(reason)
+
+
+def _check_regular(path, status, most):
+    if not stat.S_ISREG(status.st_mode):
+        raise Damaged(path, f"is {_KINDS.get(stat.S_IFMT(status.st_mode), 'something else')}, not a file")
+    if most is not None and status.st_size > most:
+        raise _too_large(path, most)
+
+
+def _too_large(path, most):
+    return Damaged(path, f"is larger than {most >> 20} MiB, which no such file is")
+
+
+def _without_waiting(path, flags):
+    """Open a file without waiting for the other end of a pipe, which may have taken its place."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0), 0o666)
+
+
+def _refuse(text) -> NoReturn:
+    raise ValueError(text)
+
+
+def _finite_float(text):
+    return number if math.isfinite(number := float(text)) else _refuse(text)
 
 
 def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
@@ -100,7 +186,7 @@ def absolute(path: epath.PathLike) -> epath.Path:
 def config_values(folder: epath.PathLike) -> dict[str, str]:
     """The bindings of a run's config.gin as text, {"train.steps": "1500", ...}; {} if there is no such file."""
     path = epath.Path(folder) / "config.gin"
-    lines = path.read_text().splitlines() if path.exists() else []
+    lines = read_text(path).splitlines() if path.exists() else []
     return dict(line.split(" = ", 1) for line in lines if " = " in line)
 
 
@@ -126,7 +212,7 @@ def folder_lock(folder: epath.PathLike) -> Iterator[None]:
     if fcntl is None or is_remote(folder):
         yield
         return
-    with open(os.path.join(folder, ".lock"), "w") as file:
+    with open(os.path.join(folder, ".lock"), "a", opener=_without_waiting) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -141,7 +227,7 @@ def is_locked(folder: epath.PathLike) -> bool | None:
     if fcntl is None or is_remote(folder):
         return None
     try:
-        with open(os.path.join(folder, ".lock")) as file:
+        with open(os.path.join(folder, ".lock"), opener=_without_waiting) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from fewstep.train.utils.files import open_file
+
 
 def sha256(*parts: bytes | np.ndarray) -> str:
     """SHA-256 of the concatenated parts; arrays must be contiguous."""
@@ -17,7 +19,7 @@ def sha256(*parts: bytes | np.ndarray) -> str:
 
 def file_sha256(path: Any) -> str:
     """SHA-256 of a file (pathlib.Path or epath.Path), read in chunks."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -18,6 +18,9 @@ import numpy as np
 
 from fewstep.errors import UsageError
 from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
+from fewstep.train.utils import npz
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import open_file
 from fewstep.train.utils.hashing import file_sha256, sha256
 
 ARCHITECTURES: dict[str, Any] = {
@@ -140,15 +143,17 @@ def read_arrays(path: str | os.PathLike) -> dict[str, np.ndarray]:
         if path.suffix == ".pth":
             import torch  # pyright: ignore[reportMissingImports]
 
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with open_file(path) as file:
+                state = torch.load(file, map_location="cpu", weights_only=True)
             return {name: tensor.numpy() for name, tensor in state.items()}
-        with np.load(path) as file:
-            return {name: file[name] for name in file.files}
+        return npz.read(path)
     except ImportError as error:
         raise UsageError(
             f"{path}: reading a .pth file requires torch: pip install 'fewstep[torch]', or convert it to .npz"
         ) from error
-    except Exception as error:  # zipfile, zlib, pickle and torch each raise their own
+    except Damaged as error:
+        raise UsageError(f"{error}: download it again") from error
+    except Exception as error:  # pickle and torch each raise their own
         raise UsageError(
             f"{path}: damaged or not a file of arrays ({type(error).__name__}): download it again"
         ) from error
