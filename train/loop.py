@@ -61,7 +61,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     pairs = _pairs(experiment, data) if experiment.pairs else None
     batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
     model, shapes = experiment.abstract(data.shape, data.classes)
-    _check_preview_levers(under(model.denoiser(shapes), experiment.levers), data)
+    _check_preview_levers(model.denoiser(shapes), experiment.levers, data)
     objective = cast(Objective, experiment.objective)
     optimizer = train_only(experiment.optimizer(experiment.steps), objective.trainable_part)
 
@@ -84,15 +84,18 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     return Training(experiment, data, mesh, model, pairs, batches, fresh, placed, step)
 
 
-def _check_preview_levers(den, data):
-    """Raises UsageError for levers that previews do not support."""
+def _check_preview_levers(den, levers, data):
+    """Raises UsageError if previews cannot be drawn, because of the levers if there are any."""
+    den = under(den, levers)
     if enlarged(data.shape, den) != tuple(data.shape):
         raise UsageError("train.levers: previews have the size of the data, so remove upsample_guidance")
     cond = Cond(np.zeros(1, np.int32)) if den.classes else Cond()
     try:
         check_capabilities(den, preview_table(den))
         predict_shape(den, np.zeros((1, *data.shape), np.float32), np.float32(0.5), None, cond)
-    except ValueError as error:
+    except UsageError as error:
+        if not levers:
+            raise
         raise UsageError(f"train.levers: previews cannot be drawn with these levers: {error}") from None
 
 
@@ -185,7 +188,8 @@ def _start(training, checkpoints, step, weights):
         if weights is None and (
             training.experiment.objective.trainable_part or training.experiment.objective.needs_teacher
         ):
-            raise UsageError("the objective requires initial weights of another run (--init-from)")
+            raise UsageError("the objective requires initial weights of another run: give init_from")
+        checkpoints.set_aside(0)
         return training.fresh() if weights is None else with_weights(training.fresh(), weights())
     shapes = training.fresh.eval_shape()
     like = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, training.placed)

@@ -3,6 +3,7 @@
 import ast
 import importlib.util  # noqa: F401  (gin 0.5 uses it without importing it)
 import io
+import os
 import re
 from collections.abc import Iterator
 from importlib.resources import files
@@ -16,7 +17,7 @@ from fewstep.cli.config import registry
 from fewstep.cli.config.messages import one_line, target
 from fewstep.cli.errors import UserError
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import absolute, read_text
+from fewstep.train.utils.files import absolute, is_remote, read_text
 
 Within = tuple[epath.Path, ...] | None  # the files that include a file, the first outermost; None: it may include none
 
@@ -57,13 +58,17 @@ def _including(path, within, where):
 
 def _included(within, name, where):
     """The path of an included file; UserError for one that a stranger's config has no reason to read."""
-    found = absolute(within[-1].parent / name)
-    roots = (within[0].parent, absolute(str(files("fewstep.configs"))))
+    found, *roots = map(_resolved, (within[-1].parent / name, within[0].parent, str(files("fewstep.configs"))))
     if ".." in found.parts or not any(found.is_relative_to(root) for root in roots):
         raise UserError(f"{where}: {name!r} is neither in {roots[0]} nor among fewstep's configs: copy it there")
     if not found.exists():
         raise UserError(f"{where}: there is no file {found} to include")
     return found
+
+
+def _resolved(path):
+    """Without links, which may lead anywhere; epath keeps them."""
+    return absolute(path if is_remote(path) else os.path.realpath(path))
 
 
 def bind_override(override: str) -> str:

@@ -13,7 +13,7 @@ from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.errors import Damaged, RunError
-from fewstep.train.utils.files import JSON, absolute, config_values, is_locked, read_json, read_text
+from fewstep.train.utils.files import JSON, absolute, config_values, is_checkpoint, is_locked, read_json, read_text
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
@@ -90,8 +90,8 @@ def _training(run):
 def _saved(run):
     """The step of the newest checkpoint, or 0."""
     folder = run / "checkpoints"
-    names = [p.name for p in folder.iterdir()] if folder.is_dir() else []
-    return max((int(name) for name in names if re.fullmatch(r"\d+", name)), default=0)
+    steps = [p for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)] if folder.is_dir() else []
+    return max((int(p.name) for p in steps if p.is_dir() and is_checkpoint(p)), default=0)
 
 
 def _state(run, saved, steps):

@@ -26,7 +26,7 @@ def made(tmp_path):
         for file, content in text.items():
             (folder / file).write_text(content)
         for step in saved:
-            (folder / "checkpoints" / str(step)).mkdir(parents=True)
+            (folder / "checkpoints" / str(step) / "ema").mkdir(parents=True)
         if cells:
             (folder / "compare").mkdir()
             (folder / "compare" / "table.json").write_text(json.dumps(compared(folder.name, cells)))

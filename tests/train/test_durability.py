@@ -72,11 +72,10 @@ def foreign(step):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("damage", [truncate, empty, foreign])
-def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_path, damage):
+def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_path):
     folder = copied(uninterrupted, tmp_path)
     newest = folder / "checkpoints" / str(STEPS)
-    damage(newest)
+    truncate(newest)
     before = {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     done = finish(folder)
     assert done.returncode == 2, done.stderr
@@ -85,6 +84,18 @@ def test_a_damaged_checkpoint_is_named_and_nothing_is_lost(uninterrupted, tmp_pa
     assert before == {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
     shutil.rmtree(newest)  # what the message says to do
     assert finish(folder).returncode == 0
+    assert losses(folder) == losses(uninterrupted)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("replace", [empty, foreign])
+def test_a_folder_that_is_no_checkpoint_is_passed_over(uninterrupted, tmp_path, replace):
+    folder = copied(uninterrupted, tmp_path)
+    replace(folder / "checkpoints" / str(STEPS))
+    done = finish(folder)
+    assert done.returncode == 0, done.stderr
+    assert f"{STEPS} is no checkpoint, and is passed over" in done.stderr
+    assert (folder / "checkpoints" / f"{STEPS}.aside").is_dir()
     assert losses(folder) == losses(uninterrupted)
 
 

@@ -5,6 +5,7 @@ import logging
 import os
 import shutil
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import jax
@@ -16,7 +17,7 @@ from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.orbax_stderr import OrbaxStderrFilter
 from fewstep.train.state import State
 from fewstep.train.utils.errors import CheckpointError
-from fewstep.train.utils.files import absolute, is_remote
+from fewstep.train.utils.files import absolute, is_checkpoint, is_remote
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, barrier, is_disconnect, is_main_process
 
@@ -49,6 +50,9 @@ class Checkpoints:
         handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in TREES}
         handlers["counters"] = ocp.JsonCheckpointHandler()
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
+        self._others = {step for step in self._manager.all_steps() if not is_checkpoint(self.folder / str(step))}
+        for step in sorted(self._others):
+            _say_once(f"{self.folder / str(step)} is no checkpoint, and is passed over")
 
     def __enter__(self) -> "Checkpoints":
         return self
@@ -65,13 +69,17 @@ class Checkpoints:
         finally:
             self._stderr_filter.close()
 
+    def steps(self) -> list[int]:
+        """The saved steps in order, without folders of that name that hold nothing of a checkpoint."""
+        return sorted(set(self._manager.all_steps()) - self._others)
+
     def latest(self) -> int | None:
         """The newest saved step, or None."""
-        return self._manager.latest_step()
+        return max(self.steps(), default=None)
 
     def save(self, step: int, state: State) -> None:
         """Save the state in the background; does nothing if the step is saved already."""
-        if step in self._manager.all_steps():
+        if step in self.steps():
             return
         self._check_free_space(state)
         with self._written():
@@ -117,13 +125,15 @@ class Checkpoints:
         digests.write(unfinished if unfinished.exists() else self.folder / str(self._saving))
 
     def set_aside(self, step: int) -> None:
-        """Rename later steps to STEP.aside, and log it; renamed steps are never listed, read or removed."""
-        later = [other for other in self._manager.all_steps() if other > step]
+        """Rename later steps, and what is no checkpoint, to STEP.aside, and log it; renamed ones are never listed, read
+        or removed."""
+        later = [other for other in self._manager.all_steps() if other > step or other in self._others]
         if later and is_main_process():
             names = [_renamed(self.folder / str(other)).name for other in later]
             say(f"resuming from step {step}: the later checkpoints in {self.folder} are now {', '.join(names)}")
         barrier("later checkpoints are set aside")
         self._manager.reload()
+        self._others.clear()
 
     def restore(self, step: int, like: State) -> State:
         """The full state, placed like `like` (arrays, or shapes with shardings)."""
@@ -140,7 +150,7 @@ class Checkpoints:
 
     def _restore(self, step, trees, **items) -> Any:
         """Checks for damage before Orbax restores, which would miss some errors and report others unclearly."""
-        where, steps = self.folder / str(step), self._manager.all_steps()
+        where, steps = self.folder / str(step), self.steps()
         if step not in steps:
             raise CheckpointError(f"{self.folder} has no step {step} (it has: {', '.join(map(str, steps)) or 'none'})")
         if damage := digests.damage(where):
@@ -162,13 +172,14 @@ class Checkpoints:
 
     def _remedy(self, damaged):
         """What to do about a damaged step: use the newest intact one."""
-        others = sorted(set(self._manager.all_steps()) - {damaged}, reverse=True)
+        others = sorted(set(self.steps()) - {damaged}, reverse=True)
         whole = next((step for step in others if digests.damage(self.folder / str(step)) is None), None)
         if whole is None:
             return "nothing was changed, and no other step is intact. Train again in another folder"
-        return (
-            f"nothing was changed. The newest intact one is step {whole}; give --step {whole} (step={whole}) to use it"
-        )
+        return f"nothing was changed. The newest intact one is step {whole}; give step={whole} to use it"
+
+
+_say_once = cache(say)
 
 
 def _renamed(path):

@@ -6,10 +6,10 @@ import os
 from etils import epath
 
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import read_json, write_atomic
+from fewstep.train.utils.files import DIGESTS, read_json, write_atomic
 from fewstep.train.utils.hashing import file_sha256
 
-NAME = "digests.json"
+NAME = DIGESTS
 
 
 def write(folder: epath.PathLike) -> None:
@@ -29,6 +29,8 @@ def damage(folder: epath.PathLike) -> str | None:
         return f"{NAME} is missing"
     try:
         expected = dict(read_json(folder / NAME))
+    except Damaged as error:
+        return f"{NAME} {error.reason}"
     except (ValueError, TypeError):
         return f"{NAME} has changed"
     except OSError as error:

@@ -19,6 +19,7 @@ except ImportError:  # Windows
     fcntl = None
 
 TEXT, JSON, LOG = 1 << 20, 16 << 20, 1 << 30  # the most bytes of a file of a kind: larger ones are not ours
+DIGESTS = "digests.json"  # in a checkpoint
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
@@ -188,6 +189,14 @@ def config_values(folder: epath.PathLike) -> dict[str, str]:
     path = epath.Path(folder) / "config.gin"
     lines = read_text(path).splitlines() if path.exists() else []
     return dict(line.split(" = ", 1) for line in lines if " = " in line)
+
+
+def is_checkpoint(folder: epath.Path) -> bool:
+    """Whether a folder holds anything of a checkpoint: an item, which is a folder, or the digests of the items."""
+    try:
+        return (folder / DIGESTS).exists() or any(path.is_dir() for path in folder.iterdir())
+    except FileNotFoundError:  # just removed, by the training that saved it
+        return False
 
 
 def dumps(value: Any, **options: Any) -> str:

@@ -1,0 +1,109 @@
+"""A run folder with what does not belong there: one line, exit status 2, at once; nothing is lost, nothing is echoed."""
+
+import os
+import shutil
+
+import pytest
+from one_line import refused
+
+SECRET = "hunter2:x:0:0:token/of/another"
+
+
+@pytest.fixture
+def run(digits_run, tmp_path):
+    """A copy of a finished run."""
+    return shutil.copytree(digits_run, tmp_path / "run")
+
+
+def named(run, name, text=None):
+    """Put a text, or a pipe, in the place of a file of the run."""
+    (run / name).unlink(missing_ok=True)
+    if text is None:
+        os.mkfifo(run / name)
+    else:
+        (run / name).write_text(text)
+
+
+@pytest.mark.parametrize("name", ["config.gin", "run.json", "checkpoints/6/digests.json"])
+def test_pipes_in_a_run_are_refused(fewstep, run, name):
+    named(run, name)
+    refused(fewstep("sample", run, "--out", run / "a.png"), name.split("/")[-1], "is a named pipe, not a file")
+
+
+def test_a_pipe_in_the_place_of_the_log_is_refused(fewstep, run, tiny):
+    named(run, "metrics.jsonl")
+    options = [word for override in tiny for word in ("--set", override)]
+    refused(fewstep("train", "configs/digits/flow.gin", "--run", run, *options), "metrics.jsonl is a named pipe")
+    assert "metrics.jsonl is a named pipe, not a file" in fewstep("runs", run)[1]
+
+
+def test_a_config_that_is_a_pipe_or_a_folder(fewstep, tmp_path):
+    os.mkfifo(tmp_path / "a.gin")
+    refused(fewstep("config", tmp_path / "a.gin"), "a.gin is a named pipe, not a file")
+    refused(fewstep("config", "/dev/zero"), "/dev/zero is a device, not a file")
+    (tmp_path / "large.gin").write_text("#" * (2 << 20))
+    refused(fewstep("config", tmp_path / "large.gin"), "large.gin is larger than 1 MiB")
+
+
+@pytest.mark.parametrize("where", ["/dev/zero", "/etc/passwd", "../secret.gin", "link.gin"])
+def test_a_config_includes_only_what_is_beside_it(fewstep, tmp_path, where):
+    (tmp_path / "secret.gin").write_text(SECRET)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "link.gin").symlink_to(tmp_path / "secret.gin")
+    (tmp_path / "mine" / "a.gin").write_text(f"include '{where}'\n")
+    result = fewstep("config", tmp_path / "mine" / "a.gin")
+    refused(result, "a.gin, line 1", "is neither in", "copy it there")
+    assert "hunter2" not in result[2]
+    assert "root" not in result[2].replace(str(tmp_path), "")
+
+
+def test_what_is_beside_a_config_is_included(fewstep, tmp_path):
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "b.gin").write_text("train.seed = 3\n")
+    (tmp_path / "a.gin").write_text("include 'parts/b.gin'\ninclude 'c.gin'\n")
+    shutil.copy("configs/points/moons.gin", tmp_path / "c.gin")
+    status, out, err = fewstep("config", tmp_path / "a.gin")
+    assert status == 0, err
+    assert "train.seed = 3" in out
+    os.mkfifo(tmp_path / "d.gin")
+    (tmp_path / "a.gin").write_text("include 'd.gin'\n")
+    refused(fewstep("config", tmp_path / "a.gin"), "d.gin is a named pipe, not a file")
+
+
+def test_the_config_of_a_run_includes_nothing(fewstep, run):
+    (run / "b.gin").write_text("train.seed = 3\n")
+    named(run, "config.gin", "include 'b.gin'\n")
+    refused(fewstep("sample", run, "--out", run / "a.png"), "config.gin, line 1", "includes no other")
+
+
+@pytest.mark.parametrize(
+    "text", ['{"classes": Infinity}', "[" * 100_000, SECRET, '{"shape": [8, 8, 1], "classes": "x"}']
+)
+def test_a_damaged_description_says_no_more_than_that(fewstep, run, text):
+    named(run, "run.json", text)
+    result = fewstep("sample", run, "--out", run / "a.png")
+    refused(result, "run.json is damaged", "remove it")
+    assert "hunter2" not in result[2]
+    assert len(result[2].splitlines()[-1]) < 400
+
+
+def test_an_empty_step_is_passed_over_and_set_aside(fewstep, run, tiny):
+    (run / "checkpoints" / ("9" * 30)).mkdir()
+    status, _, err = fewstep("sample", run, "--count", "2", "--out", run / "a.png")
+    assert status == 0, err
+    assert f"{'9' * 30} is no checkpoint, and is passed over" in err
+    assert "6 of 6" in fewstep("runs", run)[1]
+    options = [word for override in tiny for word in ("--set", override)]
+    assert fewstep("train", "configs/digits/flow.gin", "--run", run, *options)[0] == 0
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["3", "6", f"{'9' * 30}.aside"]
+
+
+def test_a_run_with_nothing_but_an_empty_step_starts_anew(fewstep, run, tiny):
+    for step in ("3", "6"):
+        shutil.rmtree(run / "checkpoints" / step)
+    (run / "checkpoints" / "9999").mkdir()
+    refused(fewstep("sample", run, "--out", run / "a.png"), "has no checkpoint yet")
+    options = [word for override in tiny for word in ("--set", override)]
+    status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", run, *options)
+    assert status == 0, err
+    assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["3", "6", "9999.aside"]
