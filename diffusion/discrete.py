@@ -7,13 +7,14 @@ Index n - 1 of a library that counts from 0 is at t = n/N.
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from fewstep.diffusion.arrays import NumberT, namespace
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 
 
 def linear(steps: int) -> np.ndarray:
@@ -35,6 +36,7 @@ def cosine(steps: int) -> np.ndarray:
 SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "cosine": cosine}
 
 
+@checked
 @dataclass(frozen=True)
 class Discrete(Process):
     """N betas, or a named schedule of `steps` betas (by default 1000).
@@ -47,29 +49,26 @@ class Discrete(Process):
     the data crosses next.
     """
 
-    betas: str | tuple = "linear"
-    steps: int | None = None
+    betas: str | tuple[Annotated[float, Range(above=0, most=1)], ...] = "linear"
+    steps: Annotated[int, Range(2, 100_000)] | None = None
     zero_snr: bool = False
 
     def __post_init__(self) -> None:
         if isinstance(self.betas, str):
             if self.betas not in SCHEDULES:
                 raise UsageError(f"Discrete.betas is one of {', '.join(SCHEDULES)}, or a tuple: got {self.betas!r}")
-            count = 1000 if self.steps is None else self.steps
-            self._require(count == int(count) and count > 1, "two steps or more")
-            betas = SCHEDULES[self.betas](int(count))
+            betas = SCHEDULES[self.betas](self.steps or 1000)
         else:
             betas = np.asarray(self.betas, np.float64)
             self._require(betas.ndim == 1 and len(betas) > 1, "two betas or more")
             self._require(self.steps in (None, len(betas)), "no steps, or as many as betas")
             object.__setattr__(self, "betas", tuple(betas.tolist()))
-        inner = (betas[:-1] > 0) & (betas[:-1] < 1)
-        self._require(inner.all() and 0 < betas[-1] <= 1, "betas between 0 and 1 (for `linear`, 21 steps or more)")
+        self._require((betas[:-1] < 1).all() and betas[-1] <= 1, "betas below 1 (for `linear`, 21 steps or more)")
 
     @cached_property
     def _levels(self) -> np.ndarray:
         """log alpha at n/N, n = 0..N; if alpha_N = 0 the last entry repeats the previous one."""
-        betas = np.array(SCHEDULES[self.betas](int(self.steps or 1000)) if isinstance(self.betas, str) else self.betas)
+        betas = np.array(SCHEDULES[self.betas](self.steps or 1000) if isinstance(self.betas, str) else self.betas)
         with np.errstate(divide="ignore", invalid="ignore"):
             levels = np.concatenate([[0.0], np.cumsum(0.5 * np.log1p(-betas))])
             if self.zero_snr:

@@ -13,7 +13,7 @@ from typing import Any
 
 from fewstep.diffusion.arrays import AnyArray, Number, NumberT, namespace
 from fewstep.diffusion.process import Process
-from fewstep.errors import UsageError
+from fewstep.ranges import Positive, checked
 
 
 @dataclass(frozen=True)
@@ -86,6 +86,7 @@ class _Score(Prediction):
 X0, EPS, V, VELOCITY, SCORE = _X0(), _Eps(), _V(), _Velocity(), _Score()
 
 
+@checked
 @dataclass(frozen=True)
 class EDM(Prediction):
     """The preconditioned F of Karras et al. 2022 (arXiv:2206.00364, table 1) for data of standard deviation sigma_data.
@@ -95,11 +96,7 @@ class EDM(Prediction):
     where alpha = 1, and stays finite where alpha = 0.
     """
 
-    sigma_data: float = 0.5
-
-    def __post_init__(self) -> None:
-        if not self.sigma_data > 0:
-            raise UsageError(f"edm needs sigma_data > 0, the standard deviation of the data: got {self.sigma_data}")
+    sigma_data: Positive = 0.5
 
     def _norm(self, process: Process, t: NumberT) -> NumberT:
         alpha, sigma = process.alpha(t), process.sigma(t)

@@ -7,12 +7,14 @@ same kind.  lam(t) = log(alpha/sigma) is the half log-SNR; it decreases from dat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import jax
 import numpy as np
 
 from fewstep.diffusion.arrays import Number, NumberT, namespace
 from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Range, checked
 
 
 @dataclass(frozen=True)
@@ -121,19 +123,18 @@ class Linear(Process):
         return 1 / (1 + namespace(lam).exp(lam))
 
 
+@checked
 @dataclass(frozen=True)
 class VP(Process):
     """The variance-preserving process with a linear beta (Song et al. 2021, arXiv:2011.13456): the continuous limit of
     DDPM."""
 
-    beta_min: float = 0.1
-    beta_max: float = 20.0
-    t_min: float = 1e-3
+    beta_min: Annotated[float, Range(above=0, most=1000)] = 0.1
+    beta_max: Annotated[float, Range(above=0, most=1000)] = 20.0
+    t_min: Annotated[float, Range(above=0, below=1)] = 1e-3
 
     def __post_init__(self) -> None:
-        self._require(
-            0 < self.beta_min < self.beta_max and 0 < self.t_min < 1, "0 < beta_min < beta_max, 0 < t_min < 1"
-        )
+        self._require(self.beta_min < self.beta_max, "beta_min < beta_max")
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -170,14 +171,12 @@ class VP(Process):
         return area / ((xp.sqrt(self.beta_min**2 + area) + self.beta_min) * span)
 
 
+@checked
 @dataclass(frozen=True)
 class Cosine(Process):
     """alpha = cos, sigma = sin of an angle linear in t, |log-SNR| bounded (Hoogeboom et al. 2023, arXiv:2301.11093)."""
 
-    log_snr_max: float = 15.0
-
-    def __post_init__(self) -> None:
-        self._require(self.log_snr_max > 0, "log_snr_max > 0")
+    log_snr_max: Annotated[float, Range(above=0, most=100)] = 15.0
 
     @cached_property
     def _angles(self) -> tuple[float, float]:
@@ -207,18 +206,19 @@ class Cosine(Process):
         return (xp.arctan(xp.exp(-lam)) - low) / span
 
 
+@checked
 @dataclass(frozen=True)
 class VE(Process):
     """alpha = 1, sigma = sigma_max t: Euler and Heun in t are those of EDM (Karras et al. 2022, arXiv:2206.00364).
     With `geometric`, sigma = sigma_min (sigma_max/sigma_min)^t (Song et al. 2021).
     """
 
-    sigma_min: float = 0.002
-    sigma_max: float = 80.0
+    sigma_min: Positive = 0.002
+    sigma_max: Positive = 80.0
     geometric: bool = False
 
     def __post_init__(self) -> None:
-        self._require(0 < self.sigma_min < self.sigma_max, "0 < sigma_min < sigma_max")
+        self._require(self.sigma_min < self.sigma_max, "sigma_min < sigma_max")
 
     @property
     def snr_ends(self) -> tuple[float, float]:

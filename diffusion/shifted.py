@@ -2,13 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Annotated
 
 import jax
 
 from fewstep.diffusion.arrays import Number, NumberT
 from fewstep.diffusion.process import Linear, Process
+from fewstep.ranges import Range, checked
 
 
+@checked
 @dataclass(frozen=True)
 class Shifted(Process):
     """Another process with its time warped, t -> shift t / (1 + (shift - 1) t): shift > 1 spends more time at high
@@ -16,10 +19,10 @@ class Shifted(Process):
     """
 
     process: Process = Linear()
-    shift: float = 3.0
+    shift: Annotated[float, Range(above=0, most=1000)] = 3.0
 
     def __post_init__(self) -> None:
-        self._require(isinstance(self.process, Process) and self.shift > 0, "a process and shift > 0")
+        self._require(isinstance(self.process, Process), "a process")
 
     def _warp(self, t: NumberT) -> NumberT:
         return self.shift * t / (1 + (self.shift - 1) * t)

@@ -18,6 +18,7 @@ from jax import Array
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
+from fewstep.ranges import Positive, checked
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Variance:
 class _Moment(Variance):
     """A second moment of F per element.  bound: ((b - a) / 2)^2 for data in [a, b], None for no bound."""
 
-    bound: float | None = 1.0
+    bound: Positive | None = 1.0
 
     def target(self, raw: Any, true: Any) -> Any:
         """The training target of the second output, if the first output is `raw` and F is `true`."""
@@ -53,6 +54,7 @@ class _Moment(Variance):
         return {"var": jnp.clip(scale**2 * self.target_variance(raw, raw_var), 0.0, self.bound)}
 
 
+@checked
 @dataclass(frozen=True)
 class SN(_Moment):
     """E[F^2 | x_t]; with a perfect mean the variance is E[F^2 | x_t] - E[F | x_t]^2."""
@@ -64,6 +66,7 @@ class SN(_Moment):
         return raw_var - raw**2
 
 
+@checked
 @dataclass(frozen=True)
 class NPR(_Moment):
     """E[(F - F_hat)^2 | x_t], the second moment about the predicted mean: optimal also for an imperfect mean."""

@@ -11,6 +11,7 @@ import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Points, checked
 from fewstep.samplers import first_step
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.runge_kutta import NOISE, level
@@ -19,10 +20,11 @@ from fewstep.samplers.steps import multistep, steps
 from fewstep.samplers.tableau import Row
 
 
+@checked
 def deis(
     process: Process,
     grid: np.ndarray,
-    points: int = 3,
+    points: Points = 3,
     basis: str = "t",
     lower_final: bool | None = None,
     first: str = "network",
@@ -55,7 +57,8 @@ def _deis(
         yield transfer(process, t, s, NOISE, past)
 
 
-def lms(process: Process, grid: np.ndarray, points: int = 4, denoise: bool = True) -> Iterator[Row]:
+@checked
+def lms(process: Process, grid: np.ndarray, points: Points = 4, denoise: bool = True) -> Iterator[Row]:
     """k-diffusion's LMS: Adams-Bashforth with the actual steps in sigma / alpha, which is rhoAB; order `points`.
 
     `denoise`: a step to sigma = 0 returns the predicted clean image.  Without, as published, it is a step like the
@@ -64,13 +67,15 @@ def lms(process: Process, grid: np.ndarray, points: int = 4, denoise: bool = Tru
     return _deis(process, grid, points, "rho", False, denoise)
 
 
-def ipndm_v(process: Process, grid: np.ndarray, points: int = 4, first: str = "network") -> Iterable[Row]:
+@checked
+def ipndm_v(process: Process, grid: np.ndarray, points: Points = 4, first: str = "network") -> Iterable[Row]:
     """iPNDM with variable steps, which is rhoAB.  (Published closed forms for 3 points and more misplace a bracket, and
     have order 2 if the step size varies.)  `first` as in deis."""
     return deis(process, grid, points, "rho", lower_final=False, first=first)
 
 
-def ipndm(process: Process, grid: np.ndarray, points: int = 4, first: str = "network") -> Iterable[Row]:
+@checked
+def ipndm(process: Process, grid: np.ndarray, points: Points = 4, first: str = "network") -> Iterable[Row]:
     """iPNDM (Liu et al. 2022, arXiv:2202.09778; Zhang & Chen 2022): the weights of equal steps on any grid.
 
     Order `points` if steps in sigma / alpha are equal, order 2 on other grids.  One call per step.  `first` as in deis.

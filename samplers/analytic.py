@@ -7,16 +7,21 @@ marginal of the chain is exact for any nu.
 
 from collections.abc import Iterable
 from math import pi, sqrt
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, Share, checked
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.tableau import Row
 
+Grey = Annotated[float, Range(0, 255)] | None  # levels of 8-bit images
 
-def optimal_variance(rows: Iterable[Row], process: Process, grey: float | None = None) -> list[Row]:
+
+@checked
+def optimal_variance(rows: Iterable[Row], process: Process, grey: Grey = None) -> list[Row]:
     """The rows of a sampler with the optimal variance; c = x0 - eps alpha_t / sigma_t (algorithms.md C3; eq. 8 of the
     paper).
 
@@ -27,8 +32,6 @@ def optimal_variance(rows: Iterable[Row], process: Process, grey: float | None =
     would be counted twice (on Gaussian data dpmpp_2m_sde and sa_solver then get worse).  Also raises it for rows that
     are not exact for known x0, for which that variance is not optimal (euler_maruyama).
     """
-    if grey is not None and not grey >= 0:
-        raise UsageError(f"grey is a number of grey levels, at least 0, not {grey}")
     rows = list(rows)
     for row, after in zip(rows, [*rows[1:], None], strict=True):
         _check_row(row, process, after)
@@ -60,11 +63,13 @@ def _with_spread(row: Row, process: Process) -> Row:
     return row._replace(spread=abs(row.x0 - row.eps * process.alpha(row.t) / process.sigma(row.t)))
 
 
-def analytic_ddpm(process: Process, grid: np.ndarray, grey: float | None = None) -> list[Row]:
+@checked
+def analytic_ddpm(process: Process, grid: np.ndarray, grey: Grey = None) -> list[Row]:
     """DDPM with the optimal variance; `grey` as in `optimal_variance`."""
     return optimal_variance(ddim(process, grid, eta=1.0), process, grey)
 
 
-def analytic_ddim(process: Process, grid: np.ndarray, eta: float = 0.0, grey: float | None = None) -> list[Row]:
+@checked
+def analytic_ddim(process: Process, grid: np.ndarray, eta: Share = 0.0, grey: Grey = None) -> list[Row]:
     """DDIM with the optimal variance, which is the only noise for eta = 0; `grey` as in `optimal_variance`."""
     return optimal_variance(ddim(process, grid, eta), process, grey)

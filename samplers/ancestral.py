@@ -11,7 +11,8 @@ import numpy as np
 from fewstep.diffusion.posterior import large, posterior
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
-from fewstep.samplers.ddim import ddim
+from fewstep.ranges import checked
+from fewstep.samplers.ddim import Eta, ddim
 from fewstep.samplers.runge_kutta import NOISE, level
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import steps
@@ -38,7 +39,8 @@ def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterato
         yield row._replace(noise=wide) if variance == "large" else row._replace(stretch=wide / row.noise)
 
 
-def euler_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
+@checked
+def euler_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
     """Euler's method in sigma/alpha down, then noise: k-diffusion's name for ddim(eta)."""
     return ddim(process, grid, eta)
 
@@ -51,7 +53,8 @@ def dpm2(process: Process, grid: np.ndarray) -> Iterator[Row]:
     return dpm2_ancestral(process, grid, eta=0.0)
 
 
-def dpm2_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
+@checked
+def dpm2_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
     """The step of `dpm2` down, then noise."""
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:
@@ -61,7 +64,8 @@ def dpm2_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iter
         yield row
 
 
-def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
+@checked
+def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
     """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as in `dpm2`."""
     for row, t, m in _halfway(process, grid, eta):
         if m is not None:

@@ -1,22 +1,27 @@
 """Heun's method in sigma/alpha with noise added between steps (Karras et al. 2022, arXiv:2206.00364)."""
 
 from collections.abc import Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
+from fewstep.ranges import NonNegative, Range, checked
 from fewstep.samplers import runge_kutta
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
+NoiseScale = Annotated[float, Range(0, 10)]
 
+
+@checked
 def edm(
     process: Process,
     grid: np.ndarray,
-    churn: float = 40.0,
-    s_min: float = 0.0,
-    s_max: float | None = None,
-    s_noise: float = 1.0,
+    churn: NonNegative = 40.0,
+    s_min: NonNegative = 0.0,
+    s_max: NonNegative | None = None,
+    s_noise: NoiseScale = 1.0,
 ) -> Iterator[Row]:
     """EDM's stochastic sampler (algorithm 2) on x / alpha, thus for every process: before each step to s, added noise
     increases sigma/alpha at t by the factor 1 + min(churn / steps, sqrt(2) - 1), if sigma/alpha is in [s_min, s_max].

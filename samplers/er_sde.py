@@ -1,12 +1,13 @@
 """ER-SDE: extended reverse-time SDEs, with noise defined by a function phi (Cui et al. 2023, arXiv:2309.06169)."""
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
@@ -21,8 +22,13 @@ PHIS = {
 LARGEST = 1e300  # replaces sigma/alpha = inf where alpha = 0: expressions then evaluate to their limits
 
 
+@checked
 def er_sde(
-    process: Process, grid: np.ndarray, points: int = 3, phi: str | Callable = "default", corrected: bool = True
+    process: Process,
+    grid: np.ndarray,
+    points: Annotated[int, Range(1, 3)] = 3,
+    phi: str | Callable = "default",
+    corrected: bool = True,
 ) -> Iterator[Row]:
     """With v = sigma/alpha, q = (phi(v_s) / v_s) / (phi(v_t) / v_t) and D' the slope of the predictions in v:
 
@@ -35,8 +41,6 @@ def er_sde(
     earlier, and the method remains of second order; `corrected` accounts for that.  First order on the first step, from
     alpha = 0 and to sigma = 0.  The integrals are by Gauss-Legendre quadrature in log v.
     """
-    if points not in (1, 2, 3):
-        raise UsageError(f"er_sde.points is 1, 2 or 3, not {points}")
     if not callable(phi) and phi not in PHIS:
         raise UsageError(f"er_sde.phi is {', '.join(map(repr, PHIS))} or a function, not {phi!r}")
     function = phi if callable(phi) else PHIS[phi]

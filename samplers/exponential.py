@@ -9,17 +9,19 @@ with u = lam - lam_t.  Methods differ in the polynomial that approximates x0(u) 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Points, Range, checked
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.stages import transfer
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
 
+Kappa = Annotated[float, Range(0, 10)]
 KEEP = {"data": (1.0, 0.0), "noise": (0.0, 1.0)}  # which prediction a form integrates
 
 
@@ -79,7 +81,8 @@ def dpmpp_2m(process: Process, grid: np.ndarray, lower_final: bool | None = None
         yield transfer(process, t, s, KEEP["data"], past)
 
 
-def dpmpp_3m(process: Process, grid: np.ndarray, kappa: float = 2.0, lower_final: bool | None = None) -> Iterator[Row]:
+@checked
+def dpmpp_3m(process: Process, grid: np.ndarray, kappa: Kappa = 2.0, lower_final: bool | None = None) -> Iterator[Row]:
     """DPM-Solver++(3M) (arXiv:2211.01095): x0(u) = the parabola through three predictions.
 
     Published code has half of its curvature, kappa = 1, and order 2; kappa = 2 has order 3.  The second step is that of
@@ -93,8 +96,9 @@ def dpmpp_3m(process: Process, grid: np.ndarray, kappa: float = 2.0, lower_final
         yield transfer(process, t, s, KEEP["data"], past)
 
 
+@checked
 def exponential_ab(
-    process: Process, grid: np.ndarray, points: int = 3, form: str = "data", lower_final: bool | None = None
+    process: Process, grid: np.ndarray, points: Points = 3, form: str = "data", lower_final: bool | None = None
 ) -> Iterator[Row]:
     """Exponential Adams-Bashforth: the polynomial through the last `points` predictions, integrated exactly.
 

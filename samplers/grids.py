@@ -6,26 +6,24 @@ raises samplers.steps.NoTable; `table_at` then tries fewer.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from scipy.stats import beta as beta_law
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
-from fewstep.samplers.index_grids import leading, linspace, quadratic_ddim, trailing
+from fewstep.ranges import Positive, Range, checked
+from fewstep.samplers.index_grids import End, Steps, leading, linspace, quadratic_ddim, trailing
 from fewstep.samplers.optimal_grid import dp
 
-
-def _checked(steps: int) -> int:
-    if steps != int(steps) or steps < 1:
-        raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
-    return int(steps)
+Start = Annotated[float, Range(above=0, most=1)] | None
+Shape = Annotated[float, Range(above=0, most=1000)]
 
 
-def _in_time(process: Process, steps: int, start: float | None, end: float | None) -> tuple[int, float, float]:
+def _in_time(process: Process, start: float | None, end: float | None) -> tuple[float, float]:
     first, last = process.ends
-    return _checked(steps), first if start is None else start, last if end is None else end
+    return first if start is None else start, last if end is None else end
 
 
 def _through(
@@ -41,7 +39,6 @@ def _through(
     `last`: the time of the last point if `end` is None; the process's finite end by default, or if `last` is not after
     `start`.
     """
-    steps = _checked(steps)
     first, finite = process.snr_ends
     start = first if start is None else start
     last = finite if last is None or last >= start else last
@@ -63,33 +60,34 @@ def _between(high: float, low: float, u: np.ndarray) -> Any:
     return high + u * (low - high)
 
 
-def uniform(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+@checked
+def uniform(process: Process, steps: Steps, start: Start = None, end: End = None) -> np.ndarray:
     """Equal steps in t."""
-    steps, start, end = _in_time(process, steps, start, end)
+    start, end = _in_time(process, start, end)
     return np.linspace(start, end, steps + 1)
 
 
-def quadratic(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+@checked
+def quadratic(process: Process, steps: Steps, start: Start = None, end: End = None) -> np.ndarray:
     """Equal steps in sqrt(t): finer towards the data (DPM-Solver, arXiv:2206.00927)."""
-    steps, start, end = _in_time(process, steps, start, end)
+    start, end = _in_time(process, start, end)
     return np.linspace(np.sqrt(start), np.sqrt(end), steps + 1) ** 2
 
 
+@checked
 def shifted(
     process: Process,
-    steps: int,
-    start: float | None = None,
-    end: float | None = None,
-    shift: float = 3.0,
-    mu: float | None = None,
+    steps: Steps,
+    start: Start = None,
+    end: End = None,
+    shift: Positive = 3.0,
+    mu: Annotated[float, Range(-10, 10)] | None = None,
 ) -> np.ndarray:
     """Equal steps in r with t = shift r / (1 + (shift - 1) r): finer towards the noise for shift > 1 (Esser et al.
     2024, arXiv:2403.03206).  `mu` sets shift = e^mu, as in Flux, and overrides `shift`; see `flux_mu`.
     """
-    steps, start, end = _in_time(process, steps, start, end)
+    start, end = _in_time(process, start, end)
     shift = shift if mu is None else np.exp(mu)
-    if not shift > 0:
-        raise UsageError(f"shifted.shift is above 0, not {shift}")
     first, last = (t / (shift - (shift - 1) * t) for t in (start, end))
     r = np.linspace(first, last, steps + 1)
     times = shift * r / (1 + (shift - 1) * r)
@@ -102,35 +100,33 @@ def flux_mu(tokens: float) -> float:
     return 0.5 + (tokens - 256) * (1.15 - 0.5) / (4096 - 256)
 
 
-def log_snr(process: Process, steps: int, start: float | None = None, end: float | None = None) -> np.ndarray:
+@checked
+def log_snr(process: Process, steps: Steps, start: Start = None, end: End = None) -> np.ndarray:
     """Equal steps in the half log-SNR (DPM-Solver, arXiv:2206.00927)."""
     return polyexponential(process, steps, start, end)
 
 
+@checked
 def polyexponential(
-    process: Process, steps: int, start: float | None = None, end: float | None = None, rho: float = 1.0
+    process: Process, steps: Steps, start: Start = None, end: End = None, rho: Positive = 1.0
 ) -> np.ndarray:
     """log(sigma/alpha) = low + (high - low)(1 - u)^rho for u in equal steps (k-diffusion); rho = 1 is log_snr."""
     return _through(process, steps, start, end, lambda high, low, u: low * (high / low) ** ((1 - u) ** rho))
 
 
-def karras(
-    process: Process, steps: int, start: float | None = None, end: float | None = None, rho: float = 7.0
-) -> np.ndarray:
+@checked
+def karras(process: Process, steps: Steps, start: Start = None, end: End = None, rho: Positive = 7.0) -> np.ndarray:
     """Equal steps in (sigma/alpha)^(1/rho) (Karras et al. 2022, arXiv:2206.00364 eq. 5)."""
     return _through(
         process, steps, start, end, lambda high, low, u: _between(high ** (1 / rho), low ** (1 / rho), u) ** rho
     )
 
 
-def arctan(
-    process: Process, steps: int, start: float | None = None, end: float | None = None, std: float = 1.0
-) -> np.ndarray:
+@checked
+def arctan(process: Process, steps: Steps, start: Start = None, end: End = None, std: Positive = 1.0) -> np.ndarray:
     """Equal steps in arctan(sigma / (alpha std)): the optimal grid of DDIM for N(mean, std^2) data, algorithms.md B1
     ("KL optimal"; Sabour et al. 2024, arXiv:2404.14507).
     """
-    if not std > 0:
-        raise UsageError(f"arctan.std is the standard deviation of the data, above 0: got {std}")
     return _through(
         process,
         steps,
@@ -140,13 +136,14 @@ def arctan(
     )
 
 
+@checked
 def beta(
     process: Process,
-    steps: int,
-    start: float | None = None,
-    end: float | None = None,
-    alpha: float = 0.6,
-    beta: float = 0.6,
+    steps: Steps,
+    start: Start = None,
+    end: End = None,
+    alpha: Shape = 0.6,
+    beta: Shape = 0.6,
     domain: str = "time",
 ) -> np.ndarray:
     """Quantiles of Beta(alpha, beta): finer at both ends for parameters below 1 (Lee et al. 2024, arXiv:2407.12173).
@@ -156,8 +153,6 @@ def beta(
     """
     if domain not in ("time", "sigma"):
         raise UsageError(f"beta.domain is 'time' or 'sigma', not {domain!r}")
-    if not (alpha > 0 and beta > 0):
-        raise UsageError(f"beta.alpha and beta.beta are above 0: got {alpha} and {beta}")
     if domain == "sigma":
         return _through(
             process,
@@ -167,7 +162,7 @@ def beta(
             lambda high, low, u: _between(low, high, beta_law.ppf(1 - u, alpha, beta)),
         )
     low = process.snr_ends[1] if end is None else end
-    steps, start, end = _in_time(process, steps, start, end)
+    start, end = _in_time(process, start, end)
     times = _between(low, start, beta_law.ppf(1 - np.arange(steps + 1) / steps, alpha, beta))
     times[-1] = end
     return times
@@ -180,9 +175,8 @@ AYS = {
 }
 
 
-def ays(
-    process: Process, steps: int, start: float | None = None, end: float | None = None, table: str = "sd15"
-) -> np.ndarray:
+@checked
+def ays(process: Process, steps: Steps, start: Start = None, end: End = None, table: str = "sd15") -> np.ndarray:
     """Align Your Steps (Sabour et al. 2024, arXiv:2404.14507): eleven published sigma/alpha for Stable Diffusion 1.5,
     XL or Stable Video Diffusion; log sigma/alpha is interpolated to steps + 1 levels, and the last becomes the end.
 

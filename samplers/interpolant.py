@@ -1,11 +1,13 @@
 """The SDEs of stochastic interpolants, with any diffusion coefficient (Ma et al. 2024, SiT, arXiv:2401.08740)."""
 
 from collections.abc import Callable, Iterator
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
@@ -39,11 +41,12 @@ def increasing_decreasing(process: Process, t: float) -> float:
 NOISES = {w.__name__: w for w in (constant, proportional, linear, decreasing, increasing_decreasing)}
 
 
+@checked
 def interpolant_sde(
     process: Process,
     grid: np.ndarray,
     w: Callable = proportional,
-    scale: float = 1.0,
+    scale: Annotated[float, Range(0, 1000)] = 1.0,
     method: str = "euler",
     last: str = "tweedie",
 ) -> Iterator[Row]:

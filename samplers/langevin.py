@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from functools import partial
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 from fewstep.samplers.ancestral import ddpm
 from fewstep.samplers.euler import classical, euler_maruyama
 from fewstep.samplers.steps import steps
@@ -15,8 +17,13 @@ from fewstep.samplers.tableau import Row
 PREDICTORS = {"ddpm": ddpm, "reverse_sde": partial(euler_maruyama, w=classical)}
 
 
+@checked
 def langevin(
-    process: Process, grid: np.ndarray, snr: float = 0.16, corrections: int = 1, predictor: str = "ddpm"
+    process: Process,
+    grid: np.ndarray,
+    snr: Annotated[float, Range(above=0, below=1)] = 0.16,
+    corrections: Annotated[int, Range(0, 10_000)] = 1,
+    predictor: str = "ddpm",
 ) -> Iterator[Row]:
     """After each predictor step but the last: x <- x + delta score + sqrt(2 delta) z, with delta = 2 (snr sigma_s)^2.
 

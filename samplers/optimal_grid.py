@@ -2,7 +2,7 @@
 arXiv:2201.06503; Watson et al. 2021, arXiv:2106.03802)."""
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Annotated, NamedTuple
 
 import numpy as np
 
@@ -10,18 +10,21 @@ from fewstep.diffusion.calibrate import Statistics, interpolate
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
+from fewstep.samplers.index_grids import End, Steps
 from fewstep.samplers.steps import NoTable
 
 VARIANCES = ("analytic", "small", "large")
 
 
+@checked
 def dp(
     process: Process,
-    steps: int,
-    start: float | None = None,
-    end: float | None = None,
+    steps: Steps,
+    start: Annotated[float, Range(above=0, most=1)] | None = None,
+    end: End = None,
     variance: str = "analytic",
-    candidates: int = 300,
+    candidates: Annotated[int, Range(2, 4000)] = 300,
     known: Statistics | None = None,
 ) -> np.ndarray:
     """The optimal path through times evenly spaced in the half log-SNR, with `candidates` intervals, by dynamic
@@ -37,10 +40,6 @@ def dp(
     """
     if variance not in VARIANCES:
         raise UsageError(f"dp.variance is one of {', '.join(VARIANCES)}, not {variance!r}")
-    if candidates != int(candidates) or candidates < 2:
-        raise UsageError(f"dp.candidates is a whole number, at least 2: got {candidates}")
-    if steps != int(steps) or steps < 1:
-        raise UsageError(f"a grid needs a whole number of steps, at least 1: got {steps}")
     if known is None:
         raise UsageError("the grid dp needs statistics of a run (known, from diffusion.calibrate or fewstep calibrate)")
     first, finite = process.snr_ends
@@ -49,14 +48,14 @@ def dp(
     tail = [target] if target < last else []
     if not np.isfinite(process.lam(np.array([first, last]))).all():
         raise UsageError(f"dp.start: a grid even in log-SNR has finite ends, and alpha is 0 at {first:g}")
-    moves = int(steps) - len(tail)
+    moves = steps - len(tail)
     if moves > candidates:
         raise NoTable(f"the grid dp has no {steps} steps among {candidates}: take fewer")
     if moves == 0:
         return np.array([first, *tail])
     decoder = known.decoder.min(1) if known.decoder.size else []
     measured = tuple(np.asarray(a, np.float64).tobytes() for a in (known.lam, known.residual, decoder))
-    found = _paths(process, first, last, int(candidates), variance, measured, bool(tail), _most(moves))
+    found = _paths(process, first, last, candidates, variance, measured, bool(tail), _most(moves))
     return np.concatenate([found.best(moves), tail])
 
 

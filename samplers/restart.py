@@ -2,19 +2,27 @@
 
 from collections.abc import Iterator
 from itertools import pairwise
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
-from fewstep.samplers.churn import zigzag
+from fewstep.ranges import Positive, Range, checked
+from fewstep.samplers.churn import NoiseScale, zigzag
 from fewstep.samplers.grids import karras
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
+Times = Annotated[int, Range(0, 1000)]
 
+
+@checked
 def restart(
-    process: Process, grid: np.ndarray, intervals: tuple = ((0, 1, 0.1, 1.0),), s_noise: float = 1.0
+    process: Process,
+    grid: np.ndarray,
+    intervals: tuple[tuple[Times, Times, Positive, Positive], ...] = ((0, 1, 0.1, 1.0),),
+    s_noise: NoiseScale = 1.0,
 ) -> Iterator[Row]:
     """Heun's method in sigma/alpha, which returns from `low` to `high`, `repeats` times, for each of the intervals
     (steps, repeats, low, high) in sigma/alpha: all noise from low to high is added at once, then Heun's method takes
@@ -45,7 +53,7 @@ def _plan(
     """(the time of the grid at which an interval restarts, the additional steps (t, s))."""
     count, repeats, low, high = interval
     top = float(process.time(-np.log(high)))
-    if not (0 < low < high and top <= process.ends[0]):
+    if not (low < high and top <= process.ends[0]):
         raise UsageError(f"a restart goes from low > 0 to a higher high within the process: got {interval}")
     grid = np.asarray(grid, np.float64)
     bottom = min(grid[1:-1].tolist(), key=lambda t: abs(process.lam(t) + np.log(low)), default=top)

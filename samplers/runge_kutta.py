@@ -4,11 +4,12 @@ A step from alpha = 0, to sigma = 0 or to t = 0 is that of DDIM, one call.
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
-from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 from fewstep.samplers import first_step
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
@@ -24,14 +25,18 @@ KUTTA = (0.5, 1.0), ((0.5,), (-1, 2), (1 / 6, 2 / 3, 1 / 6))
 CLASSICAL = (0.5, 0.5, 1.0), ((0.5,), (0, 0.5), (0, 0, 1), (1 / 6, 1 / 3, 1 / 3, 1 / 6))
 
 
-def rho_rk2(process: Process, grid: np.ndarray, node: float = 1.0, first: str = "network") -> Iterable[Row]:
+@checked
+def rho_rk2(
+    process: Process,
+    grid: np.ndarray,
+    node: Annotated[float, Range(above=0, most=1)] = 1.0,
+    first: str = "network",
+) -> Iterable[Row]:
     """Second-order Runge-Kutta methods with the second call at the fraction `node` of the step: 1 is Heun's method (on
     VE `heun`), 1/2 the midpoint method (Karras et al. 2022, arXiv:2206.00364).  2 calls per step, order 2.
 
     first: "network", or "analytic" for no call in the first step (first_step.py).
     """
-    if not 0 < node <= 1:
-        raise UsageError(f"rho_rk2.node is in (0, 1], not {node}")
     last = 1 / (2 * node)
     return first_step.start(_every(process, grid, ((node,), ((node,), (1 - last, last)))), process, first)
 

@@ -1,11 +1,13 @@
 """SA-Solver: stochastic Adams methods in the half log-SNR (Xue et al. 2023, arXiv:2309.05019)."""
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Points, Range, checked
 from fewstep.samplers.exponential import Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.sde import constant
@@ -23,12 +25,13 @@ def middle(process: Process, t: float) -> float:
 TAUS = {"middle": middle}
 
 
+@checked
 def sa_solver(
     process: Process,
     grid: np.ndarray,
-    predictor: int = 3,
-    corrector: int = 4,
-    tau: float | Callable = middle,
+    predictor: Points = 3,
+    corrector: Annotated[int, Range(0, 10)] = 4,
+    tau: Annotated[float, Range(0, 10)] | Callable = middle,
     few_steps: bool = True,
     slope: str = "exact",
     lower_final: bool | None = None,
@@ -46,10 +49,6 @@ def sa_solver(
     slope = "published" uses h^2 / 2 for int e^((1 + tau^2)(u - h)) u du with two times, as published code does: of the
     same order, but not exact for a linear prediction.
     """
-    if predictor < 1 or corrector < 0:
-        raise UsageError(
-            f"sa_solver.predictor is 1 or more and sa_solver.corrector 0 or more: got {predictor} and {corrector}"
-        )
     if slope not in ("exact", "published"):
         raise UsageError(f"sa_solver.slope is 'exact' or 'published', not {slope!r}")
     owed = np.zeros(1)  # changes by the corrector in the weights of (D at t, previous D, ...), applied in the next row

@@ -7,18 +7,23 @@ SDE).  The step that is exact for constant predictions, with D the predicted cle
 """
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, Share, checked
 from fewstep.samplers.ddim import ddim
-from fewstep.samplers.exponential import curved, finite_integral, nodes
+from fewstep.samplers.exponential import Kappa, curved, finite_integral, nodes
 from fewstep.samplers.steps import multistep, steps
 from fewstep.samplers.tableau import Row
 
+Eta = Annotated[float, Range(0, 10)]
 
-def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterator[Row]:
+
+@checked
+def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
     """SDE-DPM-Solver++-1: the step above.  ddpm where eta = 1, ddim where eta = 0.
 
     Not k-diffusion's "DPM++ SDE", which is `dpmpp_sde` here.
@@ -27,8 +32,9 @@ def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: float = 1.0) -> Iterato
         yield constant(process, t, s, eta)
 
 
+@checked
 def dpmpp_2m_sde(
-    process: Process, grid: np.ndarray, eta: float = 1.0, solver: str = "midpoint", lower_final: bool | None = None
+    process: Process, grid: np.ndarray, eta: Eta = 1.0, solver: str = "midpoint", lower_final: bool | None = None
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(2M): D on the line through the last two, D + (D - D_before) u / h_before at lam_t + u.
 
@@ -50,8 +56,9 @@ def dpmpp_2m_sde(
         yield row
 
 
+@checked
 def dpmpp_3m_sde(
-    process: Process, grid: np.ndarray, eta: float = 1.0, kappa: float = 2.0, lower_final: bool | None = None
+    process: Process, grid: np.ndarray, eta: Eta = 1.0, kappa: Kappa = 2.0, lower_final: bool | None = None
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(3M): D on the parabola through the last three, integrated exactly.
 
@@ -69,7 +76,10 @@ def dpmpp_3m_sde(
         yield row
 
 
-def dpmpp_sde(process: Process, grid: np.ndarray, eta: float = 1.0, r: float = 0.5) -> Iterator[Row]:
+@checked
+def dpmpp_sde(
+    process: Process, grid: np.ndarray, eta: Share = 1.0, r: Annotated[float, Range(above=0, below=1)] = 0.5
+) -> Iterator[Row]:
     """k-diffusion's "DPM++ SDE", two calls per step: ddim(eta) to lam_m = lam_t + r h, including noise, then ddim(eta)
     from t again with D + (D_m - D) / (2 r) as the clean image.
 
@@ -77,8 +87,6 @@ def dpmpp_sde(process: Process, grid: np.ndarray, eta: float = 1.0, r: float = 0
     kept, and only the rest is fresh.  (k-diffusion takes both from a Brownian motion in sigma, with slightly different
     correlation.)  One call on steps from alpha = 0 or to sigma = 0.
     """
-    if not (0 <= eta <= 1 and 0 < r < 1):
-        raise UsageError(f"dpmpp_sde.eta is in [0, 1] and dpmpp_sde.r in (0, 1), not {eta} and {r}")
     for (t, s), whole in zip(steps(grid), ddim(process, grid, eta), strict=True):
         if process.alpha(t) == 0 or process.sigma(s) == 0:
             yield whole

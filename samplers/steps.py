@@ -61,8 +61,6 @@ def multistep(
     alpha = 0.  With `lower_final` the number of points is at most the number of remaining steps (None: on grids of
     fewer than 15 steps, diffusers' rule).
     """
-    if points != int(points) or points < 1:
-        raise UsageError(f"points is a whole number, at least 1: got {points}")
     pairs = steps(grid)
     lower = len(pairs) < 15 if lower_final is None else lower_final
     before = ()

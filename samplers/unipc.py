@@ -1,11 +1,13 @@
 """UniPC (Zhao et al. 2023, arXiv:2302.04867): a predictor, and a corrector without additional network calls."""
 
 from collections.abc import Iterator
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 from fewstep.samplers.exponential import KEEP, Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.stages import transfer
@@ -13,10 +15,11 @@ from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
 
 
+@checked
 def unipc(
     process: Process,
     grid: np.ndarray,
-    order: int = 2,
+    order: Annotated[int, Range(1, 3)] = 2,
     b: str = "bh2",
     corrector: bool = True,
     form: str = "data",
@@ -33,8 +36,6 @@ def unipc(
     """
     if b not in ("bh1", "bh2"):
         raise UsageError(f"unipc.b is 'bh1' or 'bh2', not {b!r}")
-    if order not in (1, 2, 3):
-        raise UsageError(f"unipc.order is 1, 2 or 3, not {order!r}")
     correction = np.zeros(1)  # of the state before the row: weights of the prediction there and of previous ones
     for t, s, before in multistep(process, grid, order, lower_final):
         step = integral(process, t, s, form)

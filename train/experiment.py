@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from inspect import isclass
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from flax import nnx
 
@@ -14,9 +14,13 @@ from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
 from fewstep.errors import UsageError
+from fewstep.ranges import Count, Fraction, Range, Seed, checked_as
 from fewstep.train.objectives.objective import Objective
 
+Devices = Annotated[int, Range(-1, 1_000_000)]
 
+
+@checked_as("train")
 @dataclass(frozen=True)
 class Experiment:
     """The parts of a training run, as factories where they depend on each other.
@@ -36,32 +40,22 @@ class Experiment:
     prediction: Prediction = VELOCITY
     pairs: Callable | None = None  # () -> Split of pairs that replace the training images
     variance: Variance | None = None  # the kind of variance that the second output of the network predicts
-    steps: int = 10_000
-    batch_size: int = 64
-    seed: int = 0
-    ema: tuple = (0.999,)
-    accumulate: int = 1
+    steps: Count = 10_000
+    batch_size: Count = 64
+    seed: Seed = 0
+    ema: tuple[Fraction, ...] = (0.999,)
+    accumulate: Count = 1
     flip: bool = False
     conditional: bool = True
-    mesh: tuple = (-1, 1, 1)
-    log_every: int = 10
-    save_every: int = 500
-    preview_every: int = 500
+    mesh: tuple[Devices, ...] = (-1, 1, 1)
+    log_every: Count = 10
+    save_every: Count = 500
+    preview_every: Count = 500
     wandb: str | None = None  # the name of a project
     levers: tuple = ()  # for previews and their scores, innermost first: (cfg(1.5),)
 
     def __post_init__(self):
-        for name in ("steps", "batch_size", "accumulate", "log_every", "save_every", "preview_every"):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise UsageError(f"train.{name} must be an integer of at least 1: got {value!r}")
-        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**32:
-            raise UsageError(f"train.seed must be an integer from 0 to 2^32 - 1: got {self.seed!r}")
-        if (
-            not isinstance(self.ema, tuple)
-            or not self.ema
-            or not all(isinstance(decay, float) and 0 <= decay < 1 for decay in self.ema)
-        ):
+        if not (isinstance(self.ema, tuple) and self.ema and all(isinstance(decay, float) for decay in self.ema)):
             raise UsageError(f"train.ema must be a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
         if self.wandb is not None and (not isinstance(self.wandb, str) or not self.wandb):
             raise UsageError(f"train.wandb must be the name of a project, or None: got {self.wandb!r}")

@@ -3,7 +3,7 @@ where `done` in [0, 1] is the part of the steps after the warm-up that lie behin
 
 from collections.abc import Callable
 from functools import partial
-from typing import cast
+from typing import Annotated, cast
 
 import jax
 import jax.numpy as jnp
@@ -11,14 +11,17 @@ import optax
 from jax import Array
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Count, Fraction, NonNegative, Positive, Range, Share, checked
 
 
-def cosine_decay(done: Array, last: float = 0.0) -> Array:
+@checked
+def cosine_decay(done: Array, last: Share = 0.0) -> Array:
     """Half a cosine from 1 to `last` (Loshchilov & Hutter 2017, arXiv:1608.03983)."""
     return last + (1 - last) * (1 + jnp.cos(jnp.pi * done)) / 2
 
 
-def linear_decay(done: Array, last: float = 0.0) -> Array:
+@checked
+def linear_decay(done: Array, last: Share = 0.0) -> Array:
     """A line from 1 to `last`."""
     return 1 - (1 - last) * done
 
@@ -31,14 +34,15 @@ def constant_rate(done: Array) -> Array:
 SCHEDULES = {"cosine_decay": cosine_decay, "linear_decay": linear_decay, "constant_rate": constant_rate}
 
 
+@checked
 def adamw(
-    steps: int,
-    lr: float = 1e-3,
-    warmup: int = 100,
-    b1: float = 0.9,
-    b2: float = 0.99,
-    weight_decay: float = 0.0,
-    clip: float = 1.0,
+    steps: Count,
+    lr: Annotated[float, Range(above=0, most=10)] = 1e-3,
+    warmup: Annotated[int, Range(0, 10**9)] = 100,
+    b1: Fraction = 0.9,
+    b2: Fraction = 0.99,
+    weight_decay: NonNegative = 0.0,
+    clip: Positive = 1.0,
     schedule: Callable = cosine_decay,
 ) -> optax.GradientTransformation:
     """AdamW (Loshchilov & Hutter 2019, arXiv:1711.05101) with gradient clipping by global norm.

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import partial
+from typing import Annotated
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,10 +11,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred
-from fewstep.diffusion.levers.checks import check_finite, is_number
-from fewstep.diffusion.levers.guidance import CFG, class_guidance
+from fewstep.diffusion.levers.guidance import CFG, Scale, class_guidance
 from fewstep.diffusion.naming import named
-from fewstep.errors import UsageError
+from fewstep.ranges import Range, Share, checked
 
 _TINY = 1e-30
 
@@ -52,14 +52,17 @@ def _dot(a: Array, b: Array) -> Array:
 
 
 @named
-def apg(scale: float, eta: float = 0.0, momentum: float = 0.0, radius: float = math.inf) -> Lever:
+@checked
+def apg(
+    scale: Scale,
+    eta: Share = 0.0,
+    momentum: Annotated[float, Range(above=-1, below=1)] = 0.0,
+    radius: Annotated[float, Range(above=0, most=math.inf)] = math.inf,
+) -> Lever:
     """Guidance without the component parallel to the prediction; a share `eta` of that is kept, 1 is cfg.
 
     momentum: weight of the previous directions (-0.5 in the paper: away from them).  radius: the largest norm of the
     direction of an image, which scales with the size of images.
     """
-    check_finite("apg", scale=scale, eta=eta, momentum=momentum)
-    if not (is_number(radius) and radius > 0):
-        raise UsageError(f"apg.radius is above 0: got {radius!r}")
     settings = {"eta": float(eta), "momentum": float(momentum), "radius": float(radius)}
     return partial(class_guidance, "apg", APG, scale=float(scale), **settings)

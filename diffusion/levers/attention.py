@@ -2,17 +2,17 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, Lever
-from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.conditioning import ConditioningLever
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 
 
 @register_dataclass
@@ -29,10 +29,10 @@ class AttentionScale(ConditioningLever):
 
 
 @named
-def attention_scale(power: float = 0.5) -> Lever:
+@checked
+def attention_scale(power: Annotated[float, Range(-10, 10)] = 0.5) -> Lever:
     """Sharper attention over more tokens than in training.  power: 1/2 in Jin et al. 2023 (arXiv:2306.08645), 1 in
     Su 2021; with 0, or with the number of tokens in training, it is the identity."""
-    check_finite("attention_scale", power=power)
     return partial(_scaled, float(power))
 
 

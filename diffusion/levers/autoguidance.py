@@ -8,10 +8,11 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, wrappers
-from fewstep.diffusion.levers.checks import check_finite, check_no_memory
-from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.diffusion.levers.checks import check_no_memory
+from fewstep.diffusion.levers.guidance import Guidance, Scale
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import checked
 
 
 @register_dataclass
@@ -39,9 +40,9 @@ class Autoguidance(Guidance):
 
 
 @named
-def autoguidance(bad: DenoiserLike, scale: float) -> Lever:
+@checked
+def autoguidance(bad: DenoiserLike, scale: Scale) -> Lever:
     """Guidance away from the denoiser `bad`, with the same number of classes; scale 1 is the model itself."""
-    check_finite("autoguidance", scale=scale)
     return partial(_guided, bad, float(scale))
 
 

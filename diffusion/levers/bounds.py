@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from jax import Array
@@ -10,9 +10,11 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
-from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import LARGE, Range, checked
+
+Bound = Annotated[float, Range(-LARGE, LARGE)]
 
 
 class _Bounded(Wrapper):
@@ -67,9 +69,9 @@ class DynamicThreshold(_Bounded):
 
 
 @named
-def clip_x0(low: float = -1.0, high: float = 1.0, rebuild: bool = True) -> Lever:
+@checked
+def clip_x0(low: Bound = -1.0, high: Bound = 1.0, rebuild: bool = True) -> Lever:
     """Clips the predicted clean image to [low, high] and recomputes eps; without `rebuild` eps is kept."""
-    check_finite("clip_x0", low=low, high=high)
     if not low < high:
         raise UsageError(f"clip_x0 needs low < high: got {low} and {high}")
     if not isinstance(rebuild, bool):
@@ -78,9 +80,7 @@ def clip_x0(low: float = -1.0, high: float = 1.0, rebuild: bool = True) -> Lever
 
 
 @named
-def dynamic_threshold(quantile: float = 0.995) -> Lever:
+@checked
+def dynamic_threshold(quantile: Annotated[float, Range(above=0, most=1)] = 0.995) -> Lever:
     """Brings predicted clean images into [-1, 1]: divided by the quantile of |x0| where that is above 1."""
-    check_finite("dynamic_threshold", quantile=quantile)
-    if not 0 < quantile <= 1:
-        raise UsageError(f"dynamic_threshold.quantile is in (0, 1]: got {quantile}")
     return partial(DynamicThreshold, quantile=float(quantile))

@@ -1,24 +1,7 @@
-"""Checks of the settings of levers, and of the denoisers that they wrap."""
-
-import math
-from numbers import Real
-from typing import Any
+"""Checks of the denoisers that levers wrap."""
 
 from fewstep.diffusion.denoiser import DenoiserLike, wrappers
-from fewstep.diffusion.naming import short
 from fewstep.errors import UsageError
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a real number, infinity included."""
-    return isinstance(value, Real) and not isinstance(value, bool) and not math.isnan(value)
-
-
-def check_finite(lever: str, **settings: Any) -> None:
-    """Raises UsageError for a setting that is not a finite number."""
-    for name, value in settings.items():
-        if not is_number(value) or math.isinf(value):
-            raise UsageError(f"{lever}.{name} is a finite number: got {short(value)}")
 
 
 def remembers(den: DenoiserLike) -> bool:

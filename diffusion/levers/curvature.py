@@ -3,7 +3,7 @@ dD/dx, the second-order Tweedie formula (Efron 2011; Ou et al. 2024, arXiv:2406.
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +12,8 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
-from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.naming import named
-from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Range, Seed, checked
 
 
 def covariance_times(den: DenoiserLike, x: AnyArray, t: Number, v: AnyArray, cond: Cond = Cond()) -> Array:
@@ -63,12 +62,8 @@ class Curvature(Wrapper):
 
 
 @named
-def curvature(probes: int = 4, seed: int = 0, bound: float = 1.0) -> Lever:
+@checked
+def curvature(probes: Annotated[int, Range(1, 10_000)] = 4, seed: Seed = 0, bound: Positive = 1.0) -> Lever:
     """Pred.var from the Jacobian of the network, for samplers that require a variance; `bound` is ((b - a) / 2)^2 for
     data in [a, b]."""
-    check_finite("curvature", probes=probes, seed=seed, bound=bound)
-    if probes != int(probes) or probes < 1:
-        raise UsageError(f"curvature.probes is a whole number, at least 1: got {probes}")
-    if not bound > 0:
-        raise UsageError(f"curvature.bound is above 0: got {bound}")
     return partial(Curvature, probes=int(probes), seed=int(seed), bound=float(bound))

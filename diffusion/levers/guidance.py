@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,9 +11,12 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
-from fewstep.diffusion.levers.checks import check_finite, check_no_memory
+from fewstep.diffusion.levers.checks import check_no_memory
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, Share, checked
+
+Scale = Annotated[float, Range(-100, 100)]
 
 
 class Guidance(Wrapper):
@@ -83,18 +86,16 @@ class CFGpp(ByClass):
 
 
 @named
-def cfg(scale: float) -> Lever:
+@checked
+def cfg(scale: Scale) -> Lever:
     """Classifier-free guidance; scale 1 is the conditional model, 0 the unconditional one."""
-    check_finite("cfg", scale=scale)
     return partial(class_guidance, "cfg", CFG, scale=float(scale))
 
 
 @named
-def cfg_pp(strength: float) -> Lever:
+@checked
+def cfg_pp(strength: Share) -> Lever:
     """CFG++ with a strength in [0, 1], for samplers of the ddim form; 0 is the unconditional model."""
-    check_finite("cfg_pp", strength=strength)
-    if not 0 <= strength <= 1:
-        raise UsageError(f"cfg_pp.strength is in [0, 1]: got {strength}")
     return partial(class_guidance, "cfg_pp", CFGpp, strength=float(strength))
 
 

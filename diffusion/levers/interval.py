@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -13,10 +13,11 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper, predict_shape
-from fewstep.diffusion.levers.checks import is_number, remembers
+from fewstep.diffusion.levers.checks import remembers
 from fewstep.diffusion.levers.conditioning import ConditioningLever
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 
 
 def switched(on: Array, active: Callable[[], Any], passive: Callable[[], Any]) -> Any:
@@ -64,10 +65,13 @@ class Interval(Wrapper):
 
 
 @named
-def interval(low: float = 0.0, high: float = math.inf) -> Lever:
+@checked
+def interval(
+    low: Annotated[float, Range(0)] = 0.0, high: Annotated[float, Range(above=0, most=math.inf)] = math.inf
+) -> Lever:
     """Restricts the lever just inside to noise levels sigma / alpha in (low, high]."""
-    if not (is_number(low) and is_number(high) and 0 <= low < high):
-        raise UsageError(f"interval needs 0 <= low < high: got {low!r} and {high!r}")
+    if not low < high:
+        raise UsageError(f"interval needs low < high: got {low!r} and {high!r}")
     return partial(_within, float(low), float(high))
 
 

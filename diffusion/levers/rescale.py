@@ -10,10 +10,10 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
-from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.guidance import Guidance
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import Share, checked
 
 
 @register_dataclass
@@ -46,9 +46,9 @@ def _std(x: Array) -> Array:
 
 
 @named
-def rescale(share: float = 0.7) -> Lever:
+@checked
+def rescale(share: Share = 0.7) -> Lever:
     """Rescales the guidance just inside to the contrast of the conditional prediction, by a share; 0: identity."""
-    check_finite("rescale", share=share)
     return partial(_rescaled, float(share))
 
 

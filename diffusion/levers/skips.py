@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -10,10 +10,12 @@ from jax import Array
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever
-from fewstep.diffusion.levers.checks import check_finite
 from fewstep.diffusion.levers.conditioning import ConditioningLever
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
+
+Factor = Annotated[float, Range(0, 10)]
 
 
 @register_dataclass
@@ -56,22 +58,20 @@ def schedule(rho: float, outer: float, levels: int) -> tuple[float, ...]:
 
 
 @named
-def skip_tuning(rho: float | tuple[float, ...], outer: float = 1.0) -> Lever:
+@checked
+def skip_tuning(rho: Factor | tuple[Factor, ...], outer: Factor = 1.0) -> Lever:
     """Multiplies a U-Net's skips by factors that change linearly from `rho` at the innermost level to `outer` at full
     resolution, or by a tuple of one factor per level, innermost first.  Factors of 1 are the identity."""
     several = isinstance(rho, tuple | list)
-    check_finite("skip_tuning", outer=outer)
-    for factor in rho if several else (rho,):
-        check_finite("skip_tuning", rho=factor)
     if several and outer != 1.0:
         raise UsageError("skip_tuning.outer is where one number leads to: leave it out if rho has a factor per level")
     return partial(_tuned, tuple(rho) if several else rho, float(outer))
 
 
 @named
-def freeu(b1: float = 1.2, b2: float = 1.4, s1: float = 0.9, s2: float = 0.2) -> Lever:
+@checked
+def freeu(b1: Factor = 1.2, b2: Factor = 1.4, s1: Factor = 0.9, s2: Factor = 0.2) -> Lever:
     """FreeU on the two innermost levels, 1 and 2: factors `b` of the decoder, `s` of the skips; 1 is the identity."""
-    check_finite("freeu", b1=b1, b2=b2, s1=s1, s2=s2)
     return partial(_freed, (b1, b2), (s1, s2))
 
 

@@ -5,18 +5,19 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, NumberT, pooled, repeated
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Under, Wrapper, wrappers
-from fewstep.diffusion.levers.checks import check_finite, check_no_memory
+from fewstep.diffusion.levers.checks import check_no_memory
 from fewstep.diffusion.levers.interval import switched
 from fewstep.diffusion.naming import named
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, Share, checked
 
 
 @dataclass(frozen=True)
@@ -91,13 +92,11 @@ def enlarged(shape: Sequence[int], den: DenoiserLike) -> tuple[int, ...]:
 
 
 @named
-def upsample_guidance(m: int = 2, theta: float = 1.0, eta: float = 1.0) -> Lever:
+@checked
+def upsample_guidance(
+    m: Annotated[int, Range(2, 64)] = 2, theta: Annotated[float, Range(-10, 10)] = 1.0, eta: Share = 1.0
+) -> Lever:
     """Images with m times the side lengths, with the content of the training size; theta 0 is without guidance."""
-    check_finite("upsample_guidance", m=m, theta=theta, eta=eta)
-    if m != int(m) or m < 2:
-        raise UsageError(f"upsample_guidance.m is a whole number, at least 2: got {m}")
-    if not 0 <= eta <= 1:
-        raise UsageError(f"upsample_guidance.eta is in [0, 1]: got {eta}")
     return partial(_guided, int(m), float(theta), float(eta))
 
 

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,11 +11,12 @@ from flax import nnx
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 
 
 def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, eps: float = 1e-6) -> jax.Array:
@@ -60,6 +61,7 @@ class _Variance(nnx.Module):
         self.head = Linear(width, outputs, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
 
 
+@checked
 class DiT(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
@@ -76,28 +78,23 @@ class DiT(nnx.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        classes: int = 0,
-        patch: int = 2,
-        width: int = 384,
-        depth: int = 12,
-        heads: int = 6,
-        ratio: int = 4,
+        classes: Classes = 0,
+        patch: Annotated[int, Range(1, 1024)] = 2,
+        width: Annotated[int, Range(1, 16_384)] = 384,
+        depth: Annotated[int, Range(1, 256)] = 12,
+        heads: Annotated[int, Range(1, 1024)] = 6,
+        ratio: Annotated[int, Range(1, 64)] = 4,
         positions: str = "sincos",
         remat: bool = False,
-        fastest: float = FASTEST,
+        fastest: Fastest = FASTEST,
         jumps: bool = False,
         variance: bool = False,
-        dtype: str = "float32",
+        dtype: Precision = "float32",
         *,
         rngs: nnx.Rngs,
     ):
         if len(shape) != 3:
             raise UsageError(f"a DiT is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
-        if min(patch, width, depth, heads, ratio) < 1:
-            raise UsageError(
-                f"a DiT needs patch, width, depth, heads and ratio of at least 1: got {patch}, {width}, {depth}, "
-                f"{heads} and {ratio}"
-            )
         if positions not in ("sincos", "rotary"):
             raise UsageError(f"DiT.positions is 'sincos' or 'rotary', not {positions!r}")
         if width % heads or (width // heads if positions == "rotary" else width) % 4:

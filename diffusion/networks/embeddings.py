@@ -1,6 +1,6 @@
 """The conditioning of a network on time, class and size of a jump, as one vector per image."""
 
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,6 +11,7 @@ from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.networks.initializers import unit
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear
 from fewstep.errors import UsageError
+from fewstep.ranges import Range
 
 FEATURES = 64
 # Frequencies in radians per unit of time.  The lowest does not repeat within [-5, 5], the range of EDM's c_noise; the
@@ -18,6 +19,11 @@ FEATURES = 64
 # time, and objectives that use these derivatives need much lower ones: MeanFlow's error of jumps on digits is 19 with
 # 256, and 0.58 with 16.
 SLOWEST, FASTEST = 0.25, 256.0
+
+# Of every network.  float16 is left out: its largest number is 65504, and nothing here scales the loss.
+Precision = Literal["float32", "bfloat16"]
+Fastest = Annotated[float, Range(above=SLOWEST, most=100_000)]
+Classes = Annotated[int, Range(0, 1_000_000)]
 
 
 def sinusoids(t: AnyArray, fastest: float = FASTEST) -> Array:
@@ -32,8 +38,6 @@ class Conditioning(nnx.Module):
     """The sum of embeddings of time, class and size of a jump, followed by one more layer; in float32."""
 
     def __init__(self, classes: int, width: int, jumps: bool, fastest: float, *, rngs: nnx.Rngs):
-        if not fastest > SLOWEST:
-            raise UsageError(f"fastest, the highest frequency of time, is above {SLOWEST}: got {fastest}")
         self.classes, self.fastest = classes, fastest
         whole = (None, None)  # small kernels are replicated: XLA communicates them inefficiently when sharded
         self.time = Linear(FEATURES, width, whole, rngs=rngs)

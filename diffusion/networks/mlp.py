@@ -1,7 +1,7 @@
 """Residual multilayer perceptron for points (B, d)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax.numpy as jnp
 from flax import nnx
@@ -9,10 +9,11 @@ from jax import Array
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, checked
 
 
 class Block(nnx.Module):
@@ -39,6 +40,7 @@ class _Variance(nnx.Module):
         return self.head(self.block(h, embedding).astype(jnp.float32))
 
 
+@checked
 class MLP(nnx.Module):
     """Predicts an array of the shape of points, in float32; with `variance` a second one in additional features, from a
     block of its own.  There is no normalisation, which would remove the norm of the points.
@@ -52,20 +54,18 @@ class MLP(nnx.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        classes: int = 0,
-        width: int = 128,
-        depth: int = 4,
-        fastest: float = FASTEST,
+        classes: Classes = 0,
+        width: Annotated[int, Range(1, 65_536)] = 128,
+        depth: Annotated[int, Range(1, 256)] = 4,
+        fastest: Fastest = FASTEST,
         jumps: bool = False,
         variance: bool = False,
-        dtype: str = "float32",
+        dtype: Precision = "float32",
         *,
         rngs: nnx.Rngs,
     ):
         if len(shape) != 1:
             raise UsageError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
-        if min(width, depth) < 1:
-            raise UsageError(f"an MLP needs width and depth of at least 1: got {width} and {depth}")
         (features,) = shape
         compute = jnp.dtype(dtype)
         self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import count, pairwise, repeat
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,10 +12,11 @@ from flax import nnx
 
 from fewstep.diffusion.arrays import Number, repeated
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.networks.embeddings import FASTEST, Conditioning
+from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 from fewstep.errors import UsageError
+from fewstep.ranges import Fraction, Range, checked
 
 
 def _check_divisible(height: int, width: int, levels: int) -> None:
@@ -46,6 +47,7 @@ class _Variance(nnx.Module):
         return self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
 
 
+@checked
 class UNet(nnx.Module):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
@@ -60,26 +62,23 @@ class UNet(nnx.Module):
     def __init__(
         self,
         shape: Sequence[int],
-        classes: int = 0,
-        base: int = 32,
-        mult: tuple = (1, 2),
-        blocks: int = 2,
-        attention: tuple = (4,),
-        fastest: float = FASTEST,
+        classes: Classes = 0,
+        base: Annotated[int, Range(1, 4096)] = 32,
+        mult: tuple[Annotated[int, Range(1, 64)], ...] = (1, 2),
+        blocks: Annotated[int, Range(1, 64)] = 2,
+        attention: tuple[Annotated[int, Range(1, 8192)], ...] = (4,),
+        fastest: Fastest = FASTEST,
         jumps: bool = False,
         variance: bool = False,
-        dropout: float = 0.0,
-        dtype: str = "float32",
+        dropout: Fraction = 0.0,
+        dtype: Precision = "float32",
         *,
         rngs: nnx.Rngs,
     ):
         if len(shape) != 3:
             raise UsageError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
-        if not (mult and min(base, blocks, *mult) >= 1 and 0 <= dropout < 1):
-            raise UsageError(
-                f"a U-Net needs base, blocks and every mult of at least 1, and dropout in [0, 1): got base = {base}, "
-                f"blocks = {blocks}, mult = {mult}, dropout = {dropout}"
-            )
+        if not 0 < len(mult) <= 16:
+            raise UsageError(f"a U-Net has a level for each entry of mult, 1 to 16 of them: got mult = {mult}")
         height, width, channels = shape
         self.levels = len(mult)
         _check_divisible(height, width, self.levels)

@@ -167,11 +167,11 @@ def test_the_network_is_told_the_index():
     [
         (lambda: Discrete("sqrt"), "Discrete.betas is one of linear, scaled_linear, cosine"),
         (lambda: Discrete((0.1, 0.2), steps=3), "as many as betas"),
-        (lambda: Discrete((0.1, -0.2)), "betas between 0 and 1"),
-        (lambda: Discrete((1.0, 0.2)), "betas between 0 and 1"),
+        (lambda: Discrete((0.1, -0.2)), r"Discrete.betas is .* each a number in \(0, 1\]"),
+        (lambda: Discrete((1.0, 0.2)), "betas below 1"),
         (lambda: Discrete((0.1,)), "two betas"),
         (lambda: Discrete(steps=10), "21 steps"),
-        (lambda: Discrete(steps=0), "two steps"),
+        (lambda: Discrete(steps=0), "Discrete.steps is a whole number"),
     ],
 )
 def test_numbers_that_make_no_process(build, what):

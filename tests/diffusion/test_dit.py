@@ -163,7 +163,7 @@ def test_every_place_has_its_own_sines():
         ({"heads": 3}, "does not divide into 3 heads"),
         ({"heads": 8, "positions": "rotary"}, "multiple of 4 heads"),
         ({"positions": "learned"}, "'sincos' or 'rotary'"),
-        ({"depth": 0}, "at least 1"),
+        ({"depth": 0}, "DiT.depth is a whole number"),
     ],
 )
 def test_what_cannot_be_built(options, words):

@@ -173,12 +173,13 @@ def test_time_of_infinite_log_snr():
 @pytest.mark.parametrize(
     ("build", "what"),
     [
-        (lambda: VP(beta_max=-5.0), "beta_min < beta_max"),
+        (lambda: VP(beta_min=30.0), "beta_min < beta_max"),
+        (lambda: VP(beta_max=-5.0), r"VP.beta_max is a number in \(0, 1000\]: got -5.0"),
         (lambda: VP(t_min=0.0), "t_min"),
-        (lambda: Cosine(log_snr_max=-3.0), "log_snr_max > 0"),
+        (lambda: Cosine(log_snr_max=-3.0), "Cosine.log_snr_max is a number"),
         (lambda: VE(sigma_min=0.0), "sigma_min"),
         (lambda: VE(sigma_min=1.0, sigma_max=0.5), "sigma_min < sigma_max"),
-        (lambda: Shifted(shift=0.0), "shift > 0"),
+        (lambda: Shifted(shift=0.0), "Shifted.shift is a number"),
         (lambda: Shifted(process=3), "a process"),
     ],
 )

@@ -101,7 +101,7 @@ def test_the_last_step_is_extra_where_the_noise_ends_at_zero(grid):
 @every
 @pytest.mark.parametrize("steps", [0, -3, 2.5])
 def test_steps_are_whole_and_positive(grid, steps):
-    with pytest.raises(ValueError, match="whole number of steps"):
+    with pytest.raises(ValueError, match="steps is a whole number"):
         grid(VP(), steps)
 
 

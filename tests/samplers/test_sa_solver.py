@@ -110,5 +110,5 @@ def test_noise_only_in_the_middle_and_never_at_the_end():
 
 @pytest.mark.parametrize("options", [{"predictor": 0}, {"corrector": -1}])
 def test_impossible_points(options):
-    with pytest.raises(ValueError, match=r"sa_solver\.predictor"):
+    with pytest.raises(ValueError, match=r"sa_solver\.(predictor|corrector) is a whole number"):
         tabulate(sa_solver(VP(), uniform(VP(), 3), **options))

@@ -21,7 +21,7 @@ UNet.base = 8
         ("UNet.bse = 3", ["bse", "'base'", "line 8"]),
         ("train.data = @digit", ["digit", "'digits'"]),
         ("UNt.base = 3", ["UNt", "'UNet'"]),
-        ("train.steps = 0", ["train.steps", "at least 1"]),
+        ("train.steps = 0", ["line 8: train.steps is a whole number in [1, 1000000000], not 0"]),
         ("train.steps = 'many'", ["train.steps", "many"]),
         ("train.seed = -1", ["train.seed"]),
         ("train.ema = 0.999", ["train.ema"]),
@@ -47,8 +47,8 @@ UNet.base = 8
         ("digits.seed = 1.5", ["digits.seed is a whole number", "line 8"]),
         ("train.mesh = (1, 1)", ["mesh = (1, 1)", "three"]),
         ("train.mesh = (-1, -1, 1)", ["mesh"]),
-        ("denoising.label_drop = 2.0", ["label_drop", "between 0 and 1"]),
-        ("train.process = @Shifted()\nShifted.shift = 0.0", ["shift > 0"]),
+        ("denoising.label_drop = 2.0", ["line 8: denoising.label_drop is a number in [0, 1], not 2.0"]),
+        ("train.process = @Shifted()\nShifted.shift = 0.0", ["Shifted.shift is a number in (0, 1000], not 0.0"]),
         ("train.steps = (1", ["not closed"]),
         ("train.wandb = 3", ["train.wandb is a text in quotes or None", "line 8"]),
         ("train.wandb = ''", ["train.wandb", "project"]),
@@ -107,7 +107,7 @@ def test_includes_are_read_beside_the_config_and_from_nowhere_else(fewstep, tmp_
         ("npz.path=(1", ["not closed"]),
         ("x/adamw.lr=3", ["name.parameter=value"]),
         ("#a.b=3", ["name.parameter=value"]),
-        ("denoising.times=3", ["denoising.times is something named with @"]),
+        ("denoising.times=3", ["denoising.times is a function (named with @ in a config)"]),
     ],
 )
 def test_bad_overrides(fewstep, tmp_path, override, parts):

@@ -183,7 +183,7 @@ def test_labels_beyond_the_classes_asked_for(tmp_path):
     path = saved(tmp_path, images=BYTES, labels=with_value(LABELS.astype(np.uint8), 17, 12))
     text = message(lambda: npz(path, classes=10))
     assert f"{path}: labels out of range: image 17 has label 12, classes = 10" in text
-    assert "classes = 0" in message(lambda: npz(path, classes=0))
+    assert "npz.classes is a whole number" in message(lambda: npz(path, classes=0))
     assert "no array labels, but classes = 10" in message(lambda: npz(saved(tmp_path, images=BYTES), classes=10))
 
 
@@ -238,17 +238,17 @@ def test_a_truncated_or_damaged_archive_and_a_bare_array(tmp_path):
 @pytest.mark.parametrize(
     ("held_out", "part"),
     [
-        (0, "no held-out images"),
-        (-3, "no held-out images"),
+        (0, "npz.held_out is"),
+        (-3, "npz.held_out is"),
         (0.001, "no held-out images"),
         (40, "no training images"),
         (99, "no training images"),
         (0.999, "no training images"),
-        (1.0, "neither a fraction"),
-        (0.0, "neither a fraction"),
-        (2.5, "neither a fraction"),
-        (float("nan"), "neither a fraction"),
-        ("0.1", "neither a fraction"),
+        (1.0, "or a number in (0, 1)"),
+        (0.0, "or a number in (0, 1)"),
+        (2.5, "or a number in (0, 1)"),
+        (float("nan"), "or a number in (0, 1)"),
+        ("0.1", "or a number in (0, 1)"),
     ],
 )
 def test_a_held_out_part_that_cannot_be(tmp_path, held_out, part):

@@ -124,4 +124,4 @@ def test_folders_that_are_refused(tmp_path):
     text = message(lambda: folder(tmp_path))
     assert "images both at its top level (000.png) and in subfolders (cat/" in text
     assert "channels = 2" in message(lambda: folder(tmp_path, channels=2))
-    assert "size = 0" in message(lambda: folder(tmp_path, size=0))
+    assert "folder.size is a whole number" in message(lambda: folder(tmp_path, size=0))

@@ -2,11 +2,17 @@
 
 import numbers
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Range
 from fewstep.train.data.split import Source, Split
+
+FEW = 1000  # classes that a small sample of images may have
+# A fraction of the images, or their number.
+HeldOut = Annotated[int, Range(1, 10**9)] | Annotated[float, Range(above=0, below=1)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +36,7 @@ class Dataset:
         return f"{self.name}: {len(self.train)} {kind} {form} to train on, {len(self.held_out)} held out, {classes}"
 
 
-def partition(name: str, source: Source, classes: int, held_out: int | float, seed: int) -> Dataset:
+def partition(name: str, source: Source, classes: int, held_out: HeldOut, seed: int) -> Dataset:
     """A Dataset whose held-out images are chosen by a random permutation of `seed`.
 
     held_out is a fraction in (0, 1) or a number of images.  Raises UsageError if either split would be empty.
@@ -41,17 +47,24 @@ def partition(name: str, source: Source, classes: int, held_out: int | float, se
 
 
 def class_count(*labels: np.ndarray | None) -> int:
-    """The number of classes of label arrays: the largest label + 1, or 0 without labels."""
-    return 0 if labels[0] is None else int(max(array.max() for array in labels if array is not None)) + 1
+    """The number of classes of label arrays: the largest label + 1, or 0 without labels.
+
+    UsageError for more classes than there are labels.
+    """
+    if labels[0] is None:
+        return 0
+    known = np.concatenate([array for array in labels if array is not None])
+    count = int(known.max()) + 1
+    if count > max(len(known), FEW):
+        raise UsageError(
+            f"the labels go up to {count - 1}, so that {len(known)} images would have {count} classes: number the "
+            f"classes from 0 without gaps, as np.unique(labels, return_inverse=True)[1] does"
+        )
+    return count
 
 
 def _held_out_count(name, held_out, n):
-    if isinstance(held_out, numbers.Integral):
-        count = int(held_out)
-    elif isinstance(held_out, numbers.Real) and 0 < float(held_out) < 1:
-        count = round(held_out * n)
-    else:
-        raise UsageError(f"{name}: held_out = {held_out!r} is neither a fraction between 0 and 1 nor an integer")
+    count = int(held_out) if isinstance(held_out, numbers.Integral) else round(held_out * n)
     if count < 1:
         raise UsageError(f"{name}: held_out = {held_out} of {n} images leaves no held-out images: increase it")
     if count >= n:

@@ -2,21 +2,24 @@
 
 import functools
 import math
-import numbers
 import os
 import threading
 import warnings
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Range
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import open_file
 from fewstep.train.utils.memory import amount, free_memory
 
+Side = Annotated[int, Range(1, 8192)]  # of square images, in pixels
+Channels = Annotated[int, Range(1, 3)]  # 1 is grayscale, 3 colour
+Pixels = Annotated[int, Range(1, 1 << 40)]  # of an image file
 MOST_PIXELS = 1 << 26  # of an image file: 8192 x 8192
 LARGE = 1 << 24  # pixels from which on one image is decoded at a time, and not in full if that is possible
 BYTES_PER_PIXEL = 16  # while decoding, in all copies
@@ -30,14 +33,10 @@ class BadImage(UsageError):
     """A file cannot be decoded; the message is the reason in a few words."""
 
 
-def check_form(size: int, channels: int, max_pixels: int = MOST_PIXELS) -> None:
-    """Raises UsageError for an invalid size, number of channels, or bound of pixels."""
-    if not isinstance(size, numbers.Integral) or size < 1:
-        raise UsageError(f"size = {size!r}: give the side of the square images in pixels, at least 1")
+def check_channels(channels: int) -> None:
+    """Raises UsageError for a number of channels that no image has."""
     if channels not in (1, 3):
         raise UsageError(f"channels = {channels!r}: use 1 for grayscale or 3 for color")
-    if not isinstance(max_pixels, numbers.Integral) or max_pixels < 1:
-        raise UsageError(f"max_pixels = {max_pixels!r}: give the most pixels of an image file, at least 1")
 
 
 def decode(file: Any, size: int | tuple, channels: int, max_pixels: int = MOST_PIXELS) -> np.ndarray:

@@ -8,19 +8,21 @@ from typing import Any
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Seed, checked
 from fewstep.train.data.checks import as_labels, local
-from fewstep.train.data.dataset import Dataset, class_count, partition
-from fewstep.train.data.decode import MOST_PIXELS, BadImage, check_form
+from fewstep.train.data.dataset import Dataset, HeldOut, class_count, partition
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, check_channels
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.split import Split
 
 HELD_OUT = ("test", "validation", "valid", "val")
 
 
+@checked
 def huggingface(
-    path: str, size: int = 32, channels: int = 3, split: str = "train", image: str = "image",
-    label: str | None = "label", held_out: int | float = 0.1, seed: int = 0,
-    max_pixels: int = MOST_PIXELS,
+    path: str, size: Side = 32, channels: Channels = 3, split: str = "train", image: str = "image",
+    label: str | None = "label", held_out: HeldOut = 0.1, seed: Seed = 0,
+    max_pixels: Pixels = MOST_PIXELS,
 ) -> Dataset:  # fmt: skip
     """A data set written by `dataset.save_to_disk(path)`, with the columns `image` (feature Image) and `label` (class
     indices; None: no labels); images are decoded when they are read (`decode`).
@@ -29,7 +31,7 @@ def huggingface(
     unused; otherwise held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for
     missing files, splits and columns; a damaged image raises UsageError when it is read.
     """
-    check_form(size, channels, max_pixels)
+    check_channels(channels)
     folder = local(path)
     parts = _load(folder, split)
     if split not in parts:

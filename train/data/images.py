@@ -7,20 +7,22 @@ from typing import Any
 
 import numpy as np
 
-from fewstep.train.data.dataset import Dataset, partition
-from fewstep.train.data.decode import MOST_PIXELS, BadImage
+from fewstep.ranges import Seed, checked
+from fewstep.train.data.dataset import Dataset, HeldOut, partition
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.scan import scan
 
 
+@checked
 def folder(
     path: str,
-    size: int = 32,
-    channels: int = 3,
-    held_out: int | float = 0.1,
-    seed: int = 0,
+    size: Side = 32,
+    channels: Channels = 3,
+    held_out: HeldOut = 0.1,
+    seed: Seed = 0,
     strict: bool = False,
-    max_pixels: int = MOST_PIXELS,
+    max_pixels: Pixels = MOST_PIXELS,
 ) -> Dataset:
     """The images in a folder, resized to size x size with 1 or 3 channels, from any files that Pillow reads (`decode`).
 

@@ -3,9 +3,10 @@
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Seed, checked
 from fewstep.train.data.archive import check_is_file
 from fewstep.train.data.checks import as_images, as_labels, local
-from fewstep.train.data.dataset import Dataset, class_count, partition
+from fewstep.train.data.dataset import Dataset, HeldOut, class_count, partition
 from fewstep.train.data.split import Arrays
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import Damaged
@@ -14,7 +15,8 @@ from fewstep.train.utils.files import open_file
 REMEDY = "write it with np.save(path, images)"
 
 
-def npy(path: str, labels: str | None = None, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
+@checked
+def npy(path: str, labels: str | None = None, held_out: HeldOut = 0.1, seed: Seed = 0) -> Dataset:
     """uint8 images (N, H, W) or (N, H, W, C) of a .npy file, read from disk on demand.
 
     labels: another .npy file, (N,) class indices from 0.  held_out is a fraction below 1 or a number of images.  Raises

@@ -1,18 +1,23 @@
 """Synthetic 2-D points, whose whole distribution a plot can show."""
 
 import difflib
-import math
-import numbers
+from typing import Annotated
 
 import numpy as np
 
 from fewstep.errors import UsageError
-from fewstep.train.data.dataset import Dataset, partition
+from fewstep.ranges import Range, Seed, checked
+from fewstep.train.data.dataset import Dataset, HeldOut, partition
 from fewstep.train.data.split import Arrays
 
 
+@checked
 def points(
-    kind: str = "moons", count: int = 20_000, held_out: int | float = 2_000, noise: float = 0.05, seed: int = 0
+    kind: str = "moons",
+    count: Annotated[int, Range(2, 10**8)] = 20_000,
+    held_out: HeldOut = 2_000,
+    noise: Annotated[float, Range(0, 10)] = 0.05,
+    seed: Seed = 0,
 ) -> Dataset:
     """`count` points of shape (2,) within [-1, 1], of which `held_out` are held out.
 
@@ -26,10 +31,6 @@ def points(
     if kind not in KINDS:
         near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0)[0]
         raise UsageError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
-    if not isinstance(count, numbers.Integral) or count < 2:
-        raise UsageError(f"points: count = {count}: give an integer of at least 2")
-    if not 0 <= noise < math.inf:
-        raise UsageError(f"points: noise = {noise}: give a finite standard deviation of at least 0")
     rng = np.random.default_rng(seed).spawn(1)[0]  # `partition` uses the stream of the seed itself
     xy, labels, classes = KINDS[kind](rng, count, noise)
     labels = None if labels is None else labels.astype(np.int32)

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Seed, checked
 from fewstep.train.data.checks import local
-from fewstep.train.data.dataset import Dataset, partition
+from fewstep.train.data.dataset import Dataset, HeldOut, partition
 from fewstep.train.utils.files import read_json, write_atomic
 
 ABOUT, VERSION = "dataset.json", 1
@@ -24,7 +25,8 @@ READING: dict[str, Any] = {"options": "readahead_buffer_size:0", "file_reader_bu
 AGAIN = "write it again with `fewstep data pack`"
 
 
-def array_record(path: str, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
+@checked
+def array_record(path: str, held_out: HeldOut = 0.1, seed: Seed = 0) -> Dataset:
     """The images of a folder that `fewstep data pack` wrote, read from its ArrayRecord shards on demand.
 
     held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for missing or damaged

@@ -9,8 +9,9 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from fewstep.errors import UsageError
+from fewstep.ranges import checked_as
 from fewstep.train.data.checks import local
-from fewstep.train.data.decode import MOST_PIXELS, BadImage, check_form, decode, extensions
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, check_channels, decode, extensions
 from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import progress
@@ -29,13 +30,14 @@ class Found(NamedTuple):
     classes: list  # names of the classes; empty without classes
 
 
+@checked_as("folder")
 def scan(
     path: str | os.PathLike,
-    size: int,
-    channels: int,
+    size: Side,
+    channels: Channels,
     strict: bool,
     use: Callable | None = None,
-    max_pixels: int = MOST_PIXELS,
+    max_pixels: Pixels = MOST_PIXELS,
 ) -> Found:
     """Decode every image under `path`, in order, and call use(pixels, label) for each if given.
 
@@ -43,7 +45,7 @@ def scan(
     class, and a single one is descended into.  Files that are not images are logged and skipped, or raise UsageError if
     `strict`.  Raises FileNotFoundError or UsageError for an invalid folder.
     """
-    check_form(size, channels, max_pixels)
+    check_channels(channels)
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
     above, show, start = _above(names), None, time.monotonic()

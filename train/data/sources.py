@@ -1,15 +1,16 @@
 """Images in memory: the included digits, .npz files, and arrays."""
 
-import numbers
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fewstep.errors import UsageError
+from fewstep.ranges import Range, Seed, checked
 from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images, as_labels, local
-from fewstep.train.data.dataset import Dataset, class_count, partition
+from fewstep.train.data.dataset import Dataset, HeldOut, class_count, partition
 from fewstep.train.data.split import Arrays, Split
 from fewstep.train.utils.npz import read
 
@@ -19,15 +20,19 @@ LAYOUTS = (  # names of images, labels, held-out images, held-out labels
     ("x_train", "y_train", "x_test", "y_test"),
 )
 
+Classes = Annotated[int, Range(1, 1_000_000)]
 
-def digits(held_out: int | float = 500, seed: int = 0) -> Dataset:
+
+@checked
+def digits(held_out: HeldOut = 500, seed: Seed = 0) -> Dataset:
     """1,797 handwritten digits (8, 8, 1), ten classes (Alpaydin & Kaynak 1998, doi 10.24432/C50P49, CC BY 4.0)."""
     found = read(Path(__file__).with_name("digits.npz"))
     images, labels = found["images"][..., None] / np.float32(8) - 1, found["labels"].astype(np.int32)
     return partition("digits", Arrays(images, labels), 10, held_out, seed)
 
 
-def npz(path: str, held_out: int | float = 0.1, seed: int = 0, classes: int | None = None) -> Dataset:
+@checked
+def npz(path: str, held_out: HeldOut = 0.1, seed: Seed = 0, classes: Classes | None = None) -> Dataset:
     """The images of a .npz file, in memory.
 
     Arrays:  images                  (N, H, W), (N, H, W, C) or (N, d); uint8 (scaled by x / 127.5 - 1), or floats in
@@ -41,8 +46,6 @@ def npz(path: str, held_out: int | float = 0.1, seed: int = 0, classes: int | No
     remedy.
     """
     file = local(path)
-    if classes is not None and (not isinstance(classes, numbers.Integral) or classes < 1):
-        raise UsageError(f"classes = {classes}: give the number of classes, an integer, or leave it out")
     with open_npz(file) as archive:
         names = next((names for names in LAYOUTS if names[0] in archive), None)
         if names is None:
@@ -64,7 +67,8 @@ def npz(path: str, held_out: int | float = 0.1, seed: int = 0, classes: int | No
     return Dataset(file.stem, Split(train, order), Split(test), classes)
 
 
-def arrays(images: ArrayLike, labels: ArrayLike | None = None, held_out: int | float = 0.1, seed: int = 0) -> Dataset:
+@checked
+def arrays(images: ArrayLike, labels: ArrayLike | None = None, held_out: HeldOut = 0.1, seed: Seed = 0) -> Dataset:
     """Images in memory, (N, H, W), (N, H, W, C) or (N, d), in the formats of `npz`, with optional labels (N,).
 
     They are copied: later changes of the arrays have no effect.

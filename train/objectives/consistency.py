@@ -4,7 +4,7 @@ with improved consistency training (Song & Dhariwal 2023, arXiv:2310.14189) and 
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -16,13 +16,23 @@ from fewstep.diffusion.denoiser import ZERO, Cond, Model
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.ranges import Count, NonNegative, Positive, Range, checked
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal
 from fewstep.train.state import State
 
+Steps = Annotated[int, Range(1, 1_000_000)]
 
+
+@checked
 def shrinking(
-    process: Process, t: Array, done: Array, stages: int = 8, q: float = 2.0, k: float = 8.0, b: float = 1.0
+    process: Process,
+    t: Array,
+    done: Array,
+    stages: Annotated[int, Range(1, 1000)] = 8,
+    q: Annotated[float, Range(above=1, most=1000)] = 2.0,
+    k: NonNegative = 8.0,
+    b: NonNegative = 1.0,
 ) -> tuple[Array, Array]:
     """In sigma / alpha, s = t (1 - q^-(stage + 1) (1 + k sigmoid(-b t))), or 0 if that is negative, with `stages` of
     equal length (easy consistency tuning)."""
@@ -32,8 +42,14 @@ def shrinking(
     return t, jnp.where(kept > 0, process.time(-jnp.log(ratio * jnp.maximum(kept, 1e-9))), 0.0)
 
 
+@checked
 def doubling(
-    process: Process, t: Array, done: Array, first: int = 10, last: int = 1280, rho: float = 7.0
+    process: Process,
+    t: Array,
+    done: Array,
+    first: Steps = 10,
+    last: Steps = 1280,
+    rho: Annotated[float, Range(above=0, most=100)] = 7.0,
 ) -> tuple[Array, Array]:
     """Adjacent times t > s around the drawn time, on the grid of Karras et al. between the finite ends of the process;
     its number of steps doubles from `first` to `last` (improved consistency training).  Below the grid, s = 0."""
@@ -84,8 +100,8 @@ class DiscreteConsistency(Noised):
     times: Callable = log_normal
     pair: Callable = shrinking
     weight: Callable = of_output
-    until: int | None = None
-    huber: float = 0.00054
+    until: Count | None = None
+    huber: Positive = 0.00054
     teacher: bool = False
 
     capabilities = frozenset({ZERO})
@@ -93,13 +109,6 @@ class DiscreteConsistency(Noised):
     @property
     def needs_teacher(self) -> bool:
         return self.teacher
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not self.huber > 0 or (self.until is not None and self.until < 1):
-            raise UsageError(
-                f"discrete_consistency requires huber > 0 and until >= 1: got {self.huber} and {self.until}"
-            )
 
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """-> loss (), {"apart": mean squared difference of the two images}."""

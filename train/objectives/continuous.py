@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ from jax import Array
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import ZERO, Cond, Model
 from fewstep.diffusion.prediction import VELOCITY
-from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Range
 from fewstep.train.objectives.consistency import check_consistent
 from fewstep.train.objectives.denoising import Noised, noisy
 from fewstep.train.objectives.times import log_normal
@@ -34,8 +34,8 @@ class ContinuousConsistency(Noised):
     """
 
     times: Callable = log_normal
-    warmup: int = 1000
-    floor: float = 0.1
+    warmup: Annotated[int, Range(0, 10**9)] = 1000
+    floor: Positive = 0.1
     teacher: bool = False
 
     capabilities = frozenset({ZERO})
@@ -43,13 +43,6 @@ class ContinuousConsistency(Noised):
     @property
     def needs_teacher(self) -> bool:
         return self.teacher
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.warmup < 0 or not self.floor > 0:
-            raise UsageError(
-                f"continuous_consistency requires warmup >= 0 and floor > 0: got {self.warmup} and {self.floor}"
-            )
 
     def extra_params(self) -> dict[str, Any]:
         return {"weight": {"waves": jnp.zeros(WAVES)}}

@@ -10,6 +10,7 @@ from jax import Array
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
+from fewstep.ranges import Share, check_fields
 from fewstep.train.objectives.objective import Objective
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.objectives.weights import native
@@ -25,7 +26,7 @@ class Noised(Objective):
     """
 
     times: Callable = logit_normal
-    label_drop: float = 0.1
+    label_drop: Share = 0.1
 
     def __post_init__(self):
         kind = type(self)
@@ -33,8 +34,7 @@ class Noised(Objective):
             raise UsageError(
                 f"{kind.__name__}.{ignored[0]} is a field: annotate it below @dataclass(frozen=True), or pass it"
             )
-        if not 0 <= self.label_drop <= 1:
-            raise UsageError(f"label_drop must be between 0 and 1: got {self.label_drop}")
+        check_fields(self)
 
 
 @dataclass(frozen=True)

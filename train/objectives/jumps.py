@@ -7,7 +7,7 @@ instantaneous velocity.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +18,13 @@ from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond, Model
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.diffusion.process import Linear
 from fewstep.errors import UsageError
+from fewstep.ranges import Fraction, Positive, Range, Share
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy, target
 from fewstep.train.objectives.times import logit_normal, uniform
 from fewstep.train.state import State
+
+Guidance = Annotated[float, Range(above=0, most=100)]
 
 
 class Jump(NamedTuple):
@@ -73,21 +76,11 @@ class MeanFlow(_Jumps):
     """
 
     times: Callable = logit_normal
-    same: float = 0.75
-    power: float = 1.0
-    floor: float = 0.01
-    guidance: float = 1.0
-    mix: float = 0.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if not 0 <= self.same <= 1 or not self.floor > 0 or self.power < 0:
-            raise UsageError(
-                f"meanflow requires same in [0, 1], power >= 0 and floor > 0: got {self.same}, {self.power} and "
-                f"{self.floor}"
-            )
-        if not self.guidance > 0 or not 0 <= self.mix < 1:
-            raise UsageError(f"meanflow requires guidance > 0 and mix in [0, 1): got {self.guidance} and {self.mix}")
+    same: Share = 0.75
+    power: Annotated[float, Range(0, 10)] = 1.0
+    floor: Positive = 0.01
+    guidance: Guidance = 1.0
+    mix: Fraction = 0.0
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
@@ -139,19 +132,10 @@ class Shortcut(_Jumps):
     """
 
     times: Callable = uniform
-    bootstrap: int = 4
-    sizes: int = 7
-    clip: float | None = None
-    guidance: float = 1.0
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.bootstrap < 2 or self.sizes < 1:
-            raise UsageError(f"shortcut requires bootstrap >= 2 and sizes >= 1: got {self.bootstrap} and {self.sizes}")
-        if not self.guidance > 0 or (self.clip is not None and not self.clip > 0):
-            raise UsageError(
-                f"shortcut requires guidance > 0, and clip > 0 or None: got {self.guidance} and {self.clip}"
-            )
+    bootstrap: Annotated[int, Range(2, 10_000)] = 4
+    sizes: Annotated[int, Range(1, 20)] = 7
+    clip: Positive | None = None
+    guidance: Guidance = 1.0
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""

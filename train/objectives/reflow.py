@@ -10,6 +10,7 @@ from jax import Array
 
 from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Share
 from fewstep.samplers.loop import unit_noise
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy, target
@@ -28,15 +29,10 @@ class ReFlow(Noised):
     """
 
     times: Callable = uniform
-    label_drop: float = 0.0
-    huber: float | None = None
+    label_drop: Share = 0.0
+    huber: Positive | None = None
 
     needs_pairs = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.huber is not None and not self.huber > 0:
-            raise UsageError(f"reflow.huber must be positive, or None for the squared error: got {self.huber}")
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Example:
         """batch.image (B, *shape), batch.label (B,) or None, batch.seed (B,)."""

@@ -1,11 +1,16 @@
 """Distributions of training times: (process, key, n) -> (n,) times (algorithms.md A10)."""
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from jax import Array
 
 from fewstep.diffusion.process import Process
+from fewstep.ranges import Range, checked
 
+Mean = Annotated[float, Range(-20, 20)]
+Std = Annotated[float, Range(above=0, most=20)]
 MARGIN = 1e-5  # samplers never evaluate t = 0, and at t = 1 some targets are degenerate
 
 
@@ -21,17 +26,20 @@ def uniform(process: Process, key: Array, n: int) -> Array:
     return _within(process, last + (first - last) * u)
 
 
-def logit_normal(process: Process, key: Array, n: int, mean: float = 0.0, std: float = 1.0) -> Array:
+@checked
+def logit_normal(process: Process, key: Array, n: int, mean: Mean = 0.0, std: Std = 1.0) -> Array:
     """sigmoid(mean + std z) (Esser et al. 2024, arXiv:2403.03206)."""
     return _within(process, jax.nn.sigmoid(mean + std * jax.random.normal(key, (n,))))
 
 
-def log_normal(process: Process, key: Array, n: int, mean: float = -1.2, std: float = 1.2) -> Array:
+@checked
+def log_normal(process: Process, key: Array, n: int, mean: Mean = -1.2, std: Std = 1.2) -> Array:
     """The t at which log(sigma/alpha) = mean + std z (Karras et al. 2022, arXiv:2206.00364)."""
     return _within(process, process.time(-(mean + std * jax.random.normal(key, (n,)))))
 
 
-def u_shaped(process: Process, key: Array, n: int, a: float = 4.0) -> Array:
+@checked
+def u_shaped(process: Process, key: Array, n: int, a: Annotated[float, Range(above=0, most=80)] = 4.0) -> Array:
     """U-shaped density a (e^(a t) + e^(a (1 - t))) / (2 (e^a - 1)), highest at both ends (Lee et al. 2024,
     arXiv:2405.20320)."""
     for_size, for_end = jax.random.split(key)
@@ -39,7 +47,8 @@ def u_shaped(process: Process, key: Array, n: int, a: float = 4.0) -> Array:
     return _within(process, jnp.where(jax.random.bernoulli(for_end, shape=(n,)), t, 1 - t))
 
 
-def at_steps(process: Process, key: Array, n: int, steps: int = 1) -> Array:
+@checked
+def at_steps(process: Process, key: Array, n: int, steps: Annotated[int, Range(1, 10_000)] = 1) -> Array:
     """The times of a sampler with `steps` equal steps, equally often, for distillation into these steps."""
     first, last = process.ends
     place = (jax.random.randint(key, (), 0, steps) + jnp.arange(n)) % steps

@@ -3,7 +3,7 @@ a learned range of variances together with the mean (Nichol & Dhariwal 2021, arX
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +14,7 @@ from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.variance import NPR, SN, LearnedRange
 from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Range
 from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
 from fewstep.train.objectives.times import uniform
 from fewstep.train.state import State
@@ -50,15 +51,10 @@ class Hybrid(Denoising):
     """
 
     times: Callable = uniform
-    steps: int = 100
-    share: float = 1e-3
+    steps: Annotated[int, Range(1, 100_000)] = 100
+    share: Positive = 1e-3
 
     trains_variance = True
-
-    def __post_init__(self):
-        super().__post_init__()
-        if self.steps < 1 or not self.share > 0:
-            raise UsageError(f"hybrid needs steps >= 1 and share > 0: got {self.steps} and {self.share}")
 
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """-> loss (), {"bound": the bound over all steps}."""

@@ -10,6 +10,7 @@ from jax import Array
 
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
+from fewstep.ranges import Positive, checked
 
 
 def native(process: Process, prediction: Prediction, t: Array) -> Array:
@@ -27,7 +28,8 @@ def elbo(process: Process, prediction: Prediction, t: Array) -> Array:
     return -process.dlam(t) * noise(process, prediction, t)
 
 
-def min_snr(process: Process, prediction: Prediction, t: Array, gamma: float = 5.0) -> Array:
+@checked
+def min_snr(process: Process, prediction: Prediction, t: Array, gamma: Positive = 5.0) -> Array:
     """min(SNR, gamma) for the squared error of x0 (Hang et al. 2023, arXiv:2303.09556)."""
     return jnp.minimum(1.0, gamma * jnp.exp(-2 * process.lam(t))) * noise(process, prediction, t)
 

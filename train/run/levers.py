@@ -3,14 +3,16 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 
 from fewstep.diffusion import levers
 from fewstep.diffusion.levers import under
-from fewstep.diffusion.levers.checks import check_finite
+from fewstep.diffusion.levers.guidance import Scale
+from fewstep.diffusion.levers.skips import Factor
 from fewstep.errors import UsageError, listed
+from fewstep.ranges import Range, checked_as
 from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.skip_factors import load_tuned
 from fewstep.train.sharding import replicated
@@ -29,7 +31,8 @@ class RunLever:
         raise UsageError(f"{self.name} depends on a run (Run.under): remove it from train.levers")
 
 
-def skip_factors(rho: float | tuple | None = None, outer: float = 1.0) -> Any:
+@checked_as("skip_tuning")
+def skip_factors(rho: Factor | tuple[Factor, ...] | None = None, outer: Factor = 1.0) -> Any:
     """Scale a U-Net's skips: by `rho` at the innermost level, interpolated linearly to `outer` at full resolution; or
     by a tuple of one factor per level, innermost first; or, without `rho`, by the factors that `fewstep tune-skips`
     found for the run.  A factor of 1 changes nothing."""
@@ -38,13 +41,13 @@ def skip_factors(rho: float | tuple | None = None, outer: float = 1.0) -> Any:
     return RunLever("skip_tuning without a number", _tuned) if rho is None else levers.skip_tuning(rho, outer)
 
 
-def guidance_by_run(run: str, scale: float, step: int | None = None) -> RunLever:
+@checked_as("autoguidance")
+def guidance_by_run(run: str, scale: Scale, step: Annotated[int, Range(0)] | None = None) -> RunLever:
     """Guidance away from a worse model of the same data, a run in a folder; a scale of 1 is no guidance."""
     if not isinstance(run, str):
         raise UsageError(
             f'autoguidance.run must be the folder of a run, as in autoguidance("runs/bad", 2): got {run!r}'
         )
-    check_finite("autoguidance", scale=scale)
     return RunLever("autoguidance", partial(_guided, run, scale, step))
 
 
