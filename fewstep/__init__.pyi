@@ -1,4 +1,4 @@
-from . import cli, diffusion, evaluation, samplers, train
+from . import cli, diffusion, errors, evaluation, samplers, train
 from .cli.config.open_run import open_run
 from .diffusion import (
     EPS,
@@ -23,6 +23,7 @@ from .diffusion import (
 )
 from .diffusion.adapters import as_denoiser
 from .diffusion.networks import MLP, DiT, UNet
+from .errors import UsageError
 from .evaluation.images import distances
 from .front_door import compare, train_run
 from .samplers import GRIDS, SAMPLERS, Row, Tableau, draw, draw_many, table_at, tabulate
@@ -35,8 +36,8 @@ from .train.run import Run
 
 __all__ = [
     "EPS", "GRIDS", "MLP", "SAMPLERS", "SCORE", "VE", "VELOCITY", "VP", "X0", "Cond", "Cosine", "Dataset", "Denoiser",
-    "DiT", "Discrete", "Linear", "Objective", "Pred", "Row", "Run", "Sampler", "Shifted", "Tableau", "UNet", "V",
-    "as_denoiser", "cfg", "cli", "clip_x0", "compare", "diffusion", "distances", "draw", "draw_many", "edm",
-    "evaluation", "levers", "objectives", "open_run", "oracles", "samplers", "steps", "table_at", "tabulate", "train",
-    "train_run",
+    "DiT", "Discrete", "Linear", "Objective", "Pred", "Row", "Run", "Sampler", "Shifted", "Tableau", "UNet",
+    "UsageError", "V", "as_denoiser", "cfg", "cli", "clip_x0", "compare", "diffusion", "distances", "draw",
+    "draw_many", "edm", "errors", "evaluation", "levers", "objectives", "open_run", "oracles", "samplers", "steps",
+    "table_at", "tabulate", "train", "train_run",
 ]  # fmt: skip

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from os import PathLike
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,9 +10,9 @@ from typing import Any
 from etils import epath
 from flax import nnx
 
-from fewstep.cli.config.given import usable
+from fewstep.cli.config.given import VALUES, parts_given, usable
 from fewstep.cli.config.open_run import open_run
-from fewstep.cli.config.text import config_text
+from fewstep.cli.config.text import check_reads_back, config_text
 from fewstep.cli.parse import writable
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
@@ -20,7 +20,7 @@ from fewstep.cli.verbs.train import train_in
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
-from fewstep.errors import UsageError, listed, lookup
+from fewstep.errors import UsageError, listed, lookup, nearest
 from fewstep.evaluation import asked
 from fewstep.evaluation.asked import BATCH, COUNT, METRICS
 from fewstep.evaluation.compare import compare as compare_runs
@@ -37,8 +37,10 @@ from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
 from fewstep.train.run.levers import Levers, as_levers
+from fewstep.train.utils.files import read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
+SETTINGS = {field.name for field in fields(Experiment)}
 
 
 def train_run(
@@ -51,7 +53,7 @@ def train_run(
     optimizer: Any = adamw,
     process: Process = Linear(),
     prediction: Prediction = VELOCITY,
-    init_from: str | None = None,
+    init_from: Run | epath.PathLike | None = None,
     **settings: Any,
 ) -> Run:
     """Train a model in a folder and open it; called again, training resumes where it stopped.
@@ -60,20 +62,39 @@ def train_run(
     returns one of these.  network: ours (UNet, DiT, MLP, or a functools.partial of one), your own NNX module, its
     class, or with `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an
     optax transformation, or a function that makes one, whose first parameter is `steps`, their number.  init_from:
-    another run whose averaged weights training starts from.  settings: those of `Experiment`, such as steps,
-    batch_size, seed, ema, save_every.
+    another run, or its folder, whose averaged weights training starts from.  settings: those of `Experiment`, such as
+    steps, batch_size, seed, ema, save_every.
 
-    Raises UsageError for what does not fit, before anything is written.
+    Ctrl-C saves a checkpoint first, and then raises KeyboardInterrupt.  Raises UsageError for what does not fit, before
+    anything is written.
     """
+    if not isinstance(folder, str | PathLike):
+        raise UsageError(f"folder is the path of the run: got {folder!r}")
+    if unknown := [name for name in settings if name not in SETTINGS]:
+        raise UsageError(f"train_run has no setting {unknown[0]!r}: {nearest(unknown[0], SETTINGS)}")
     given = {"data": data, "network": network, "objective": objective, "optimizer": optimizer} | settings
     given |= {"process": process, "prediction": prediction}
     made = {name: usable(name, value, params if name == "network" else None) for name, value in given.items()}
     experiment = Experiment(**made)
     training = prepare(experiment, experiment.data())
-    named = given | {"network": network if params is None else _Unnamed()}
-    train_in(epath.Path(folder), training, config_text(experiment, named), init_from=init_from)
-    parts = {name: given[name] for name in ("data", "network", "objective", "process", "prediction")}
-    return open_run(folder, **parts, **({} if params is None else {"params": params}))
+    values = {name: made[name] for name in VALUES if name in made}
+    text = config_text(given | values | ({} if params is None else {"network": _Unnamed()}))
+    check_reads_back(text, made, training)
+
+    def other(start):
+        config = epath.Path(start) / "config.gin"
+        handed = _handed(given, params, read_text(config) if config.is_file() else "")
+        return init_from if isinstance(init_from, Run) else open_run(start, mesh=experiment.mesh, **handed)
+
+    start = init_from.folder if isinstance(init_from, Run) else init_from
+    train_in(epath.Path(folder), training, text, init_from=start, other=other)
+    return open_run(folder, **_handed(given | {"data": training.data}, params, text))
+
+
+def _handed(given, params, text):
+    """Those of the parts that a config, given as text, does not name, as `open_run` takes them."""
+    parts = {name: given[name] for name in parts_given(text) if name in given}
+    return parts | ({"params": params} if params is not None and "network" in parts else {})
 
 
 class _Unnamed:

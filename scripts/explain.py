@@ -1,8 +1,9 @@
 """An error as one line for the user, or None if it is a bug."""
 
+import re
+
 from fewstep.cli import distributed
 from fewstep.errors import UsageError
-from fewstep.train.utils.errors import RunError
 
 
 def explained(error: Exception) -> str | None:
@@ -19,4 +20,10 @@ def explained(error: Exception) -> str | None:
         )
     if isinstance(error, MemoryError):
         return f"out of memory ({error}): ask for fewer images, or for other features"
-    return str(error) if isinstance(error, UsageError | RunError | OSError) else None
+    return _with_options(str(error)) if isinstance(error, UsageError | OSError) else None
+
+
+def _with_options(message):
+    """A message that names arguments of Python functions, with the options of the same meaning."""
+    message = re.sub(r"(?<![\w./-])init_from(=|\b)", lambda found: "--init-from" + " " * bool(found[1]), message)
+    return re.sub(r"(^|\bgive )step=", r"\1--step ", message).replace("trust=True", "--trust")

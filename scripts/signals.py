@@ -8,20 +8,26 @@ from contextlib import contextmanager, suppress
 
 
 @contextmanager
-def stopping() -> Iterator[threading.Event]:
-    """Yields an event that the first SIGTERM or Ctrl-C sets; a second Ctrl-C ends the process at once.
+def stopping(ends: bool = False) -> Iterator[threading.Event]:
+    """Yields an event that the first SIGTERM or Ctrl-C sets; a second Ctrl-C stops without saving.
 
-    On exit, if the event was set, further signals are ignored: the process is about to end.
+    On exit the handlers are restored, and a signal that came is delivered again: Ctrl-C raises KeyboardInterrupt, as
+    does a SIGTERM that did not end the process.  ends: the process is about to end (the command line): it ends at once
+    at a second Ctrl-C, and on exit it ignores further signals instead.  In other threads than the main one, signals
+    have no effect here.
     """
-    event = threading.Event()
+    event, received = threading.Event(), []
 
     def stop(number, frame):
-        if not event.is_set():
+        if not received:
+            received.append(number)
             event.set()
             with suppress(OSError):  # stderr may be closed
                 os.write(2, b"\nstopping: saving a checkpoint first (Ctrl-C again to stop without saving)\n")
         elif number == signal.SIGINT:
-            os._exit(130)
+            if ends:
+                os._exit(130)
+            raise KeyboardInterrupt
 
     before = {}
     if threading.current_thread() is threading.main_thread():
@@ -29,8 +35,11 @@ def stopping() -> Iterator[threading.Event]:
     try:
         yield event
     finally:
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if event.is_set() else handler)
+        for number, handler in before.items():  # None: a handler that was not installed from Python
+            signal.signal(number, signal.SIG_IGN if ends and received else handler or signal.SIG_DFL)
+    if received and not ends:
+        signal.raise_signal(received[0])
+        raise KeyboardInterrupt
 
 
 @contextmanager

@@ -16,10 +16,13 @@ from typing import Any
 
 import numpy as np
 import optax
+from etils import epath
 
 from fewstep.diffusion.networks.own import constructor
 from fewstep.errors import UsageError
 from fewstep.train.data import Dataset, arrays
+from fewstep.train.data.kept import FILE, kept
+from fewstep.train.utils.files import read_text
 
 PARTS = ("network", "data", "objective", "optimizer", "process", "prediction", "variance", "pairs")
 VALUES = ("objective", "process", "prediction", "variance")  # used as they are, not called
@@ -29,12 +32,20 @@ Make = Callable[[int], optax.GradientTransformation]  # of the number of steps
 _GIVEN: ContextVar[tuple[Mapping[str, Any], bool]] = ContextVar("given", default=({}, False))
 
 
+def parts_given(text: str) -> list[str]:
+    """The parts that a config, given as text, refers to as given in Python."""
+    return [name for name in PARTS if f"@{name}/given_in_python" in text]
+
+
+def kept_parts(folder: epath.Path) -> dict[str, Any]:
+    """The parts that are kept in the folder of a run, as `handing_over` takes them: its data, if they were arrays."""
+    needed = parts_given(read_text(folder / "config.gin")) if (folder / FILE).exists() else ()
+    return {"data": lambda: kept(folder)} if "data" in needed else {}
+
+
 @contextmanager
 def handing_over(parts: Mapping[str, Any], trust: bool = False) -> Iterator[None]:
     """Within it, `given_in_python` is these parts, {"network": ...}; with `trust` others are imported by their path."""
-    unknown = [name for name in parts if name not in PARTS]
-    if unknown:
-        raise UsageError(f"{unknown[0]} is not a part of a run: the parts are {', '.join(PARTS)}")
     token = _GIVEN.set((parts, trust))
     try:
         yield
@@ -60,7 +71,7 @@ def given_in_python(*arguments: Any, part: str = "", path: str | None = None, **
             sys.path.remove("")
     else:
         known = f" ({path})" if path else ""
-        trusted = "; or add --trust to import it" if path else "; or define it in a file, not in a notebook"
+        trusted = "; or give trust=True to import it" if path else "; or define it in a file, not in a notebook"
         raise UsageError(
             f"the {part} of this run was given in Python{known}: pass it, fewstep.open_run(folder, {part}=...){trusted}"
         )
@@ -75,6 +86,8 @@ def usable(part: str, value: Any, params: Any = None) -> Any:
         return _data(value)
     if part == "optimizer":
         return _optimizer(value)
+    if isinstance(value, np.generic):
+        return value.item()
     return value() if part in VALUES and inspect.isclass(value) else value
 
 

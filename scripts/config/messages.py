@@ -6,7 +6,7 @@ from types import TracebackType
 
 from fewstep.cli.config import registry
 from fewstep.cli.errors import UserError
-from fewstep.errors import nearest
+from fewstep.errors import UsageError, nearest
 
 
 class one_line:
@@ -35,6 +35,15 @@ class one_line:
             place = " ".join(f"--set {override}" for override in typed)
         ends = f" (in {part})" * bool(part) + f"; {self.hint}" * bool(self.hint)
         raise UserError(f"{place}: {message}{ends}") from error
+
+
+class building(one_line):
+    """The same while the parts of a config are built: for errors that a caller can fix, and for values that the config
+    lacks.  All other exceptions are bugs, perhaps of the user's own network, and pass."""
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if isinstance(error, UsageError | OSError) or "No values supplied by Gin or caller" in str(error):
+            super().__exit__(kind, error, trace)
 
 
 def _plain(message):

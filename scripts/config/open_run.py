@@ -7,13 +7,15 @@ from typing import Any
 from etils import epath
 
 from fewstep.cli.config import registry
-from fewstep.cli.config.given import handing_over, usable
-from fewstep.cli.config.load import experiment, load
-from fewstep.cli.config.messages import one_line
+from fewstep.cli.config.given import PARTS, handing_over, kept_parts, parts_given, usable
+from fewstep.cli.config.load import BINDINGS, experiment, load
+from fewstep.cli.config.messages import building
 from fewstep.cli.errors import UserError
 from fewstep.cli.parse import path as parsed_path
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, nearest
 from fewstep.train.run import Run, restore
+from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.files import read_text
 
 
 def open_run(
@@ -28,31 +30,50 @@ def open_run(
 
     trust: its config may import code.  step: that of a checkpoint, None for the newest.  mesh: the devices, as for
     `sharding.make_mesh`.  calibrate: measure the variances that a sampler requires if they are missing.
-    given: the parts that the run was trained with in Python, as passed to `train_run`: network=MyNet, data=images.
-    Raises UserError if the folder is not a run, and RunError if it cannot be read.
+    given: the parts that the run was trained with in Python and that its folder does not have, as passed to
+    `train_run`: network=MyNet.  data=... replaces the data that the config names, if they have moved.
+
+    Raises UsageError if the folder is not a run or cannot be read, and for parts that are not needed.
     """
     path = epath.Path(folder) / "config.gin"
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
     params = given.pop("params", None)
-    parts = {name: usable(name, value, params) for name, value in given.items()}
-    load(path, trust=trust)
-    with handing_over(parts, trust), one_line(path):
-        known = experiment()
+    _check_needed(path, given, params)
+    parts = kept_parts(path.parent) | {name: usable(name, value, params) for name, value in given.items()}
+    with BINDINGS, handing_over(parts, trust):
+        load(path, trust=trust, includes=False)
+        with building(path):
+            known = experiment()
 
-    def load_data():
-        load(path, trust=trust)
-        source = getattr(known.data, "__name__", "")
-        hint = f"if the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
-        with handing_over(parts, trust), one_line(folder, hint=hint):
-            return experiment().data()
+        def load_data():
+            if "data" in parts:
+                return parts["data"]()
+            source = getattr(known.data, "__name__", "")
+            hint = f"if the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
+            with BINDINGS, handing_over(parts, trust), building(folder, hint=hint):
+                load(path, trust=trust, includes=False)
+                return experiment().data()
 
-    with handing_over(parts, trust):
         try:
             run = restore(folder, known, load_data, step, mesh)
+        except RunError:
+            raise
         except UsageError as error:  # gin appends where it was called
             raise UserError(str(error).splitlines()[0]) from None
     return replace(run, calibrates=calibrate, opener=_opener(trust))
+
+
+def _check_needed(path, given, params):
+    """UsageError for parts that no run has, and for those that the config of this one names."""
+    needed = {*parts_given(read_text(path)), "data"}
+    for name in given:
+        if name not in PARTS:
+            raise UsageError(f"open_run has no argument {name!r}: {nearest(name, (*PARTS, 'params', 'trust', 'step'))}")
+        if name not in needed:
+            raise UsageError(f"{path} names the {name} of this run: leave {name}=... out")
+    if params is not None and "network" not in given:
+        raise UsageError("params are those of a function: pass it too, network=f")
 
 
 @cache

@@ -13,7 +13,7 @@ from fewstep import diffusion
 from fewstep.cli.config.given import given_in_python
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.networks import MLP, DiT, UNet
-from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
+from fewstep.diffusion.prediction import EDM, EPS, SCORE, VELOCITY, X0, V
 from fewstep.diffusion.variance import VARIANCES
 from fewstep.samplers import GRIDS, SAMPLERS
 from fewstep.samplers.euler import SDE_NOISES
@@ -36,7 +36,7 @@ CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
 # By kind; the second entry lists the parameters that the code fills in, not the config.
 GROUPS = {
-    "diffusion": (PROCESSES | {"edm": edm}, ()),
+    "diffusion": (PROCESSES | {"EDM": EDM}, ()),
     "variances": (VARIANCES, ()),
     "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
     "data": (SOURCES | {"pairs": pairs}, ()),

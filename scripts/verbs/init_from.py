@@ -1,21 +1,21 @@
-"""The initial weights of `fewstep train`: fresh ones, or those of another run (--init-from)."""
+"""The initial weights of training: fresh ones, or those of another run (init_from)."""
 
 from collections.abc import Callable
 from typing import NamedTuple
 
 from etils import epath
 
-from fewstep.cli import parse
 from fewstep.cli.config.load import difference
-from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.registry import CONSTANTS, NETWORKS
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import INSTANT
+from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import missing_parameters
 from fewstep.train.loop import Training
+from fewstep.train.run import Run
 from fewstep.train.run.run import read_description
-from fewstep.train.utils.files import absolute
+from fewstep.train.utils.files import absolute, read_text
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
 
@@ -30,12 +30,15 @@ class InitialWeights(NamedTuple):
 
 
 def initial_weights(
-    training: Training, config_text: str, folder: epath.Path, begin: str | None, trust: bool
+    training: Training,
+    config_text: str,
+    folder: epath.Path,
+    begin: epath.PathLike | None,
+    other: Callable[[epath.PathLike], Run],
 ) -> InitialWeights | None:
     """The weights that the run in `folder` starts from; None if it resumes, or starts from fresh ones.
 
-    UserError if the run was started from something else, and if the weights do not fit.  The bindings of the other
-    run's config remain: load your own config again.
+    other: opens the run `begin`.  UserError if the run was started from something else, and if the weights do not fit.
     """
     objective, saved, goes_on = training.experiment.objective, folder / "checkpoints", False
     if any_process(saved.exists()):
@@ -45,11 +48,10 @@ def initial_weights(
         raise UserError(refusal)
     if begin is None or (goes_on and broadcast_from_main((folder / "run.json").exists())):
         return None
-    path = parse.path(begin, "--init-from")
-    run = open_run(path, trust, mesh=training.experiment.mesh)
-    found, fresh = _fitting(training, config_text, run, path)
+    run = other(begin)
+    found, fresh = _fitting(training, config_text, run, begin)
     if not goes_on:
-        say(f"starting from {path} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
+        say(f"starting from {begin} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
     return InitialWeights({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
 
 
@@ -59,17 +61,17 @@ def _refusal(folder, begin, objective, goes_on):
     begun = read_description(folder).get("begun") if known else None
     refusal = None
     if begin is None and not goes_on and begun:
-        refusal = f"{folder} was started from {begun['run']} and has no checkpoint yet: add --init-from {begun['run']}"
+        refusal = f"{folder} was started from {begun['run']} and has no checkpoint yet: add init_from={begun['run']}"
     elif begin is None and not goes_on and objective.trainable_part:
         refusal = (
-            f"the objective trains only the part {objective.trainable_part} of the network: give --init-from RUN for "
-            f"the rest"
+            f"the objective trains only the part {objective.trainable_part} of the network: give init_from=RUN for the "
+            f"rest"
         )
     elif begin is None and not goes_on and objective.needs_teacher:
-        refusal = "the objective learns from a teacher: give its run, --init-from RUN"
+        refusal = "the objective learns from a teacher: give its run, init_from=RUN"
     elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
         how = f"the weights of {begun['run']}" if begun else "fresh weights"
-        refusal = f"{folder} was started from {how}: leave --init-from out, or give another --run folder"
+        refusal = f"{folder} was started from {how}: leave init_from out, or give another folder"
     return refusal
 
 
@@ -80,26 +82,26 @@ def _fitting(training, config_text, run, path):
     for what in ("process", "prediction"):
         theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
         if theirs != ours:
-            raise UserError(f"--init-from {path}: its {what} is {theirs}, and the config's is {ours}: make them equal")
+            raise UserError(f"init_from={path}: its {what} is {theirs}, and the config's is {ours}: make them equal")
     if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
-        raise UserError(f"--init-from {path}: a teacher predicts velocities, and this run learned only jumps")
+        raise UserError(f"init_from={path}: a teacher predicts velocities, and this run learned only jumps")
     net = training.fresh.eval_shape().params["net"]
     found = run.params
     if type(run.model.variance) is not type(experiment.variance):  # its parameters have another meaning
         found = {name: part for name, part in found.items() if name != "variance"}
     try:
         fresh, unused = missing_parameters(net, found), missing_parameters(found, net)
-    except ValueError as error:
-        raise UserError(f"--init-from {path}: {error}") from None
-    changes = difference((run.folder / "config.gin").read_text(), config_text)
+    except UsageError as error:
+        raise UserError(f"init_from={path}: {error}") from None
+    changes = difference(read_text(run.folder / "config.gin"), config_text)
     other = [line for line in changes if _of_the_network(line, config_text)]
     if unused:
         other = [f"{unused[0]} is not in the config's network", *other]
     if other:
-        raise UserError(f"--init-from {path}: its network differs ({'; '.join(other[:4])}): give the same one")
+        raise UserError(f"init_from={path}: its network differs ({'; '.join(other[:4])}): give the same one")
     only = experiment.objective.trainable_part
     if missing := [name for name in fresh if only and name.split(".")[0] != only]:
-        raise UserError(f"--init-from {path}: it has no {missing[0]}, which is not trained: give a run of this network")
+        raise UserError(f"init_from={path}: it has no {missing[0]}, which is not trained: give a run of this network")
     whole = [name for name in net if name not in found]
     return found, whole + [name for name in fresh if name.split(".")[0] not in whole]
 

@@ -8,28 +8,39 @@ import jax
 from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.config.given import handing_over, kept_parts, parts_given
 from fewstep.cli.config.load import canonical_text, difference, experiment, find, load
-from fewstep.cli.config.messages import one_line
+from fewstep.cli.config.messages import building
+from fewstep.cli.config.open_run import open_run
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Overrides
 from fewstep.cli.signals import stopping
 from fewstep.cli.verbs.init_from import initial_weights
 from fewstep.evaluation.preview_score import preview_score
 from fewstep.train.data.fingerprint import change
+from fewstep.train.data.kept import FILE, keep
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
+from fewstep.train.run import Run
+from fewstep.train.run.parts import changed, digests
 from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.sharding import batch_sharding
-from fewstep.train.utils.files import folder_lock, write_atomic
+from fewstep.train.utils.files import folder_lock, read_text, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
 
 
 def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:
     """Check everything that can be checked before anything is written, then train."""
-    training, text = resolved(config, overrides)
-    again = lambda: load(find(config), overrides.set, overrides.trust)  # noqa: E731
-    train_in(parse.path(folder, "--run"), training, text, step, init_from, overrides.trust, again)
+
+    def other(path):
+        run = open_run(parse.path(path, "--init-from"), overrides.trust, mesh=training.experiment.mesh)
+        load(find(config), overrides.set, overrides.trust)  # whose bindings those of the other run have replaced
+        return run
+
+    with handing_over(kept_parts(find(config).parent), overrides.trust):
+        training, text = resolved(config, overrides)
+        train_in(parse.path(folder, "--run"), training, text, step, init_from, other, ends=True)
 
 
 def train_in(
@@ -37,39 +48,36 @@ def train_in(
     training: Training,
     text: str,
     step: int | None = None,
-    init_from: str | None = None,
-    trust: bool = False,
-    again: Callable[[], None] = lambda: None,
-) -> int:
-    """Train in a folder, or resume there; the step reached.
+    init_from: epath.PathLike | None = None,
+    other: Callable[[epath.PathLike], Run] = open_run,
+    ends: bool = False,
+) -> None:
+    """Train in a folder, or resume there.
 
-    text: the config, which the run stores.  again: called after another run was opened for `init_from`, because its
-    bindings have replaced those of this config.
+    text: the config, which the run stores.  other: opens the run `init_from`.  ends: the process is about to end, as
+    for `stopping`.  Raises KeyboardInterrupt if training was stopped and the process goes on.
     """
     if not all_same(text):
         raise UserError("the processes read different configs: give all of them the same one")
     if not all_same(str(init_from)):
-        raise UserError("the processes were given different --init-from: give all of them the same run")
-    other = change(broadcast_from_main(describe(training)), training.data, training.pairs)
-    if any_process(other is not None):
+        raise UserError("the processes were given different init_from: give all of them the same run")
+    differs = change(broadcast_from_main(describe(training)), training.data, training.pairs)
+    if any_process(differs is not None):
         raise UserError(
-            f"the processes must read the same data, but process 0 and another do not ({other or 'not here'})"
+            f"the processes must read the same data, but process 0 and another do not ({differs or 'not here'})"
         )
     if training.experiment.wandb:
         require()
     if step is not None and not (folder / "config.gin").is_file():
-        raise UserError(f"--step {step}: {folder} is not a run, and has no checkpoint to resume from")
-    start = initial_weights(training, text, folder, init_from, trust)
-    if start is not None:
-        again()
-    with stopping() as stop, _opened(folder, training, text, start):
+        raise UserError(f"step={step}: {folder} is not a run, and has no checkpoint to resume from")
+    start = initial_weights(training, text, folder, init_from, other)
+    with stopping(ends) as stop, _opened(folder, training, text, start):
         score, weights = preview_score(training.data, batch_sharding(training.mesh)), start and start.load
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
     if reached < steps:
-        say(f"stopped at step {reached} of {steps}; the same command resumes from there")
+        say(f"stopped at step {reached} of {steps}; the same {'command' if ends else 'call'} resumes from there")
     else:
         say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
-    return reached
 
 
 @contextmanager
@@ -93,7 +101,7 @@ def _check_shared(folder):
     if is_main_process():
         write_atomic(path, secrets.token_hex())
     barrier("the folder of the run is ready")
-    shared = all_same(path.read_text() if path.exists() else "")
+    shared = all_same(read_text(path) if path.exists() else "")
     if is_main_process():
         path.unlink()
     if not shared:
@@ -106,7 +114,7 @@ def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
     """The training that a config describes, and all values that it uses, as the text of a config."""
     path = find(config)
     load(path, overrides.set, overrides.trust)
-    with one_line(path, overrides.set):
+    with building(path, overrides.set):
         made = experiment()
         training = prepare(made, made.data())
     return training, canonical_text(overrides.set)
@@ -114,9 +122,9 @@ def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
 
 def _made(folder):
     """Create the folder if needed; UserError if that fails, before anything is trained."""
-    parse.writable(folder, "--run")
+    parse.writable(folder, "the run")
     probe = folder / ".writable"
-    with parse.writing(folder, "--run"):
+    with parse.writing(folder, "the run"):
         probe.touch()
         probe.unlink()
 
@@ -124,33 +132,49 @@ def _made(folder):
 def _check_is_run_or_empty(folder):
     """UserError for a folder that is neither a run nor empty: its files are not ours."""
     found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
-    others = {p.name for p in found if not p.name.endswith(".tmp")} - {"run.json", ".lock", ".writable", ".together"}
+    others = {p.name for p in found if not p.name.endswith(".tmp")}
+    others -= {"run.json", FILE, ".lock", ".writable", ".together"}
     if others and "config.gin" not in others:
         raise UserError(f"{folder} contains other files ({', '.join(sorted(others)[:3])}): give an empty folder")
 
 
 def _begin(folder, training, text, start):
     """Write the config and description of a new run, or check that an existing run has the same config."""
-    path = folder / "config.gin"
-    if path.exists() and (changed := difference(path.read_text(), text)):
+    path, given = folder / "config.gin", parts_given(text)
+    if path.exists() and (differs := difference(read_text(path), text)):
         raise UserError(
-            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(changed)}. "
-            f"Give another --run folder, or the run's own config: {path}"
+            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(differs)}. "
+            f"Give another folder, or the run's own config: {path}"
         )
-    if path.exists() and (folder / "run.json").exists() and start is None:
-        if changed := change(read_description(folder), training.data):
-            raise UserError(
-                f"{training.data.name} has changed since the run {folder} began ({changed}), and training would use "
-                f"held-out images: restore it, or give another --run folder"
-            )
-        if changed := change(read_description(folder), training.data, training.pairs):
-            raise UserError(
-                f"the pairs have changed since the run {folder} began ({changed}): restore them, or give another "
-                f"--run folder"
-            )
+    goes_on = path.exists() and (folder / "run.json").exists() and start is None
+    if goes_on:
+        _check_goes_on(folder, training, given)
     else:
-        write_description(folder, describe(training, start and start.description))
+        more = {"parts": found} if (found := digests(training, given)) else {}
+        write_description(folder, describe(training, start and start.description) | more)
+    if "data" in given:
+        keep(folder, training.data)
+    if not goes_on:
         write_atomic(path, text)
     say(f"data: {training.data}")
     if training.pairs:
         say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")
+
+
+def _check_goes_on(folder, training, given):
+    """UserError if the data, the pairs or the parts that were given in Python are others than when the run began."""
+    known = read_description(folder)
+    if differs := change(known, training.data):
+        raise UserError(
+            f"{training.data.name} has changed since the run {folder} began ({differs}), and training would use "
+            f"held-out images: restore it, or give another folder"
+        )
+    if differs := change(known, training.data, training.pairs):
+        raise UserError(
+            f"the pairs have changed since the run {folder} began ({differs}): restore them, or give another folder"
+        )
+    if name := changed(known, training, given):
+        raise UserError(
+            f"the {name} is another one than when the run {folder} began: give the same, or another folder (to go on "
+            f"with it all the same, remove parts.{name} from {folder / 'run.json'})"
+        )

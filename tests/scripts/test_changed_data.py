@@ -30,7 +30,7 @@ def test_one_more_image(fewstep, trained, tmp_path):
     before = (tmp_path / "run/metrics.jsonl").read_bytes()
     for i in range(3):
         (photos / "cat" / f"a{i}.png").write_bytes((photos / "cat" / "000.png").read_bytes())
-    refused(train(), "photos has changed", str(tmp_path / "run"), "training images, not 22", "another --run folder")
+    refused(train(), "photos has changed", str(tmp_path / "run"), "training images, not 22", "give another folder")
     compare = fewstep("compare", tmp_path / "run", "--nfe", 1, "--sampler", "ddim", "--count", 4)
     refused(compare, "photos has changed", str(tmp_path / "run"), "restore it")
     assert (tmp_path / "run/metrics.jsonl").read_bytes() == before

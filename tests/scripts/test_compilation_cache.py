@@ -79,7 +79,8 @@ def test_jax_compiles_and_keeps_anew_what_was_cut_short(root, tmp_path):
     environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
 
     def entry():
-        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False)
+        words = [sys.executable, "-c", program]
+        done = subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         assert "Error" not in done.stderr
         return next(root.glob("*/*lambda*-cache"))

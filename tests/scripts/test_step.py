@@ -39,7 +39,7 @@ def test_single_bit_flips_are_found_and_the_newest_whole_step_named(fewstep, run
         before = path.read_bytes()
         place = rng.randrange(len(before))
         path.write_bytes(before[:place] + bytes([before[place] ^ 1 << rng.randrange(8)]) + before[place + 1 :])
-        with pytest.raises(CheckpointError, match=rf"6 is damaged \(.*{path.name} has changed.*step 3; give --step 3"):
+        with pytest.raises(CheckpointError, match=rf"6 is damaged \(.*{path.name} has changed.*step 3; give step=3"):
             library.open_run(run)
         assert library.open_run(run, step=3).step == 3
         path.write_bytes(before)
