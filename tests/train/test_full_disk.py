@@ -1,12 +1,16 @@
 """A disk that fills up: one clear line, the last good checkpoint whole, and the same command goes on."""
 
+import errno
 import resource
 import shutil
 import signal
+import threading
+import time
 
 import numpy as np
 import optax
 import pytest
+from orbax.checkpoint._src.path import async_path
 from small_run import finish, interrupted, losses
 
 from fewstep.train.checkpoints import checkpoints, digests
@@ -97,6 +101,27 @@ def test_a_step_that_cannot_be_sealed_does_not_become_final(tmp_path, monkeypatc
     with checkpoints.Checkpoints(tmp_path) as manager:
         manager.save(3, state_of(3))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["1", "3"]
+
+
+def test_a_folder_that_cannot_be_made_leaves_no_thread_waiting(tmp_path, monkeypatch):
+    """Orbax's threads wait 300 s for the one that failed, and Python waits for them when the process ends."""
+    make = async_path.mkdir
+
+    async def fail(path, *arguments, **options):
+        if "params" in path.name:
+            raise PermissionError(errno.EPERM, "Operation not permitted", str(path))
+        return await make(path, *arguments, **options)
+
+    monkeypatch.setattr(async_path, "mkdir", fail)
+    before = set(threading.enumerate())
+    with pytest.raises(CheckpointError, match=r"1 could not be written \(Operation not permitted\)"):  # noqa: SIM117
+        with checkpoints.Checkpoints(tmp_path) as manager:
+            manager.save(1, state_of(1))
+    waiting = [thread for thread in set(threading.enumerate()) - before if "metadata_store" not in thread.name]
+    deadline = time.monotonic() + 10
+    for thread in waiting:
+        threading.Thread.join(thread, max(0, deadline - time.monotonic()))
+        assert not thread.is_alive(), thread.name
 
 
 def test_metrics_that_cannot_be_written_are_one_line(tmp_path):

@@ -15,6 +15,7 @@ from etils import epath
 
 from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.orbax_stderr import OrbaxStderrFilter
+from fewstep.train.checkpoints.orbax_threads import end_waiting
 from fewstep.train.state import State
 from fewstep.train.utils.errors import CheckpointError
 from fewstep.train.utils.files import absolute, is_checkpoint, is_remote
@@ -99,6 +100,7 @@ class Checkpoints:
             self._stderr_filter.drop()
             if is_disconnect(error):
                 raise
+            end_waiting()
             raise CheckpointError(
                 f"checkpoint {self.folder / str(self._saving)} could not be written ({_reason(error)}). Earlier ones "
                 f"are intact: fix this, and the same command resumes from the newest"
