@@ -2,14 +2,13 @@
 
 import inspect
 import math
-import types
-import typing
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import gin
+from gin.config import ConfigurableReference
 
-from fewstep import diffusion
+from fewstep import diffusion, ranges
 from fewstep.cli.config.given import given_in_python
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.networks import MLP, DiT, UNet
@@ -60,11 +59,6 @@ GROUP_OF = {name: module for module, (parts, _) in GROUPS.items() for name in pa
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
 PATHS |= {"npy.labels", "pairs.path", "autoguidance.run"}
 
-_WORDS = {
-    bool: "True or False", int: "a whole number", float: "a number", str: "a text in quotes",
-    tuple: "a tuple such as (1, 2)", type(None): "None", Callable: "something named with @",
-}  # fmt: skip
-
 
 def filled_in(part: Part, hidden: Iterable[str]) -> list[str]:
     """Those of the parameters `hidden` that a part has."""
@@ -84,36 +78,23 @@ def parameters(name: str) -> dict[str, inspect.Parameter]:
 def only_text(name: str, parameter: str) -> bool:
     """Whether a parameter takes only texts, or also None."""
     known = parameters(name).get(parameter) if name in CONFIGURABLES else None
-    return known is not None and set(_kinds(known)) - {type(None)} == {str}
+    return known is not None and set(ranges.members(known.annotation)) - {type(None)} == {str}
 
 
 def check(where: str, name: str, parameter: str, value: object) -> None:
-    """UserError unless a literal value has the type of the parameter: that of its annotation, else of its default."""
-    if name not in CONFIGURABLES:  # from code that a trusted config imports
+    """UserError unless a literal value is what the annotation of the parameter says."""
+    if name not in CONFIGURABLES or _refers(value):  # from code that a trusted config imports; or checked when called
         return
-    kinds = _kinds(parameters(name)[parameter])
-    if kinds and not any(_is(kind, value) for kind in kinds):
-        wanted = " or ".join(dict.fromkeys(_WORDS[kind] for kind in kinds))
-        raise UserError(f"{where}: {name}.{parameter} is {wanted}, not {value!r}")
+    wanted = parameters(name)[parameter].annotation
+    if not ranges.fits(value, wanted) or value in (math.inf, -math.inf):  # a config has no infinity
+        raise UserError(f"{where}: {name}.{parameter} is {ranges.words(wanted)}, not {value!r}")
 
 
-def _kinds(parameter):
-    """The types it takes; () if that is not known."""
-    kind = parameter.annotation
-    if kind is inspect.Parameter.empty:
-        kind = type(parameter.default) if parameter.default is not inspect.Parameter.empty else None
-    if kind is types.FunctionType or kind is Callable:
-        return (Callable,)
-    union = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    return tuple(union) if all(k in _WORDS for k in union) else ()
-
-
-def _is(kind, value):
-    if kind is Callable or (kind in (int, float) and isinstance(value, bool)):
-        return False
-    if kind is float:
-        return isinstance(value, int | float) and value == value and abs(value) != float("inf")
-    return isinstance(value, list | tuple) if kind is tuple else isinstance(value, kind)
+def _refers(value):
+    """Whether something in a literal stands for a part or a macro."""
+    if isinstance(value, list | tuple):
+        return any(map(_refers, value))
+    return isinstance(value, ConfigurableReference)
 
 
 def defaults(name: str) -> dict[str, str]:
