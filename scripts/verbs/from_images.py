@@ -24,6 +24,7 @@ from fewstep.train.utils.files import open_file
 from fewstep.train.utils.messages import say
 
 LARGER = 2  # times the size of the model: then details of an image are lost
+BEYOND = 1.5  # drawn images exceed [-1, 1] somewhat, poor ones here and there by more than this
 
 
 class Start(NamedTuple):
@@ -79,6 +80,13 @@ def _saved(path, shape):
         raise UserError(
             f"--from {path}: images are {images.dtype} {images.shape}; this run needs finite floats (N, "
             f"{', '.join(map(str, shape))})"
+        )
+    low, high = float(images.min()), float(images.max())
+    if low == high or (low >= 0 and high > BEYOND) or np.median(np.abs(images)) > BEYOND:
+        what = f"are all {low:g}" if low == high else f"span {low:g} to {high:g}"
+        raise UserError(
+            f"--from {path}: images {what}; this run needs images in [-1, 1], from black to white: save "
+            f"pixels / 127.5 - 1, or 2 * pixels - 1 if 1 is white"
         )
     return images
 

@@ -156,6 +156,8 @@ def test_trajectories_are_strips_of_predictions(fewstep, sampled, digits_run, tm
         (["--from", "text.npz"], ["text.npz", "`images`"]),
         (["--from", "bare.npz"], ["bare.npz", "`images`"]),
         (["--from", "other.npz"], ["other.npz", "(2, 3, 3, 1)", "8, 8, 1"]),
+        (["--from", "flat.npz"], ["--from", "flat.npz", "are all 3", "[-1, 1]", "/ 127.5 - 1"]),
+        (["--from", "bytes.npz"], ["--from", "bytes.npz", "span 0 to 255", "[-1, 1]", "/ 127.5 - 1"]),
         (["--from", "image.png", "--strength", "0"], ["--strength 0", "above 0"]),
         (["--from", "image.png", "--strength", "1.5"], ["--strength 1.5", "at most 1"]),
         (["--from", "image.png", "--strength", "nan"], ["--strength nan"]),
@@ -172,6 +174,8 @@ def test_sample_from_an_image_refuses(fewstep, digits_run, image, monkeypatch, w
     with open("bare.npz", "wb") as file:
         np.save(file, np.zeros((2, 8, 8, 1), np.float32))
     np.savez("other.npz", images=np.zeros((2, 3, 3, 1), np.float32))
+    np.savez("flat.npz", images=np.full((2, 8, 8, 1), 3.0))
+    np.savez("bytes.npz", images=np.linspace(0, 255, 128).reshape(2, 8, 8, 1))
     refused(fewstep("sample", digits_run, "--out", "out.png", *words), *parts)
     assert not list(image.parent.glob("out*"))
 
