@@ -15,6 +15,7 @@ from fewstep.cli.options import (
     Sampling,
     flat,
 )  # fmt: skip
+from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")]
 Batch = Annotated[int, typer.Option(help="Images sampled at once.")]
@@ -102,12 +103,12 @@ def compare(
         typer.Option(
             help="FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, bpd, trajectory."
         ),
-    ] = "FD,SW",
+    ] = ",".join(METRICS),
     features: Annotated[str | None, typer.Option(help=f"pixels (the default), {FEATURES.partition(', ')[2]}")] = None,
-    count: Annotated[int, typer.Option(help="Images per cell.")] = 500,
+    count: Annotated[int, typer.Option(help="Images per cell.")] = COUNT,
     seed: FirstSeed = 0,
     repeats: Annotated[int, typer.Option(help="Sets of --count images; metrics are averaged over them.")] = 1,
-    batch: Batch = 256,
+    batch: Batch = BATCH,
     sweep: Annotated[
         list[str],
         typer.Option(
@@ -243,6 +244,13 @@ def runs(
     main(folder)
 
 
+def seal(run: RunFolder) -> None:
+    """Accept the files of a run as they are now: after a deliberate edit, or if an earlier version wrote them."""
+    from fewstep.cli.verbs.seal import main
+
+    main(run)
+
+
 def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides) -> None:
     """Print all parameters of a config as `train` would use them, defaults and overrides included."""
     from fewstep.cli.verbs.train import resolved
@@ -286,7 +294,7 @@ def samplers(
 COMMANDS = tuple(
     flat(command)
     for command in (
-        train, sample, compare, calibrate, pairs, tune_skips, classifier, stats, runs, config, samplers, levers,
+        train, sample, compare, calibrate, pairs, tune_skips, classifier, stats, runs, seal, config, samplers, levers,
     )
 )  # fmt: skip
 """All but `data pack`, in the order of `fewstep --help`."""

@@ -15,7 +15,7 @@ from fewstep.evaluation.features.encoders import convolve
 from fewstep.train.data import Batches, Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.utils import npz
-from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import loads
 from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.progress import progress
@@ -129,8 +129,9 @@ def load(run: Any) -> Classifier:
         if jax.tree.map(np.shape, params) != jax.tree.map(np.shape, layers):
             raise ValueError("shapes")
         check_record(record["data"])
-    except (KeyError, ValueError, TypeError, AttributeError, IndexError):
-        raise RunError(f"{path} is damaged: {remedy} again") from None
+    except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
+        what = error if isinstance(error, Damaged) else f"{path} is damaged"
+        raise RunError(f"{what}: {remedy} again") from None
     if changed := change(record, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")
     return Classifier(jax.tree.map(jnp.asarray, params), file_sha256(path))

@@ -16,6 +16,8 @@ from fewstep.errors import UsageError, nearest
 from fewstep.train.run import Run, restore
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import read_text
+from fewstep.train.utils.messages import say
+from fewstep.train.utils.sealed import config_parts
 
 
 def open_run(
@@ -45,12 +47,15 @@ def open_run(
         load(path, trust=trust, includes=False)
         with building(path):
             known = experiment()
+        if config_parts(read_text(path))[1] is None:
+            _say_once(f"{folder} is unsealed, of an earlier fewstep: training it or `fewstep seal {folder}` seals it")
 
         def load_data():
             if "data" in parts:
                 return parts["data"]()
             source = getattr(known.data, "__name__", "")
-            hint = f"if the data have moved, edit {source}.path in {path}" if f"{source}.path" in registry.PATHS else ""
+            moved = f"if the data have moved, edit {source}.path in {path}, and accept it with `fewstep seal {folder}`"
+            hint = moved if f"{source}.path" in registry.PATHS else ""
             with BINDINGS, handing_over(parts, trust), building(folder, hint=hint):
                 load(path, trust=trust, includes=False)
                 return experiment().data()
@@ -74,6 +79,9 @@ def _check_needed(path, given, params):
             raise UsageError(f"{path} names the {name} of this run: leave {name}=... out")
     if params is not None and "network" not in given:
         raise UsageError("params are those of a function: pass it too, network=f")
+
+
+_say_once = cache(say)
 
 
 @cache

@@ -17,7 +17,8 @@ from fewstep.cli.config import registry
 from fewstep.cli.config.messages import one_line, target
 from fewstep.cli.errors import UserError
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import absolute, is_remote, read_text
+from fewstep.train.utils.files import absolute, is_remote
+from fewstep.train.utils.sealed import Changed, read_config
 
 Within = tuple[epath.Path, ...] | None  # the files that include a file, the first outermost; None: it may include none
 
@@ -33,7 +34,9 @@ def bind_file(path: epath.PathLike, trust: bool, within: Within = ()) -> None:
         raise UserError(f"{path} includes itself")
     with one_line(path):
         try:
-            text = read_text(path)
+            text = read_config(path)
+        except Changed as error:
+            raise UserError(str(error)) from None
         except Damaged as error:
             raise UserError(f"{error}: give the file of a config") from None
     bind_text(path, text, trust, within)

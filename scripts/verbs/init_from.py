@@ -15,9 +15,10 @@ from fewstep.train.checkpoints.warm_start import missing_parameters
 from fewstep.train.loop import Training
 from fewstep.train.run import Run
 from fewstep.train.run.run import read_description
-from fewstep.train.utils.files import absolute, read_text
+from fewstep.train.utils.files import absolute
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
+from fewstep.train.utils.sealed import read_config
 
 FREE = ("dropout", "dtype", "remat")  # parameters of a network that do not change the meaning of its weights
 
@@ -93,7 +94,7 @@ def _fitting(training, config_text, run, path):
         fresh, unused = missing_parameters(net, found), missing_parameters(found, net)
     except UsageError as error:
         raise UserError(f"init_from={path}: {error}") from None
-    changes = difference(read_text(run.folder / "config.gin"), config_text)
+    changes = difference(read_config(run.folder / "config.gin"), config_text)
     other = [line for line in changes if _of_the_network(line, config_text)]
     if unused:
         other = [f"{unused[0]} is not in the config's network", *other]

@@ -13,7 +13,8 @@ from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.errors import Damaged, RunError
-from fewstep.train.utils.files import JSON, absolute, config_values, is_checkpoint, is_locked, read_json, read_text
+from fewstep.train.utils.files import JSON, absolute, is_checkpoint, is_locked, read_text
+from fewstep.train.utils.sealed import config_values, read_json
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 

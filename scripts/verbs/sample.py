@@ -75,7 +75,7 @@ def main(
     labels = run.labels(wanted, count).label
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
     beside = drawn / "samples" if single else drawn.with_suffix("")
-    npz.write(f"{beside}.npz", **arrays, **({} if labels is None else {"labels": labels}))
+    write_atomic(f"{beside}.npz", npz.encode(**arrays, **({} if labels is None else {"labels": labels})))
     written = [f"{beside}.npz"]
     if single:
         for seed, image in zip(seeds, images, strict=True):

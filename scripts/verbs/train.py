@@ -24,10 +24,12 @@ from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run import Run
 from fewstep.train.run.parts import changed, digests
 from fewstep.train.run.run import describe, read_description, write_description
+from fewstep.train.run.seal import seal
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.files import folder_lock, read_text, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
+from fewstep.train.utils.sealed import read_config, write_config
 
 
 def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:
@@ -141,7 +143,7 @@ def _check_is_run_or_empty(folder):
 def _begin(folder, training, text, start):
     """Write the config and description of a new run, or check that an existing run has the same config."""
     path, given = folder / "config.gin", parts_given(text)
-    if path.exists() and (differs := difference(read_text(path), text)):
+    if path.exists() and (differs := difference(read_config(path), text)):
         raise UserError(
             f"the config contradicts the run {folder} (- the run, + now): {'; '.join(differs)}. "
             f"Give another folder, or the run's own config: {path}"
@@ -155,7 +157,8 @@ def _begin(folder, training, text, start):
     if "data" in given:
         keep(folder, training.data)
     if not goes_on:
-        write_atomic(path, text)
+        write_config(path, text)
+    seal(folder, changed=False)
     say(f"data: {training.data}")
     if training.pairs:
         say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")

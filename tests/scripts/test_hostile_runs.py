@@ -1,10 +1,16 @@
-"""A run folder with what does not belong there: one line, exit status 2, at once; nothing is lost, nothing is echoed."""
+"""A run folder with what does not belong there: one line, status 2, at once; nothing is lost, nothing is echoed."""
 
+import json
 import os
 import shutil
 
+import numpy as np
 import pytest
 from one_line import refused
+
+from fewstep.train.utils import npz
+from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.sealed import Changed, read_json, sealed_json
 
 SECRET = "hunter2:x:0:0:token/of/another"
 
@@ -107,3 +113,86 @@ def test_a_run_with_nothing_but_an_empty_step_starts_anew(fewstep, run, tiny):
     status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", run, *options)
     assert status == 0, err
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["3", "6", "9999.aside"]
+
+
+def options(tiny):
+    return [word for override in tiny for word in ("--set", override)]
+
+
+def edit(path, old, new):
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("config.gin", "UNet.base = 8", "UNet.base = 9"),
+        ("config.gin", "%VELOCITY", "%V"),
+        ("run.json", '"classes": 10', '"classes": 11'),
+    ],
+)
+def test_a_change_of_what_a_run_means_is_refused_and_can_be_accepted(fewstep, run, tiny, name, old, new):
+    edit(run / name, old, new)
+    words = ("sample", run, "--count", "2", "--out", run / "a.png")
+    changed = (f"{name} has changed since fewstep wrote it", f"fewstep seal {run}")
+    refused(fewstep(*words), *changed)
+    refused(fewstep("train", "configs/digits/flow.gin", "--run", run, *options(tiny)), *changed)
+    edit(run / name, new, old)
+    assert fewstep(*words)[0] == 0
+    edit(run / name, old, new)
+    status, _, err = fewstep("seal", run)
+    assert (status, err.splitlines()) == (0, [f"{run / name}: sealed; it had changed since it was written"])
+    assert "has changed" not in fewstep(*words)[2]
+
+
+@pytest.mark.parametrize("name", ["stats/skips.json", "classifier.npz", "compare/table.json", "stats/variance.npz"])
+def test_whatever_a_run_keeps_is_sealed(fewstep, run, name):
+    path = run / name
+    if path.suffix == ".json":
+        write_atomic(path, sealed_json({"factors": [0.857, 1.0]}))
+        edit(path, "0.857", "0.957")
+        read = read_json
+    else:
+        npz.write(path, kernel=np.ones((3, 3)), told="{}")
+        arrays = npz.read(path)
+        write_atomic(path, npz.encode(**arrays | {"kernel": np.ones((1, 3)), "sha256": np.load(path)["sha256"]}))
+        read = npz.read
+    with pytest.raises(Changed, match=rf"{path.name} has changed since fewstep wrote it \(`fewstep seal {run}`"):
+        read(path)
+    assert f"{path}: sealed; it had changed" in fewstep("seal", run)[2]
+    assert read(path)
+    assert "every seal fits" in fewstep("seal", run)[2]
+
+
+def test_a_run_from_before_opens_with_a_line_and_is_sealed_when_trained(fewstep, run, tiny):
+    text = (run / "config.gin").read_text().splitlines(keepends=True)
+    assert text[-1].startswith("# sha256: ")
+    (run / "config.gin").write_text("".join(text[:-1]))
+    told = json.loads((run / "run.json").read_text())
+    del told["sha256"]
+    (run / "run.json").write_text(json.dumps(told, indent=2) + "\n")
+    npz.write(run / "classifier.npz", kernel=np.ones(3))
+    np.savez(run / "classifier.npz", kernel=np.ones(3))
+    status, _, err = fewstep("sample", run, "--count", "2", "--out", run / "a.png")
+    assert status == 0, err
+    assert err.count(f"{run} is unsealed") == 1
+    status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", run, *options(tiny))
+    assert status == 0, err
+    assert (run / "config.gin").read_text().splitlines(keepends=True) == text
+    assert "every seal fits" in fewstep("seal", run)[2]
+    assert "unsealed" not in fewstep("sample", run, "--count", "2", "--out", run / "a.png")[2]
+
+
+def test_seal_needs_a_run_and_says_what_is_damaged(fewstep, run, tmp_path):
+    refused(fewstep("seal", tmp_path), "is not a run")
+    (run / "run.json").write_text("{")
+    refused(fewstep("seal", run), "run.json is damaged")
+
+
+def test_a_copy_of_the_config_of_a_run_is_a_config(fewstep, run, tmp_path):
+    (tmp_path / "mine.gin").write_bytes((run / "config.gin").read_bytes())
+    status, out, err = fewstep("config", tmp_path / "mine.gin")
+    assert status == 0, err
+    assert "sha256" not in out

@@ -21,7 +21,7 @@ from fewstep.train.data.decode import BadImage, decode
 from fewstep.train.data.pairs import read_record
 from fewstep.train.data.records import array_record
 from fewstep.train.logs.jsonl import read as read_metrics
-from fewstep.train.utils import files
+from fewstep.train.utils import files, sealed
 from fewstep.train.utils import npz as arrays
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.memory import amount, free_memory
@@ -62,7 +62,7 @@ def other(request, tmp_path_factory, monkeypatch):
 
 
 READERS = {
-    "run.json": files.read_json,
+    "run.json": sealed.read_json,
     "config.gin": files.read_text,
     "metrics.jsonl": read_metrics,
     "a.npz": arrays.read,
@@ -103,7 +103,7 @@ def test_files_of_a_kind_have_a_size(tmp_path):
     (tmp_path / "config.gin").write_bytes(b"#" * (files.TEXT + 1))
     assert "larger than 1 MiB" in message(lambda: files.read_text(tmp_path / "config.gin"), Damaged)
     os.truncate(tmp_path / "config.gin", 1 << 40)  # a file with holes
-    assert "larger than 16 MiB" in message(lambda: files.read_json(tmp_path / "config.gin"), Damaged)
+    assert "larger than 16 MiB" in message(lambda: sealed.read_json(tmp_path / "config.gin"), Damaged)
 
 
 def test_a_checkpoint_with_a_pipe_is_damaged(tmp_path):
@@ -129,7 +129,7 @@ def test_a_checkpoint_with_a_pipe_is_damaged(tmp_path):
 )  # fmt: skip
 def test_json_that_is_damaged(tmp_path, text):
     (tmp_path / "run.json").write_text(text)
-    said = message(lambda: files.read_json(tmp_path / "run.json"), Damaged)
+    said = message(lambda: sealed.read_json(tmp_path / "run.json"), Damaged)
     assert said.startswith(f"{tmp_path / 'run.json'} is damaged (")
     assert len(said) < len(str(tmp_path)) + 90
     (tmp_path / "metrics.jsonl").write_text(text + "\n")
@@ -139,7 +139,7 @@ def test_json_that_is_damaged(tmp_path, text):
 def test_random_bytes_are_no_json(tmp_path):
     for seed in range(20):
         (tmp_path / "run.json").write_bytes(np.random.default_rng(seed).bytes(200))
-        assert "run.json is damaged" in message(lambda: files.read_json(tmp_path / "run.json"), Damaged)
+        assert "run.json is damaged" in message(lambda: sealed.read_json(tmp_path / "run.json"), Damaged)
 
 
 def zipped(path, header, data=b"\0" * 64, name="images.npy", method=zipfile.ZIP_STORED):
@@ -261,7 +261,7 @@ def test_the_bound_of_pixels_is_a_setting(tmp_path):
         Image.new("RGB", (20, 20)).save(tmp_path / f"{i}.png")
     assert len(folder(str(tmp_path), size=8, max_pixels=400, held_out=1).train) == 2
     assert "400 pixels, more than max_pixels = 399" in message(lambda: folder(str(tmp_path), size=8, max_pixels=399))
-    assert "max_pixels = 0" in message(lambda: folder(str(tmp_path), size=8, max_pixels=0))
+    assert "max_pixels" in message(lambda: folder(str(tmp_path), size=8, max_pixels=0))
 
 
 def test_an_image_that_does_not_fit_into_memory(tmp_path, monkeypatch):

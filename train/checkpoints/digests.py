@@ -6,8 +6,9 @@ import os
 from etils import epath
 
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import DIGESTS, read_json, write_atomic
+from fewstep.train.utils.files import DIGESTS, write_atomic
 from fewstep.train.utils.hashing import file_sha256
+from fewstep.train.utils.sealed import read_json
 
 NAME = DIGESTS
 

@@ -13,8 +13,9 @@ from etils import epath
 from fewstep.errors import UsageError
 from fewstep.train.data.split import Arrays, Split
 from fewstep.train.utils import npz
-from fewstep.train.utils.files import LOG, read_bytes, read_json
+from fewstep.train.utils.files import LOG, read_bytes
 from fewstep.train.utils.hashing import sha256
+from fewstep.train.utils.sealed import Changed, read_json
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,6 +56,8 @@ def read_record(folder: epath.Path) -> dict[str, Any]:
         record = dict(read_json(folder / "pairs.json"))
         if record.keys() >= KEYS and isinstance(record["noise"], list):
             return record
+    except Changed as error:
+        raise UsageError(f"{error}, or remove the folder and draw the pairs again") from None
     except (OSError, ValueError, TypeError):
         pass
     raise UsageError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")

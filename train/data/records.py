@@ -5,7 +5,6 @@ damage is detected when a record is read.
 """
 
 import errno
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,8 @@ from fewstep.errors import UsageError
 from fewstep.ranges import Seed, checked
 from fewstep.train.data.checks import local
 from fewstep.train.data.dataset import Dataset, HeldOut, partition
-from fewstep.train.utils.files import read_json, write_atomic
+from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.sealed import read_json, sealed_json
 
 ABOUT, VERSION = "dataset.json", 1
 WRITING = "group_size:1,uncompressed"  # compressing one small image saves nothing
@@ -129,7 +129,7 @@ class Writer:
         with self._as_os_error():
             self._shard.close()
         about = {"version": VERSION, "shape": self.shape, "classes": classes, "shards": self.counts}
-        write_atomic(self.folder / ABOUT, json.dumps(about, indent=2) + "\n")
+        write_atomic(self.folder / ABOUT, sealed_json(about, indent=2))
 
     def _next(self, name):
         from array_record.python.array_record_module import ArrayRecordWriter

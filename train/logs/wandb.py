@@ -7,7 +7,8 @@ import numpy as np
 from etils import epath
 
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import config_values, is_remote, read_text, write_atomic
+from fewstep.train.utils.files import is_remote, read_text, write_atomic
+from fewstep.train.utils.sealed import config_values
 
 
 def require() -> ModuleType:

@@ -16,7 +16,7 @@ from fewstep.diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
 from fewstep.diffusion.levers import enlarged
 from fewstep.samplers import Tableau
 from fewstep.train.utils import npz
-from fewstep.train.utils.errors import RunError
+from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import loads
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.multihost import any_process, barrier, is_main_process
@@ -115,8 +115,8 @@ def _read(run, den):
         found, estimate = Statistics(*(arrays[name] for name in Statistics._fields)), record["estimate"]
     except KeyError:
         raise RunError(f"{file} is incomplete, or from another version of fewstep: {remedy}") from None
-    except (ValueError, TypeError):
-        raise RunError(f"{file} is damaged: {remedy}") from None
+    except (ValueError, TypeError) as error:
+        raise RunError(f"{error if isinstance(error, Damaged) else f'{file} is damaged'}: {remedy}") from None
     for field, value in identity.items():
         if record.get(field) != value:
             known = f" ({record.get(field)}, not {value})" if field in ("step", "process") else ""

@@ -19,6 +19,7 @@ from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.hashing import digest, sha256
 from fewstep.train.utils.progress import progress
+from fewstep.train.utils.sealed import sealed_json
 
 
 def write_pairs(
@@ -67,7 +68,7 @@ def write_pairs(
                 new["seeds"] = (seed + at).astype(np.uint32)
                 digests = _write_shard(folder, name, have, new, digests)
             show(min(count, (i + 1) * shard_size))
-    write_atomic(folder / "pairs.json", json.dumps(record, indent=1) + "\n")
+    write_atomic(folder / "pairs.json", sealed_json(record, indent=1))
 
 
 FREE = ("run", "count", "noise")  # the run may be moved, the count may grow, and noise is compared with a tolerance
@@ -87,7 +88,7 @@ def _prepare_folder(folder, record):
         if record["count"] < before["count"]:
             raise RunError(f"{folder} has {before['count']} pairs already: ask for as many or more")
     else:
-        write_atomic(folder / "pairs.json", json.dumps(record, indent=1) + "\n")
+        write_atomic(folder / "pairs.json", sealed_json(record, indent=1))
 
 
 OURS = re.compile(r"\d{5}\.npz|pairs\.json|digests\.json|\.lock|.*\.tmp")

@@ -1,6 +1,5 @@
 """A run, finished or not: its EMA network, ready to sample."""
 
-import json
 import platform
 import subprocess
 from dataclasses import dataclass
@@ -27,8 +26,9 @@ from fewstep.train.run.calibration import grid_with_statistics, with_statistics
 from fewstep.train.run.levers import Levers, as_levers, levered
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
-from fewstep.train.utils.files import absolute, read_json, write_atomic
+from fewstep.train.utils.files import absolute, write_atomic
 from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.sealed import read_json, sealed_json
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
@@ -64,7 +64,7 @@ def _commit():
 
 def write_description(folder: epath.PathLike, description: dict[str, Any]) -> None:
     """Write run.json."""
-    write_atomic(epath.Path(folder) / "run.json", json.dumps(description, indent=2) + "\n")
+    write_atomic(epath.Path(folder) / "run.json", sealed_json(description, indent=2))
 
 
 def read_description(folder: epath.PathLike) -> dict[str, Any]:

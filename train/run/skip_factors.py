@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from fewstep.diffusion.levers import interval, skip_tuning, under
-from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import dumps, read_json, write_atomic
+from fewstep.train.utils.errors import Damaged, RunError
+from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.sealed import read_json, sealed_json
 
 
 class Tuned(NamedTuple):
@@ -43,7 +44,7 @@ def path(run: Any) -> epath.Path:
 
 def save(run: Any, tuned: Tuned, **about: Any) -> None:
     """Store the factors in the run, with additional fields."""
-    write_atomic(path(run), dumps(tuned._asdict() | about, indent=1) + "\n")
+    write_atomic(path(run), sealed_json(tuned._asdict() | about, indent=1))
 
 
 def load_tuned(run: Any) -> Tuned:
@@ -56,8 +57,8 @@ def load_tuned(run: Any) -> Tuned:
         found = Tuned(*(record[name] for name in Tuned._fields))
         if found.window is not None:  # JSON has no infinity: it is null
             found = found._replace(window=[math.inf if end is None else float(end) for end in found.window])
-    except (ValueError, TypeError, KeyError):
-        raise RunError(f"{path(run)} is damaged: {remedy}") from None
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{error if isinstance(error, Damaged) else f'{path(run)} is damaged'}: {remedy}") from None
     if found.weights != run.weights:
         raise RunError(f"{path(run)} is for other weights than those of step {run.step}: {remedy}")
     return found

@@ -60,14 +60,6 @@ def read_text(path: epath.PathLike, most: int = TEXT) -> str:
         raise Damaged(path, "is damaged (not a text)") from None
 
 
-def read_json(path: epath.PathLike) -> Any:
-    """The value in a JSON file; raises Damaged if there is none, or if a number in it is not finite."""
-    try:
-        return loads(read_text(path, JSON))
-    except ValueError as error:
-        raise error if isinstance(error, Damaged) else Damaged(path, f"is damaged ({error})") from None
-
-
 def loads(text: str) -> Any:
     """json.loads of a text that may be damaged: ValueError with a short reason, also for numbers that are infinite."""
     try:
@@ -182,13 +174,6 @@ def is_remote(path: epath.PathLike) -> bool:
 def absolute(path: epath.PathLike) -> epath.Path:
     """The absolute path; paths in buckets are returned as they are, because epath's resolve breaks them."""
     return epath.Path(path) if is_remote(path) else epath.Path(path).resolve()
-
-
-def config_values(folder: epath.PathLike) -> dict[str, str]:
-    """The bindings of a run's config.gin as text, {"train.steps": "1500", ...}; {} if there is no such file."""
-    path = epath.Path(folder) / "config.gin"
-    lines = read_text(path).splitlines() if path.exists() else []
-    return dict(line.split(" = ", 1) for line in lines if " = " in line)
 
 
 def is_checkpoint(folder: epath.Path) -> bool:

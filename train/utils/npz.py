@@ -12,7 +12,9 @@ from etils import epath
 
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import open_file, write_atomic
+from fewstep.train.utils.hashing import sha256
 from fewstep.train.utils.memory import amount, free_memory
+from fewstep.train.utils.sealed import KEY, Changed
 
 EXPANSION = 1040  # a byte of a compressed file makes at most so many
 HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -135,15 +137,26 @@ def decode(data: bytes, path: object) -> dict[str, np.ndarray]:
 
 
 def write(path: epath.PathLike, **arrays: Any) -> None:
-    """Write the arrays to `path` atomically."""
-    write_atomic(path, encode(**arrays))
+    """Write the arrays to `path` atomically, sealed."""
+    arrays = {name: np.asarray(array) for name, array in arrays.items()}
+    write_atomic(path, encode(**arrays, **{KEY: np.array(_digest(arrays))}))
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
-    """The arrays of the file at `path`; raises Damaged, also if the file cannot be read."""
+    """The arrays of the file at `path`; raises Damaged, also if the file cannot be read or its seal does not fit."""
+    arrays, whole = parts(path)
+    if whole is False:
+        raise Changed(path)
+    return arrays
+
+
+def parts(path: epath.PathLike) -> tuple[dict[str, np.ndarray], bool | None]:
+    """The arrays of the file at `path`, and whether its seal fits, None if it has none; raises Damaged."""
     try:
         with opened(path) as archive:
-            return _all(archive)
+            arrays = _all(archive)
+            seal = arrays.pop(KEY, None)
+            return arrays, None if seal is None else str(seal) == _digest(arrays)
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror or error})") from error
 
@@ -151,6 +164,11 @@ def read(path: epath.PathLike) -> dict[str, np.ndarray]:
 def _all(archive):
     archive.check_fits(archive.files)
     return {name: archive[name] for name in archive.files}
+
+
+def _digest(arrays):
+    parts = ((f"{name} {array.dtype.str} {array.shape} ".encode(), array.tobytes()) for name, array in arrays.items())
+    return sha256(*(part for pair in sorted(parts) for part in pair))
 
 
 def mapped(path: epath.PathLike) -> np.ndarray:

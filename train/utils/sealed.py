@@ -1,0 +1,90 @@
+"""Files with a seal: the SHA-256 of what they say, in the file itself, so that both are written at once.
+
+A seal shows that a file has changed since fewstep wrote it.  Files without one, of earlier versions, are read as well.
+"""
+
+import hashlib
+import json
+import re
+from typing import Any
+
+from etils import epath
+
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import JSON, dumps, loads, read_text, write_atomic
+
+KEY, LINE = "sha256", "# sha256: "  # in JSON files; the last line of a config
+
+
+class Changed(Damaged):
+    """The seal of a file does not fit to what it says."""
+
+    def __init__(self, path: epath.PathLike):
+        above = list(epath.Path(path).parents)
+        run = next((folder for folder in above if (folder / "config.gin").exists()), above[0])
+        super().__init__(path, f"has changed since fewstep wrote it (`fewstep seal {run}` accepts the change)")
+
+
+def write_config(path: epath.PathLike, text: str) -> None:
+    """Write the text of a config, sealed."""
+    text += "" if text.endswith("\n") else "\n"
+    write_atomic(path, f"{text}{LINE}{_sha256(text)}\n")
+
+
+def read_config(path: epath.PathLike) -> str:
+    """The text of a config without its seal; raises Changed if it does not fit."""
+    text, whole = config_parts(read_text(path))
+    if whole is False:
+        raise Changed(path)
+    return text
+
+
+def config_parts(text: str) -> tuple[str, bool | None]:
+    """The text of a config without its seal, and whether that fits, None if it has none."""
+    if found := re.fullmatch(rf"((?s:.*\n)?){LINE}(.*)\n*", text):
+        return found[1], found[2] == _sha256(found[1])
+    return text, None
+
+
+def config_values(folder: epath.PathLike) -> dict[str, str]:
+    """The bindings of a run's config.gin as text, {"train.steps": "1500", ...}; {} if there is no such file."""
+    path = epath.Path(folder) / "config.gin"
+    lines = read_config(path).splitlines() if path.exists() else []
+    return dict(line.split(" = ", 1) for line in lines if " = " in line)
+
+
+def sealed_json(value: dict, **options: Any) -> str:
+    """`dumps` of the value with its seal as the last key."""
+    value = json.loads(dumps(value))
+    return dumps(value | {KEY: _sha256(json.dumps(value, sort_keys=True))}, **options) + "\n"
+
+
+def opened_json(text: str) -> Any:
+    """The value that `sealed_json` wrote; ValueError if its seal does not fit."""
+    value, whole = json_parts(text)
+    if whole is False:
+        raise ValueError("changed since it was written")
+    return value
+
+
+def json_parts(text: str) -> tuple[Any, bool | None]:
+    """The value in a JSON text, and whether its seal fits, None if it has none; ValueError if the text is damaged."""
+    value = loads(text)
+    seal = value.pop(KEY, None) if isinstance(value, dict) else None
+    return value, None if seal is None else seal == _sha256(json.dumps(value, sort_keys=True))
+
+
+def read_json(path: epath.PathLike) -> Any:
+    """The value in a JSON file; raises Damaged if there is none, or if its seal does not fit."""
+    text = read_text(path, JSON)
+    try:
+        value, whole = json_parts(text)
+    except ValueError as error:
+        raise Damaged(path, f"is damaged ({error})") from None
+    if whole is False:
+        raise Changed(path)
+    return value
+
+
+def _sha256(text):
+    return hashlib.sha256(text.encode()).hexdigest()
