@@ -22,9 +22,9 @@ import numpy as np
 
 from fewstep.cli.config.open_run import open_run
 from fewstep.diffusion import Cond
-from fewstep.evaluation.asked import BATCH, METRICS
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.metrics import BATCH, METRICS
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
 from fewstep.samplers import SAMPLERS

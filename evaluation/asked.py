@@ -1,4 +1,4 @@
-"""What a comparison is asked for: the defaults, and the checks that the command line and Python share."""
+"""What a comparison is asked for: the checks that the command line and Python share."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,8 +7,6 @@ from fewstep.errors import MOST_CALLS, MOST_IMAGES, UsageError, listed, lookup, 
 from fewstep.evaluation.features import Features
 from fewstep.evaluation.metrics import METRIC_INFO
 
-COUNT, BATCH = 500, 256  # images per cell, and per batch
-METRICS = ("FD", "SW")
 LIMITS = {"count": (2, MOST_IMAGES), "seed": (0, 2**32 - 1), "repeats": (1, 100), "batch": (1, MOST_IMAGES)}
 
 

@@ -9,7 +9,7 @@ from etils import epath
 
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
 from fewstep.errors import UsageError
-from fewstep.evaluation.asked import BATCH, COUNT, METRICS, check_lines, names_of_runs
+from fewstep.evaluation.asked import check_lines, names_of_runs
 from fewstep.evaluation.cells import Cells, Drawn
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.distances import DISTANCES, expected_bias
@@ -18,6 +18,7 @@ from fewstep.evaluation.estimate import Interval, difference, mean
 from fewstep.evaluation.features import Features, Pixels
 from fewstep.evaluation.flow import flow_bits
 from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
+from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import SAMPLERS, supports
 from fewstep.samplers.cost import passes

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 
 from fewstep.errors import UsageError
-from fewstep.evaluation.asked import METRICS, features_of, some
+from fewstep.evaluation.asked import features_of, some
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.estimate import Interval
 from fewstep.evaluation.features import Features, Pixels, quantized
 from fewstep.evaluation.measure import interval, metric_name
-from fewstep.evaluation.metrics import metric_info
+from fewstep.evaluation.metrics import METRICS, metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.train.data.archive import open_npz, read_array
 from fewstep.train.data.checks import as_images

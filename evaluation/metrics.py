@@ -1,7 +1,10 @@
-"""The metrics by name, with their direction and range."""
+"""The metrics by name, with their direction and range, and the defaults of a comparison."""
 
 import math
 from typing import NamedTuple
+
+COUNT, BATCH = 500, 256  # images per cell, and per batch
+METRICS = ("FD", "SW")
 
 
 class MetricInfo(NamedTuple):

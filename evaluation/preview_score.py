@@ -5,10 +5,10 @@ from collections.abc import Callable
 import numpy as np
 from jax.sharding import Sharding
 
-from fewstep.evaluation.asked import BATCH, COUNT
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.drawing import labels_to_draw
 from fewstep.evaluation.features import Pixels, quantized
+from fewstep.evaluation.metrics import BATCH, COUNT
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import draw_many, preview_table
 from fewstep.train.data.dataset import Dataset

@@ -22,11 +22,11 @@ from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.errors import UsageError, listed, lookup, nearest
 from fewstep.evaluation import asked
-from fewstep.evaluation.asked import BATCH, COUNT, METRICS
 from fewstep.evaluation.compare import compare as compare_runs
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features
 from fewstep.evaluation.images import image_sets, is_images, numbered
+from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
 from fewstep.samplers import GRIDS, SAMPLERS, Row
