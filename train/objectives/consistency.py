@@ -53,6 +53,8 @@ def doubling(
 ) -> tuple[Array, Array]:
     """Adjacent times t > s around the drawn time, on the grid of Karras et al. between the finite ends of the process;
     its number of steps doubles from `first` to `last` (improved consistency training).  Below the grid, s = 0."""
+    if first > last:
+        raise UsageError(f"doubling.first is at most doubling.last: got {first} and {last}")
     start, end = (float(np.exp(-process.lam(u))) for u in process.snr_ends)
     times = np.floor(np.log2(last / first)) + 1
     steps = jnp.minimum(first * 2.0 ** jnp.floor(done * times), last)
