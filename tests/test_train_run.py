@@ -22,6 +22,7 @@ from fewstep.diffusion.variance import LearnedRange
 from fewstep.train.data import arrays, points
 from fewstep.train.objectives.times import TIMES, logit_normal
 from fewstep.train.optimizers import adamw
+from fewstep.train.utils.sealed import read_config
 
 POINTS = np.tanh(np.random.default_rng(0).standard_normal((200, 2))).astype(np.float32)
 SHORT = {"steps": 4, "save_every": 4, "log_every": 2, "preview_every": 100, "batch_size": 16}
@@ -126,20 +127,15 @@ def test_own_parts_are_handed_over_again(tmp_path):
 
 
 def test_what_would_not_open_again_is_refused_before_anything_is_written(tmp_path):
-    class Hidden(fewstep.VP):
-        pass
-
-    hidden = partial(fewstep.MLP, width=8, shape=(2,))  # which is filled in
-    for options in ({"network": hidden}, {"process": fewstep.VP(beta_max=float("inf"))}):
-        with pytest.raises(fewstep.UsageError):
-            train(tmp_path / "run", **options)
-        assert not (tmp_path / "run").exists()
+    with pytest.raises(fewstep.UsageError, match=r"MLP\.shape is filled in"):
+        train(tmp_path / "run", network=partial(fewstep.MLP, width=8, shape=(2,)))
+    assert not (tmp_path / "run").exists()
 
 
 def test_runs_of_the_command_line_and_of_python_resume_each_other(tmp_path):
     small = ["MLP.width=8", "train.steps=4", "points.count=1000", "points.held_out=200"]
     trained("configs/points/moons.gin", tmp_path / "cli", small)
-    text = (tmp_path / "cli/config.gin").read_text()
+    text = read_config(tmp_path / "cli/config.gin")
     values = dict(line.split(" = ") for line in text.splitlines())
     named = {name: int(values[f"train.{name}"]) for name in ("batch_size", "log_every", "preview_every", "save_every")}
     parts = {
@@ -149,7 +145,7 @@ def test_runs_of_the_command_line_and_of_python_resume_each_other(tmp_path):
     options = {**named, **parts, "objective": fewstep.objectives.Denoising(times=TIMES["uniform_times"])}
     assert train(tmp_path / "cli", **options).step == 4
     train(tmp_path / "python", **options)
-    found = (tmp_path / "python/config.gin").read_text()
+    found = read_config(tmp_path / "python/config.gin")
     assert difference(text, found) == difference(found, text) == []
     trained(str(tmp_path / "python/config.gin"), tmp_path / "python")
 
@@ -271,7 +267,7 @@ def test_bugs_of_a_network_are_bugs(tmp_path, monkeypatch, capsys):
         "    def __init__(self, rngs):\n        raise ValueError('a bug of mine')\n"
     )
     config = tmp_path / "run/config.gin"
-    config.write_text(config.read_text() + "network/given_in_python.path = 'buggy_nets:Net'\n")
+    config.write_text(read_config(config) + "network/given_in_python.path = 'buggy_nets:Net'\n")
     monkeypatch.chdir(tmp_path)
     for words in (("sample", "run", "--trust"), ("train", "run/config.gin", "--run", "run", "--trust")):
         assert command(monkeypatch, *words) == 1

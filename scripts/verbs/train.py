@@ -179,5 +179,5 @@ def _check_goes_on(folder, training, given):
     if name := changed(known, training, given):
         raise UserError(
             f"the {name} is another one than when the run {folder} began: give the same, or another folder (to go on "
-            f"with it all the same, remove parts.{name} from {folder / 'run.json'})"
+            f"with it, remove it from parts in {folder / 'run.json'}, and accept that with `fewstep seal {folder}`)"
         )
