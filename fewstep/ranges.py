@@ -46,6 +46,13 @@ class Range:
         return f"in {'(['[self.least is not None]}{_short(low)}, {_short(high)}{')]'[self.most is not None]}"
 
 
+class Among(tuple):
+    """A few numbers, in place of a range."""
+
+    def __str__(self) -> str:
+        return f"that is {' or '.join(map(str, self))}"
+
+
 LARGE = 1e6  # larger numbers overflow somewhere in float32, and are typing errors
 
 Positive = Annotated[float, Range(above=0, most=LARGE)]

@@ -52,7 +52,7 @@ def test_what_is_refused(fewstep, photos, tmp_path):
     refused(fewstep("data", "pack", tmp_path / "nowhere", out), "nowhere: no such folder")
     refused(fewstep("data", "pack", photos, tmp_path), "exists already")
     refused(fewstep("data", "pack", photos, out, "--size", "0"), "folder.size is a whole number")
-    refused(fewstep("data", "pack", photos, out, "--channels", "4"), "channels = 4")
+    refused(fewstep("data", "pack", photos, out, "--channels", "4"), "folder.channels is a whole number that is 1 or 3")
     refused(fewstep("data", "pack", photos, out, "--shard-size", "0"), "shard size 0")
     refused(fewstep("data", "pack", photos, "gs://bucket/packed"), "local folder")
     refused(fewstep("data", "pack", photos, ""), "OUT is empty")

@@ -11,7 +11,7 @@ import pytest
 from fewstep.cli.config import registry
 from fewstep.cli.config.parse import bind_override
 from fewstep.errors import UsageError
-from fewstep.ranges import Range, check_fields, checked, fits, members, words
+from fewstep.ranges import Among, Range, check_fields, checked, fits, members, words
 
 
 def numbers(annotation, within=()):
@@ -40,6 +40,9 @@ CASES = [
 
 def beyond(kind, limit):
     """Numbers just outside, and what is never a number."""
+    if isinstance(limit, Among):
+        yield from (min(limit) - 1, min(limit) + 1, max(limit) + 1, True)
+        return
     step = (lambda end, to: end + to) if kind is int else (lambda end, to: float(np.nextafter(end, to * math.inf)))
     yield from (limit.above,) if limit.least is None else (step(limit.least, -1),)
     yield from (limit.below,) if limit.most is None else (step(limit.most, 1),) if math.isfinite(limit.most) else ()

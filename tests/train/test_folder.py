@@ -123,5 +123,5 @@ def test_folders_that_are_refused(tmp_path):
     image_files.write(tmp_path)
     text = message(lambda: folder(tmp_path))
     assert "images both at its top level (000.png) and in subfolders (cat/" in text
-    assert "channels = 2" in message(lambda: folder(tmp_path, channels=2))
+    assert "folder.channels is a whole number that is 1 or 3" in message(lambda: folder(tmp_path, channels=2))
     assert "folder.size is a whole number" in message(lambda: folder(tmp_path, size=0))

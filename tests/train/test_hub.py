@@ -76,6 +76,6 @@ def test_folders_that_are_refused(tmp_path, monkeypatch):
     assert "save_to_disk" in message(lambda: huggingface(tmp_path))
     path = saved(tmp_path / "hub", datasets.DatasetDict({"train": table(), "test": table(0, 3)}))
     assert "no split 'trian' (it has train, test)" in message(lambda: huggingface(path, split="trian"))
-    assert "channels = 2" in message(lambda: huggingface(path, channels=2))
+    assert "huggingface.channels is a whole number that is 1 or 3" in message(lambda: huggingface(path, channels=2))
     monkeypatch.setitem(sys.modules, "datasets", None)
     assert "pip install 'fewstep[hf]'" in message(lambda: huggingface(path))

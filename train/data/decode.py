@@ -12,13 +12,13 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from fewstep.errors import UsageError
-from fewstep.ranges import Range
+from fewstep.ranges import Among, Range
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import open_file
 from fewstep.train.utils.memory import amount, free_memory
 
 Side = Annotated[int, Range(1, 8192)]  # of square images, in pixels
-Channels = Annotated[int, Range(1, 3)]  # 1 is grayscale, 3 colour
+Channels = Annotated[int, Among((1, 3))]  # 1 is grayscale, 3 colour
 Pixels = Annotated[int, Range(1, 1 << 40)]  # of an image file
 MOST_PIXELS = 1 << 26  # of an image file: 8192 x 8192
 LARGE = 1 << 24  # pixels from which on one image is decoded at a time, and not in full if that is possible
@@ -31,12 +31,6 @@ warnings.filterwarnings("ignore", module=r"PIL\.")  # about large images and mal
 
 class BadImage(UsageError):
     """A file cannot be decoded; the message is the reason in a few words."""
-
-
-def check_channels(channels: int) -> None:
-    """Raises UsageError for a number of channels that no image has."""
-    if channels not in (1, 3):
-        raise UsageError(f"channels = {channels!r}: use 1 for grayscale or 3 for color")
 
 
 def decode(file: Any, size: int | tuple, channels: int, max_pixels: int = MOST_PIXELS) -> np.ndarray:

@@ -11,7 +11,7 @@ from fewstep.errors import UsageError
 from fewstep.ranges import Seed, checked
 from fewstep.train.data.checks import as_labels, local
 from fewstep.train.data.dataset import Dataset, HeldOut, class_count, partition
-from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, check_channels
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side
 from fewstep.train.data.decoded import Decoded
 from fewstep.train.data.split import Split
 
@@ -31,7 +31,6 @@ def huggingface(
     unused; otherwise held_out is a fraction below 1 or a number of images.  Raises FileNotFoundError or UsageError for
     missing files, splits and columns; a damaged image raises UsageError when it is read.
     """
-    check_channels(channels)
     folder = local(path)
     parts = _load(folder, split)
     if split not in parts:

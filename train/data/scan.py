@@ -11,7 +11,7 @@ from typing import NamedTuple
 from fewstep.errors import UsageError
 from fewstep.ranges import checked_as
 from fewstep.train.data.checks import local
-from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, check_channels, decode, extensions
+from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, decode, extensions
 from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import progress
@@ -45,7 +45,6 @@ def scan(
     class, and a single one is descended into.  Files that are not images are logged and skipped, or raise UsageError if
     `strict`.  Raises FileNotFoundError or UsageError for an invalid folder.
     """
-    check_channels(channels)
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
     above, show, start = _above(names), None, time.monotonic()
