@@ -64,7 +64,7 @@ def test_what_is_set_of_a_part_that_is_the_default_applies(fewstep, typed, lines
         ("digits/flow", ["train.batch_size=5000", "train.seed=1"], "train.batch_size=5000", "1297 training images"),
         ("points/moons", ["train.flip=True"], "train.flip=True", "requires images"),
         ("digits/flow", ["UNet.mult=1,2,2,2,2", "UNet.base=8"], "UNet.mult=1,2,2,2,2", "16"),
-        ("digits/flow", ["train.steps=0"], "train.steps=0", "at least 1"),
+        ("digits/flow", ["train.steps=0"], "train.steps=0", "a whole number in [1, "),
         ("folder/flow", ["folder.path=gs://b/photos"], "folder.path=gs://b/photos", "local disk"),
     ],
 )
