@@ -9,6 +9,7 @@ import pytest
 from one_line import refused
 
 from fewstep import open_run
+from fewstep.train.utils.sealed import read_config, write_config
 
 HEAD = "configs/digits/npr.gin"
 
@@ -68,9 +69,9 @@ def test_of_the_other_run_come_weights_alone(fewstep, digits_run, words, tmp_pat
     losses = []
     for said in ("logit_normal.mean = 0.0", "logit_normal.mean = 2.0"):
         other = shutil.copytree(digits_run, tmp_path / said[-3:])
-        text = (other / "config.gin").read_text()
+        text = read_config(other / "config.gin")
         assert "logit_normal.mean = 0.0" in text
-        (other / "config.gin").write_text(text.replace("logit_normal.mean = 0.0", said))
+        write_config(other / "config.gin", text.replace("logit_normal.mean = 0.0", said))
         run = tmp_path / f"run{said[-3:]}"
         more = ("train", "configs/digits/flow.gin", "--run", run, "--init-from", other, *words)
         assert fewstep(*more)[0] == 0

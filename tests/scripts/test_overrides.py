@@ -7,6 +7,7 @@ import pytest
 from one_line import refused
 
 from fewstep.cli.config.parse import _quoted
+from fewstep.train.utils.sealed import read_config
 
 
 @pytest.mark.parametrize(
@@ -86,7 +87,7 @@ def test_relative_data_are_found_from_anywhere_and_where_they_moved_is_said(fews
         status, _, err = fewstep("train", "configs/folder/flow.gin", "--run", "run", *words)
         assert status == 0, err
     assert f"folder.path = '{tmp_path / '2024'}'" in (tmp_path / "run/config.gin").read_text().splitlines()
-    old = (tmp_path / "run/config.gin").read_text().replace(f"'{tmp_path / '2024'}'", "'2024'")
+    old = read_config(tmp_path / "run/config.gin").replace(f"'{tmp_path / '2024'}'", "'2024'")
     (tmp_path / "run/config.gin").write_text(old)  # as runs were written before
     assert fewstep("train", "configs/folder/flow.gin", "--run", "run", *words)[0] == 0
     (tmp_path / "run/config.gin").write_text(old.replace("'2024'", f"'{tmp_path / '2024'}'"))
@@ -96,4 +97,4 @@ def test_relative_data_are_found_from_anywhere_and_where_they_moved_is_said(fews
     status, _, err = fewstep(*compare)
     assert status == 0, err
     shutil.move(tmp_path / "2024", tmp_path / "moved")
-    refused(fewstep(*compare), "2024: no such folder", "edit folder.path in ../run/config.gin")
+    refused(fewstep(*compare), "2024: no such folder", "edit folder.path in ../run/config.gin", "`fewstep seal ../run`")

@@ -7,7 +7,8 @@ import stat
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, BinaryIO, NoReturn
+from io import BufferedReader
+from typing import Any, NoReturn, cast
 
 from etils import epath
 
@@ -26,13 +27,13 @@ _KINDS = {
 }  # fmt: skip
 
 
-def open_file(path: epath.PathLike, most: int | None = None) -> BinaryIO:
+def open_file(path: epath.PathLike, most: int | None = None) -> BufferedReader:
     """A regular file, opened for reading; Damaged for anything else at the path, and for more than `most` bytes.
 
     Files that a user or a run names are opened here and nowhere else: reading a pipe or a device may never end.
     """
     if is_remote(path):
-        return epath.Path(path).open("rb")
+        return cast(BufferedReader, epath.Path(path).open("rb"))
     _check_regular(path, os.stat(path), most)  # opening a device may already act on it
     file = open(path, "rb", opener=_without_waiting)  # noqa: SIM115  (the caller closes it)
     try:
