@@ -19,6 +19,7 @@ from fewstep.train.optimizers import adamw
 from fewstep.train.run.pairs import write_pairs
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import folder_lock
+from fewstep.train.utils.sealed import opened_json, sealed_json
 
 
 @pytest.fixture
@@ -118,8 +119,12 @@ def test_what_does_not_fit(run, tmp_path):
     write(run, tmp_path)
     with pytest.raises(RunError, match="pairs of another seed"):
         write(run, tmp_path, seed=8)
-    told = json.loads((tmp_path / "pairs.json").read_text())
-    (tmp_path / "pairs.json").write_text(json.dumps(told | {"noise": noise_fingerprint(1, (8, 8, 1))}))
+    told = opened_json((tmp_path / "pairs.json").read_text())
+    other = {"noise": noise_fingerprint(1, (8, 8, 1))}
+    (tmp_path / "pairs.json").write_text(sealed_json(told).replace('"count": 40', '"count": 39'))
+    with pytest.raises(ValueError, match=r"pairs.json has changed since fewstep wrote it: remove the folder"):
+        pairs(str(tmp_path))
+    (tmp_path / "pairs.json").write_text(sealed_json(told | other))
     with pytest.raises(ValueError, match="other noise from a seed"):
         pairs(str(tmp_path))
     for sampler, grid, words in (

@@ -10,6 +10,7 @@ from refused import message
 
 from fewstep.train.data import array_record, folder, packing
 from fewstep.train.data.packing import pack
+from fewstep.train.utils.sealed import opened_json, sealed_json
 
 
 @pytest.fixture
@@ -83,6 +84,8 @@ def test_damage_is_told(photos, tmp_path):
     assert f"{shard} is damaged" in message(lambda: array_record(out).train[:])
     shard.write_bytes(whole)
     about.write_text(told.replace('"version": 1', '"version": 2'))
+    assert "dataset.json is damaged" in message(lambda: array_record(out))  # its seal does not fit
+    about.write_text(sealed_json(opened_json(told) | {"version": 2}))
     assert "has version 2" in message(lambda: array_record(out))
     for text in ("", "{}", "[]", told[: len(told) // 2], told.replace("10", "-1"), told.replace("8,", "'8',")):
         about.write_text(text)

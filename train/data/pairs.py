@@ -57,7 +57,7 @@ def read_record(folder: epath.Path) -> dict[str, Any]:
         if record.keys() >= KEYS and isinstance(record["noise"], list):
             return record
     except Changed as error:
-        raise UsageError(f"{error}, or remove the folder and draw the pairs again") from None
+        raise UsageError(f"{error}: remove the folder and draw the pairs again") from None
     except (OSError, ValueError, TypeError):
         pass
     raise UsageError(f"{folder / 'pairs.json'} is damaged: remove the folder and draw the pairs again")

@@ -20,9 +20,11 @@ class Changed(Damaged):
     """The seal of a file does not fit to what it says."""
 
     def __init__(self, path: epath.PathLike):
-        above = list(epath.Path(path).parents)
-        run = next((folder for folder in above if (folder / "config.gin").exists()), above[0])
-        super().__init__(path, f"has changed since fewstep wrote it (`fewstep seal {run}` accepts the change)")
+        path = epath.Path(path)
+        run = next((folder for folder in path.parents if (folder / "config.gin").exists()), None)
+        remedy = " (remove its last line to accept the change)" if path.suffix == ".gin" else ""
+        remedy = f" (`fewstep seal {run}` accepts the change)" if run else remedy
+        super().__init__(path, f"has changed since fewstep wrote it{remedy}")
 
 
 def write_config(path: epath.PathLike, text: str) -> None:
