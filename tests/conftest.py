@@ -8,6 +8,7 @@ from pathlib import Path
 
 from fewstep.cli import compilation_cache, cpu
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
 cpu.tune()
 given = "JAX_COMPILATION_CACHE_DIR" in os.environ
 # Thousands of small programs are compiled, each fast; making room for one would read the folder every time.

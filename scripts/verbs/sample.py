@@ -35,8 +35,8 @@ def main(
     looked_up = look_up(sampling, opening.set)
     within(1 if count is None else count, "--count", 1, MOST_IMAGES)
     drawn = parse.path(out, "--out")
-    single = out.endswith("/") or drawn.is_dir()
-    if drawn.suffix != ".png" and not single:
+    single = drawn.suffix != ".png" and (out.endswith("/") or drawn.is_dir())
+    if not single and (drawn.suffix != ".png" or drawn.is_dir()):
         raise UserError(f"--out {out}: give a name that ends in .png, or in / for a folder of single images")
     if scale is not None:
         within(scale, "--scale", 1, 64)

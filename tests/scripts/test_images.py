@@ -230,7 +230,7 @@ def test_a_check_says_what_the_sampler_does(fewstep):
     [
         ("heun", "Discrete", "not smooth in t"),
         ("restart", "Shifted", "weak"),  # whose 8 rows have no noise yet
-        ("er_sde", "Linear", "at 640 steps; by default 3 (weak)"),
+        ("er_sde", "Linear", "at 640 steps; by default 2 (weak)"),
     ],
 )
 def test_checks_fit_the_screen(fewstep, name, process, part):
