@@ -91,7 +91,7 @@ def train_run(
     return open_run(folder, **_handed(given | {"data": training.data}, params, text))
 
 
-def _handed(given, params, text):
+def _handed(given, params, text) -> dict[str, Any]:
     """Those of the parts that a config, given as text, does not name, as `open_run` takes them."""
     parts = {name: given[name] for name in parts_given(text) if name in given}
     return parts | ({"params": params} if params is not None and "network" in parts else {})

@@ -57,7 +57,7 @@ def main(
     if count is None:
         count = len(given) if start.invert and given is not None else IMAGES
     seeds = np.arange(seed, seed + count)
-    if given is not None and wanted is None and run.denoiser.classes:
+    if start.image is not None and wanted is None and run.denoiser.classes:
         wanted = from_images.labels(start.image, run.denoiser.classes)
     if given is None:
         table, begin = chosen.table(run), None
@@ -78,8 +78,8 @@ def main(
     write_atomic(f"{beside}.npz", npz.encode(**arrays, **({} if labels is None else {"labels": labels})))
     written = [f"{beside}.npz"]
     if single:
-        for seed, image in zip(seeds, images, strict=True):
-            write_atomic(drawn / f"{seed:06d}.png", png(sheet(image[None], scale=scale or 1)))
+        for number, image in zip(seeds, images, strict=True):
+            write_atomic(drawn / f"{number:06d}.png", png(sheet(image[None], scale=scale or 1)))
         written.insert(0, f"{drawn}/{seeds[0]:06d}.png to {seeds[-1]:06d}.png")
     elif (seen := picture(images, columns if columns and 1 < columns <= count else None, scale)) is not None:
         write_atomic(drawn, png(seen))

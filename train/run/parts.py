@@ -38,7 +38,7 @@ def _digest(training, name):
         return _program(experiment.optimizer(experiment.steps), training.fresh.eval_shape().params)
     if name == "data":
         arrays = in_memory(training.data)
-        return arrays and digest(arrays)
+        return None if arrays is None else digest(arrays)
     if name in ("objective", "process", "prediction", "variance"):
         value = getattr(experiment, name)
         return digest(type(value).__qualname__, jax.tree.map(_told, dict(vars(value))))
