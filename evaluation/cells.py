@@ -1,5 +1,6 @@
 """A cache of drawn images on disk, keyed by everything that their bits depend on."""
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -33,6 +34,7 @@ class Drawn(NamedTuple):
     seconds: np.ndarray  # of each batch
     batch: int  # images per batch
     extra: Mapping[str, Extra] = {}  # values of metrics that need more than the images
+    rms: float = math.nan  # the root mean square of the images of the sampler; NaN in files of earlier versions
 
 
 class Cells:
@@ -62,13 +64,14 @@ class Cells:
             return None
         if str(whole) != key:
             return None
-        return Drawn(images, bool(finite), seconds, int(size), extra)
+        return Drawn(images, bool(finite), seconds, int(size), extra, float(found.get("rms", math.nan)))
 
     def save(self, name: str, key: str, drawn: Drawn) -> None:
         """Write a cell."""
         extra = {f"{name}/of": e.depends_on for name, e in drawn.extra.items()}
         extra |= {f"{name}/values": e.values for name, e in drawn.extra.items()}
-        npz.write(self.path(name, key), key=key, **dict(zip(Drawn._fields[:4], drawn, strict=False)), **extra)
+        named = dict(zip(Drawn._fields[:4], drawn, strict=False)) | {"rms": drawn.rms} | extra
+        npz.write(self.path(name, key), key=key, **named)
 
 
 def environment() -> dict[str, str]:

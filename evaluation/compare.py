@@ -19,6 +19,7 @@ from fewstep.evaluation.features import Features, Pixels
 from fewstep.evaluation.flow import flow_bits
 from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
 from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
+from fewstep.evaluation.outside import Sampled, far_outside
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import SAMPLERS, supports
 from fewstep.samplers.cost import passes
@@ -61,7 +62,8 @@ def compare(
     features = features or [Pixels(runs[0].shape)]
     if len({run.shape for run in runs}) > 1:
         raise UsageError("the runs were trained on images of different shapes: compare those on the same data")
-    data_notes = _other_data(runs, names)
+    named = dict(zip(names, runs, strict=True))
+    groups, data_notes = _by_data(named)
     seeds, cells = Seeds(count, seed, repeats, batch), Cells(folder / "cells")
     _check_supported(runs, lines)
     plans = [plan(run, lines, budgets, seeds, metrics) for run in runs]
@@ -79,7 +81,7 @@ def compare(
     flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
     if not is_main_process():
         return None
-    measured, rows, previews = {}, [], {}
+    measured, rows, previews, sampled = {}, [], {}, []
     with progress(sum(map(len, plans)), unit="cells") as show:
         for name, of_run, evaluate in zip(names, plans, evaluators, strict=True):
             for p in of_run:
@@ -89,44 +91,56 @@ def compare(
                 measured[at] = {metric: mean([v[metric] for v in values]) for metric in values[0]}
                 previews[at] = _shown(drawn[0].images, label)
                 rows.append(_cell(name, p, drawn, measured[at]))
+                row = p.line.name if len(runs) == 1 else f"{name} {p.line.name}"
+                way = (p.line.sampler.name, p.budget, p.den.process, rows[-1].grid)
+                sampled += [Sampled(row, d.rms, *way) for d in drawn]
                 show(len(rows), f"{p.line.name} at {p.budget}")
     labels = [cast(Any, of_run[0].cond.label) for of_run in plans]
     floors = [_intervals(evaluate.floor(count, label)) for evaluate, label in zip(evaluators, labels, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
-    others = {
-        name: {key: _intervals(evaluate.of_images(array)) for key, array in images.items()}
-        for name, evaluate in zip(names, evaluators, strict=True)
-    }
+    evaluator, others = dict(zip(names, evaluators, strict=True)), {}
+    for group in groups:
+        sets = {key: _intervals(evaluator[group[0]].of_images(array)) for key, array in images.items()}
+        others |= dict.fromkeys(group, sets)
     kinds = {metric for values in measured.values() for metric in values}
     shown = [
         name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds
     ]
-    gaps = _gaps(measured, names, budgets, shown)
-    gaps += [] if data_notes else _between(measured, names, budgets, shown)
     notes = [*data_notes, *_larger(plans), *_left_out(names, runs, lines)]
-    notes += _notes(evaluators, names, rows, count, runs)
+    for group in groups:
+        notes += _notes(group, evaluator[group[0]], named[group[0]].data, rows, count)
+    notes += far_outside(sampled)
     return Comparison(
-        runs=names, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown, cells=rows,
-        gaps=gaps, floors=dict(zip(names, floors, strict=True)),
+        runs=names, groups=groups, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown,
+        cells=rows, gaps=_gaps(measured, groups, budgets, shown), floors=dict(zip(names, floors, strict=True)),
         images=others, notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(id(run)) for name, run in zip(names, runs, strict=True)}, previews=previews,
         levers=tuple(levers), **about,
     )  # fmt: skip
 
 
-def _other_data(runs, names):
-    """A note for each run whose data differs from that of the first."""
-    if len(runs) == 1:
-        return []
-    data = runs[0].data
-    known = {"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}
-    changes = {name: change(known, run.data) for name, run in zip(names[1:], runs[1:], strict=True)}
-    return [
-        f"{name} has other data than {names[0]} ({changed}): each run is measured against its own held-out images."
-        for name, changed in changes.items()
-        if changed
-    ]
+def _by_data(runs):
+    """The names of {name: run} in groups of the same data, and a note for each group but the first."""
+    groups, notes = {}, []
+    for name, run in runs.items():
+        found = next((first for first in groups if not _change(runs[first].data, run.data)), name)
+        groups.setdefault(found, []).append(name)
+    first, *others = groups
+    for other in others:
+        has, changed = "has" if len(groups[other]) == 1 else "have", _change(runs[first].data, runs[other].data)
+        notes.append(
+            f"{', '.join(groups[other])} {has} other data than {first} ({changed}): each table is measured against its "
+            f"own held-out images."
+        )
+    return [*groups.values()], notes
+
+
+def _change(data, other):
+    """How other data differs from the data, or None."""
+    if other is data:
+        return None
+    return change({"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}, other)
 
 
 def _check_supported(runs, lines):
@@ -193,39 +207,15 @@ def _intervals(values):
     return {metric: interval(metric, value) for metric, value in values.items()}
 
 
-def _gaps(measured, names, budgets, metrics):
-    """The gaps of all lines but the best, by run, budget and metric."""
+def _gaps(measured, groups, budgets, metrics):
+    """The gaps of all rows but the best, by group, budget and metric."""
     found = []
-    for name, budget, metric in product(names, budgets, metrics):
-        here = {at[:2]: v[metric] for at, v in measured.items() if (at[0], at[2]) == (name, budget) and metric in v}
-        found += _behind(here, budget, metric)
+    for group, budget, metric in product(groups, budgets, metrics):
+        here = {at[:2]: v[metric] for at, v in measured.items() if at[0] in group and at[2] == budget and metric in v}
+        for best in best_of({row: value.value for row, value in here.items()}, metric)[:1]:
+            apart = {row: difference(value, here[best]) for row, value in here.items() if row != best}
+            found += [Gap(run, line, best[0], best[1], budget, metric, gap) for (run, line), gap in apart.items()]
     return found
-
-
-def _between(measured, names, budgets, metrics):
-    """The gaps of the best lines of all runs but the best run, by budget and metric."""
-    found = []
-    for budget, metric in product(budgets, metrics):
-        here = {at[:2]: v[metric] for at, v in measured.items() if at[2] == budget and metric in v}
-        parts = [{at: value for at, value in here.items() if at[0] == name} for name in names]
-        found += _behind({at: here[at] for part in parts for at in _best(part, metric)}, budget, metric)
-    return found if len(names) > 1 else []
-
-
-def _behind(here, budget, metric):
-    """The gaps of all (run, line) of {(run, line): Estimate} but the best."""
-    found = []
-    for best in _best(here, metric):
-        others = [at for at in here if at != best]
-        for run, line in others:
-            apart = difference(here[run, line], here[best])
-            found.append(Gap(run, line, best[0], best[1], budget, metric, apart))
-    return found
-
-
-def _best(here, metric):
-    """[(run, line)] with the best value of {(run, line): Estimate}; [] if there is none."""
-    return best_of({at: value.value for at, value in here.items()}, metric)[:1]
 
 
 def _left_out(names, runs, lines):
@@ -243,26 +233,22 @@ def _larger(plans):
     return [f"{', '.join(found)}: measured on means of {m} x {m} pixels." for m, found in names.items()]
 
 
-def _notes(evaluators, names, cells, count, runs):
-    """Notes about the bias of Frechet distances, if it exceeds a tenth of the smallest one, and about novelty on a part
-    of the training images."""
-    found = []
-    for evaluator, name, run in zip(evaluators, names, runs, strict=True):
-        used, total = len(evaluator.real.training), len(run.data.train)
-        if "novelty" in evaluator.metrics and used < total:
-            found.append(f"{name}: novelty is measured against the first {used} of {total} training images.")
-        for kind, real in zip(evaluator.features, evaluator.held_out, strict=True):
-            metric = metric_name("FD", kind)
-            values = [c.metrics[metric].value for c in cells if c.run == name and metric in c.metrics]
-            values = [value for value in values if np.isfinite(value)]
-            bias = expected_bias(real, count) if values else 0.0
-            if bias > 0.1 * min(values, default=np.inf):
-                found.append(
-                    f"{name}: {metric} has a bias of about {bias:.3g} from the finite numbers of images ({count} "
-                    f"drawn, {len(real)} held out), estimated for Gaussian features; FDinf extrapolates to infinitely "
-                    f"many."
-                )
-    return found
+def _notes(group, evaluator, data, cells, count):
+    """Notes of a group about the bias of Frechet distances, if it exceeds a tenth of the smallest one, and about
+    novelty on a part of the training images."""
+    title, used, total = ", ".join(group), len(evaluator.real.training), len(data.train)
+    if "novelty" in evaluator.metrics and used < total:
+        yield f"{title}: novelty is measured against the first {used} of {total} training images."
+    for kind, real in zip(evaluator.features, evaluator.held_out, strict=True):
+        metric = metric_name("FD", kind)
+        values = [c.metrics[metric].value for c in cells if c.run in group and metric in c.metrics]
+        values = [value for value in values if np.isfinite(value)]
+        bias = expected_bias(real, count) if values else 0.0
+        if bias > 0.1 * min(values, default=np.inf):
+            yield (
+                f"{title}: {metric} has a bias of about {bias:.3g} from the finite numbers of images ({count} drawn, "
+                f"{len(real)} held out), estimated for Gaussian features; FDinf extrapolates to infinitely many."
+            )
 
 
 def _shown(images, label):

@@ -3,15 +3,16 @@
 import csv
 import io
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from fewstep.evaluation.estimate import Difference, Interval
 from fewstep.evaluation.metrics import metric_info
-from fewstep.train.utils.files import dumps, loads
+from fewstep.train.utils.sealed import opened_json, sealed_json
 
 Key = TypeVar("Key")
+Row = tuple[str, str]  # a run and one of its lines
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,7 @@ class Cell:
 
 @dataclass(frozen=True)
 class Gap:
-    """The metric of a line minus that of the best line at the same budget.
-
-    The best line is that of the same run; or it is the best of all runs, and the line is the best of its run.
-    """
+    """The metric of a line minus that of the best line at the same budget, of all runs of its group."""
 
     run: str
     line: str
@@ -54,14 +52,16 @@ class Gap:
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
-    `floors[run][metric]` is the metric of training images against the same held-out images, and for bpd that of the
-    run's flow (`MetricInfo.reference_row`).  With `repeats` > 1 a metric is its mean over that many sets of `count`
-    seeds.  `images[run][name][metric]` is the metric of a set of images made elsewhere.  `previews[run, line, budget]`
-    are the images of a few seeds, uint8 (k, H, W, C), or points (N, 2).
+    A group is one table and one panel: its rows are the lines of all its runs.  `floors[run][metric]` is the metric of
+    training images against the same held-out images, and for bpd that of the run's flow (`MetricInfo.reference_row`).
+    With `repeats` > 1 a metric is its mean over that many sets of `count` seeds.  `images[run][name][metric]` is the
+    metric of a set of images made elsewhere.  `previews[run, line, budget]` are the images of a few seeds, uint8
+    (k, H, W, C), or points (N, 2).
     """
 
     command: str
     runs: list[str]
+    groups: list[list[str]]  # the runs, those that share their data together
     lines: list[str]
     budgets: list[int]
     metrics: list[str]
@@ -83,52 +83,62 @@ class Comparison:
         found = (c for c in self.cells if (c.run, c.line, c.budget) == (run, line, budget))
         return next(found, None)
 
-    def reference_rows(self, run: str, metric: str) -> dict[str, Interval]:
-        """What the cells of a run are compared with besides each other: training images or the flow, and images made
-        elsewhere."""
-        floor = self.floors.get(run, {})
-        rows = {metric_info(metric).reference_row: floor[metric]} if metric in floor else {}
-        others = {name: values[metric] for name, values in self.images.get(run, {}).items() if metric in values}
-        return rows | others
+    def title(self, group: Sequence[str]) -> str:
+        """The name of a group."""
+        return ", ".join(group)
 
-    def drawn(self, run: str) -> list[str]:
-        """The lines of a run, without those that only other runs have cells of."""
-        here, there = ({c.line for c in self.cells if (c.run == run) == own} for own in (True, False))
-        return [line for line in self.lines if line in here or line not in there]
+    def label(self, group: Sequence[str], run: str, line: str) -> str:
+        """The name of a row of a group: the line, after its run if the group has several."""
+        return line if len(group) == 1 else f"{run} {line}"
 
-    def best(self, run: str, budget: int, metric: str) -> list[str]:
-        """The lines with the best value at this budget; several if they are equal."""
-        here = (c for c in self.cells if (c.run, c.budget) == (run, budget) and metric in c.metrics)
-        values = {c.line: c.metrics[metric].value for c in here}
-        return best_of(values, metric)
+    def rows(self, group: Sequence[str]) -> list[Row]:
+        """The lines of all runs of a group, without those that only other runs have cells of."""
+        known = {(c.run, c.line) for c in self.cells}
+        shared = {line for _, line in known}
+        return [(run, line) for run in group for line in self.lines if (run, line) in known or line not in shared]
 
-    def ties(self, run: str, budget: int, metric: str) -> set[str]:
-        """The lines whose paired interval of the difference from the best contains 0."""
-        gaps = self._within(run, budget, metric)
-        return {g.line for g in gaps if g.difference.low <= 0 <= g.difference.high} - {*self.best(run, budget, metric)}
+    def floor(self, group: Sequence[str], metric: str) -> dict[str, Interval]:
+        """By name: the metric of training images, or that of the flow of each run."""
+        row, found = metric_info(metric).reference_row, {}
+        for run in group:
+            if metric in (here := self.floors.get(run, {})):
+                found.setdefault(self.label(group, run, row) if row == "flow" else row, here[metric])
+        return found
 
-    def leaders(self, run: str, metric: str) -> list[Gap]:
-        """At every budget the gap of the second-best line."""
-        gaps = ([g for g in self._within(run, b, metric) if math.isfinite(g.difference.value)] for b in self.budgets)
+    def reference_rows(self, group: Sequence[str], metric: str) -> dict[str, Interval]:
+        """What the cells of a group are compared with besides each other: its floor, and images made elsewhere."""
+        sets = self.images.get(group[0], {})
+        return self.floor(group, metric) | {name: values[metric] for name, values in sets.items() if metric in values}
+
+    def best(self, group: Sequence[str], budget: int, metric: str) -> list[Row]:
+        """The rows with the best value at this budget; several if they are equal."""
+        here = (c for c in self.cells if c.run in group and c.budget == budget and metric in c.metrics)
+        return best_of({(c.run, c.line): c.metrics[metric].value for c in here}, metric)
+
+    def ties(self, group: Sequence[str], budget: int, metric: str) -> set[Row]:
+        """The rows whose paired interval of the difference from the best contains 0."""
+        close = (g for g in self._gaps(group, budget, metric) if g.difference.low <= 0 <= g.difference.high)
+        return {(g.run, g.line) for g in close} - {*self.best(group, budget, metric)}
+
+    def leaders(self, group: Sequence[str], metric: str) -> list[Gap]:
+        """At every budget the gap of the second-best row."""
+        gaps = ([g for g in self._gaps(group, b, metric) if math.isfinite(g.difference.value)] for b in self.budgets)
         return [min(here, key=lambda g: abs(g.difference.value)) for here in gaps if here]
 
-    def between(self, metric: str) -> list[Gap]:
-        """At every budget the gaps between the best line of each run and the best of all runs."""
-        return [g for g in self.gaps if g.run != g.best_run and g.metric == metric]
-
-    def _within(self, run, budget, metric):
-        return [g for g in self.gaps if (g.run, g.best_run, g.budget, g.metric) == (run, run, budget, metric)]
+    def _gaps(self, group, budget, metric):
+        here = (g for g in self.gaps if (g.budget, g.metric) == (budget, metric))
+        return [g for g in here if g.run in group and g.best_run in group]
 
     def to_json(self) -> str:
         """Everything but the previews; NaN (of images that are not finite) becomes null."""
         plain = asdict(replace(self, previews={}))
         del plain["previews"]
-        return dumps(plain, indent=1) + "\n"
+        return sealed_json(plain, indent=1)
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
-        """The inverse of `to_json`."""
-        plain = loads(text)
+        """The inverse of `to_json`; in files of earlier versions every run is a group of its own."""
+        plain = opened_json(text)
         for cell in plain["cells"]:
             cell |= {"metrics": _intervals(cell["metrics"]), "ms_per_image": _numbers(Interval, cell["ms_per_image"])}
         for gap in plain["gaps"]:
@@ -142,6 +152,7 @@ class Comparison:
                 for run, sets in plain.get("images", {}).items()
             },
             "levers": tuple(plain["levers"]),
+            "groups": plain.get("groups", [[run] for run in plain["runs"]]),
         }
         return cls(**plain | made)
 
@@ -155,7 +166,7 @@ class Comparison:
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
         for run in self.runs:
-            references = {metric: self.reference_rows(run, metric) for metric in self.metrics}
+            references = {metric: self.reference_rows([run], metric) for metric in self.metrics}
             for name in dict.fromkeys(name for here in references.values() for name in here):
                 rows.append([run, name, *[""] * 9])
                 rows[-1] += [value for metric in self.metrics for value in references[metric].get(name, [""] * 3)]

@@ -20,6 +20,7 @@ from fewstep.evaluation.cells import Cells, Drawn, Extra, computation, environme
 from fewstep.evaluation.features import quantized
 from fewstep.evaluation.flow import held_out, labels_of
 from fewstep.evaluation.likelihood import is_bound, vlb
+from fewstep.evaluation.outside import root_mean_square
 from fewstep.samplers import GRIDS, SAMPLERS, Tableau, default_sampler, supports, table_at
 from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
 from fewstep.samplers.steps import NoTable
@@ -210,7 +211,7 @@ def _drawn(p, i, seeds, solution) -> Drawn:
     at_once = batch_of(seeds.count, seeds.batch, batch_sharding(p.run.mesh))
     kept = quantized(images if finite else np.where(np.isfinite(images), images, 0))
     extra = {name: Extra(p.extras[i][name], value) for name, value in values.items()}
-    return Drawn(kept, finite, np.array(seconds), at_once, extra)
+    return Drawn(kept, finite, np.array(seconds), at_once, extra, root_mean_square(images))
 
 
 def _bits(p, seeds):

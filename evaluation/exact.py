@@ -47,6 +47,7 @@ def compare_exactly(
     if not cells:
         raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
     return Comparison(
-        runs=list(data), lines=[line.name for line in lines], budgets=list(budgets), metrics=[METRIC], cells=cells,
-        gaps=[], floors={}, notes=[], count=0, seed=0, repeats=1, levers=(), memory={}, **about,
+        runs=list(data), groups=[[name] for name in data], lines=[line.name for line in lines], budgets=list(budgets),
+        metrics=[METRIC], cells=cells, gaps=[], floors={}, notes=[], count=0, seed=0, repeats=1, levers=(), memory={},
+        **about,
     )  # fmt: skip

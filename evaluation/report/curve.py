@@ -5,18 +5,19 @@ from fewstep.evaluation.report.plot import Panel, Points, plot
 
 
 def curve(comparison: Comparison, kind: str, metric: str | None = None) -> bytes:
-    """One panel per run, one line per sampler; `kind` is "png" or "svg"."""
+    """One panel per group of runs on the same data, one line per row; `kind` is "png" or "svg"."""
     metric = metric or comparison.metrics[0]
     panels = [
         Panel(
-            run,
+            comparison.title(group),
             "network calls per image",
-            {line: _points(comparison, run, line, metric) for line in comparison.drawn(run)},
+            {comparison.label(group, *row): _points(comparison, *row, metric) for row in comparison.rows(group)},
+            comparison.floor(group, metric),
             comparison.budgets,
         )
-        for run in comparison.runs
+        for group in comparison.groups
     ]
-    return plot(panels, metric, comparison.floors, kind)
+    return plot(panels, metric, kind)
 
 
 def _points(comparison, run, line, metric):

@@ -1,6 +1,7 @@
-"""Plots of a comparison: lines with confidence bands, and a dashed reference value."""
+"""Plots of a comparison: lines with confidence bands, and dashed reference values."""
 
 import io
+import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import cycle
 from typing import NamedTuple
@@ -27,24 +28,26 @@ class Points(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """The lines of a run by label; `about` is the label of the x axis, which is logarithmic if `ticks` are given."""
+    """Lines by label, and reference values likewise; `about` is the label of the x axis, which is logarithmic if
+    `ticks` are given."""
 
-    run: str
+    title: str
     about: str
     lines: dict[str, Points]
+    floor: Mapping[str, Interval]
     ticks: list[int] | None = None
 
 
-def plot(panels: Sequence[Panel], metric: str, floors: Mapping[str, Mapping[str, Interval]], kind: str) -> bytes:
-    """Panels stacked vertically, with the same color for a label in all of them; floors as in `Comparison`; `kind` is
-    "png" or "svg"."""
+def plot(panels: Sequence[Panel], metric: str, kind: str) -> bytes:
+    """Panels stacked vertically, with the same color for a label in all of them; `kind` is "png" or "svg"."""
     labels = dict.fromkeys(label for panel in panels for label in panel.lines)
     styles = dict(zip(labels, zip(cycle(COLOURS), cycle(MARKERS), strict=False), strict=False))
     heights = [max(4.2, 0.22 * len(panel.lines) + 0.8) for panel in panels]  # inches: room for the legend
-    figure = Figure(figsize=(7.2, sum(heights)), layout="constrained")
+    width = 7.2 + 0.08 * max(0, max(map(len, labels), default=0) - 24)  # inches: names are shown whole
+    figure = Figure(figsize=(width, sum(heights)), layout="constrained")
     axes = figure.subplots(len(panels), squeeze=False, height_ratios=heights)[:, 0]
     for axis, panel in zip(axes, panels, strict=True):
-        shown = _lines(axis, panel, styles) + _floor(axis, floors.get(panel.run, {}), metric)
+        shown = _lines(axis, panel, styles) + _floor(axis, panel.floor)
         _dress(axis, panel, metric, least=min(shown, default=0))
     buffer = io.BytesIO()
     with matplotlib.rc_context({"svg.hashsalt": "fewstep", "svg.fonttype": "none"}):
@@ -67,20 +70,18 @@ def _lines(axis, panel, styles):
     return [v.value for points in panel.lines.values() for v in points.values if np.isfinite(v.value)]
 
 
-def _floor(axis, floors, metric):
-    """Draw the reference value, if there is one; returns [its value]."""
-    if metric not in floors:
-        return []
-    floor, right = floors[metric].value, axis.get_yaxis_transform()
-    axis.axhline(floor, color="0.4", linestyle="--", linewidth=1)
-    text = f"{metric_info(metric).reference_row} "
-    axis.text(1, floor, text, transform=right, color="0.4", ha="right", va="bottom", fontsize=9)
-    return [floor]
+def _floor(axis, floor):
+    """Draw the reference values {name: interval}; returns them."""
+    for name, (value, *_) in floor.items():
+        axis.axhline(value, color="0.4", linestyle="--", linewidth=1)
+        right = axis.get_yaxis_transform()
+        axis.text(1, value, f"{name} ", transform=right, color="0.4", ha="right", va="bottom", fontsize=9)
+    return [value.value for value in floor.values()]
 
 
 def _dress(axis, panel, metric, least):
     """Labels, scales and ticks; `least` is the smallest value shown."""
-    axis.set(xlabel=panel.about, ylabel=metric, title=panel.run)
+    axis.set(xlabel=panel.about, ylabel=metric, title=textwrap.fill(panel.title, 60))
     if panel.ticks:
         axis.set_xscale("log")
         axis.set_xticks(panel.ticks, labels=map(str, panel.ticks))

@@ -12,19 +12,19 @@ def sweep(comparison: Comparison, kind: str, metric: str | None = None) -> bytes
     """The plot of `panels` as "png" or "svg"; None if no number was swept."""
     metric = metric or comparison.metrics[0]
     found = panels(comparison, metric)
-    return plot(found, metric, comparison.floors, kind) if found else None
+    return plot(found, metric, kind) if found else None
 
 
 def panels(comparison: Comparison, metric: str) -> list[Panel]:
-    """One panel per swept parameter and run, with one line per budget and combination of other settings; the best point
-    of each line is marked.
+    """One panel per swept parameter and group of runs, with one line per run, budget and combination of other settings;
+    the best point of each line is marked.
 
     A parameter needs at least LEAST values, all of them numbers; lines without the parameter are omitted.
     """
     found = [
-        Panel(run, name, _lines(comparison, run, name, metric))
+        Panel(comparison.title(group), name, _lines(comparison, group, name, metric), comparison.floor(group, metric))
         for name in _parameters(comparison)
-        for run in comparison.runs
+        for group in comparison.groups
     ]
     return [panel for panel in found if panel.lines]
 
@@ -46,12 +46,13 @@ def _number(text):
     return number if math.isfinite(number) else None
 
 
-def _lines(comparison, run, name, metric):
+def _lines(comparison, group, name, metric):
     found = {}
     for cell in comparison.cells:
-        if cell.run == run and name in cell.swept and metric in cell.metrics:
+        if cell.run in group and name in cell.swept and metric in cell.metrics:
             text = cell.swept[name]
-            label = f"{cell.line.replace(f' {name}={text}', '')}, {cell.budget} calls"
+            line = cell.line.replace(f" {name}={text}", "")
+            label = f"{comparison.label(group, cell.run, line)}, {cell.budget} calls"
             found.setdefault(label, []).append((float(text), cell.metrics[metric]))
     return {label: _points(pairs, metric) for label, pairs in found.items()}
 

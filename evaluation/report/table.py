@@ -17,71 +17,81 @@ def number(value: float) -> str:
 
 
 def render(comparison: Comparison, width: int = WIDTH) -> str:
-    """Tables of samplers by NFE for each metric, where * is the best of a column and ~ not significantly worse; the
-    best ones with confidence intervals; and a legend."""
+    """For each metric and group of runs: a table by NFE, where * is the best of a column and ~ not significantly worse,
+    and the best ones with confidence intervals.  A legend follows."""
     found = []
     for metric in comparison.metrics:
-        for run in comparison.runs:
-            leaders = comparison.leaders(run, metric)
-            found += [*_blocks(comparison, run, metric, width), *_leaders(comparison, metric, leaders, width)]
-        found += _leaders(comparison, metric, comparison.between(metric), width)
+        for group in comparison.groups:
+            found += [*_blocks(comparison, group, metric, width), *_leaders(comparison, group, metric, width)]
     found += [textwrap.fill(text, width) for text in (*_legend(comparison), *comparison.notes)]
     return "\n\n".join(found) + "\n"
 
 
-def _blocks(comparison, run, metric, width):
+def _blocks(comparison, group, metric, width):
     """The table, split into blocks of columns that fit the width."""
-    columns = [[str(budget) + " ", *_column(comparison, run, metric, budget)] for budget in comparison.budgets]
-    names = ["sampler", *comparison.drawn(run)]
-    for name, value in comparison.reference_rows(run, metric).items():
+    columns = [[str(budget) + " ", *_column(comparison, group, metric, budget)] for budget in comparison.budgets]
+    names = ["sampler", *(comparison.label(group, *row) for row in comparison.rows(group))]
+    for name, value in comparison.reference_rows(group, metric).items():
         names.append(name)
         columns = [[*column, "" if i else number(value.value) + " "] for i, column in enumerate(columns)]
     first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
-    fit = max(1, (width - first) // size)
+    fit, title = max(1, (width - first) // size), f"{comparison.title(group)}: {metric} by network calls"
+    title = textwrap.fill(title, width, break_long_words=False, break_on_hyphens=False)
     for i in range(0, len(columns), fit):
         rows = zip(names, *columns[i : i + fit], strict=True)
         lines = (name.ljust(first) + "".join(text.rjust(size) for text in texts) for name, *texts in rows)
-        yield "\n".join([f"{run}: {metric} by network calls", *(line.rstrip() for line in lines)])
+        yield "\n".join([title, *(line.rstrip() for line in lines)])
 
 
-def _column(comparison, run, metric, budget):
-    best, ties = comparison.best(run, budget, metric), comparison.ties(run, budget, metric)
-    for line in comparison.drawn(run):
-        cell = comparison.cell(run, line, budget)
+def _column(comparison, group, metric, budget):
+    best, ties = comparison.best(group, budget, metric), comparison.ties(group, budget, metric)
+    for row in comparison.rows(group):
+        cell = comparison.cell(*row, budget)
         value = cell.metrics.get(metric) if cell else None
-        mark = "*" if line in best else "~" if line in ties else " "
+        mark = "*" if row in best else "~" if row in ties else " "
         yield ("-" if value is None else number(value.value)) + mark
 
 
-def _leaders(comparison, metric, gaps, width):
-    """One line per gap: the best, and the difference of the other one; common prefixes of names are removed, and long
-    names are truncated."""
+def _leaders(comparison, group, metric, width):
+    """One line per budget, or two where one would be too long: the best row, and the difference of the next one.
+    Prefixes that all lines have in common are left out."""
     words = zip(*(line.split()[:-1] for line in comparison.lines), strict=False)
     same = sum(len(word) + 1 for word, *_ in takewhile(lambda column: len(set(column)) == 1, words))
     rows = [("calls", "best", metric, "next", "difference", "unpaired")]
-    for gap in gaps:
+    for gap in comparison.leaders(group, metric):
         cell, difference = comparison.cell(gap.best_run, gap.best, gap.budget), gap.difference
         if cell is None:  # never: gaps are between cells
             continue
         value = cell.metrics[metric]
         around = f"{number(value.value)} ±{number((value.high - value.low) / 2)}"
         paired, unpaired = (f"±{number(end - difference.value)}" for end in (difference.high, difference.unpaired_high))
-        best, other = gap.best[same:], gap.line[same:]
-        if gap.run != gap.best_run:
-            best, other = f"{gap.best_run} {best}", f"{gap.run} {other}"
+        best = comparison.label(group, gap.best_run, gap.best[same:])
+        other = comparison.label(group, gap.run, gap.line[same:])
         rows.append((str(gap.budget), best, around, other, f"{number(difference.value)} {paired}", unpaired))
     if len(rows) > 1:
-        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        over = sum(sizes) + 2 * (len(sizes) - 1) - width
-        for i in (1, 3):
-            sizes[i] -= max(0, -(-over // 2))
-        lines = ("  ".join(_short(text, size) for text, size in zip(row, sizes, strict=True)) for row in rows)
-        yield "\n".join(line.rstrip() for line in lines)
+        lines = _aligned(rows)
+        yield "\n".join(lines if max(map(len, lines)) <= width else _aligned(_folded(rows, width)))
 
 
-def _short(text, size):
-    """The text, padded or truncated to `size` characters."""
-    return (text if len(text) <= size else text[: size - 1] + "…").ljust(size)
+def _folded(rows, width):
+    """The rows on two lines each, with names on more lines if they are still too long."""
+    halves = [
+        half
+        for calls, best, value, other, difference, unpaired in rows
+        for half in ((calls, best, value, ""), ("", other, difference, unpaired))
+    ]
+    room = width - 2 * 3 - sum(max(map(len, column)) for i, column in enumerate(zip(*halves, strict=True)) if i != 1)
+    for calls, name, *numbers in halves:
+        first, *more = textwrap.wrap(name, room, break_on_hyphens=False)
+        yield calls, first, *numbers
+        yield from (("", text, "", "") for text in more)
+
+
+def _aligned(rows):
+    """The rows as lines, with columns of the same width."""
+    rows = list(rows)
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, sizes)).rstrip() for row in rows]
 
 
 def _legend(comparison):

@@ -14,6 +14,7 @@ from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT
 from fewstep.diffusion.levers import enlarged
 from fewstep.errors import MOST_IMAGES, within
+from fewstep.evaluation.outside import Sampled, far_outside, root_mean_square
 from fewstep.train.logs.images import picture, png, sheet
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
@@ -87,6 +88,9 @@ def main(
     if predicted is not None:
         written.append(f"{beside}-trajectory.png")
         write_atomic(written[-1], png(_strips(predicted, scale)))
+    far = Sampled(chosen.name, root_mean_square(images), chosen.name, chosen.nfe, run.model.process, chosen.grid)
+    for warning in far_outside([far]):
+        say(warning)
     calls = f"{table.nfe} calls" + f" after {chosen.nfe} of inversion" * start.invert
     say(f"{count} images by {', '.join([chosen.name, *sampling.lever])} in {calls}: {', '.join(written)}")
 

@@ -18,6 +18,7 @@ DRAWN = Drawn(
     np.array([0.25]),
     2,
     {"a": Extra("b", np.array([0.5, 1.5]))},
+    7.5,
 )
 
 
@@ -30,6 +31,7 @@ def test_a_cell_comes_back_as_it_was(tmp_path):
         np.testing.assert_array_equal(getattr(found, name), getattr(DRAWN, name))
     assert found.extra["a"].depends_on == "b"
     np.testing.assert_array_equal(found.extra["a"].values, [0.5, 1.5])
+    assert found.rms == 7.5
     assert cells.load("a", "k" * 63 + "l") is None  # a file of the same short name
 
 

@@ -13,6 +13,7 @@ from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Pixels
 from fewstep.samplers import SAMPLERS, draw_many, table_at
 from fewstep.train.data import Arrays, Dataset, Split
+from fewstep.train.utils.sealed import KEY
 
 ABOUT = {"command": "", "environment": {}}
 
@@ -110,7 +111,7 @@ def test_lines_share_their_seeds_so_that_differences_are_sharper(oracle_run, tmp
 def test_the_same_table_under_two_names_is_a_tie(oracle_run, tmp_path):
     twice = [Line("one", SAMPLERS["ddim"]), Line("two", SAMPLERS["ddim"])]
     result = compare([oracle_run()], twice, [4], folder=tmp_path, count=50, **ABOUT)
-    assert result.best("cloud", 4, "FD-points") == ["one", "two"]
+    assert result.best(["cloud"], 4, "FD-points") == [("cloud", "one"), ("cloud", "two")]
     assert all(gap.difference.value == gap.difference.low == gap.difference.high == 0 for gap in result.gaps)
 
 
@@ -137,35 +138,68 @@ def test_a_sampler_that_diverges_has_no_numbers_and_harms_no_other(oracle_run, t
     result = compare(runs, lines("ddim", "ddpm"), [4], folder=tmp_path, count=30, **ABOUT)
     assert np.isnan(result.cell("broken", "ddim", 4).metrics["FD-points"]).all()
     assert np.isfinite(result.cell("whole", "ddim", 4).metrics["FD-points"]).all()
-    assert result.best("broken", 4, "FD-points") == []
+    assert result.best(["broken"], 4, "FD-points") == []
+    assert {run for run, _ in result.best(["broken", "whole"], 4, "FD-points")} == {"whole"}
 
 
 def test_runs_on_other_data_are_told_apart(oracle_run, tmp_path):
-    runs = [oracle_run("one"), oracle_run("two")]
+    runs = [oracle_run("one"), oracle_run("two"), oracle_run("three", mean=0.3), oracle_run("four", mean=0.4)]
     points = np.random.default_rng(1).normal(0.2, 0.5, (900, 2)).astype(np.float32)
     runs[1].data = Dataset("other", Split(Arrays(points[:500])), Split(Arrays(points[500:])), 0)
-    result = compare(runs, lines("ddim"), [2], folder=tmp_path, count=300, **ABOUT)
+    theirs = {"theirs": points[:60]}
+    options = {"folder": tmp_path, "count": 300, "images": theirs, **ABOUT}
+    result = compare(runs[:2], lines("ddim"), [2], **options)
     assert result.notes[0].startswith("two has other data than one (other training images")
-    assert result.between("FD-points") == []
+    assert result.groups == [["one"], ["two"]]
+    assert result.gaps == []
+    runs[3].data = runs[1].data
+    result = compare(runs, lines("ddim"), [2], **options)
+    assert result.notes[0].startswith("two, four have other data than one (other training images")
+    assert result.groups == [["one", "three"], ["two", "four"]]
+    assert {(gap.run, gap.best_run) for gap in result.gaps} == {("three", "one"), ("four", "two")}
+    one, two = (result.reference_rows(group, "FD-points") for group in result.groups)
+    assert [*one] == [*two] == ["floor", "theirs"]
+    assert one["floor"] != two["floor"]
+    assert one["theirs"] != two["theirs"]
+    assert result.images["one"] == result.images["three"]
+
+
+def test_the_seeds_of_runs_in_a_group_are_paired(oracle_run, tmp_path):
+    """Two runs that differ a little are told apart on the same seeds, and would not be on others."""
+    runs = [oracle_run("near"), oracle_run("off", std=0.53)]
+    result = compare(runs, lines("ddim"), [16], folder=tmp_path, count=100, **ABOUT)
+    (gap,) = (g for g in result.gaps if g.metric == "SW-points")
+    d = gap.difference
+    assert {gap.run, gap.best_run} == {"near", "off"}
+    assert d.high - d.low < 0.5 * (d.unpaired_high - d.unpaired_low)
 
 
 def test_the_best_of_runs_are_told_apart_on_the_same_seeds(oracle_run, tmp_path):
     runs = [oracle_run("near"), oracle_run("far", mean=0.5), oracle_run("same")]
     result = compare(runs, lines("dpmpp_2m", "ddpm"), [16], folder=tmp_path, count=100, **ABOUT)
-    far, same = sorted(result.between("FD-points"), key=lambda gap: gap.run)
-    assert (far.run, far.best_run, same.run, same.best_run) == ("far", "near", "same", "near")
-    assert far.difference.low > 0
-    value = {run: min(c.metrics["FD-points"].value for c in result.cells if c.run == run) for run in ("near", "far")}
-    assert far.difference.value == pytest.approx(value["far"] - value["near"])
-    assert same.difference == (0, 0, 0, *same.difference[3:])
-    assert same.difference.unpaired_low < 0 < same.difference.unpaired_high
-    assert {gap.best_run for gap in result.leaders("far", "FD-points")} == {"far"}
+    (group,) = result.groups
+    assert result.rows(group) == [(run, line) for run in ("near", "far", "same") for line in ("dpmpp_2m", "ddpm")]
+    value = {(c.run, c.line): c.metrics["FD-points"].value for c in result.cells}
+    first = min(value, key=value.get)
+    assert first[0] == "near"
+    assert result.best(group, 16, "FD-points") == [first, ("same", first[1])]
+    gaps = {(gap.run, gap.line): gap for gap in result.gaps if gap.metric == "FD-points"}
+    assert gaps.keys() == value.keys() - {first}  # one verdict: all rows against the best of them
+    assert {(gap.best_run, gap.best) for gap in gaps.values()} == {first}
+    far, same = (gaps[run, first[1]].difference for run in ("far", "same"))
+    assert far.low > 0
+    assert far.value == pytest.approx(value["far", first[1]] - value[first])
+    assert same == (0, 0, 0, *same[3:])
+    assert same.unpaired_low < 0 < same.unpaired_high
+    (leader,) = result.leaders(group, "FD-points")
+    assert (leader.run, leader.line, leader.best_run) == ("same", first[1], "near")
+    assert not {run for run, _ in result.ties(group, 16, "FD-points")} & {"far"}
 
 
 def test_novelty_is_told_against_all_training_points(oracle_run, tmp_path):
     result = compare([oracle_run()], lines("ddim"), [16], folder=tmp_path, metrics=["novelty"], count=50, **ABOUT)
     assert result.cells[0].metrics["novelty-points"].value == pytest.approx(1.0, abs=0.3)
-    assert result.best("cloud", 16, "novelty-points") == []
+    assert result.best(["cloud"], 16, "novelty-points") == []
 
 
 @pytest.mark.parametrize(
@@ -189,7 +223,30 @@ def test_small_samples_are_warned_of(oracle_run, tmp_path):
     assert far.notes == []
     broken = [oracle_run("broken", mean=np.nan), oracle_run()]
     mixed = compare(broken[::-1], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
-    assert [note.split(":")[0] for note in mixed.notes] == ["cloud"]
+    assert [note.split(":")[0] for note in mixed.notes] == ["cloud, broken"]  # once for both
+    alone = compare(broken[:1], lines("dpmpp_2m"), [32], folder=tmp_path, count=20, **ABOUT)
+    assert alone.notes == []
+
+
+def test_what_is_far_outside_the_data_is_warned_of(oracle_run, drawn, tmp_path):
+    """By what is stored in the cells, if that is known."""
+    options = {"folder": tmp_path, "metrics": ["SW"], "count": 300, **ABOUT}
+    on = [Line(name, SAMPLERS[name], grid="log_snr") for name in ("pndm", "ddim")]
+    result = compare([oracle_run()], on, [11, 40], **options)
+    (note,) = result.notes
+    assert note.startswith("pndm at 11 calls: far outside the data's range of -1 to 1 (root mean square ")
+    assert note.endswith("see fewstep samplers --check pndm --nfe 11 --process Linear --grid log_snr")
+    assert float(note.split("root mean square ")[1].split(")")[0]) > 1000
+    drawn.clear()
+    assert compare([oracle_run()], on, [11, 40], **options).notes == [note]
+    both = compare([oracle_run(), oracle_run("same")], on, [11], **options).notes[-1]
+    assert both.startswith("cloud pndm at 11 calls; same pndm at 11 calls: far")
+    drawn.clear()
+    for path in (tmp_path / "cells").iterdir():  # as earlier versions wrote them
+        with np.load(path) as stored:
+            np.savez(path, **{name: stored[name] for name in stored.files if name not in ("rms", KEY)})
+    assert compare([oracle_run()], on, [11, 40], **options).notes == []
+    assert not drawn
 
 
 def test_features_of_one_name_are_not_compared_at_once(oracle_run, tmp_path):

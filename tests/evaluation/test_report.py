@@ -19,27 +19,32 @@ from fewstep.evaluation.report.plot import COLOURS, MARKERS
 from fewstep.evaluation.report.table import number, render
 from fewstep.samplers import SAMPLERS
 
+LINES = ["ddim", "heun", "euler_maruyama"]
 BUDGETS, METRICS = [1, 2, 4, 8, 16, 32, 64], ["FD-pixels", "SW-pixels"]
 FILES = {"table.csv", "table.json", "differences.csv", "curve.png", "curve.svg", "report.html"}
 
 
-def made(shape=(8, 8, 8, 1), runs=("digits",)):
+def made(shape=(8, 8, 8, 1), runs=("digits",), together=False):
+    """Runs on data of their own, or on the same."""
     rng = np.random.default_rng(0)
     cells, gaps, previews = [], [], {}
     for run in runs:
-        for k, line in enumerate(("ddim", "heun", "euler_maruyama")):
+        later = runs.index(run) if together else 0
+        for k, line in enumerate(LINES, start=3 * later):
             for budget in BUDGETS[2 if line == "heun" else 0 :]:
                 value = 0.1 + (k + 1) / budget
                 metrics = {m: Interval(value, 0.9 * value, 1.1 * value) for m in METRICS}
                 spent = Interval(0.5, 0.4, 0.6)
                 cells.append(Cell(run, line, line, "uniform", {}, budget, budget, float(budget), spent, metrics))
-                if line != "ddim":
+                if k:
                     apart = Difference(k / budget, k / budget - 0.04, k / budget + 0.04, k / budget - 0.1, 1.0)
-                    gaps += [Gap(run, line, run, "ddim", budget, metric, apart) for metric in METRICS]
+                    best = runs[0] if together else run
+                    gaps += [Gap(run, line, best, "ddim", budget, metric, apart) for metric in METRICS]
                 previews[run, line, budget] = rng.integers(0, 256, shape).astype(np.uint8)
     floors = {run: {m: Interval(0.118, 0.1, 0.13) for m in METRICS} for run in runs}
     return Comparison(
-        command="fewstep compare <runs/digits>", runs=list(runs), lines=["ddim", "heun", "euler_maruyama"],
+        command="fewstep compare <runs/digits>", runs=list(runs),
+        groups=[list(runs)] if together else [[run] for run in runs], lines=LINES,
         budgets=BUDGETS, metrics=METRICS, cells=cells, gaps=gaps, floors=floors, notes=["FD-pixels has a bias."],
         count=500, seed=0, repeats=1, levers=("cfg(1.5)",), environment={"jax": "1.2.3"},
         memory=dict.fromkeys(runs, 2**30), previews=previews,
@@ -47,8 +52,21 @@ def made(shape=(8, 8, 8, 1), runs=("digits",)):
 
 
 def test_json_round_trip():
+    for together in (False, True):
+        comparison = made(runs=("a", "b"), together=together)
+        assert Comparison.from_json(comparison.to_json()) == comparison
+
+
+def test_files_of_earlier_versions_are_read():
+    """Which had gaps within a run, and further ones between the best of each run."""
     comparison = made(runs=("a", "b"))
-    assert Comparison.from_json(comparison.to_json()) == comparison
+    apart = Difference(0.5, 0.4, 0.6, 0.1, 0.9)
+    old = replace(comparison, gaps=[*comparison.gaps, Gap("b", "ddim", "a", "ddim", 64, "FD-pixels", apart)])
+    plain = json.loads(old.to_json())
+    del plain["groups"], plain["sha256"]
+    found = Comparison.from_json(json.dumps(plain))
+    assert found == old
+    assert render(found) == render(comparison)
 
 
 def test_a_cell_that_diverged_is_null_in_json():
@@ -59,7 +77,7 @@ def test_a_cell_that_diverged_is_null_in_json():
     assert first["metrics"]["FD-pixels"] == [None] * 3
     assert np.isnan(Comparison.from_json(text).cells[0].metrics["FD-pixels"]).all()
     assert "nan" in render(comparison)
-    assert comparison.best("digits", 1, "FD-pixels") == ["euler_maruyama"]
+    assert comparison.best(["digits"], 1, "FD-pixels") == [("digits", "euler_maruyama")]
 
 
 def test_csv_has_a_line_a_cell():
@@ -107,16 +125,36 @@ def test_the_best_and_the_next_one_with_both_intervals():
     assert row.split() == ["16", "ddim", "0.163", "±0.0163", "heun", "0.0625", "±0.0400", "±0.938"]
 
 
-def test_the_best_of_runs_stand_side_by_side_within_the_width():
-    comparison = made(runs=("a_run_of_some_length", "another_run_of_a_name"))
-    apart = Difference(0.00123, 0.00111, 0.00135, -0.00234, 0.00345)
-    across = [
-        Gap("another_run_of_a_name", "euler_maruyama", "a_run_of_some_length", "ddim", budget, "FD-pixels", apart)
-        for budget in BUDGETS
-    ]
-    lines = render(replace(comparison, gaps=comparison.gaps + across)).splitlines()
-    assert max(map(len, lines)) <= 80
-    assert any(line.startswith("16 ") and "a_run" in line and "another" in line and "…" in line for line in lines)
+def test_runs_on_the_same_data_share_a_table_with_one_verdict_and_one_floor():
+    text = render(made(runs=("flow", "ect"), together=True), width=100)
+    assert text.count("flow, ect: FD-pixels by network calls") == text.count("FD-pixels by network calls") == 1
+    table, verdict, *_ = text.split("\n\n")
+    rows = table.splitlines()[2:]
+    assert [row.split()[:2] for row in rows[:6]] == [[run, line] for run in ("flow", "ect") for line in LINES]
+    assert rows[0].count("*") == 7
+    assert "*" not in "".join(rows[1:])
+    assert rows[4].split()[2:4] == ["-", "-"]
+    assert [row.split()[0] for row in rows].count("floor") == 1
+    assert verdict.splitlines()[1].split()[:6] == ["1", "flow", "ddim", "1.10", "±0.110", "flow"]
+
+
+@pytest.mark.parametrize("more", ["", "_and_more" * 5])
+def test_names_in_the_verdict_are_whole_and_within_the_width(more):
+    runs = (f"a_run_of_some_length{more}", f"another_run_of_a_name{more}")
+    text = render(made(runs=runs, together=True))
+    blocks = [block.splitlines() for block in text.split("\n\n") if block.startswith("calls")]
+    assert len(blocks) == len(METRICS)
+    for lines in blocks:
+        assert max(map(len, lines)) <= 80
+        names = "".join(line[7:].split("  ")[0] for line in lines).replace(" ", "")
+        assert names.startswith(f"bestnext{runs[0]}ddim{runs[0]}euler_maruyama{runs[0]}ddim")
+        assert "…" not in names
+    if not more:
+        assert max(map(len, text.splitlines())) <= 80
+        first = blocks[0].index(next(line for line in blocks[0] if line.startswith("16 ")))
+        best, after = (line.split() for line in blocks[0][first : first + 2])
+        assert best == ["16", runs[0], "ddim", "0.163", "±0.0163"]
+        assert after == [runs[0], "heun", "0.0625", "±0.0400", "±0.938"]
 
 
 def test_what_all_lines_begin_with_is_left_out_of_the_leaders():
@@ -135,8 +173,8 @@ def test_what_all_lines_begin_with_is_left_out_of_the_leaders():
 
 def test_ties_are_those_whose_difference_may_be_nothing():
     comparison = made()
-    assert comparison.ties("digits", 64, "FD-pixels") == {"heun", "euler_maruyama"}
-    assert comparison.ties("digits", 8, "FD-pixels") == set()
+    assert comparison.ties(["digits"], 64, "FD-pixels") == {("digits", "heun"), ("digits", "euler_maruyama")}
+    assert comparison.ties(["digits"], 8, "FD-pixels") == set()
 
 
 def test_higher_is_better_where_it_is():
@@ -198,10 +236,26 @@ def test_the_page_needs_nothing_else(tmp_path, shape):
 
 
 def test_the_page_sets_runs_beside_each_other(tmp_path):
-    comparison = made(runs=("a", "b"))
-    apart = Difference(0.5, 0.4, 0.6, 0.1, 0.9)
-    across = [Gap("b", "heun", "a", "ddim", 16, "FD-pixels", apart)]
-    text = Page(write(tmp_path, replace(comparison, gaps=comparison.gaps + across))["report.html"].read_text()).text
-    assert text.count("Best sampler of each run: ") == 1
-    (row,) = re.findall(r"16\s*a ddim\s*b heun\s*0\.500\s*0\.400 to 0\.600\s*0\.100 to 0\.900", text)
-    assert row
+    comparison = made(runs=("a", "b"), together=True)
+    written = write(tmp_path, comparison)
+    html = written["report.html"].read_text()
+    text = Page(html).text
+    for metric in METRICS:
+        assert text.count(f"a, b: {metric}") == 1
+        assert re.search(rf"a, b: {metric}\s*sampler[\s0-9]*a ddim", text)
+    assert text.count("floor") == len(METRICS)
+    rows = r"16\s*a ddim\s*a heun\s*0\.0625\s*0\.0225 to 0\.10[23]\s*-0\.0375 to 1\.00"
+    assert len(re.findall(rows, text)) == len(METRICS)
+    assert html.count('class="best"') == len(METRICS) * (len(BUDGETS) + 3)  # ties at 32 and 64 calls
+    drawn = written["curve.svg"].read_text()
+    assert all(drawn.count(f">{run} {line}</text>") == 1 for run in "ab" for line in comparison.lines)
+    assert drawn.count(">floor </text>") == 1
+
+
+def test_the_flow_of_each_run_is_a_row_of_a_group():
+    comparison = made(runs=("a", "b"), together=True)
+    for run, value in (("a", 5.1), ("b", 5.2)):
+        comparison.floors[run]["bpd"] = Interval(value, 5.0, 5.3)
+    assert [*comparison.reference_rows(["a", "b"], "bpd")] == ["a flow", "b flow"]
+    assert [*comparison.reference_rows(["a"], "bpd")] == ["flow"]
+    assert [*comparison.reference_rows(["a", "b"], "FD-pixels")] == ["floor"]

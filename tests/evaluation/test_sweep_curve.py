@@ -27,7 +27,7 @@ def swept(*sweeps, samplers=("ddim", "heun"), grids=(), runs=("digits",)):
 def test_a_line_is_a_sampler_at_a_budget_over_the_values_in_order():
     comparison = swept(ETAS)
     (panel,) = panels(comparison, METRIC)
-    assert (panel.run, panel.about, panel.ticks) == ("digits", "ddim.eta", None)
+    assert (panel.title, panel.about, panel.ticks) == ("digits", "ddim.eta", None)
     assert list(panel.lines) == ["ddim, 4 calls", "ddim, 8 calls"]  # heun has no eta
     for budget in (4, 8):
         x, values, best = panel.lines[f"ddim, {budget} calls"]
@@ -49,7 +49,15 @@ def test_all_else_is_part_of_the_label():
 def test_runs_have_panels_of_their_own_where_they_have_the_metric():
     comparison = swept(ETAS, runs=("a", "b", "c"))
     told = [replace(cell, metrics={}) if cell.run == "b" else cell for cell in comparison.cells]
-    assert [panel.run for panel in panels(replace(comparison, cells=told), METRIC)] == ["a", "c"]
+    assert [panel.title for panel in panels(replace(comparison, cells=told), METRIC)] == ["a", "c"]
+
+
+def test_runs_on_the_same_data_share_a_panel():
+    comparison = swept(ETAS, samplers=["ddim"], runs=("a", "b", "c"))
+    found = panels(replace(comparison, groups=[["a", "b"], ["c"]]), METRIC)
+    assert [panel.title for panel in found] == ["a, b", "c"]
+    assert list(found[0].lines) == [f"{run} ddim, {budget} calls" for run in "ab" for budget in (4, 8)]
+    assert list(found[1].lines) == ["ddim, 4 calls", "ddim, 8 calls"]
 
 
 def test_what_diverged_is_not_the_best():

@@ -80,6 +80,16 @@ def test_points_are_drawn_too(fewstep, moons_run, tmp_path):
     assert np.load(tmp_path / "p.npz")["images"].shape == (50, 2)
 
 
+def test_what_is_far_outside_the_data_is_warned_of(fewstep, moons_run, tmp_path):
+    words = ("sample", moons_run, "--sampler", "pndm", "--grid", "log_snr", "--count", 20, "--out", tmp_path / "p.png")
+    for nfe, warned in ((11, 1), (40, 0)):
+        status, _, err = fewstep(*words, "--nfe", nfe)
+        assert status == 0, err
+        lines = [line for line in err.splitlines() if "outside the data's range" in line]
+        assert len(lines) == warned
+        assert all(line.startswith("pndm at 11 calls: far") and "--check pndm --nfe 11" in line for line in lines)
+
+
 @pytest.mark.parametrize(("which", "metric"), [("digits_run", "FD-pixels"), ("moons_run", "FD-points")])
 def test_compare_writes_everything(fewstep, which, metric, request, tmp_path):
     folder = request.getfixturevalue(which)
