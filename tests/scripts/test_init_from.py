@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 
 import jax
 import numpy as np
@@ -122,8 +123,10 @@ def test_other_weights_are_refused(npr, fewstep, digits_run, words, tmp_path):
 def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
     run = tmp_path / "more"
     more = ("train", "configs/digits/flow.gin", "--run", run, "--init-from", digits_run, *words)
-    assert fewstep(*more, "--set", "adamw.lr=0.0")[0] == 0
-    assert same(open_run(run).params, open_run(digits_run).params)
+    assert fewstep(*more, "--set", "adamw.lr=1e-30")[0] == 0
+    jax.tree.map(
+        partial(np.testing.assert_allclose, rtol=0, atol=1e-20), open_run(run).params, open_run(digits_run).params
+    )
 
 
 @pytest.mark.parametrize(
