@@ -20,7 +20,7 @@ def edm(
     grid: np.ndarray,
     churn: NonNegative = 40.0,
     s_min: NonNegative = 0.0,
-    s_max: NonNegative | None = None,
+    s_max: Annotated[float, Range(0, np.inf)] | None = None,
     s_noise: NoiseScale = 1.0,
 ) -> Iterator[Row]:
     """EDM's stochastic sampler (algorithm 2) on x / alpha, thus for every process: before each step to s, added noise
