@@ -93,9 +93,11 @@ def test_a_step_that_cannot_be_sealed_does_not_become_final(tmp_path, monkeypatc
         manager.save(1, state_of(1))
     with monkeypatch.context() as patch:
         patch.setattr(digests, "write", fail)
-        with pytest.raises(CheckpointError, match=r"/2 could not be written \(No space left on device\)"):  # noqa: SIM117
-            with checkpoints.Checkpoints(tmp_path) as manager:
-                manager.save(2, state_of(2))
+        with (
+            pytest.raises(CheckpointError, match=r"/2 could not be written \(No space left on device\)"),
+            checkpoints.Checkpoints(tmp_path) as manager,
+        ):
+            manager.save(2, state_of(2))
     with checkpoints.Checkpoints(tmp_path, create=False) as manager:
         assert manager.latest() == 1
         assert (tmp_path / "2.orbax-checkpoint-tmp").exists()  # a reader clears nothing away
@@ -115,9 +117,11 @@ def test_a_folder_that_cannot_be_made_leaves_no_thread_waiting(tmp_path, monkeyp
 
     monkeypatch.setattr(async_path, "mkdir", fail)
     before = set(threading.enumerate())
-    with pytest.raises(CheckpointError, match=r"1 could not be written \(Operation not permitted\)"):  # noqa: SIM117
-        with checkpoints.Checkpoints(tmp_path) as manager:
-            manager.save(1, state_of(1))
+    with (
+        pytest.raises(CheckpointError, match=r"1 could not be written \(Operation not permitted\)"),
+        checkpoints.Checkpoints(tmp_path) as manager,
+    ):
+        manager.save(1, state_of(1))
     waiting = [thread for thread in set(threading.enumerate()) - before if "metadata_store" not in thread.name]
     deadline = time.monotonic() + 10
     for thread in waiting:
