@@ -37,4 +37,5 @@ def _call(name: str, arguments: Iterable[Any], settings: Mapping[str, Any]) -> s
 
 def short(value: Any) -> str:
     """A value as a message or a table shows it: texts and numbers in full, else a name."""
+    value = value.item() if getattr(value, "shape", None) == () else value  # a number of NumPy or JAX
     return repr(value) if isinstance(value, str | int | float | tuple | None) else name_of(value)

@@ -1,6 +1,5 @@
 """A cache of drawn images on disk, keyed by everything that their bits depend on."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -33,8 +32,8 @@ class Drawn(NamedTuple):
     finite: bool  # whether the images of the sampler were finite
     seconds: np.ndarray  # of each batch
     batch: int  # images per batch
+    rms: float  # the root mean square of the images of the sampler
     extra: Mapping[str, Extra] = {}  # values of metrics that need more than the images
-    rms: float = math.nan  # the root mean square of the images of the sampler; NaN in files of earlier versions
 
 
 class Cells:
@@ -59,19 +58,18 @@ class Cells:
                 for name, of in found.items()
                 if name.endswith("/of")
             }
-            whole, images, finite, seconds, size = (found[n] for n in ("key", *Drawn._fields[:4]))
+            whole, images, finite, seconds, size, rms = (found[n] for n in ("key", *Drawn._fields[:5]))
         except (npz.Damaged, KeyError):
             return None
         if str(whole) != key:
             return None
-        return Drawn(images, bool(finite), seconds, int(size), extra, float(found.get("rms", math.nan)))
+        return Drawn(images, bool(finite), seconds, int(size), float(rms), extra)
 
     def save(self, name: str, key: str, drawn: Drawn) -> None:
         """Write a cell."""
         extra = {f"{name}/of": e.depends_on for name, e in drawn.extra.items()}
         extra |= {f"{name}/values": e.values for name, e in drawn.extra.items()}
-        named = dict(zip(Drawn._fields[:4], drawn, strict=False)) | {"rms": drawn.rms} | extra
-        npz.write(self.path(name, key), key=key, **named)
+        npz.write(self.path(name, key), key=key, **dict(zip(Drawn._fields[:5], drawn, strict=False)), **extra)
 
 
 def environment() -> dict[str, str]:

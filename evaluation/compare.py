@@ -18,7 +18,7 @@ from fewstep.evaluation.estimate import Interval, difference, mean
 from fewstep.evaluation.features import Features, Pixels
 from fewstep.evaluation.flow import flow_bits
 from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
-from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
+from fewstep.evaluation.metrics import BATCH, COUNT, METRICS, REFERENCE_ROWS
 from fewstep.evaluation.outside import Sampled, far_outside
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import SAMPLERS, supports
@@ -91,7 +91,7 @@ def compare(
                 measured[at] = {metric: mean([v[metric] for v in values]) for metric in values[0]}
                 previews[at] = _shown(drawn[0].images, label)
                 rows.append(_cell(name, p, drawn, measured[at]))
-                row = p.line.name if len(runs) == 1 else f"{name} {p.line.name}"
+                row = p.line.name if [name] in groups else f"{name} {p.line.name}"
                 way = (p.line.sampler.name, p.budget, p.den.process, rows[-1].grid)
                 sampled += [Sampled(row, d.rms, *way) for d in drawn]
                 show(len(rows), f"{p.line.name} at {p.budget}")
@@ -110,6 +110,11 @@ def compare(
     notes = [*data_notes, *_larger(plans), *_left_out(names, runs, lines)]
     for group in groups:
         notes += _notes(group, evaluator[group[0]], named[group[0]].data, rows, count)
+    notes += [
+        f"{name}: {len(array)} images, not {count}: the bias of FD differs."
+        for name, array in images.items()
+        if len(array) != count
+    ]
     notes += far_outside(sampled)
     return Comparison(
         runs=names, groups=groups, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown,
@@ -122,25 +127,28 @@ def compare(
 
 def _by_data(runs):
     """The names of {name: run} in groups of the same data, and a note for each group but the first."""
-    groups, notes = {}, []
+    groups, records, notes = {}, {}, []
+
+    def changed(first, run):
+        """How the data of a run differ from those of the first of a group, or None."""
+        if (data := runs[first].data) is run.data:
+            return None
+        if first not in records:
+            records[first] = {"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}
+        return change(records[first], run.data)
+
     for name, run in runs.items():
-        found = next((first for first in groups if not _change(runs[first].data, run.data)), name)
+        found = next((first for first in groups if not changed(first, run)), name)
         groups.setdefault(found, []).append(name)
     first, *others = groups
     for other in others:
-        has, changed = "has" if len(groups[other]) == 1 else "have", _change(runs[first].data, runs[other].data)
+        has = "has" if len(groups[other]) == 1 else "have"
+        what = changed(first, runs[other])
         notes.append(
-            f"{', '.join(groups[other])} {has} other data than {first} ({changed}): each table is measured against its "
+            f"{', '.join(groups[other])} {has} other data than {first} ({what}): each table is measured against its "
             f"own held-out images."
         )
     return [*groups.values()], notes
-
-
-def _change(data, other):
-    """How other data differs from the data, or None."""
-    if other is data:
-        return None
-    return change({"shape": data.shape, "classes": data.classes, "data": fingerprint(data)}, other)
 
 
 def _check_supported(runs, lines):
@@ -186,6 +194,8 @@ def _check_metrics(metrics, features, runs, plans, count):
 def _check_images(images, shape, metrics):
     least = max((DISTANCES[metric].least for metric in metrics if metric in DISTANCES), default=2)
     for name, array in images.items():
+        if name in REFERENCE_ROWS:
+            raise UsageError(f"{name} is a row of the tables: rename that set of images")
         if array.shape[1:] != shape:
             sizes = ["x".join(map(str, size)) for size in (array.shape[1:], shape)]
             raise UsageError(f"the images of {name} are {sizes[0]}, those of the runs {sizes[1]}: resize them")

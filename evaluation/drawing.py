@@ -211,7 +211,7 @@ def _drawn(p, i, seeds, solution) -> Drawn:
     at_once = batch_of(seeds.count, seeds.batch, batch_sharding(p.run.mesh))
     kept = quantized(images if finite else np.where(np.isfinite(images), images, 0))
     extra = {name: Extra(p.extras[i][name], value) for name, value in values.items()}
-    return Drawn(kept, finite, np.array(seconds), at_once, extra, root_mean_square(images))
+    return Drawn(kept, finite, np.array(seconds), at_once, root_mean_square(images), extra)
 
 
 def _bits(p, seeds):

@@ -43,7 +43,6 @@ def flow_bits(run: Any, count: int, cells: Cells) -> np.ndarray:
     say(f"{run.name}: computing bits per dimension of {len(images)} held-out images")
     bits = likelihood.bits(run.denoiser, images, cond=cond)
     if is_main_process():
-        cells.save(
-            name, key, Drawn(np.zeros((0, *run.shape), np.uint8), True, np.zeros(0), 0, {"bpd": Extra(key, bits)})
-        )
+        none = np.zeros((0, *run.shape), np.uint8)
+        cells.save(name, key, Drawn(none, True, np.zeros(0), 0, np.nan, {"bpd": Extra(key, bits)}))
     return bits

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -131,15 +132,17 @@ def is_images(subject: Any) -> bool:
 def image_sets(sets: Iterable[Any]) -> dict[str, np.ndarray]:
     """{name: images} of drawn images as arrays and paths: the last part of a path, "images" for arrays."""
     sets = list(sets)
-    names = numbered(Path(images).name if _is_path(images) else "images" for images in sets)
+    names = numbered(Path(images).expanduser().resolve().name if _is_path(images) else "images" for images in sets)
     return {name: read_images(images, drawn=True) for name, images in zip(names, sets, strict=True)}
 
 
 def numbered(names: Iterable[str]) -> list[str]:
-    """The names, with a number from the second of one name on."""
-    names = list(names)
-    before = [names[:i].count(name) for i, name in enumerate(names)]
-    return [f"{name} {count + 1}" if count else name for name, count in zip(names, before, strict=True)]
+    """The names, those that are there already with the next free number."""
+    found: list[str] = []
+    for name in names:
+        free = (f"{name} {i}" if i > 1 else name for i in count(1))
+        found.append(next(one for one in free if one not in found))
+    return found
 
 
 def _is_path(value):

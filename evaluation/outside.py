@@ -5,8 +5,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fewstep import diffusion
 from fewstep.diffusion.process import Process
 from fewstep.evaluation.report.table import number
+from fewstep.samplers import GRIDS, SAMPLERS
 
 FAR = 10.0  # the root mean square of images
 
@@ -37,8 +39,10 @@ def far_outside(sampled: Iterable[Sampled]) -> list[str]:
     for one in far:
         calls.setdefault(one.name, {})[str(one.budget)] = True
     names = "; ".join(f"{name} at {', '.join(found)} calls" for name, found in calls.items())
-    return [
-        f"{names}: far outside the data's range of -1 to 1 (root mean square {number(worst.rms)}), likely unstable at "
-        f"so few calls: see fewstep samplers --check {worst.sampler} --nfe {worst.budget} --process "
-        f"{type(worst.process).__name__} --grid {worst.grid}"
-    ]
+    text = f"{names}: far outside the data's range of -1 to 1 (root mean square {number(worst.rms)})"
+    text += ", likely unstable at so few calls"
+    process = type(worst.process).__name__
+    if worst.sampler in SAMPLERS and worst.grid in GRIDS and hasattr(diffusion, process):  # not one's own
+        text += f": see fewstep samplers --check {worst.sampler} --nfe {worst.budget} --process {process} --grid "
+        text += worst.grid
+    return [text]

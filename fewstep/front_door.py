@@ -137,8 +137,9 @@ def compare(
     wrap, at = tuple(as_levers(around)), listed(grids)
     for grid in at:
         lookup("grid", grid, GRIDS)
-    images = image_sets(subject for subject in subjects if is_images(subject))
-    opened = [_opened(subject, calibrate) for subject in subjects if not is_images(subject)]
+    elsewhere = [is_images(subject) for subject in subjects]
+    images = image_sets(subject for subject, other in zip(subjects, elsewhere, strict=True) if other)
+    opened = [_opened(subject, calibrate) for subject, other in zip(subjects, elsewhere, strict=True) if not other]
     if not opened:
         raise UsageError("compare needs a run or a denoiser; for two sets of images call distances")
     with _results(out, opened) as folder:

@@ -32,18 +32,12 @@ def _through(
     start: float | None,
     end: float | None,
     level: Callable[[float, float, np.ndarray], np.ndarray],
-    last: float | None = None,
 ) -> np.ndarray:
-    """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly.
-
-    `last`: the time of the last point if `end` is None; the process's finite end by default, or if `last` is not after
-    `start`.
-    """
+    """Times at which sigma/alpha is level(high, low, u), u = 0..1 in equal steps; the ends are kept exactly."""
     first, finite = process.snr_ends
     start = first if start is None else start
-    last = finite if last is None or last >= start else last
-    tail = [process.ends[1]] if end is None and process.ends[1] < last else []
-    end = last if end is None else end
+    tail = [process.ends[1]] if end is None and process.ends[1] < finite else []
+    end = finite if end is None else end
     points = steps + 1 - len(tail)
     ends = np.exp(-np.asarray(process.lam(np.array([start, end]))))
     if not (np.isfinite(ends) & (ends > 0)).all():

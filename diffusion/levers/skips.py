@@ -1,5 +1,6 @@
 """Levers on the skip connections of a U-Net: skip-tuning and FreeU."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Annotated, Any
@@ -62,10 +63,10 @@ def schedule(rho: float, outer: float, levels: int) -> tuple[float, ...]:
 def skip_tuning(rho: Factor | tuple[Factor, ...], outer: Factor = 1.0) -> Lever:
     """Multiplies a U-Net's skips by factors that change linearly from `rho` at the innermost level to `outer` at full
     resolution, or by a tuple of one factor per level, innermost first.  Factors of 1 are the identity."""
-    several = isinstance(rho, tuple | list)
-    if several and outer != 1.0:
+    factors = tuple(rho) if isinstance(rho, Iterable) and np.ndim(rho) else None
+    if factors and outer != 1.0:
         raise UsageError("skip_tuning.outer is where one number leads to: leave it out if rho has a factor per level")
-    return partial(_tuned, tuple(rho) if several else rho, float(outer))
+    return partial(_tuned, factors or rho, float(outer))
 
 
 @named

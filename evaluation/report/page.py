@@ -9,7 +9,6 @@ from jinja2 import Environment
 from matplotlib.figure import Figure
 
 from fewstep.evaluation.comparison import Comparison
-from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.curve import curve
 from fewstep.evaluation.report.sweep import sweep
 from fewstep.evaluation.report.table import number, reference_rows
@@ -19,7 +18,7 @@ from fewstep.train.logs.images import png
 def page(comparison: Comparison) -> str:
     """The HTML page."""
     environment = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"number": number, "metric_info": metric_info}
+    environment.filters |= {"number": number}
     template = environment.from_string((files("fewstep.evaluation.report") / "report.html").read_text())
     previews = {key: _preview(images) for key, images in comparison.previews.items()}
     pictures = {key: _uri(data, "png") for key, data in previews.items() if data}

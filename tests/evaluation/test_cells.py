@@ -17,8 +17,8 @@ DRAWN = Drawn(
     True,
     np.array([0.25]),
     2,
-    {"a": Extra("b", np.array([0.5, 1.5]))},
     7.5,
+    {"a": Extra("b", np.array([0.5, 1.5]))},
 )
 
 

@@ -11,9 +11,9 @@ from fewstep.evaluation.compare import compare
 from fewstep.evaluation.distances import frechet
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Pixels
+from fewstep.evaluation.images import numbered
 from fewstep.samplers import SAMPLERS, draw_many, table_at
 from fewstep.train.data import Arrays, Dataset, Split
-from fewstep.train.utils.sealed import KEY
 
 ABOUT = {"command": "", "environment": {}}
 
@@ -241,12 +241,16 @@ def test_what_is_far_outside_the_data_is_warned_of(oracle_run, drawn, tmp_path):
     assert compare([oracle_run()], on, [11, 40], **options).notes == [note]
     both = compare([oracle_run(), oracle_run("same")], on, [11], **options).notes[-1]
     assert both.startswith("cloud pndm at 11 calls; same pndm at 11 calls: far")
-    drawn.clear()
-    for path in (tmp_path / "cells").iterdir():  # as earlier versions wrote them
-        with np.load(path) as stored:
-            np.savez(path, **{name: stored[name] for name in stored.files if name not in ("rms", KEY)})
-    assert compare([oracle_run()], on, [11, 40], **options).notes == []
-    assert not drawn
+
+
+def test_images_elsewhere_are_told_by_number_and_name(oracle_run, tmp_path):
+    points = np.random.default_rng(1).normal(0.2, 0.5, (90, 2)).astype(np.float32)
+    options = {"folder": tmp_path, "metrics": ["SW"], "count": 60, **ABOUT}
+    notes = compare([oracle_run()], lines("ddim"), [2], images={"a": points, "b": points[:60]}, **options).notes
+    assert notes == ["a: 90 images, not 60: the bias of FD differs."]
+    with pytest.raises(ValueError, match="floor is a row of the tables: rename"):
+        compare([oracle_run()], lines("ddim"), [2], images={"floor": points}, **options)
+    assert numbered(["a", "a", "a 2", "b"]) == ["a", "a 2", "a 2 2", "b"]
 
 
 def test_features_of_one_name_are_not_compared_at_once(oracle_run, tmp_path):
