@@ -70,12 +70,15 @@ def compare(
     _check_metrics(metrics, features, runs, plans, count)
     _check_images(images, runs[0].shape, metrics)
     training_count = None if "novelty" in metrics else count
-    evaluators = [
-        MetricEvaluator(
-            metrics, features, run.denoiser.classes, reference(run.data, training_count), run.folder / "stats"
-        )
-        for run in runs
-    ]
+    known = {}  # features of real images are computed once for runs on the same data
+    for group in groups:
+        for run in map(named.__getitem__, group):
+            if (group[0], run.denoiser.classes) not in known:
+                known[group[0], run.denoiser.classes] = MetricEvaluator(
+                    metrics, features, run.denoiser.classes, reference(run.data, training_count), run.folder / "stats"
+                )
+    first = {name: group[0] for group in groups for name in group}
+    evaluator = {name: known[first[name], run.denoiser.classes] for name, run in named.items()}
     memory = draw_missing([p for of_run in plans for p in of_run], seeds, cells)
     flowing = [INSTANT in run.denoiser.capabilities and "bpd" in metrics for run in runs]
     flows = [flow_bits(run, count, cells) if flows else None for run, flows in zip(runs, flowing, strict=True)]
@@ -83,11 +86,11 @@ def compare(
         return None
     measured, rows, previews, sampled = {}, [], {}, []
     with progress(sum(map(len, plans)), unit="cells") as show:
-        for name, of_run, evaluate in zip(names, plans, evaluators, strict=True):
+        for name, of_run in zip(names, plans, strict=True):
             for p in of_run:
                 drawn = [cast(Drawn, cells.load(p.name, key)) for key in p.keys]
                 label, at = cast(Any, p.cond.label), (name, p.line.name, p.budget)
-                values = [evaluate(d, label) for d in drawn]
+                values = [evaluator[name](d, label) for d in drawn]
                 measured[at] = {metric: mean([v[metric] for v in values]) for metric in values[0]}
                 previews[at] = _shown(drawn[0].images, label)
                 rows.append(_cell(name, p, drawn, measured[at]))
@@ -96,10 +99,10 @@ def compare(
                 sampled += [Sampled(row, d.rms, *way) for d in drawn]
                 show(len(rows), f"{p.line.name} at {p.budget}")
     labels = [cast(Any, of_run[0].cond.label) for of_run in plans]
-    floors = [_intervals(evaluate.floor(count, label)) for evaluate, label in zip(evaluators, labels, strict=True)]
+    floors = [_intervals(evaluator[name].floor(count, label)) for name, label in zip(names, labels, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
-    evaluator, others = dict(zip(names, evaluators, strict=True)), {}
+    others = {}
     for group in groups:
         sets = {key: _intervals(evaluator[group[0]].of_images(array)) for key, array in images.items()}
         others |= dict.fromkeys(group, sets)

@@ -1,5 +1,6 @@
 """Data, optimizers and objectives that are given in Python: their forms, and what is refused before training."""
 
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -10,6 +11,7 @@ import numpy as np
 import optax
 import pytest
 
+import fewstep
 from fewstep.cli.config.given import usable
 from fewstep.diffusion import Linear
 from fewstep.diffusion.networks import MLP
@@ -147,3 +149,24 @@ class Forgotten(Denoising):
 def test_values_of_fields_that_python_would_ignore_are_refused(kind):
     with pytest.raises(UsageError, match=f"{kind.__name__}.* is a field: annotate it"):
         kind()
+
+
+class Breaking(Denoising):
+    """Its loss is not a number from the sixth step on."""
+
+    def __call__(self, model, params, state, examples):
+        loss, metrics = super().__call__(model, params, state, examples)
+        return jnp.where(state.step < 5, loss, jnp.nan), metrics
+
+
+def test_a_loss_that_is_not_a_number_stops_training_and_is_logged_as_null(tmp_path):
+    run, never = tmp_path / "run", {"save_every": 200, "preview_every": 200}
+    with pytest.raises(UsageError, match="NaN or infinite"):
+        fewstep.train_run(
+            run, data=POINTS, network=MLP, objective=Breaking(), steps=200, log_every=1, batch_size=16, **never
+        )
+    lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
+    assert all((losses[step] is None) == (step > 5) for step in losses)
+    assert 5 < max(losses) < 200
+    assert list((run / "checkpoints").iterdir()) == []

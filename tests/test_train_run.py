@@ -1,6 +1,5 @@
 """train_run and open_run: what is refused, what opens again, and what resumes."""
 
-import json
 import logging
 import shutil
 import signal
@@ -281,23 +280,3 @@ def command(monkeypatch, *words):
     with pytest.raises(SystemExit) as end:
         main()
     return end.value.code or 0
-
-
-class Breaking(fewstep.Objective):
-    """Its loss is not a number from the sixth step on."""
-
-    def __call__(self, model, params, state, examples):
-        x = fewstep.objectives.noisy(model, examples)
-        raw, _ = model.outputs(params["net"], x, examples.t, cond=fewstep.Cond(examples.label), key=examples.key)
-        return jnp.where(state.step < 5, 1.0, jnp.nan) * jnp.mean(raw**2), {}
-
-
-def test_a_loss_that_is_not_a_number_stops_training_and_is_logged_as_null(tmp_path):
-    settings = SHORT | {"steps": 200, "log_every": 1, "save_every": 200, "preview_every": 200}
-    with pytest.raises(fewstep.UsageError, match="NaN or infinite"):
-        fewstep.train_run(tmp_path / "run", data=POINTS, network=fewstep.MLP, objective=Breaking(), **settings)
-    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
-    losses = {line["step"]: line["loss"] for line in lines if "loss" in line}
-    assert all((losses[step] is None) == (step > 5) for step in losses)
-    assert 5 < max(losses) < 200
-    assert list((tmp_path / "run" / "checkpoints").iterdir()) == []
