@@ -3,9 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fewstep.errors import MOST_CALLS, MOST_IMAGES, UsageError, listed, lookup, within
+from fewstep.errors import UsageError, listed, lookup
 from fewstep.evaluation.features import Features
 from fewstep.evaluation.metrics import METRIC_INFO
+from fewstep.ranges import MOST_CALLS, MOST_IMAGES, within
 
 LIMITS = {"count": (2, MOST_IMAGES), "seed": (0, 2**32 - 1), "repeats": (1, 100), "batch": (1, MOST_IMAGES)}
 

@@ -1,12 +1,10 @@
-"""Errors that a caller can fix, and the checks of names and numbers that all share."""
+"""Errors that a caller can fix, and the lookup of names that all share."""
 
-import operator
 from collections.abc import Iterable, Mapping
 from difflib import get_close_matches
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # larger numbers are taken for typing errors
 
 
 class UsageError(ValueError):
@@ -28,17 +26,6 @@ def lookup(kind: str, name: Any, table: Mapping[str, T]) -> T:
     if not isinstance(name, str) or name not in table:
         raise UsageError(f"no {kind} is called {name!r}: {nearest(str(name), table)}")
     return table[name]
-
-
-def within(number: Any, what: str, least: int, most: int) -> int:
-    """The number, if it is whole and from `least` to `most`; UsageError otherwise."""
-    try:
-        whole = operator.index(number)
-    except TypeError:
-        raise UsageError(f"{what} {number!r}: it must be a whole number") from None
-    if not least <= whole <= most:
-        raise UsageError(f"{what} {number}: it must be at least {least} and at most {most}")
-    return whole
 
 
 def listed(values: Any) -> list:

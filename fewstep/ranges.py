@@ -53,6 +53,7 @@ class Among(tuple):
         return f"that is {' or '.join(map(str, self))}"
 
 
+MOST_CALLS, MOST_IMAGES = 10_000, 1_000_000  # larger numbers are typing errors
 LARGE = 1e6  # larger numbers overflow somewhere in float32, and are typing errors
 
 Positive = Annotated[float, Range(above=0, most=LARGE)]
@@ -99,6 +100,12 @@ def check(value: Any, annotation: Any, what: str) -> None:
     """Raises UsageError unless a value is what the annotation says."""
     if not fits(value, annotation):
         raise UsageError(f"{what} is {words(annotation)}: got {reprlib.repr(value)}")
+
+
+def within(number: Any, what: str, least: int, most: int) -> int:
+    """The number, if it is whole and from `least` to `most`; UsageError otherwise."""
+    check(number, Annotated[int, Range(least, most)], what)
+    return int(number)
 
 
 def fits(value: Any, annotation: Any) -> bool:

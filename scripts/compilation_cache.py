@@ -62,8 +62,8 @@ def _key():
 
 def _forget(root):
     """Remove the sub-folders that nobody used for long: a job on another machine may be using the others."""
-    for folder in root.iterdir():
-        with suppress(OSError):
+    with suppress(OSError):
+        for folder in root.iterdir():
             if time.time() - folder.stat().st_mtime > DAYS * 24 * 3600:
                 shutil.rmtree(folder)
 

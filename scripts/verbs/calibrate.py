@@ -8,7 +8,8 @@ from fewstep.cli.config.settings import settings
 from fewstep.cli.options import Levers, Opening
 from fewstep.cli.verbs.sampling import levers, opened
 from fewstep.diffusion.calibrate import ESTIMATES
-from fewstep.errors import MOST_CALLS, MOST_IMAGES, lookup, within
+from fewstep.errors import lookup
+from fewstep.ranges import MOST_CALLS, MOST_IMAGES, within
 from fewstep.train.run.calibration import calibrate, path
 from fewstep.train.utils.messages import say
 

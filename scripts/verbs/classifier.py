@@ -2,9 +2,9 @@
 
 from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
-from fewstep.errors import within
 from fewstep.evaluation.features import classifier, quantized
 from fewstep.evaluation.reference import MOST
+from fewstep.ranges import within
 from fewstep.train.utils.messages import say
 
 

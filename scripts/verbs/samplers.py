@@ -10,7 +10,8 @@ from fewstep.cli.config.settings import settings
 from fewstep.cli.console import console
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.process import Process
-from fewstep.errors import MOST_CALLS, lookup, within
+from fewstep.errors import lookup
+from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import SAMPLERS, Tableau, exact, table_at
 from fewstep.samplers.registry import Sampler
 

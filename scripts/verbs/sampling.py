@@ -10,7 +10,8 @@ from fewstep.cli.config.settings import Settings, settings
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Levers, Opening, Sampling
 from fewstep.diffusion.denoiser import names_of
-from fewstep.errors import MOST_CALLS, lookup, within
+from fewstep.errors import lookup
+from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import Sampler, required
 from fewstep.train.run import Run

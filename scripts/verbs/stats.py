@@ -3,9 +3,9 @@
 from fewstep.cli import parse
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.verbs.features import named
-from fewstep.errors import MOST_IMAGES, within
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.reference import cached_features, reference
+from fewstep.ranges import MOST_IMAGES, within
 
 
 def main(folder: str, features: str, count: int, trust: bool) -> None:

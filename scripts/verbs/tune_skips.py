@@ -13,11 +13,12 @@ from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs.features import named
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.levers import skip_tuning
-from fewstep.errors import MOST_IMAGES, lookup, within
+from fewstep.errors import lookup
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.evaluation.tuning import tune
+from fewstep.ranges import MOST_IMAGES, within
 from fewstep.train.run.skip_factors import Tuned, path, save
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import is_main_process

@@ -267,8 +267,8 @@ def test_the_bound_of_pixels_is_a_setting(tmp_path):
 def test_an_image_that_does_not_fit_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr("fewstep.train.data.decode.free_memory", lambda: 1 << 20)
     file = io.BytesIO()
-    Image.new("L", (2000, 2000)).save(file, "PNG")
-    with pytest.raises(BadImage, match=r"needs 64 MB of memory, and 1\.05 MB are free"):
+    Image.new("L", (5000, 4000)).save(file, "PNG")
+    with pytest.raises(BadImage, match=r"needs 320 MB of memory, and 1\.05 MB are free"):
         decode(file, 8, 3)
 
 

@@ -6,7 +6,7 @@ import os
 from etils import epath
 
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import DIGESTS, write_atomic
+from fewstep.train.utils.files import DIGESTS, open_file, write_atomic
 from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.sealed import read_json
 
@@ -48,11 +48,15 @@ def damage(folder: epath.PathLike) -> str | None:
 
 def _file_damage(folder, name, digest):
     try:
-        return None if file_sha256(folder / name) == digest or digest is None else f"{name} has changed"
+        if digest is None:
+            open_file(folder / name).close()
+        elif file_sha256(folder / name) != digest:
+            return f"{name} has changed"
     except Damaged as error:
         return f"{name} {error.reason}"
     except OSError as error:
         return f"{name} cannot be read: {error.strerror}"
+    return None
 
 
 def _files(folder):

@@ -1,7 +1,7 @@
 """Reading .npz files of users, with clear errors for missing, truncated or other files; nothing is unpickled."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -19,13 +19,12 @@ REMEDY = "write it with np.savez(path, images=..., labels=...)"
 def open_npz(path: Path | epath.Path) -> Iterator[npz.Archive]:
     """The opened .npz archive; raises FileNotFoundError or UsageError for anything else."""
     check_is_file(path, ".npz")
-    try:
-        file = open_file(path)
-        archive = npz.Archive(file, path)
-    except Damaged as error:
-        what = _diagnosis(path) if error.reason.startswith("is damaged") else error.reason
-        raise UsageError(f"{path} {what}: {REMEDY}") from None
-    with file, archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(npz.opened(path))
+        except Damaged as error:
+            what = _diagnosis(path) if error.reason.startswith("is damaged") else error.reason
+            raise UsageError(f"{path} {what}: {REMEDY}") from None
         yield archive
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Annotated, Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from fewstep.errors import UsageError
 from fewstep.ranges import Among, Range
@@ -53,6 +53,13 @@ def whole(file: Any) -> np.ndarray:
         return _fitted(image, image.size[::-1], 1 if gray else 3)
 
 
+def size_of(file: Any) -> tuple[int, int]:
+    """The width and height of an opened image file, upright."""
+    with Image.open(file, formats=_formats()) as image:
+        width, height = image.size
+        return (height, width) if image.getexif().get(ExifTags.Base.Orientation) in (5, 6, 7, 8) else (width, height)
+
+
 @contextmanager
 def _opened(file, most, target=None):
     """The decoded image, upright."""
@@ -93,7 +100,8 @@ def _check_size(image, length, most):
 
 
 def _check_memory(image):
-    if (needed := BYTES_PER_PIXEL * math.prod(image.size)) > (free := free_memory() if needed > LARGE else needed):
+    pixels = math.prod(image.size)
+    if pixels > LARGE and (needed := BYTES_PER_PIXEL * pixels) > (free := free_memory()):
         raise BadImage(f"needs {amount(needed)} of memory, and {amount(free)} are free")
 
 

@@ -13,7 +13,7 @@ from etils import epath
 from fewstep.errors import UsageError
 from fewstep.train.data.split import Arrays, Split
 from fewstep.train.utils import npz
-from fewstep.train.utils.files import LOG, read_bytes
+from fewstep.train.utils.files import read_bytes
 from fewstep.train.utils.hashing import sha256
 from fewstep.train.utils.sealed import Changed, read_json
 
@@ -91,5 +91,5 @@ def same_noise(one: Sequence[float], other: Sequence[float]) -> bool:
 def read_shard(folder: epath.Path, name: str, sha: str | None) -> dict[str, np.ndarray] | None:
     """The arrays of a shard; None if it is missing or its SHA-256 differs."""
     path = folder / name
-    found = read_bytes(path, LOG) if path.exists() else b""
+    found = read_bytes(path) if path.exists() else b""
     return npz.decode(found, path) if sha256(found) == sha else None

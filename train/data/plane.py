@@ -1,11 +1,10 @@
 """Synthetic 2-D points, whose whole distribution a plot can show."""
 
-import difflib
 from typing import Annotated
 
 import numpy as np
 
-from fewstep.errors import UsageError
+from fewstep.errors import lookup
 from fewstep.ranges import Range, Seed, checked
 from fewstep.train.data.dataset import Dataset, HeldOut, partition
 from fewstep.train.data.split import Arrays
@@ -28,11 +27,9 @@ def points(
     noise is the standard deviation relative to the radius, truncated at 4 standard deviations so that a fixed scale
     maps all points into the box.  Raises UsageError for an unknown kind or invalid numbers.
     """
-    if kind not in KINDS:
-        near = difflib.get_close_matches(str(kind), KINDS, n=1, cutoff=0)[0]
-        raise UsageError(f"unknown kind of points {kind!r}: did you mean {near!r}?  Known: {', '.join(KINDS)}")
+    make = lookup("kind of points", kind, KINDS)
     rng = np.random.default_rng(seed).spawn(1)[0]  # `partition` uses the stream of the seed itself
-    xy, labels, classes = KINDS[kind](rng, count, noise)
+    xy, labels, classes = make(rng, count, noise)
     labels = None if labels is None else labels.astype(np.int32)
     return partition(kind, Arrays(xy.astype(np.float32), labels), classes, held_out, seed)
 

@@ -1,8 +1,7 @@
 """Sealing the files of a run: those of earlier versions have no seal, and the seal of an edited one does not fit."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 from etils import epath
 
@@ -15,30 +14,32 @@ FILES = ("config.gin", "run.json", "data.npz", "classifier.npz", "stats/*.json",
 
 def seal(folder: epath.PathLike, changed: bool = True) -> dict[str, str]:
     """Seal the files of a run that are unsealed, and those that have `changed` since they were written; returns {name:
-    "unsealed" or "changed"} of those that were sealed now.  Raises Damaged for a file that says nothing."""
-    done = {}
-    for path, whole, write in _found(epath.Path(folder)):
+    "unsealed" or "changed"} of those that were sealed now.
+
+    Raises Damaged for a file that says nothing; where only unsealed files are sealed, it is passed over.
+    """
+    done, folder = {}, epath.Path(folder)
+    for path in (path for pattern in FILES for path in sorted(folder.glob(pattern))):
+        try:
+            whole, write = _state(path)
+        except Damaged:
+            if changed:
+                raise
+            continue  # whatever reads it says so
         if whole is None or (changed and not whole):
             write()
             done[str(path.relative_to(folder))] = "unsealed" if whole is None else "changed"
     return done
 
 
-def _found(folder) -> Iterator[tuple[epath.Path, bool | None, Callable[[], Any]]]:
-    """Each file that has or may have a seal, whether it fits (None: it has none), and what seals it."""
-    for pattern in FILES:
-        for path in sorted(folder.glob(pattern)):
-            if path.suffix == ".gin":
-                text, whole = sealed.config_parts(read_text(path))
-                yield path, whole, partial(sealed.write_config, path, text)
-            elif path.suffix == ".npz":
-                arrays, whole = npz.parts(path)
-                yield path, whole, partial(npz.write, path, **arrays)
-            else:
-                yield path, *_json(path)
-
-
-def _json(path):
+def _state(path) -> tuple[bool | None, Callable[[], None]]:
+    """Whether the seal of a file fits (None: it has none), and what seals it."""
+    if path.suffix == ".gin":
+        text, whole = sealed.config_parts(read_text(path))
+        return whole, partial(sealed.write_config, path, text)
+    if path.suffix == ".npz":
+        arrays, whole = npz.parts(path)
+        return whole, partial(npz.write, path, **arrays)
     try:
         value, whole = sealed.json_parts(read_text(path, JSON))
         return whole, partial(write_atomic, path, sealed.sealed_json(dict(value), indent=1))

@@ -2,6 +2,7 @@
 
 import hashlib
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,15 @@ def sha256(*parts: bytes | np.ndarray) -> str:
     for part in parts:
         found.update(part)  # pyright: ignore[reportArgumentType]
     return found.hexdigest()
+
+
+def arrays_sha256(arrays: Mapping[str, np.ndarray]) -> str:
+    """SHA-256 of arrays with their names, types and shapes, in whatever order and layout."""
+    parts = []
+    for name in sorted(arrays):
+        array = arrays[name]
+        parts += [f"{name} {array.dtype.str} {array.shape} ".encode(), np.ravel(array).view(np.uint8)]
+    return sha256(*parts)
 
 
 def file_sha256(path: Any) -> str:

@@ -12,7 +12,7 @@ from etils import epath
 
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import open_file, write_atomic
-from fewstep.train.utils.hashing import sha256
+from fewstep.train.utils.hashing import arrays_sha256
 from fewstep.train.utils.memory import amount, free_memory
 from fewstep.train.utils.sealed import KEY, Changed
 
@@ -139,7 +139,7 @@ def decode(data: bytes, path: object) -> dict[str, np.ndarray]:
 def write(path: epath.PathLike, **arrays: Any) -> None:
     """Write the arrays to `path` atomically, sealed."""
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
-    write_atomic(path, encode(**arrays, **{KEY: np.array(_digest(arrays))}))
+    write_atomic(path, encode(**arrays, **{KEY: np.array(arrays_sha256(arrays))}))
 
 
 def read(path: epath.PathLike) -> dict[str, np.ndarray]:
@@ -156,7 +156,7 @@ def parts(path: epath.PathLike) -> tuple[dict[str, np.ndarray], bool | None]:
         with opened(path) as archive:
             arrays = _all(archive)
             seal = arrays.pop(KEY, None)
-            return arrays, None if seal is None else str(seal) == _digest(arrays)
+            return arrays, None if seal is None else str(seal) == arrays_sha256(arrays)
     except OSError as error:
         raise Damaged(path, f"cannot be read ({error.strerror or error})") from error
 
@@ -164,11 +164,6 @@ def parts(path: epath.PathLike) -> tuple[dict[str, np.ndarray], bool | None]:
 def _all(archive):
     archive.check_fits(archive.files)
     return {name: archive[name] for name in archive.files}
-
-
-def _digest(arrays):
-    parts = ((f"{name} {array.dtype.str} {array.shape} ".encode(), array.tobytes()) for name, array in arrays.items())
-    return sha256(*(part for pair in sorted(parts) for part in pair))
 
 
 def mapped(path: epath.PathLike) -> np.ndarray:

@@ -3,15 +3,14 @@
 A seal shows that a file has changed since fewstep wrote it.  Files without one, of earlier versions, are read as well.
 """
 
-import hashlib
 import json
-import re
 from typing import Any
 
 from etils import epath
 
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import JSON, dumps, loads, read_text, write_atomic
+from fewstep.train.utils.hashing import sha256
 
 KEY, LINE = "sha256", "# sha256: "  # in JSON files; the last line of a config
 
@@ -30,7 +29,7 @@ class Changed(Damaged):
 def write_config(path: epath.PathLike, text: str) -> None:
     """Write the text of a config, sealed."""
     text += "" if text.endswith("\n") else "\n"
-    write_atomic(path, f"{text}{LINE}{_sha256(text)}\n")
+    write_atomic(path, text + _seal_line(text))
 
 
 def read_config(path: epath.PathLike) -> str:
@@ -43,9 +42,9 @@ def read_config(path: epath.PathLike) -> str:
 
 def config_parts(text: str) -> tuple[str, bool | None]:
     """The text of a config without its seal, and whether that fits, None if it has none."""
-    if found := re.fullmatch(rf"((?s:.*\n)?){LINE}(.*)\n*", text):
-        return found[1], found[2] == _sha256(found[1])
-    return text, None
+    lines = (text.rstrip("\n") + "\n").splitlines(keepends=True)
+    said = "".join(line for line in lines if not line.startswith(LINE))
+    return (text, None) if len(said) == sum(map(len, lines)) else (said, lines[-1] == _seal_line(said))
 
 
 def config_values(folder: epath.PathLike) -> dict[str, str]:
@@ -88,5 +87,9 @@ def read_json(path: epath.PathLike) -> Any:
     return value
 
 
+def _seal_line(text):
+    return f"{LINE}{_sha256(text)}\n"
+
+
 def _sha256(text):
-    return hashlib.sha256(text.encode()).hexdigest()
+    return sha256(text.encode())
