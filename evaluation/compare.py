@@ -99,6 +99,11 @@ def compare(
                 sampled += [Sampled(row, d.rms, *way) for d in drawn]
                 show(len(rows), f"{p.line.name} at {p.budget}")
     labels = [cast(Any, of_run[0].cond.label) for of_run in plans]
+    classes = {
+        name: [run.data.names[i] for i in _first_of_each(label)[0][:SHOWN]]
+        for (name, run), label in zip(named.items(), labels, strict=True)
+        if run.data.names and label is not None
+    }
     floors = [_intervals(evaluator[name].floor(count, label)) for name, label in zip(names, labels, strict=True)]
     for floor, bits in zip(floors, flows, strict=True):
         floor |= {} if bits is None else {"bpd": interval("bpd", bpd(bits))}
@@ -124,7 +129,7 @@ def compare(
         cells=rows, gaps=_gaps(measured, groups, budgets, shown), floors=dict(zip(names, floors, strict=True)),
         images=others, notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(id(run)) for name, run in zip(names, runs, strict=True)}, previews=previews,
-        levers=tuple(levers), **about,
+        levers=tuple(levers), classes=classes, **about,
     )  # fmt: skip
 
 
@@ -268,5 +273,10 @@ def _shown(images, label):
     """The first images, one per class if there are classes; for points all."""
     if images.ndim != 4:
         return images
-    first = np.arange(len(images)) if label is None else np.unique(label, return_index=True)[1]
+    first = np.arange(len(images)) if label is None else _first_of_each(label)[1]
     return images[first[:SHOWN]]
+
+
+def _first_of_each(label):
+    """The classes that occur, and the place of the first image of each."""
+    return np.unique(label, return_index=True)

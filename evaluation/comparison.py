@@ -76,6 +76,7 @@ class Comparison:
     environment: dict[str, str]
     memory: dict[str, int | None]  # peak bytes on a device after the cells of a run; None if unknown
     images: dict[str, dict[str, dict[str, Interval]]] = field(default_factory=dict)
+    classes: dict[str, list[str]] = field(default_factory=dict)  # run: names of the classes of its previews
     previews: dict = field(default_factory=dict, compare=False, repr=False)
 
     def cell(self, run: str, line: str, budget: int) -> Cell | None:

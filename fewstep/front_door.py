@@ -13,7 +13,7 @@ from flax import nnx
 from fewstep.cli.config.given import VALUES, parts_given, usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import check_reads_back, config_text
-from fewstep.cli.parse import writable
+from fewstep.cli.parse import results
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
 from fewstep.cli.verbs.train import train_in
@@ -54,6 +54,7 @@ def train_run(
     process: Process = Linear(),
     prediction: Prediction = VELOCITY,
     init_from: Run | epath.PathLike | None = None,
+    extend: bool = False,
     **settings: Any,
 ) -> Run:
     """Train a model in a folder and open it; called again, training resumes where it stopped.
@@ -62,7 +63,8 @@ def train_run(
     returns one of these.  network: ours (UNet, DiT, MLP, or a functools.partial of one), your own NNX module, its
     class, or with `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an
     optax transformation, or a function that makes one, whose first parameter is `steps`, their number.  init_from:
-    another run, or its folder, whose averaged weights training starts from.  settings: those of `Experiment`, such as
+    another run, or its folder, whose averaged weights training starts from.  extend: train a run further, to a larger
+    number of steps.  settings: those of `Experiment`, such as
     steps, batch_size, seed, ema, save_every.
 
     Ctrl-C saves a checkpoint first, and then raises KeyboardInterrupt.  Raises UsageError for what does not fit, before
@@ -82,12 +84,14 @@ def train_run(
     check_reads_back(text, made, training)
 
     def other(start):
+        if isinstance(init_from, Run):
+            return init_from
         config = epath.Path(start) / "config.gin"
         handed = _handed(given, params, read_text(config) if config.is_file() else "")
-        return init_from if isinstance(init_from, Run) else open_run(start, mesh=experiment.mesh, **handed)
+        return open_run(start, mesh=experiment.mesh, **handed)
 
     start = init_from.folder if isinstance(init_from, Run) else init_from
-    train_in(epath.Path(folder), training, text, init_from=start, other=other)
+    train_in(epath.Path(folder), training, text, init_from=start, other=other, extend=extend)
     return open_run(folder, **_handed(given | {"data": training.data}, params, text))
 
 
@@ -181,7 +185,7 @@ def _results(out, opened):
         with TemporaryDirectory(prefix="fewstep-") as folder:
             yield epath.Path(folder)
     else:
-        yield writable(runs[0].folder / "compare" if out is None else out, "out")
+        yield results(runs[0].folder if out is None else out, "out")
 
 
 def _with_data(opened, data, folder, calibrate):

@@ -24,9 +24,7 @@ FEATURES = "pixels, classifier, or files with weights of encoders."
 
 
 def train(
-    config: Annotated[
-        str, typer.Argument(help="A .gin file, or one that comes with fewstep: configs/digits/flow.gin.")
-    ],
+    config: Annotated[str, typer.Argument(help="A .gin file, or one of fewstep's: configs/digits/flow.gin.")],
     run: Annotated[str, typer.Option(help="The folder of the run. If it exists, training resumes.")],
     overrides: Overrides,
     checkpoint: Checkpoint,
@@ -34,13 +32,14 @@ def train(
     init_from: Annotated[
         str | None, typer.Option("--init-from", metavar="RUN", help="Start from the averaged weights of another run.")
     ] = None,
+    extend: Annotated[bool, typer.Option("--extend", help="Train further, to a larger train.steps.")] = False,
 ) -> None:
     """Train a model; the same command resumes it."""
     from fewstep.cli.distributed import start
     from fewstep.cli.verbs.train import main
 
     start(cluster)
-    main(config, run, overrides, checkpoint.step, init_from)
+    main(config, run, overrides, checkpoint.step, init_from, extend)
 
 
 def sample(
@@ -51,7 +50,7 @@ def sample(
     cluster: Cluster,
     count: Annotated[int | None, typer.Option(help="Number of images; 64 by default, with --invert all given.")] = None,
     seed: FirstSeed = 0,
-    label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3 or 0,1,2.")] = None,
+    label: Annotated[str | None, typer.Option(help="A class, or several in turn: 3, or 0,1,2, or cat,dog.")] = None,
     out: Annotated[
         str, typer.Option(help="The picture to write, with an .npz of the arrays; FOLDER/ for single images.")
     ] = "samples.png",
@@ -253,9 +252,9 @@ def seal(run: RunFolder) -> None:
 
 def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides) -> None:
     """Print all parameters of a config as `train` would use them, defaults and overrides included."""
-    from fewstep.cli.verbs.train import resolved
+    from fewstep.cli.verbs.train import described
 
-    print(resolved(config, overrides)[1], end="")
+    print(described(config, overrides)[1], end="")
 
 
 def pack(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 
 from etils import epath
 
 from fewstep.cli.errors import UserError
+from fewstep.train.utils import files
 from fewstep.train.utils.files import is_remote
 
 
@@ -18,6 +20,14 @@ def whole_numbers(text: str, option: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"{option} {text!r}: write whole numbers separated by commas, such as 1,2,4") from None
+
+
+def classes(text: str, option: str) -> list[int] | list[str]:
+    """ "0,1,2" as the numbers of classes, everything else as their names."""
+    found = [word.strip() for word in text.split(",")]
+    if "" in found:
+        raise UserError(f"{option} {text!r}: write numbers or names of classes separated by commas")
+    return [int(one) for one in found] if all(re.fullmatch(r"-?\d{1,9}", one) for one in found) else found
 
 
 def numbers(text: str, option: str, most: float = 1e300) -> list[float]:
@@ -60,6 +70,22 @@ def writable(folder: epath.PathLike, option: str) -> epath.Path:
         with writing(folder, option):
             folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def results(folder: epath.PathLike, option: str) -> epath.Path:
+    """`writable` for the files of a comparison, of which the folder of a run has a subfolder."""
+    folder = path(folder, option)
+    return writable(folder / "compare" if (folder / "config.gin").exists() else folder, option)
+
+
+@contextmanager
+def made(folder: epath.Path, option: str) -> Iterator[None]:
+    """Within it `folder` exists, as after `writable`; if an error ends it, folders that it left empty are removed."""
+    with ExitStack() as stack:
+        if not is_remote(folder):
+            with writing(folder, option):
+                stack.enter_context(files.made(folder))
+        yield
 
 
 @contextmanager

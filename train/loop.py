@@ -23,6 +23,7 @@ from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
+from fewstep.train.logs.cost import Cost
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
 from fewstep.train.objectives.objective import Objective
@@ -33,7 +34,7 @@ from fewstep.train.step import PATIENCE, make_step
 from fewstep.train.utils.errors import Diverged
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process
-from fewstep.train.utils.progress import progress
+from fewstep.train.utils.progress import QUIET, progress
 
 AHEAD = 16  # steps that the host dispatches ahead of the device; more would only use memory
 
@@ -148,12 +149,13 @@ def train(
         now, stopped = int(state.step), False
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
-            progress(experiment.steps, now) as show,
+            progress(experiment.steps, now, note="compiling", after=0 if now < experiment.steps else QUIET) as show,
             closing(training.batches.stream(now, experiment.steps, rows)) as batches,
         ):
-            ahead = deque()
+            ahead, cost = deque(), Cost(training.step, experiment.steps)
             while now < experiment.steps and not stopped:
-                state, metrics = training.step(state, global_batch(training.mesh, next(batches), size))
+                batch = global_batch(training.mesh, next(batches), size)
+                state, metrics = training.step(state, batch)
                 now += 1
                 values = {}
                 ahead.append(metrics["loss"])
@@ -164,6 +166,7 @@ def train(
                 if now % experiment.log_every == 0 or now == experiment.steps:
                     values = {name: float(value) for name, value in metrics.items()}
                     show(now, f"loss {values['loss']:.4f}")
+                    cost.tell(now, state, batch)
                 if now % experiment.preview_every == 0:
                     metrics["loss"].block_until_ready()
                     with logs.untimed():

@@ -11,13 +11,14 @@ import optax
 from etils import epath
 
 from fewstep.errors import UsageError
+from fewstep.evaluation.features.batched import batched
 from fewstep.evaluation.features.encoders import convolve
 from fewstep.train.data import Batches, Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import loads
-from fewstep.train.utils.hashing import file_sha256
+from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.progress import progress
 
 LAYERS = ((32, 1), (64, 2), (64, 1), (64, 2), (64, 1))  # channels and stride of each 3x3 convolution
@@ -46,12 +47,7 @@ class Classifier:
         return self._run(images, 1)
 
     def _run(self, images, output):
-        found = []
-        for start in range(0, len(images), BATCH):
-            part = images[start : start + BATCH]
-            padded = np.pad(part, ((0, BATCH - len(part)), *[(0, 0)] * 3))
-            found.append(np.asarray(_apply(self.params, padded)[output], np.float64)[: len(part)])
-        return np.concatenate(found)
+        return batched(lambda part: _apply(self.params, part)[output], images, BATCH, self.name)
 
 
 @jax.jit
@@ -134,4 +130,4 @@ def load(run: Any) -> Classifier:
         raise RunError(f"{what}: {remedy} again") from None
     if changed := change(record, run.data):
         raise RunError(f"{path} was trained on other data ({changed}): {remedy} again")
-    return Classifier(jax.tree.map(jnp.asarray, params), file_sha256(path))
+    return Classifier(jax.tree.map(jnp.asarray, params), digest(params))

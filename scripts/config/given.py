@@ -22,7 +22,6 @@ from fewstep.diffusion.networks.own import constructor
 from fewstep.errors import UsageError
 from fewstep.train.data import Dataset, arrays
 from fewstep.train.data.kept import FILE, kept
-from fewstep.train.utils.files import read_text
 
 PARTS = ("network", "data", "objective", "optimizer", "process", "prediction", "variance", "pairs")
 VALUES = ("objective", "process", "prediction", "variance")  # used as they are, not called
@@ -37,10 +36,11 @@ def parts_given(text: str) -> list[str]:
     return [name for name in PARTS if f"@{name}/given_in_python" in text]
 
 
-def kept_parts(folder: epath.Path) -> dict[str, Any]:
-    """The parts that are kept in the folder of a run, as `handing_over` takes them: its data, if they were arrays."""
-    needed = parts_given(read_text(folder / "config.gin")) if (folder / FILE).exists() else ()
-    return {"data": lambda: kept(folder)} if "data" in needed else {}
+def kept_parts(folder: epath.Path, text: str) -> dict[str, Any]:
+    """The parts that are kept in the folder of a run with this config, as `handing_over` takes them: its data, if they
+    were arrays."""
+    here = "data" in parts_given(text) and (folder / FILE).exists()
+    return {"data": lambda: kept(folder)} if here else {}
 
 
 @contextmanager

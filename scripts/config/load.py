@@ -1,6 +1,7 @@
 """A config: its bindings, the experiment that they describe, and its text in one canonical form."""
 
 import difflib
+import inspect
 import os
 import re
 import threading
@@ -22,7 +23,9 @@ from fewstep.train.utils.files import is_remote
 BINDINGS = threading.RLock()  # gin's bindings are global: hold it from `load` until they are no longer needed
 
 # What may change when a run resumes: its losses do not depend on it.
-FREE = ("train.mesh", "train.accumulate", "train.wandb", "train.levers")
+FREE = {
+    f"train.{name}" for name in ("mesh", "accumulate", "wandb", "levers", "log_every", "save_every", "preview_every")
+}
 
 
 def find(config: epath.PathLike) -> epath.Path:
@@ -69,21 +72,50 @@ def experiment() -> Experiment:
 
 
 def canonical_text(overrides: Iterable[str] = ()) -> str:
-    """All values that were used since `load`, defaults included, as a config in canonical order.
+    """All values that the experiment of the bindings uses, defaults included, as a config in canonical order.
 
-    UserError for an override that nothing used.
+    UserError for an override that it does not use.
     """
-    text = gin.operative_config_str(max_line_length=1_000_000)
-    values = {}
-    for used in re.findall(r"^# Parameters for ([\w.]+):$", text, re.MULTILINE):
-        name = used.split(".")[-1]
-        values |= registry.defaults(name) if name in registry.CONFIGURABLES else {}
-    values |= dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
+    text = gin.config_str(max_line_length=1_000_000)
+    bound = dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
+    values: dict[str, str] = {}
+    _add_used("train", bound, values)
     for override in overrides:
         if target(override) not in values:
             raise UserError(f"--set {override}: nothing here uses {target(override)}")
     imports = re.findall(r"^(?:import|from) .+$", text, re.MULTILINE)
     return "\n".join([*imports, *(line(name, values[name]) for name in sorted(values))]) + "\n"
+
+
+def _add_used(at, bound, values):
+    """Add the values of a part or a macro, as in "scope/part", and of all that they name, to `values`."""
+    *scopes, selector = at.split("/")
+    name = selector.split(".")[-1]
+    own = registry.defaults(name) if name in registry.CONFIGURABLES else {}
+    if name not in registry.CONFIGURABLES and selector not in bound:
+        own = _foreign_defaults(selector)
+    inner = {key: text for key, text in own.items() if key.split(".")[-2:][0] != name}  # of parts that are defaults
+    own = {key: text for key, text in own.items() if key not in inner}
+    for depth in range(len(scopes) + 1):  # an inner scope comes last
+        own |= {
+            key.split("/")[-1]: text
+            for key, text in bound.items()
+            if key.split("/")[:-1] == scopes[:depth] and key.split("/")[-1].split(".")[-2:][0] == name
+        }
+    own = inner | {"/".join([*scopes, key]): text for key, text in own.items()}
+    new = own.keys() - values.keys()
+    values |= own
+    for key in new:
+        for part in re.findall(r"[@%]([\w./]+)", re.sub(r"""'[^']*'|"[^"]*\"""", "", own[key])):
+            if part not in registry.CONSTANTS:
+                _add_used(part, bound, values)
+
+
+def _foreign_defaults(selector):
+    """Those of a part that code which the config imports has registered: what a config can write."""
+    parameters = inspect.signature(gin.get_configurable(selector)).parameters
+    literal = (bool, int, float, str, tuple, type(None))
+    return {f"{selector}.{key}": repr(p.default) for key, p in parameters.items() if isinstance(p.default, literal)}
 
 
 def difference(before: str, now: str) -> list[str]:
@@ -117,5 +149,5 @@ def _free(name):
 def _new_default(change, before):
     name, _, value = change[1:].partition(" = ")
     part = name.split(".")[0]
-    added = change[0] == "+" and f"{name} = " not in before and part in registry.CONFIGURABLES
+    added = change[0] == "+" and f"\n{name} = " not in f"\n{before}" and part in registry.CONFIGURABLES
     return added and registry.defaults(part).get(name) == value

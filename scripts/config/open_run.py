@@ -41,13 +41,14 @@ def open_run(
     if not path.exists() or path.is_dir():
         raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
     params = given.pop("params", None)
-    _check_needed(path, given, params)
-    parts = kept_parts(path.parent) | {name: usable(name, value, params) for name, value in given.items()}
+    text = read_text(path)
+    _check_needed(path, text, given, params)
+    parts = kept_parts(path.parent, text) | {name: usable(name, value, params) for name, value in given.items()}
     with BINDINGS, handing_over(parts, trust):
         load(path, trust=trust, includes=False)
         with building(path):
             known = experiment()
-        if config_parts(read_text(path))[1] is None:
+        if config_parts(text)[1] is None:
             _say_once(f"{folder} is unsealed, of an earlier fewstep: training it or `fewstep seal {folder}` seals it")
 
         def load_data():
@@ -69,9 +70,9 @@ def open_run(
     return replace(run, calibrates=calibrate, opener=_opener(trust))
 
 
-def _check_needed(path, given, params):
+def _check_needed(path, text, given, params):
     """UsageError for parts that no run has, and for those that the config of this one names."""
-    needed = {*parts_given(read_text(path)), "data"}
+    needed = {*parts_given(text), "data"}
     for name in given:
         if name not in PARTS:
             raise UsageError(f"open_run has no argument {name!r}: {nearest(name, (*PARTS, 'params', 'trust', 'step'))}")

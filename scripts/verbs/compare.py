@@ -63,7 +63,7 @@ def main(
         lines = asked._replace(samplers=",".join(compared_samplers(run.denoiser for run in runs))).lines()
     wanted = lines.on([run.model.process for run in runs])
     features = [named_features(text, runs[0]) for text in parse.words(measuring.features, "--features")]
-    results = parse.writable(out or runs[0].folder / "compare", "--out")
+    results = parse.results(out or runs[0].folder, "--out")
     try:
         result = compare(
             runs, wanted, budgets, folder=results, metrics=wanted_metrics, features=features, **counts,

@@ -6,7 +6,6 @@ from functools import partial
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from fewstep.cli import parse
 from fewstep.cli.errors import UserError
@@ -16,7 +15,8 @@ from fewstep.diffusion.process import Process
 from fewstep.samplers import Tableau, tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
 from fewstep.samplers.loop import noised
-from fewstep.train.data.decode import BadImage, decode
+from fewstep.train.data.checks import BEYOND, as_images
+from fewstep.train.data.decode import BadImage, decode, size_of
 from fewstep.train.run import Run
 from fewstep.train.run.calibration import grid_with_statistics
 from fewstep.train.utils import npz
@@ -24,7 +24,6 @@ from fewstep.train.utils.files import open_file
 from fewstep.train.utils.messages import say
 
 LARGER = 2  # times the size of the model: then details of an image are lost
-BEYOND = 1.5  # drawn images exceed [-1, 1] somewhat, poor ones here and there by more than this
 
 
 class Start(NamedTuple):
@@ -46,60 +45,58 @@ def strength_of(start: Start) -> float:
     return strength
 
 
-def read(text: str, shape: tuple) -> np.ndarray:
-    """Images (N, *shape) in [-1, 1]: that of an image file, resized like those of a folder, or all of an .npz that
-    `sample` wrote."""
+class Given(NamedTuple):
+    """Images to start from (N, *shape), and the labels that are stored with them, if there are any."""
+
+    images: np.ndarray
+    labels: list[int] | None = None
+
+
+def read(text: str, shape: tuple, classes: int) -> Given:
+    """Images in [-1, 1]: that of an image file, resized like those of a folder, or all of an .npz that `sample` wrote,
+    with its labels if the model has these classes."""
     path = parse.path(text, "--from")
     if not path.is_file():
         raise UserError(f"--from {text}: there is no such file")
     if path.suffix == ".npz":
-        return _saved(path, shape)
+        return _saved(path, shape, classes)
     if len(shape) != 3 or shape[-1] not in (1, 3):
         form = "x".join(map(str, shape))
         raise UserError(f"--from {text}: this run has data of shape {form}, not grey or colour images: give an .npz")
     try:
         with open_file(path) as file:
             pixels = decode(file, shape[:2], shape[-1])
-            size = Image.open(file).size
+            size = size_of(file)
     except BadImage as error:
         raise UserError(f"--from {text}: {error}") from None
     if max(size) > LARGER * max(shape[:2]):
         say(f"{text} has {size[0]}x{size[1]} pixels and was reduced to {shape[1]}x{shape[0]}, the size of the model")
-    return pixels[None] / np.float32(127.5) - 1
+    return Given(pixels[None] / np.float32(127.5) - 1)
 
 
-def _saved(path, shape):
+def _saved(path, shape, classes):
     try:
         with npz.opened(path) as saved:
-            images = saved["images"]
+            images, labels = saved["images"], saved["labels"] if "labels" in saved else np.empty(0)
     except npz.TooLarge as error:
         raise UserError(f"--from {error}: give fewer images") from None
     except (OSError, ValueError, KeyError):
         raise UserError(f"--from {path}: not an .npz with an array `images`, as `fewstep sample` writes") from None
-    if images.shape[1:] != shape or not len(images) or images.dtype.kind != "f" or not np.isfinite(images).all():
+    if images.shape[1:] != shape or images.dtype.kind != "f":
         raise UserError(
-            f"--from {path}: images are {images.dtype} {images.shape}; this run needs finite floats (N, "
+            f"--from {path}: images are {images.dtype} {images.shape}; this run needs floats (N, "
             f"{', '.join(map(str, shape))})"
         )
+    images = as_images(images, f"--from {path}: images", bounded=False)
     low, high = float(images.min()), float(images.max())
-    if low == high or (low >= 0 and high > BEYOND) or np.median(np.abs(images)) > BEYOND:
+    if low == high or np.median(np.abs(images)) > BEYOND:
         what = f"are all {low:g}" if low == high else f"span {low:g} to {high:g}"
         raise UserError(
             f"--from {path}: images {what}; this run needs images in [-1, 1], from black to white: save "
             f"pixels / 127.5 - 1, or 2 * pixels - 1 if 1 is white"
         )
-    return images
-
-
-def labels(text: str, classes: int) -> list[int] | None:
-    """The labels that an .npz of `sample` stores beside its images, which are drawn in turn; None for other files."""
-    path = parse.path(text, "--from")
-    if path.suffix != ".npz":
-        return None
-    stored = np.asarray(npz.read(path).get("labels", ())).ravel()
-    if stored.dtype.kind not in "iu" or not stored.size or stored.min() < 0 or stored.max() >= classes:
-        return None
-    return [int(label) for label in stored]
+    known = labels.dtype.kind in "iu" and labels.size and labels.min() >= 0 and labels.max() < classes
+    return Given(images, labels.ravel().tolist() if known else None)
 
 
 def shortened(name: str, grids: Mapping[str, Callable], process: Process, strength: float, invert: bool) -> Callable:

@@ -4,7 +4,7 @@ from fewstep.cli import parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
-from fewstep.errors import MOST_IMAGES, within
+from fewstep.ranges import MOST_IMAGES, within
 from fewstep.train.run.pairs import write_pairs
 from fewstep.train.utils.files import folder_lock
 from fewstep.train.utils.messages import say
@@ -23,9 +23,9 @@ def main(
     if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:
         raise UserError(f"pairs end at images, at t = {process.ends[1]:g}: choose a grid that ends there")
     table = chosen.table(run)
-    pairs = parse.writable(out or run.folder / "pairs", "--out")
+    pairs = parse.path(out or run.folder / "pairs", "--out")
     try:
-        with folder_lock(pairs):
+        with parse.made(pairs, "--out"), folder_lock(pairs):
             write_pairs(run, table, pairs, count, seed, chosen.levers, batch=batch)
     except KeyboardInterrupt:
         say(f"stopped: the complete shards are in {pairs}, and the same command resumes from there")

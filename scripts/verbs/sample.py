@@ -13,8 +13,8 @@ from fewstep.cli.verbs.from_images import Start
 from fewstep.cli.verbs.sampling import look_up, opened
 from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT
 from fewstep.diffusion.levers import enlarged
-from fewstep.errors import MOST_IMAGES, within
 from fewstep.evaluation.outside import Sampled, far_outside, root_mean_square
+from fewstep.ranges import MOST_IMAGES, within
 from fewstep.train.logs.images import picture, png, sheet
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
@@ -41,8 +41,7 @@ def main(
         raise UserError(f"--out {out}: give a name that ends in .png, or in / for a folder of single images")
     if scale is not None:
         within(scale, "--scale", 1, 64)
-    wanted = None if label is None else parse.whole_numbers(label, "--label")
-    columns = None if wanted is None else len(wanted)  # so that each shows one class
+    wanted = None if label is None else parse.classes(label, "--label")
     strength = from_images.strength_of(start)
     parse.writable(drawn if single else drawn.parent, "--out")
     run = opened(folder, opening, calibrate)
@@ -52,14 +51,14 @@ def main(
     for asked, option in ((trajectory, "--trajectory"), (single, "a folder as --out"), (scale is not None, "--scale")):
         if asked and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
             raise UserError(f"{option} requires grey or colour images, and this run has none")
-    given = (
-        None if start.image is None else from_images.read(start.image, enlarged(run.shape, run.under(chosen.levers)))
-    )
+    given = None
+    if start.image is not None:
+        shape = enlarged(run.shape, run.under(chosen.levers))
+        given, stored = from_images.read(start.image, shape, run.denoiser.classes)
+        wanted = stored if wanted is None else wanted
     if count is None:
         count = len(given) if start.invert and given is not None else IMAGES
     seeds = np.arange(seed, seed + count)
-    if start.image is not None and wanted is None and run.denoiser.classes:
-        wanted = from_images.labels(start.image, run.denoiser.classes)
     if given is None:
         table, begin = chosen.table(run), None
     else:
@@ -82,7 +81,7 @@ def main(
         for number, image in zip(seeds, images, strict=True):
             write_atomic(drawn / f"{number:06d}.png", png(sheet(image[None], scale=scale or 1)))
         written.insert(0, f"{drawn}/{seeds[0]:06d}.png to {seeds[-1]:06d}.png")
-    elif (seen := picture(images, columns if columns and 1 < columns <= count else None, scale)) is not None:
+    elif (seen := picture(images, *_columns(wanted, run, count), scale=scale)) is not None:
         write_atomic(drawn, png(seen))
         written.insert(0, str(drawn))
     if predicted is not None:
@@ -93,6 +92,15 @@ def main(
         say(warning)
     calls = f"{table.nfe} calls" + f" after {chosen.nfe} of inversion" * start.invert
     say(f"{count} images by {', '.join([chosen.name, *sampling.lever])} in {calls}: {', '.join(written)}")
+
+
+def _columns(wanted, run, count):
+    """The columns of a picture, so that each shows one class, and their names; (None, ()) if that does not fit."""
+    names = run.names if run.denoiser.classes else ()
+    shown = wanted or (names if len(names) <= COLUMNS else ())
+    if not 1 < len(shown) <= count:
+        return None, ()
+    return len(shown), [names[label] for label in run.labels(wanted, len(shown)).label] if names else ()
 
 
 def _strips(x0, scale):

@@ -1,5 +1,6 @@
 """fewstep train."""
 
+import re
 import secrets
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
@@ -19,6 +20,7 @@ from fewstep.cli.verbs.init_from import initial_weights
 from fewstep.evaluation.preview_score import preview_score
 from fewstep.train.data.fingerprint import change
 from fewstep.train.data.kept import FILE, keep
+from fewstep.train.experiment import Experiment
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run import Run
@@ -29,20 +31,29 @@ from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.files import folder_lock, read_text, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
-from fewstep.train.utils.sealed import read_config, write_config
+from fewstep.train.utils.sealed import config_parts, read_config, write_config
+
+STEPS = re.compile(r"^train\.steps = (\d+)$", re.MULTILINE)
 
 
-def main(config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None) -> None:
+def main(
+    config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None, extend: bool = False
+) -> None:  # fmt: skip
     """Check everything that can be checked before anything is written, then train."""
+    path = find(config)
 
-    def other(path):
-        run = open_run(parse.path(path, "--init-from"), overrides.trust, mesh=training.experiment.mesh)
-        load(find(config), overrides.set, overrides.trust)  # whose bindings those of the other run have replaced
+    def other(start):
+        run = open_run(parse.path(start, "--init-from"), overrides.trust, mesh=training.experiment.mesh)
+        load(path, overrides.set, overrides.trust)  # whose bindings those of the other run have replaced
         return run
 
-    with handing_over(kept_parts(find(config).parent), overrides.trust):
-        training, text = resolved(config, overrides)
-        train_in(parse.path(folder, "--run"), training, text, step, init_from, other, ends=True)
+    run = parse.path(folder, "--run")
+    with handing_over(kept_parts(path.parent, read_text(path)), overrides.trust):
+        made, text = described(config, overrides)
+        _check_config(run, text, extend)  # before the data are read
+        with building(path, overrides.set):
+            training = prepare(made, made.data())
+        train_in(run, training, text, step, init_from, other, extend, ends=True)
 
 
 def train_in(
@@ -52,12 +63,14 @@ def train_in(
     step: int | None = None,
     init_from: epath.PathLike | None = None,
     other: Callable[[epath.PathLike], Run] = open_run,
+    extend: bool = False,
     ends: bool = False,
 ) -> None:
     """Train in a folder, or resume there.
 
-    text: the config, which the run stores.  other: opens the run `init_from`.  ends: the process is about to end, as
-    for `stopping`.  Raises KeyboardInterrupt if training was stopped and the process goes on.
+    text: the config, which the run stores.  other: opens the run `init_from`.  extend: the run may be trained for more
+    steps than it was begun with.  ends: the process is about to end, as for `stopping`.  Raises KeyboardInterrupt if
+    training was stopped and the process goes on.
     """
     if not all_same(text):
         raise UserError("the processes read different configs: give all of them the same one")
@@ -73,7 +86,7 @@ def train_in(
     if step is not None and not (folder / "config.gin").is_file():
         raise UserError(f"step={step}: {folder} is not a run, and has no checkpoint to resume from")
     start = initial_weights(training, text, folder, init_from, other)
-    with stopping(ends) as stop, _opened(folder, training, text, start):
+    with stopping(ends) as stop, _opened(folder, training, text, start, extend):
         score, weights = preview_score(training.data, batch_sharding(training.mesh)), start and start.load
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
     if reached < steps:
@@ -83,14 +96,14 @@ def train_in(
 
 
 @contextmanager
-def _opened(folder, training, text, start):
+def _opened(folder, training, text, start, extend):
     """The folder of the run, prepared by the first process, which holds its lock, and visible to all processes."""
     if is_main_process():
         _made(folder)
         _check_is_run_or_empty(folder)
     with folder_lock(folder) if is_main_process() else nullcontext():
         if is_main_process():
-            _begin(folder, training, text, start)
+            _begin(folder, training, text, start, extend)
         _check_shared(folder)
         yield
 
@@ -112,14 +125,12 @@ def _check_shared(folder):
         )
 
 
-def resolved(config: str, overrides: Overrides) -> tuple[Training, str]:
-    """The training that a config describes, and all values that it uses, as the text of a config."""
+def described(config: str, overrides: Overrides) -> tuple[Experiment, str]:
+    """The experiment that a config describes, and all values that it uses, as the text of a config."""
     path = find(config)
     load(path, overrides.set, overrides.trust)
     with building(path, overrides.set):
-        made = experiment()
-        training = prepare(made, made.data())
-    return training, canonical_text(overrides.set)
+        return experiment(), canonical_text(overrides.set)
 
 
 def _made(folder):
@@ -135,33 +146,60 @@ def _check_is_run_or_empty(folder):
     """UserError for a folder that is neither a run nor empty: its files are not ours."""
     found = folder.iterdir() if folder.exists() else ()  # an empty folder of a bucket does not exist
     others = {p.name for p in found if not p.name.endswith(".tmp")}
-    others -= {"run.json", FILE, ".lock", ".writable", ".together"}
+    others -= {"run.json", ".lock", ".writable", ".together"} | ({FILE} if "run.json" in others else set())
     if others and "config.gin" not in others:
         raise UserError(f"{folder} contains other files ({', '.join(sorted(others)[:3])}): give an empty folder")
 
 
-def _begin(folder, training, text, start):
+def _begin(folder, training, text, start, extend):
     """Write the config and description of a new run, or check that an existing run has the same config."""
     path, given = folder / "config.gin", parts_given(text)
-    if path.exists() and (differs := difference(read_config(path), text)):
+    longer = _check_config(folder, text, extend)
+    goes_on = path.exists() and (folder / "run.json").exists() and start is None
+    parts = {"parts": found} if (found := digests(training, given)) else {}
+    if goes_on:
+        _check_goes_on(folder, training, [name for name in given if name != "optimizer" or not longer])
+    else:
+        write_description(folder, describe(training, start and start.description) | parts)
+    if "data" in given:
+        keep(folder, training.data, anew=not goes_on)
+    if longer:  # an optimizer depends on the number of steps: if the process ends in between, it is not compared
+        known = read_description(folder)
+        write_description(folder, {name: value for name, value in known.items() if name != "parts"})
+        write_config(path, text)
+        write_description(folder, known | parts)
+        say(f"{folder} is extended to {training.experiment.steps} steps")
+    elif not goes_on:
+        write_config(path, text)
+    elif config_parts(read_text(path))[1] is None:
+        seal(folder, changed=False)
+    say(f"data: {training.data}")
+    if training.pairs:
+        say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")
+
+
+def _check_config(folder, text, extend):
+    """Whether a config trains an existing run for longer; UserError if it may not, or contradicts the run."""
+    path = folder / "config.gin"
+    if not path.is_file():
+        return False
+    before = read_config(path)
+    differs = difference(before, text)
+    steps, known = (int(found[1]) if (found := STEPS.search(one)) else 0 for one in (text, before))
+    longer = steps > known > 0
+    if longer and all(STEPS.match(one[1:]) for one in differs):
+        if extend:
+            return True
+        raise UserError(
+            f"{folder} was begun with train.steps = {known}, not {steps}: to train it further add --extend, or give "
+            f"another folder and --init-from {folder}"
+        )
+    if differs:
         raise UserError(
             f"the config contradicts the run {folder} (- the run, + now): {'; '.join(differs)}. "
             f"Give another folder, or the run's own config: {path}"
         )
-    goes_on = path.exists() and (folder / "run.json").exists() and start is None
-    if goes_on:
-        _check_goes_on(folder, training, given)
-    else:
-        more = {"parts": found} if (found := digests(training, given)) else {}
-        write_description(folder, describe(training, start and start.description) | more)
-    if "data" in given:
-        keep(folder, training.data)
-    if not goes_on:
-        write_config(path, text)
-    seal(folder, changed=False)
-    say(f"data: {training.data}")
-    if training.pairs:
-        say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")
+    return False
 
 
 def _check_goes_on(folder, training, given):

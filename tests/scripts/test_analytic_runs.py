@@ -91,7 +91,7 @@ def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
     ("words", "parts"),
     [
         (["--estimate", "best"], ["no estimate", "'best'"]),
-        (["--count", "1"], ["--count 1"]),
+        (["--count", "1"], ["--count is a whole number in [2, 1000000]: got 1"]),
         (["--lever", "cfgg(2)"], ["did you mean 'cfg'"]),
         (["--set", "ddim.eta=1"], ["ddim is not used here"]),
     ],

@@ -1,5 +1,7 @@
 """Folders of images: what is found, what is skipped, what is refused."""
 
+from functools import partial
+
 import image_files
 import numpy as np
 import pytest
@@ -10,6 +12,7 @@ from refused import message
 from fewstep.train.data import folder
 from fewstep.train.data import scan as module
 from fewstep.train.data.scan import scan
+from fewstep.train.utils.progress import progress
 
 
 def test_images_keep_their_pixels_and_the_class_of_their_folder(tmp_path):
@@ -107,7 +110,7 @@ def test_progress_is_shown_of_what_takes_long(tmp_path, capsys, monkeypatch):
     image_files.write(tmp_path)
     folder(tmp_path, size=8)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(module, "QUIET", 0)
+    monkeypatch.setattr(module, "progress", partial(progress, after=0))
     folder(tmp_path, size=8)
     assert capsys.readouterr().err.splitlines()[-1].startswith("24/24 files")
 

@@ -17,12 +17,13 @@ from fewstep.train.utils.progress import duration, progress
 def test_plain_lines_tell_loss_rate_and_time_left(capsys, monkeypatch):
     unconfigured(monkeypatch)
     monkeypatch.setattr(module, "EVERY", 0.0)
-    clock = iter([0.0, 2.0, 4.0])
+    clock = iter([0.0, 0.0, 2.0, 4.0])
     monkeypatch.setattr(time, "monotonic", lambda: next(clock))
-    with progress(100) as show:
+    with progress(100, note="compiling", after=0) as show:
         for now in (10, 30, 100):
             show(now, "loss 0.5")
-    first, middle, last = capsys.readouterr().err.splitlines()
+    begin, first, middle, last = capsys.readouterr().err.splitlines()
+    assert begin == "0/100 steps  compiling"
     assert first == "10/100 steps  loss 0.5"
     assert middle == "30/100 steps  loss 0.5  10.0 steps/s  7 s left"
     assert last == "100/100 steps  loss 0.5  22.5 steps/s  0 s left"
@@ -40,13 +41,26 @@ def test_times_are_in_their_two_largest_units(seconds, text):
 def test_the_bar_tells_them_too(capsys, monkeypatch, unit):
     unconfigured(monkeypatch)
     monkeypatch.setattr(module, "Console", lambda file: Console(file=file, force_terminal=True, width=120))
-    with progress(3, unit=unit) as show:
+    with progress(3, unit=unit, after=0) as show:
         for now in (1, 2, 3):
             time.sleep(0.02)
             show(now, f"loss 0.{now}")
     err = capsys.readouterr().err
     assert "3/3 loss 0.3" in err
     assert re.search(rf"[\d.]+ {unit}/s", err)
+
+
+def test_it_appears_when_something_takes_long_and_within_another_not_at_all(capsys, monkeypatch):
+    unconfigured(monkeypatch)
+    with progress(3, unit="images", after=3600) as show:
+        show(3)
+    with progress(3, unit="images", note="compiling", after=0.01):
+        end = time.monotonic() + 60
+        while not (line := capsys.readouterr().err) and time.monotonic() < end:
+            with progress(7, after=0) as inner:
+                inner(7)
+            time.sleep(0.01)
+    assert line == "0/3 images  compiling\n"
 
 
 def unconfigured(monkeypatch):

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,6 +10,15 @@ from fewstep.errors import UsageError
 from fewstep.train.utils.files import is_remote
 
 SLACK = 1e-6  # values up to this far outside [-1, 1] are clipped, as rounding errors
+MOST_CHANNELS = 4  # that an image may have in its last axis, if its first one looks like channels
+BEYOND = 1.5  # drawn images exceed [-1, 1] somewhat, poor ones here and there by more than this
+
+
+class Classes(NamedTuple):
+    """Labels of several splits, int32, and the names of the classes, if the labels were texts."""
+
+    labels: list[np.ndarray]
+    names: tuple[str, ...] = ()
 
 
 def local(path: str | os.PathLike) -> Path:
@@ -19,12 +28,13 @@ def local(path: str | os.PathLike) -> Path:
     return Path(path).expanduser()
 
 
-def as_images(array: np.ndarray, where: Any, bounded: bool = True) -> np.ndarray:
+def as_images(array: np.ndarray, where: Any, bounded: bool = True, unit: bool | None = None) -> np.ndarray:
     """Validate images; returns (N, *shape), either uint8 or float32 in [-1, 1].
 
     Floats must lie in [-1, 1], unless they are not `bounded`, as drawn ones; then only a range such as that of 0 to 255
-    is refused.  (N, H, W) gains a channel axis; (N, H, W, C) and (N, d) are unchanged.  Raises
-    UsageError otherwise, with a message that starts with `where`.
+    is refused.  With `unit` they lie in [0, 1] and are scaled; images that seem to are refused unless `unit` is False.
+    (N, H, W) gains a channel axis; (N, H, W, C) and (N, d) are unchanged.  Raises UsageError otherwise, with a message
+    that starts with `where`.
     """
     if array.dtype != np.uint8 and array.dtype.kind != "f":
         raise UsageError(f"{where} has dtype {array.dtype}: save uint8 in 0..255, or floats in [-1, 1]")
@@ -32,10 +42,33 @@ def as_images(array: np.ndarray, where: Any, bounded: bool = True) -> np.ndarray
         raise UsageError(f"{where} has shape {array.shape}: save (N, H, W), (N, H, W, C), or (N, d) for vectors")
     if array.size == 0:
         raise UsageError(f"{where} is empty, shape {array.shape}: save at least one image")
+    if array.ndim == 4 and array.shape[1] in (1, 3) and min(array.shape[2:]) > MOST_CHANNELS:
+        raise UsageError(
+            f"{where} has shape {array.shape}, which seems to be (N, C, H, W): save (N, H, W, C), as "
+            f"np.moveaxis(images, 1, -1) does"
+        )
     if array.dtype != np.uint8:
-        _check_floats(array, where, bounded)
+        if unit:
+            _check_floats(array, where, 0, 1)
+            array = 2 * array.astype(np.float32) - 1
+        else:
+            _check_floats(array, where, -1 if bounded else -np.inf, 1 if bounded else np.inf)
+            if array.ndim > 2 and unit is None:
+                _check_black(array, where, bounded)
         array = np.clip(array.astype(np.float32), -1, 1) if bounded else array.astype(np.float32)
     return array[..., None] if array.ndim == 3 else array
+
+
+def as_classes(arrays: list[np.ndarray], wheres: list[Any], counts: list[int], classes: int | None = None) -> Classes:
+    """The labels of several splits as of `as_labels`; texts are names, which are numbered in their order."""
+    if arrays[0].dtype.kind not in "US" or arrays[0].ndim != 1:
+        each = zip(arrays, wheres, counts, strict=True)
+        return Classes([as_labels(array, where, count, classes) for array, where, count in each])
+    texts = [array.astype(str) for array in arrays]
+    names = np.unique(np.concatenate(texts))
+    each = zip(texts, wheres, counts, strict=True)
+    found = [as_labels(np.searchsorted(names, text), where, count, classes) for text, where, count in each]
+    return Classes(found, tuple(names.tolist()))
 
 
 def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = None) -> np.ndarray:
@@ -44,7 +77,9 @@ def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = N
     Raises UsageError otherwise.
     """
     if array.dtype.kind not in "iu":
-        raise UsageError(f"{where} has dtype {array.dtype}: save integers, one class index for each image")
+        raise UsageError(
+            f"{where} has dtype {array.dtype}: save integers, one class index for each image, or names of classes"
+        )
     if array.ndim != 1:
         raise UsageError(f"{where} has shape {array.shape}: save class indices of shape ({count},)")
     if len(array) != count:
@@ -59,18 +94,30 @@ def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = N
     return array.astype(np.int32)
 
 
-def _check_floats(array, where, bounded):
+def _check_floats(array, where, least, most):
     pixels = array.reshape(len(array), -1)
     broken = ~np.isfinite(pixels)
     if broken.any():
         first = int(broken.any(axis=1).argmax())
         raise UsageError(f"{where} has {broken.sum()} NaN or infinite values, the first in image {first}: remove it")
     low, high = float(pixels.min()), float(pixels.max())
-    outside = low < -1 - SLACK or high > 1 + SLACK if bounded else low >= 0 and high > 2
-    if outside:
-        first = int((np.abs(pixels).max(axis=1) > 1 + SLACK).argmax())
+    if low < least - SLACK or high > most + SLACK:
+        wrong = (pixels.max(axis=1) > most + SLACK) | (pixels.min(axis=1) < least - SLACK)
         raise UsageError(
-            f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1], first in image {first}: {_rescaling(low, high)}"
+            f"{where} spans {low:.6g} to {high:.6g}, outside [{least}, {most}], first in image {int(wrong.argmax())}: "
+            f"{_rescaling(low, high)}"
+        )
+
+
+def _check_black(array, where, bounded):
+    """UsageError for images whose black seems to be 0, by their range."""
+    low, high = float(array.min()), float(array.max())
+    if low >= 0 and high > BEYOND:
+        raise UsageError(f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1]: {_rescaling(low, high)}")
+    if low >= 0 and high <= 1:
+        setting = ", or set unit=True, which does that (unit=False if the values are right)" * bounded
+        raise UsageError(
+            f"{where} spans {low:.6g} to {high:.6g}, as if black were 0; it is -1 here: save 2 * images - 1{setting}"
         )
 
 

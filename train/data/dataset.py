@@ -1,6 +1,7 @@
 """A data set: images in [-1, 1], optional integer labels, and held-out images."""
 
 import numbers
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -17,12 +18,16 @@ HeldOut = Annotated[int, Range(1, 10**9)] | Annotated[float, Range(above=0, belo
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Two disjoint splits with images of one shape; labels lie in range(classes), and classes is 0 without labels."""
+    """Two disjoint splits with images of one shape; labels lie in range(classes), and classes is 0 without labels.
+
+    names: those of the classes, if they have names.
+    """
 
     name: str
     train: Split
     held_out: Split
     classes: int
+    names: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple:
@@ -36,14 +41,16 @@ class Dataset:
         return f"{self.name}: {len(self.train)} {kind} {form} to train on, {len(self.held_out)} held out, {classes}"
 
 
-def partition(name: str, source: Source, classes: int, held_out: HeldOut, seed: int) -> Dataset:
+def partition(
+    name: str, source: Source, classes: int, held_out: HeldOut, seed: int, names: Iterable[str] = ()
+) -> Dataset:
     """A Dataset whose held-out images are chosen by a random permutation of `seed`.
 
     held_out is a fraction in (0, 1) or a number of images.  Raises UsageError if either split would be empty.
     """
     count = _held_out_count(name, held_out, len(source))
     order = np.random.default_rng(seed).permutation(len(source))
-    return Dataset(name, Split(source, order[count:]), Split(source, order[:count]), classes)
+    return Dataset(name, Split(source, order[count:]), Split(source, order[:count]), classes, tuple(names))
 
 
 def class_count(*labels: np.ndarray | None) -> int:

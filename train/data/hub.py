@@ -37,12 +37,13 @@ def huggingface(
         raise UsageError(f"{folder} has no split {split!r} (it has {', '.join(parts)}): set huggingface.split")
     test_name = next((name for name in HELD_OUT if name in parts and name != split), None)
     train = _source(f"{folder}, {split}", parts[split], size, channels, max_pixels, image, label)
+    names = tuple(getattr(parts[split].features[label], "names", ())) if label else ()
     if test_name is None:
-        return partition(folder.resolve().name, train, _classes(parts[split], label, train), held_out, seed)
+        return partition(folder.resolve().name, train, _classes(parts[split], label, train), held_out, seed, names)
     test = _source(f"{folder}, {test_name}", parts[test_name], size, channels, max_pixels, image, label)
     classes = _classes(parts[split], label, train, test)
     order = np.random.default_rng(seed).permutation(len(train))  # so that the first images are a random sample
-    return Dataset(folder.resolve().name, Split(train, order), Split(test), classes)
+    return Dataset(folder.resolve().name, Split(train, order), Split(test), classes, names)
 
 
 @dataclass(frozen=True, eq=False)

@@ -35,7 +35,7 @@ def folder(
     found = scan(path, size, channels, strict, max_pixels=max_pixels)
     labels = np.array(found.labels, np.int32) if found.classes else None
     source = _Files(labels, size, channels, max_pixels, found.root, found.files)
-    return partition(found.root.resolve().name, source, len(found.classes), held_out, seed)
+    return partition(found.root.resolve().name, source, len(found.classes), held_out, seed, found.classes)
 
 
 @dataclass(frozen=True, eq=False)

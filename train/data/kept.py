@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from fewstep.train.data.dataset import Dataset
@@ -18,23 +19,23 @@ def in_memory(data: Dataset) -> dict[str, Any] | None:
     """The arrays of a data set under the names of an .npz file; None if its images are not in memory."""
     found = {}
     for split, start in ((data.train, ""), (data.held_out, "held_out_")):
-        if not isinstance(split.source, Arrays):
+        if not (isinstance(split.source, Arrays) and split.source.in_memory):
             return None
         images, labels = split.source.read(split.index)  # pyright: ignore[reportArgumentType]  # never None
         found |= {f"{start}images": images} | ({} if labels is None else {f"{start}labels": labels})
     return found
 
 
-def keep(folder: epath.Path, data: Dataset) -> None:
-    """Write data in memory to the folder, unless they are there or too large."""
-    path, arrays = folder / FILE, in_memory(data)
-    if path.exists() or arrays is None:
+def keep(folder: epath.Path, data: Dataset, anew: bool) -> None:
+    """Write data in memory to the folder, unless they are there and not wanted `anew`, or too large."""
+    path = folder / FILE
+    if (path.exists() and not anew) or (arrays := in_memory(data)) is None:
         return
     size = sum(array.nbytes for array in arrays.values())
     if size > MOST_BYTES:
         say(f"the data ({size / 2**30:.1f} GiB) are not kept in the run: pass them, fewstep.open_run(folder, data=...)")
         return
-    npz.write(path, **arrays, classes=data.classes)
+    npz.write(path, **arrays, classes=data.classes, **({"names": np.array(data.names)} if data.names else {}))
     say(f"the data are kept in {path} ({size / 2**20:.3g} MiB)")
 
 
@@ -46,7 +47,9 @@ def kept(folder: epath.Path) -> Dataset:
         train, held_out = (
             Split(Arrays(found[f"{start}images"], found.get(f"{start}labels"))) for start in ("", "held_out_")
         )
-        return Dataset("arrays", train, held_out, int(found["classes"]))
+        return Dataset(
+            "arrays", train, held_out, int(found["classes"]), tuple(found.get("names", np.array([])).tolist())
+        )
     except (Damaged, KeyError) as error:
         found = error if isinstance(error, Damaged) else f"{path} is damaged"
         raise RunError(f"{found}: pass the data, fewstep.open_run(folder, data=...)") from None

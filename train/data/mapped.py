@@ -5,7 +5,7 @@ import numpy as np
 from fewstep.errors import UsageError
 from fewstep.ranges import Seed, checked
 from fewstep.train.data.archive import check_is_file
-from fewstep.train.data.checks import as_images, as_labels, local
+from fewstep.train.data.checks import as_classes, as_images, local
 from fewstep.train.data.dataset import Dataset, HeldOut, class_count, partition
 from fewstep.train.data.split import Arrays
 from fewstep.train.utils import npz
@@ -19,8 +19,8 @@ REMEDY = "write it with np.save(path, images)"
 def npy(path: str, labels: str | None = None, held_out: HeldOut = 0.1, seed: Seed = 0) -> Dataset:
     """uint8 images (N, H, W) or (N, H, W, C) of a .npy file, read from disk on demand.
 
-    labels: another .npy file, (N,) class indices from 0.  held_out is a fraction below 1 or a number of images.  Raises
-    FileNotFoundError or UsageError with the file and the remedy.
+    labels: another .npy file, (N,) class indices from 0, or names.  held_out is a fraction below 1 or a number of
+    images.  Raises FileNotFoundError or UsageError with the file and the remedy.
     """
     file = local(path)
     images = _load(file)
@@ -29,11 +29,12 @@ def npy(path: str, labels: str | None = None, held_out: HeldOut = 0.1, seed: See
     if images.ndim not in (3, 4):
         raise UsageError(f"{file} has shape {images.shape}: save (N, H, W) or (N, H, W, C)")
     images = as_images(images, file)
-    label = None
+    label, names = None, ()
     if labels is not None:
         label_file = local(labels)
-        label = as_labels(_load(label_file), label_file, len(images))
-    return partition(file.stem, Arrays(images, label, in_memory=False), class_count(label), held_out, seed)
+        (label,), names = as_classes([_load(label_file)], [label_file], [len(images)])
+    source = Arrays(images, label, in_memory=False)
+    return partition(file.stem, source, class_count(label), held_out, seed, names)
 
 
 def _load(path):

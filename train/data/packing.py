@@ -2,14 +2,13 @@
 
 import os
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from fewstep.errors import UsageError
 from fewstep.train.data.records import Writer
 from fewstep.train.data.scan import scan
-from fewstep.train.utils.files import is_remote
+from fewstep.train.utils.files import is_remote, made, sweep, temporary
 
 
 class Packed(NamedTuple):
@@ -42,20 +41,21 @@ def pack(
         raise FileExistsError(f"{out} exists already: choose a new folder, or remove it first")
     if not is_remote(folder) and out.resolve().is_relative_to(Path(folder).expanduser().resolve()):
         raise UsageError(f"{out} is inside {folder}: choose a folder outside of it")
-    partial = out.with_name(f"{out.name}.{os.getpid()}.tmp")
-    above = [parent for parent in partial.parents if not parent.exists()]
+    partial = out.with_name(f"{out.name}.{temporary()}")
     try:
-        partial.mkdir(parents=True)
-        writer = Writer(partial, shard_size)
-        found = scan(folder, size, channels, strict, writer.write)
-        writer.finish(found.classes)
-        partial.rename(out)
-    except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
-        for parent in above:
-            with suppress(OSError):
-                parent.rmdir()
-        if isinstance(error, OSError) and error.filename and _concerns(partial, Path(error.filename)):
+        with made(out.parent):
+            sweep(out.parent)
+            partial.mkdir()
+            try:
+                writer = Writer(partial, shard_size)
+                found = scan(folder, size, channels, strict, writer.write)
+                writer.finish(found.classes)
+                partial.rename(out)
+            except BaseException:
+                shutil.rmtree(partial, ignore_errors=True)
+                raise
+    except OSError as error:
+        if error.filename and _concerns(partial, Path(error.filename)):
             raise OSError(
                 f"{out} cannot be written ({error.strerror}): free some space, or choose another folder"
             ) from None

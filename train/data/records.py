@@ -38,7 +38,7 @@ def array_record(path: str, held_out: HeldOut = 0.1, seed: Seed = 0) -> Dataset:
     files = [folder / name for name in counts]
     readers = [_opened(folder / name, count) for name, count in counts.items()]
     source = _Shards(files, readers, np.cumsum([0, *counts.values()]), tuple(about["shape"]), bool(classes))
-    return partition(folder.resolve().name, source, len(classes), held_out, seed)
+    return partition(folder.resolve().name, source, len(classes), held_out, seed, map(str, classes))
 
 
 @dataclass(frozen=True, eq=False)

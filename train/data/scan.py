@@ -1,9 +1,8 @@
 """Listing the images of a folder; each is decoded once to find bad files."""
 
 import os
-import time
 from collections.abc import Callable
-from contextlib import ExitStack, closing
+from contextlib import closing
 from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
@@ -16,7 +15,6 @@ from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import progress
 
-QUIET = 2.0  # seconds before progress is shown
 NAMED = 5  # bad files listed in a message
 IGNORED = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # in addition to hidden files
 
@@ -47,9 +45,9 @@ def scan(
     """
     root = _existing(path)
     names, bad, found = _listed(root), [], Found(root, [], [], [])
-    above, show, start = _above(names), None, time.monotonic()
+    above = _above(names)
     decoded = partial(_decoded, root, size=size, channels=channels, max_pixels=max_pixels)
-    with ExitStack() as stack, closing(in_threads(decoded, names)) as pixels:
+    with progress(len(names), unit="files") as show, closing(in_threads(decoded, names)) as pixels:
         for done, (name, result) in enumerate(zip(names, pixels, strict=True), 1):
             if isinstance(result, BadImage):
                 bad.append(f"{name} ({result})")
@@ -57,9 +55,7 @@ def scan(
                 _add(found, name, above)
                 if use:
                     use(result, found.labels[-1])
-            if show is None and (use or time.monotonic() - start >= QUIET):
-                show = stack.enter_context(progress(len(names), unit="files"))
-            if show and (done % 16 == 0 or done == len(names)):
+            if done % 16 == 0 or done == len(names):
                 show(done)
     if not found.files:
         raise UsageError(f"{root} has no images: {_counted(bad) if bad else 'there are no files'}")

@@ -1,16 +1,18 @@
 """8-bit pixels, image grids, PNG files, and previews during training."""
 
 import io
+from collections.abc import Sequence
 
 import numpy as np
 from jax.sharding import Sharding
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 
 from fewstep.diffusion import Cond
 from fewstep.diffusion.denoiser import Denoiser
 from fewstep.samplers import draw_many, preview_table
 
 IMAGES, POINTS = 40, 1000  # per preview
+TITLE = 15  # pixels that the name of a column takes
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -18,10 +20,14 @@ def to_uint8(images: np.ndarray) -> np.ndarray:
     return np.clip(127.5 * np.asarray(images) + 128, 0, 255).astype(np.uint8)
 
 
-def picture(images: np.ndarray, columns: int | None = None, scale: int | None = None) -> np.ndarray | None:
-    """Images (N, H, W, 1 or 3) as a grid (`sheet`), points (N, 2 or more) as a scatter plot; None for other shapes."""
+def picture(
+    images: np.ndarray, columns: int | None = None, names: Sequence[str] = (), scale: int | None = None
+) -> np.ndarray | None:
+    """Images (N, H, W, 1 or 3) as a grid (`sheet`), with the names of its columns if there are any; points (N, 2 or
+    more) as a scatter plot; None for other shapes."""
     if images.ndim == 4 and images.shape[-1] in (1, 3):
-        return sheet(images, columns, scale)
+        grid = sheet(images, columns, scale)
+        return titled(grid, names) if names else grid
     return scatter(images) if images.ndim == 2 and images.shape[1] >= 2 else None
 
 
@@ -36,6 +42,17 @@ def sheet(images: np.ndarray, columns: int | None = None, scale: int | None = No
     picture = picture.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
     scale = scale or max(1, 40 // max(height, width))
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def titled(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
+    """A uint8 picture (H, W, 1 or 3) of equal columns, with a name above each."""
+    width = picture.shape[1] // len(names)
+    above = Image.new("L", (picture.shape[1], TITLE), "white")
+    for i, name in enumerate(names):
+        title = Image.new("L", (width - 2, TITLE), "white")  # which cuts the end of a long name off
+        ImageDraw.Draw(title).text((1, 1), name, "black", ImageFont.load_default(TITLE - 4))
+        above.paste(title, (i * width, 0))
+    return np.concatenate([np.repeat(np.array(above)[..., None], picture.shape[2], axis=2), picture])
 
 
 def scatter(points: np.ndarray) -> np.ndarray:

@@ -15,9 +15,10 @@ from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Denoiser, Model
 from fewstep.diffusion.levers import enlarged
-from fewstep.errors import MOST_IMAGES, UsageError, within
-from fewstep.samplers import Tableau, draw, draw_many, table_at
-from fewstep.samplers.loop import as_seeds, fetched
+from fewstep.errors import UsageError, lookup
+from fewstep.ranges import MOST_IMAGES, within
+from fewstep.samplers import Tableau, draw, table_at
+from fewstep.samplers.loop import as_seeds, draw_batches, fetched
 from fewstep.samplers.registry import as_grid, as_sampler
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
@@ -28,6 +29,7 @@ from fewstep.train.sharding import batch_sharding, gathered, make_mesh, paramete
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
 from fewstep.train.utils.files import absolute, write_atomic
 from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.progress import progress
 from fewstep.train.utils.sealed import read_json, sealed_json
 
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
@@ -39,6 +41,7 @@ def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
     return {
         "shape": list(training.data.shape),
         "classes": training.data.classes,
+        "names": list(training.data.names),
         "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(shapes)),
         "seed": training.experiment.seed,
         "data": fingerprint(training.data, training.pairs),
@@ -75,6 +78,7 @@ def read_description(folder: epath.PathLike) -> dict[str, Any]:
     try:
         known = dict(read_json(path))
         known["shape"], known["classes"] = tuple(map(int, known["shape"])), int(known["classes"])
+        known["names"] = tuple(map(str, known.get("names", ())))
         known["data"] = {part: dict(found) for part, found in dict(known.get("data", {})).items()}
         check_record(known["data"])
     except (ValueError, TypeError, KeyError) as error:
@@ -98,6 +102,7 @@ class Run:
     mesh: Mesh  # of the parameters and the drawn images
     calibrates: bool = False  # whether statistics that a sampler requires are measured when they are missing
     opener: Any = None  # (folder, step=...) -> Run, for levers that use another run
+    names: tuple[str, ...] = ()  # of the classes, if they have names
 
     @property
     def name(self) -> str:
@@ -121,7 +126,8 @@ class Run:
         return self.model.denoiser(self.params)
 
     def labels(self, label: Any, count: int) -> Cond:
-        """The labels of `count` images: one class, or several in turn; None: all classes in turn, if there are any.
+        """The labels of `count` images: one class, by number or name, or several in turn; None: all classes in turn, if
+        there are any.
 
         Raises UsageError for a class that the model does not have.
         """
@@ -131,6 +137,11 @@ class Run:
                 raise UsageError(f"{self.folder} was trained without labels: remove the label")
             return Cond()
         wanted = np.arange(classes) if label is None else np.atleast_1d(label)
+        if wanted.dtype.kind == "U":
+            if not self.names:
+                raise UsageError(f"label {label!r}: the classes of {self.folder} have no names, but numbers from 0")
+            numbers = {name: number for number, name in enumerate(self.names)}
+            wanted = np.array([lookup("class", str(name), numbers) for name in wanted])
         if wanted.dtype.kind not in "iu" or wanted.size == 0:
             raise UsageError(f"label must be an integer or several: got {label!r}")
         if wanted.min() < 0 or wanted.max() >= classes:
@@ -178,7 +189,13 @@ class Run:
         seeds, batch = as_seeds(seeds), within(batch, "batch", 1, MOST_IMAGES)
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         options: dict[str, Any] = {"batch": batch, "sharding": batch_sharding(self.mesh)}
-        return draw_many(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
+        parts = draw_batches(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
+        images = []
+        with progress(len(seeds), unit="images", note="compiling") as show:
+            for part in parts:
+                images.append(part)
+                show(sum(map(len, images)))
+        return np.concatenate(images)
 
     def predictions(
         self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None
@@ -218,4 +235,4 @@ def restore(
         like = {str(decay): {"net": shapes} | extra for decay in experiment.ema}
         ema = checkpoints.restore_ema(step, like)
     params = ema[str(experiment.ema[0])]["net"]
-    return Run(folder, model, params, step, known["shape"], load_data, mesh)
+    return Run(folder, model, params, step, known["shape"], load_data, mesh, names=known["names"])

@@ -1,13 +1,19 @@
 """Files, local or in a bucket: how all are opened, atomic writes, append-only logs, JSON without NaN, folder locks."""
 
+import errno
 import json
 import math
 import os
+import re
+import shutil
+import socket
 import stat
 import uuid
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
+from pathlib import Path
 from typing import Any, NoReturn, cast
 
 from etils import epath
@@ -44,11 +50,11 @@ def open_file(path: epath.PathLike, most: int | None = None) -> BufferedReader:
     return file
 
 
-def read_bytes(path: epath.PathLike, most: int) -> bytes:
+def read_bytes(path: epath.PathLike, most: int | None = None) -> bytes:
     """The contents of a regular file of at most `most` bytes."""
     with open_file(path, most) as file:
-        data = file.read(most + 1)
-    if len(data) > most:  # files of the system have no size
+        data = file.read(-1 if most is None else most + 1)
+    if most is not None and len(data) > most:  # files of the system have no size
         raise _too_large(path, most)
     return data
 
@@ -109,7 +115,8 @@ def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
         path.write_bytes(data)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")  # unique across hosts
+    sweep(path.parent)
+    partial = path.with_name(f"{path.name}.{temporary()}")
     try:
         partial.write_bytes(data)
         partial.replace(path)
@@ -117,6 +124,58 @@ def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
         partial.unlink(missing_ok=True)
         if isinstance(error, OSError) and error.filename is None:  # as for a full disk
             error.filename = str(path)
+        raise
+
+
+def temporary() -> str:
+    """The end of a name for what is being written: unique, and tells the process."""
+    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
+
+
+_TEMPORARY = re.compile(r".+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
+_swept: set[str] = set()  # folders, once in a process
+
+
+def _host():
+    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
+
+
+def sweep(folder: epath.Path | Path) -> None:
+    """Remove what killed processes of this machine were writing to the folder."""
+    if str(folder) in _swept:
+        return
+    _swept.add(str(folder))
+    for path in folder.glob("*.tmp"):
+        found = _TEMPORARY.fullmatch(path.name)
+        if found and found[1] == _host() and not _is_alive(int(found[2])):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def _is_alive(process):
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):
+        pass
+    return True
+
+
+@contextmanager
+def made(folder: epath.PathLike) -> Iterator[None]:
+    """Within it a local folder exists.  If an error ends it, the folders that it made and left empty are removed."""
+    folder = Path(folder)
+    new = [one for one in (folder, *folder.parents) if not one.exists()]
+    if not new and not folder.is_dir():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for one in new:
+                one.rmdir()
         raise
 
 
@@ -207,14 +266,21 @@ def folder_lock(folder: epath.PathLike) -> Iterator[None]:
     if fcntl is None or is_remote(folder):
         yield
         return
-    with open(os.path.join(folder, ".lock"), "a", opener=_without_waiting) as file:
+    path = os.path.join(folder, ".lock")
+    new = not os.path.exists(path)
+    with open(path, "a", opener=_without_waiting) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(f"another process is using {folder}: wait for it, or choose another folder") from None
         except OSError:  # the file system has no locks
             pass
-        yield
+        try:
+            yield
+        except BaseException:
+            if new:
+                os.unlink(path)
+            raise
 
 
 def is_locked(folder: epath.PathLike) -> bool | None:

@@ -17,11 +17,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.evaluation.features.batched import batched
 from fewstep.evaluation.features.encoders import inception, mobilenet_v2, resnet56, squeezenet
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import Damaged
 from fewstep.train.utils.files import open_file
-from fewstep.train.utils.hashing import file_sha256, sha256
+from fewstep.train.utils.hashing import arrays_sha256, file_sha256, sha256
 
 ARCHITECTURES: dict[str, Any] = {
     "mobilenet_v2": mobilenet_v2,
@@ -70,14 +71,10 @@ class Encoder:
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] not in (1, 3) or not len(images):
             got = f"{images.dtype} {images.shape}"
             raise UsageError(f"an encoder requires uint8 images (N, H, W, 1 or 3), N of at least 1: got {got}")
-        size, parts = self.side(images), []
-        for start in range(0, len(images), self.batch):
-            part = images[start : start + self.batch]
-            padded = np.pad(part, ((0, self.batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            parts.append(
-                np.asarray(_apply(self.architecture, size, self.params, padded)[output], np.float64)[: len(part)]
-            )
-        return np.concatenate(parts)
+        size = self.side(images)
+        return batched(
+            lambda part: _apply(self.architecture, size, self.params, part)[output], images, self.batch, self.name
+        )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -187,7 +184,7 @@ def load(path: str | os.PathLike, size: int | None = None) -> Encoder:
     folded = {layer: architecture.weights(read, layer, shape) for layer, shape in shapes(architecture).items()}
     params = jax.tree.map(partial(jnp.asarray, dtype=jnp.float32), folded)
     published = "inception2015" if file_sha256(Path(path)) == inception.FID else name
-    encoder = Encoder(published, name, architecture.CLASSES, _sha256(used), params, size)
+    encoder = Encoder(published, name, architecture.CLASSES, arrays_sha256(used), params, size)
     for reference, error in errors(encoder, arrays).items():
         if not error <= TOLERANCE:
             raise UsageError(
@@ -210,9 +207,3 @@ def errors(encoder: Encoder, arrays: Mapping[str, np.ndarray]) -> dict[str, floa
                 same = want.shape == got.shape
                 found[name] = float(np.abs(got - want).max() / np.abs(want).max()) if same else np.inf
     return found
-
-
-def _sha256(arrays):
-    ordered = {name: np.ascontiguousarray(arrays[name]) for name in sorted(arrays)}
-    heads = {name: f"{name} {array.dtype.str} {array.shape} ".encode() for name, array in ordered.items()}
-    return sha256(*(part for name, array in ordered.items() for part in (heads[name], array)))

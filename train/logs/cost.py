@@ -1,0 +1,36 @@
+"""What training costs, told once its first steps have been measured."""
+
+import time
+from typing import Any
+
+import jax
+
+from fewstep.train.utils.messages import say
+from fewstep.train.utils.progress import duration
+
+MEASURED = 2.0  # seconds
+
+
+class Cost:
+    """Tells the size of the network, the operations of a step, and how long all steps take on this machine."""
+
+    def __init__(self, step: Any, steps: int):
+        """step: the jitted training step; steps: all of them."""
+        self._step, self._steps = step, steps
+        self._first: tuple[float, int] | None = None
+        self._told = False
+
+    def tell(self, now: int, state: Any, batch: Any) -> None:
+        """Call it after steps that are complete on the device; the first call is after compilation."""
+        clock = time.monotonic()
+        if self._first is None:
+            self._first = clock, now
+        elif not self._told and clock - self._first[0] >= MEASURED:
+            self._told = True
+            each = (clock - self._first[0]) / (now - self._first[1])
+            parameters = sum(a.size for a in jax.tree.leaves(state.params["net"]))
+            flops = self._step.lower(state, batch).cost_analysis()["flops"]
+            say(
+                f"{parameters:,} parameters, {flops / 1e9:.3g} GFLOP and {1000 * each:.3g} ms per step: "
+                f"{self._steps} steps take {duration(self._steps * each)} here"
+            )
