@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/fewstep compare runs/digits --nfe 1,2,4,8,16,32,64
 
 test: .venv/.installed
-	$(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	FEWSTEP_TESTS=quick $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -26,16 +26,20 @@ _KNOWN = ("0.10.",)
 _MALLOPT = ((-4, 0), (-1, -1), (-2, 64 << 20))
 
 
+def is_known() -> bool:
+    """Whether this version of jaxlib is known to have the flags of XLA that are set here and in the tests."""
+    try:
+        return version("jaxlib").startswith(_KNOWN)
+    except PackageNotFoundError:
+        return False
+
+
 def tune() -> None:
     """Apply the settings that this machine supports, before NumPy and JAX are imported; the user's own are kept."""
     # The matrices of distances are small, and waiting OpenBLAS threads would take cores from XLA.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    try:
-        known = version("jaxlib").startswith(_KNOWN)
-    except PackageNotFoundError:
-        known = False
     flags = os.environ.get("XLA_FLAGS", "")
-    if known and "ynn_fusion_type" not in flags:
+    if is_known() and "ynn_fusion_type" not in flags:
         os.environ["XLA_FLAGS"] = f"{flags} {_FLAG}".strip()
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)

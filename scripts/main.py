@@ -37,6 +37,7 @@ def main() -> None:
     compilation_cache.enable()
     status: int | str = 0
     try:
+        _check_calls(sys.argv[1:])
         app()
     except SystemExit as end:
         status = end.code or 0
@@ -53,6 +54,16 @@ def main() -> None:
     from fewstep.cli.distributed import leave
 
     leave(status)
+
+
+def _check_calls(words):
+    """UserError for the name that many programs give to the number of network calls."""
+    if words and words[0] in ("sample", "compare", "pairs", "tune-skips", "samplers"):
+        for word in words:
+            if word.partition("=")[0] in ("--steps", "--num-steps", "--num-inference-steps"):
+                from fewstep.cli.errors import UserError
+
+                raise UserError(f"{word}: the number of network calls, which some samplers make twice a step, is --nfe")
 
 
 if __name__ == "__main__":

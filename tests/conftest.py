@@ -10,6 +10,13 @@ from fewstep.cli import compilation_cache, cpu
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
 cpu.tune()
+# Half of the time of `make test` is compilation, of thousands of small programs that run once: it compiles them without
+# optimizations, at 0.4 of the cost.  The slow tests, and in CI also the numerical ones of the others, are compiled as
+# users' programs are.
+if os.environ.get("FEWSTEP_TESTS") == "quick" and cpu.is_known():
+    unoptimized = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
+    if unoptimized not in os.environ["XLA_FLAGS"]:  # workers inherit it
+        os.environ["XLA_FLAGS"] += f" {unoptimized}"
 given = "JAX_COMPILATION_CACHE_DIR" in os.environ
 # Thousands of small programs are compiled, each fast; making room for one would read the folder every time.
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")

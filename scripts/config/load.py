@@ -16,6 +16,7 @@ from fewstep.cli.config import registry
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.parse import bind_file, bind_override, bind_text
 from fewstep.cli.errors import UserError
+from fewstep.cli.parse import path as parsed_path
 from fewstep.errors import nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
@@ -33,7 +34,7 @@ def find(config: epath.PathLike) -> epath.Path:
 
     UserError if there is neither.
     """
-    path = epath.Path(config)
+    path = parsed_path(config, "CONFIG")
     if path.exists() and not path.is_dir():
         return path
     root = epath.Path(str(files("fewstep.configs")))

@@ -26,7 +26,8 @@ Within = tuple[epath.Path, ...] | None  # the files that include a file, the fir
 def bind_file(path: epath.PathLike, trust: bool, within: Within = ()) -> None:
     """Bind what a config file sets, and the files that it includes, by paths relative to its folder.
 
-    Included files are in the folder of the first config or below it, or come with fewstep.  UserError if a file imports
+    Included files are in the folder of the first config or below it, or come with fewstep, where 'digits/flow.gin' also
+    finds them.  UserError if a file imports
     code without `trust`, and for everything that gin or Python refuses in it.
     """
     path = absolute(path)
@@ -61,7 +62,10 @@ def _including(path, within, where):
 
 def _included(within, name, where):
     """The path of an included file; UserError for one that a stranger's config has no reason to read."""
-    found, *roots = map(_resolved, (within[-1].parent / name, within[0].parent, str(files("fewstep.configs"))))
+    shipped = epath.Path(str(files("fewstep.configs")))
+    found, *roots = map(_resolved, (within[-1].parent / name, within[0].parent, shipped))
+    if not found.exists() and (other := shipped / name.removeprefix("configs/")).is_file():
+        found = _resolved(other)
     if ".." in found.parts or not any(found.is_relative_to(root) for root in roots):
         raise UserError(f"{where}: {name!r} is neither in {roots[0]} nor among fewstep's configs: copy it there")
     if not found.exists():
@@ -93,7 +97,7 @@ def _quoted(override):
         raise UserError(f"--set {override}: write name.parameter=value")
     try:
         literal = ast.literal_eval(value)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, RecursionError, MemoryError):
         return f"{name} = {value if re.match(r'[@%([{]', value) else repr(value)}"
     if not isinstance(literal, str | None) and registry.only_text(*target(override).split(".")):
         return f"{name} = {value!r}"

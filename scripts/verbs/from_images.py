@@ -96,7 +96,7 @@ def _saved(path, shape, classes):
             f"pixels / 127.5 - 1, or 2 * pixels - 1 if 1 is white"
         )
     known = labels.dtype.kind in "iu" and labels.size and labels.min() >= 0 and labels.max() < classes
-    return Given(images, labels.ravel().tolist() if known else None)
+    return Given(images, [int(label) for label in labels.ravel()] if known else None)
 
 
 def shortened(name: str, grids: Mapping[str, Callable], process: Process, strength: float, invert: bool) -> Callable:
@@ -127,7 +127,7 @@ def open_to_images(table: Tableau, sampler: str) -> Tableau:
 
 def begin(
     run: Run, chosen: Chosen, images: np.ndarray, seeds: np.ndarray, strength: float, inverted: bool,
-    label: list[int] | None,
+    label: Sequence[int] | Sequence[str] | None,
 ) -> tuple[Tableau, np.ndarray]:  # fmt: skip
     """(table, states at its first time): the images, repeated in turn, noised with the seeds or inverted."""
     process = run.model.process
@@ -140,8 +140,8 @@ def begin(
 
 
 def invert(
-    run: Run, images: np.ndarray, seeds: np.ndarray, nfe: int, grid: Callable, top: float, label: list[int] | None,
-    levers: Sequence[Lever],
+    run: Run, images: np.ndarray, seeds: np.ndarray, nfe: int, grid: Callable, top: float,
+    label: Sequence[int] | Sequence[str] | None, levers: Sequence[Lever],
 ) -> np.ndarray:  # fmt: skip
     """The noise of the images in turn, in nfe calls of ddim_inversion on the grid up to the time `top`."""
     process = run.model.process

@@ -18,6 +18,7 @@ from fewstep.cli.options import Overrides
 from fewstep.cli.signals import stopping
 from fewstep.cli.verbs.init_from import initial_weights
 from fewstep.evaluation.preview_score import preview_score
+from fewstep.evaluation.report.training import write_curve
 from fewstep.train.data.fingerprint import change
 from fewstep.train.data.kept import FILE, keep
 from fewstep.train.experiment import Experiment
@@ -89,10 +90,12 @@ def train_in(
     with stopping(ends) as stop, _opened(folder, training, text, start, extend):
         score, weights = preview_score(training.data, batch_sharding(training.mesh)), start and start.load
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
+        curve = write_curve(folder) if is_main_process() else None
     if reached < steps:
         say(f"stopped at step {reached} of {steps}; the same {'command' if ends else 'call'} resumes from there")
     else:
-        say(f"{folder}: {reached} steps done. Next: fewstep sample {folder}")
+        drawn = f" (the loss: {curve})" if curve else ""
+        say(f"{folder}: {reached} steps done{drawn}. Next: fewstep sample {folder}")
 
 
 @contextmanager

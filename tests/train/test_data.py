@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from refused import message
 
-from fewstep.train.data import digits, npz
+from fewstep.train.data import arrays, digits, npz
 
 RNG = np.random.default_rng(0)
 BYTES = RNG.integers(0, 256, (40, 6, 5), dtype=np.uint8)
@@ -265,3 +265,26 @@ def test_a_held_out_part_that_cannot_be(tmp_path, held_out, part):
     text = message(lambda: npz(saved(tmp_path, images=BYTES), held_out=held_out))
     assert part in text
     assert f"held_out = {held_out!r}" in text if part.startswith("no ") else f"got {held_out!r}" in text
+
+
+def test_floats_whose_black_is_zero_are_scaled_or_refused(tmp_path):
+    images = np.random.default_rng(0).uniform(0, 1, (20, 4, 4, 1))
+    path = saved(tmp_path, images=images)
+    text = message(lambda: npz(path))
+    assert "as if black were 0; it is -1 here: save 2 * images - 1, or set unit=True" in text
+    assert "unit=True" in message(lambda: arrays(images))
+    for data in (npz(path, unit=True), arrays(images, unit=True)):
+        found = np.concatenate([data.train[:].image, data.held_out[:].image])
+        np.testing.assert_allclose(np.sort(found, axis=None), np.sort(2 * images - 1, axis=None), atol=1e-6)
+    kept = npz(path, unit=False)
+    assert kept.train[:].image.min() >= 0
+    assert "spans 0 to 3, outside [0, 1]" in message(lambda: arrays(3 * images.round(), unit=True))
+    assert arrays(images.reshape(20, 16)).shape == (16,)  # vectors may be anywhere
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_channels_first_are_refused(channels):
+    text = message(lambda: arrays(np.zeros((9, channels, 28, 28), np.uint8)))
+    assert f"has shape (9, {channels}, 28, 28), which seems to be (N, C, H, W)" in text
+    assert "np.moveaxis(images, 1, -1)" in text
+    assert arrays(np.moveaxis(np.zeros((9, channels, 28, 28), np.uint8), 1, -1)).shape == (28, 28, channels)

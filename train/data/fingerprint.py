@@ -28,7 +28,7 @@ def change(known: dict, data: Dataset, pairs: Split | None = None) -> str | None
         return f"images of {tuple(data.shape)}, not {tuple(known['shape'])}"
     if data.classes != known["classes"]:
         return f"{data.classes} classes, not {known['classes']}"
-    if known.get("names") and known["names"] != data.names:
+    if known.get("names") and tuple(known["names"]) != data.names:
         return "other names of classes"
     for part, split, name in (
         ("train", data.train, "training"),

@@ -39,7 +39,7 @@ def pack(
         raise UsageError(f"shard size {shard_size}: it must be at least 1 image")
     if os.path.lexists(out):
         raise FileExistsError(f"{out} exists already: choose a new folder, or remove it first")
-    if not is_remote(folder) and out.resolve().is_relative_to(Path(folder).expanduser().resolve()):
+    if not is_remote(folder) and _real(out).is_relative_to(_real(Path(folder).expanduser())):
         raise UsageError(f"{out} is inside {folder}: choose a folder outside of it")
     partial = out.with_name(f"{out.name}.{temporary()}")
     try:
@@ -65,3 +65,8 @@ def pack(
 
 def _concerns(partial, file):
     return file == partial or file in partial.parents or partial in file.parents
+
+
+def _real(path):
+    """Without links; Path.resolve raises RuntimeError for links in a circle."""
+    return Path(os.path.realpath(path))

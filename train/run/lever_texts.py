@@ -24,7 +24,7 @@ def lever(
             raise ValueError("no name")
         name, arguments = call.func.id, [ast.literal_eval(a) for a in call.args]
         named = {k.arg or "**": ast.literal_eval(k.value) for k in call.keywords}
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise UsageError(f'{option} {text!r}: write a name with its settings, such as "cfg(1.5)"') from None
     found = lookup("lever", name, levers)
     _check_settings(f"{option} {text!r}", name, inspect.signature(found, follow_wrapped=False), arguments, named)

@@ -89,7 +89,7 @@ def read_description(folder: epath.PathLike) -> dict[str, Any]:
     return known
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Run:
     """A trained network with everything needed to sample from it."""
 
@@ -103,6 +103,11 @@ class Run:
     calibrates: bool = False  # whether statistics that a sampler requires are measured when they are missing
     opener: Any = None  # (folder, step=...) -> Run, for levers that use another run
     names: tuple[str, ...] = ()  # of the classes, if they have names
+
+    def __repr__(self) -> str:
+        form = "x".join(map(str, self.shape))
+        classes = f", {self.model.classes} classes" if self.model.classes else ""
+        return f"Run({str(self.folder)!r}, step {self.step}, {form}{classes})"
 
     @property
     def name(self) -> str:

@@ -233,7 +233,7 @@ def is_remote(path: epath.PathLike) -> bool:
 
 def absolute(path: epath.PathLike) -> epath.Path:
     """The absolute path; paths in buckets are returned as they are, because epath's resolve breaks them."""
-    return epath.Path(path) if is_remote(path) else epath.Path(path).resolve()
+    return epath.Path(path if is_remote(path) else os.path.realpath(path))
 
 
 def is_checkpoint(folder: epath.Path) -> bool:

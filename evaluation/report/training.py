@@ -1,0 +1,51 @@
+"""The curve of a training run: its loss, and the distances of its previews."""
+
+import io
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+
+import numpy as np
+from etils import epath
+
+from fewstep.train.logs.jsonl import read
+from fewstep.train.utils.files import write_atomic
+
+WINDOWS = 50  # of the running mean, in the whole run
+
+
+def write_curve(run: epath.Path) -> epath.Path | None:
+    """Draw the metrics of a run to its curve.png; None if there are none, or without matplotlib."""
+    lines = read(run / "metrics.jsonl")
+    if find_spec("matplotlib") is None or sum("loss" in line for line in lines) < 2:
+        return None
+    write_atomic(run / "curve.png", training_curve(lines))
+    return run / "curve.png"
+
+
+def training_curve(lines: Sequence[Mapping[str, float]]) -> bytes:
+    """The lines of a metrics file as a PNG: a panel of the loss with its running mean, and one of each distance."""
+    from matplotlib.figure import Figure
+
+    names = ["loss", *dict.fromkeys(name for line in lines for name in line if name.startswith("FD"))]
+    figure = Figure(figsize=(7.2, 2.8 * len(names)), layout="constrained")
+    axes = figure.subplots(len(names), squeeze=False, sharex=True)[:, 0]
+    for axis, name in zip(axes, names, strict=True):
+        pairs = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
+        step, value = np.array(pairs, float).reshape(-1, 2).T
+        if name == "loss":
+            width = max(1, len(value) // WINDOWS)
+            axis.plot(step, value, color="0.8", linewidth=0.8)
+            mean = np.convolve(value, np.ones(width) / width, "valid")
+            axis.plot(step[width - 1 :], mean, color="#0072B2", label=f"mean of {width} logged steps")
+            axis.legend(frameon=False)
+        else:
+            axis.plot(step, value, "o-", color="#D55E00", markersize=4)
+        if len(value) and value.min() > 0:
+            axis.set_yscale("log")
+        axis.set(ylabel=name)
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    axes[-1].set(xlabel="step")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=120)
+    return buffer.getvalue()
