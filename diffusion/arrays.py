@@ -29,6 +29,11 @@ def over(t: Number, x: AnyArray) -> Any:
     return xp.reshape(xp.asarray(t), (-1,) + (1,) * (x.ndim - 1)) if xp.ndim(t) else t
 
 
+def constant(x: ArrayT) -> ArrayT:
+    """x without derivatives."""
+    return jax.lax.stop_gradient(x) if isinstance(x, jax.Array) else x
+
+
 def check_output(found: Any, shape: tuple[int, ...], wanted: tuple[int, ...]) -> None:
     """Raises UsageError unless what a network returned for x of this shape is an array of the shape `wanted`."""
     if getattr(found, "shape", None) != wanted:

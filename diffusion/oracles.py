@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
+from fewstep.diffusion.arrays import AnyArray, Number, constant, namespace, over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
@@ -130,7 +130,9 @@ def _responsibilities(xp, logits, label, classes, labels):
     if classes and label is not None:
         label = xp.asarray(label)[:, None]
         logits = xp.where((label == classes) | (label == xp.asarray(labels)[None]), logits, -xp.inf)
-    e = xp.exp(logits - xp.max(logits, axis=1, keepdims=True))
+    # The result does not depend on what is subtracted.  The derivative of a maximum divides by the number of elements
+    # equal to it, and there is none if the compiler computes the logits twice with different rounding.
+    e = xp.exp(logits - constant(xp.max(logits, axis=1, keepdims=True)))
     return e / xp.sum(e, axis=1, keepdims=True)
 
 
