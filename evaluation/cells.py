@@ -1,11 +1,11 @@
 """A cache of drawn images on disk, keyed by everything that their bits depend on."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
@@ -13,7 +13,6 @@ from etils import epath
 
 import fewstep.diffusion
 import fewstep.samplers
-from fewstep.diffusion.denoiser import JUMP, Cond
 from fewstep.train.utils import npz
 from fewstep.train.utils.hashing import sha256
 
@@ -77,24 +76,6 @@ def environment() -> dict[str, str]:
     found = {name: version(name) for name in ("jax", "jaxlib", "flax")}
     found |= {package.__name__: source(package) for package in (fewstep.diffusion, fewstep.samplers)}
     return found | {"device": f"{jax.device_count()} {jax.devices()[0].device_kind}"}
-
-
-def computation(den: Any, shape: Sequence[int], unknown: str) -> str:
-    """A digest of what a denoiser computes of images of a shape, apart from its parameters: of its compiled program
-    with all constants, however its Python code is named.  A program that calls Python again, as NumPy and PyTorch
-    functions do, is known only as `unknown`."""
-    count, t = jax.device_count(), jax.ShapeDtypeStruct((), np.float32)
-    images = jax.ShapeDtypeStruct((count, *shape), np.float32)
-    label: Any = jax.ShapeDtypeStruct((count,), np.int32) if den.classes else None
-    den = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf), jax.dtypes.result_type(leaf)), den)
-    traced = _predict.trace(den, images, t, t if JUMP in den.capabilities else None, Cond(label))
-    host = unknown if "callback" in str(traced.jaxpr) else ""
-    return sha256(traced.lower().as_text().encode(), host.encode())
-
-
-@jax.jit
-def _predict(den, x, t, s, cond):
-    return den(x, t, s, cond)
 
 
 def source(module: ModuleType) -> str:

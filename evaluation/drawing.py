@@ -16,7 +16,7 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.evaluation import flow, likelihood
-from fewstep.evaluation.cells import Cells, Drawn, Extra, computation, environment, source
+from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized
 from fewstep.evaluation.flow import held_out, labels_of
 from fewstep.evaluation.likelihood import is_bound, vlb
@@ -27,6 +27,7 @@ from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
+from fewstep.train.run.computation import computation
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.messages import say

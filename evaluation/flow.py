@@ -8,9 +8,10 @@ import numpy as np
 
 from fewstep.diffusion import Cond
 from fewstep.evaluation import likelihood
-from fewstep.evaluation.cells import Cells, Drawn, Extra, computation, environment, source
+from fewstep.evaluation.cells import Cells, Drawn, Extra, environment, source
 from fewstep.evaluation.features import quantized
 from fewstep.train.data.split import Batch, evenly_spaced
+from fewstep.train.run.computation import computation
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import broadcast_from_main, is_main_process

@@ -10,8 +10,8 @@ from etils import epath
 from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Lever
-from fewstep.evaluation.cells import computation
 from fewstep.train.data import Dataset
+from fewstep.train.run.computation import computation
 from fewstep.train.run.levers import levered
 from fewstep.train.sharding import make_mesh
 from fewstep.train.utils.hashing import digest

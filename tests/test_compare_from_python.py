@@ -107,6 +107,15 @@ def test_the_code_of_a_network_is_part_of_a_run(run, batches):
     assert values(fewstep.compare(run, **OPTIONS)) == first
 
 
+def test_statistics_are_of_the_code_of_a_network(run):
+    options = OPTIONS | {"samplers": "analytic_ddpm"}
+    fewstep.compare(run, calibrate=True, **options)
+    fewstep.compare(fewstep.open_run(run.folder, network=network(1.0), data=POINTS), **options)
+    other = fewstep.open_run(run.folder, network=network(3.0), data=POINTS)
+    with pytest.raises(fewstep.errors.UsageError, match="was measured with another"):
+        fewstep.compare(other, **options)
+
+
 def test_steps_of_a_run_are_told_apart(run, tmp_path):
     early = replace(run, step=2, params=fewstep.open_run(run.folder, step=2, network=network(1.0)).params)
     found = values(fewstep.compare(early, run, out=tmp_path, **OPTIONS))

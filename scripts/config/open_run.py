@@ -67,7 +67,8 @@ def open_run(
             raise
         except UsageError as error:  # gin appends where it was called
             raise UserError(str(error).splitlines()[0]) from None
-    return replace(run, calibrates=calibrate, opener=_opener(trust))
+    own = "network" in parts_given(text)
+    return replace(run, calibrates=calibrate, opener=_opener(trust), own=own)
 
 
 def _check_needed(path, text, given, params):

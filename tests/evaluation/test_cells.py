@@ -8,8 +8,9 @@ import pytest
 import small_network
 
 from fewstep.diffusion import VP, Linear, cfg, clip_x0, oracles
-from fewstep.evaluation.cells import Cells, Drawn, Extra, computation
+from fewstep.evaluation.cells import Cells, Drawn, Extra
 from fewstep.samplers import SAMPLERS, table_at
+from fewstep.train.run.computation import computation
 from fewstep.train.utils.hashing import digest
 
 DRAWN = Drawn(

@@ -5,7 +5,7 @@ from flax import nnx
 from fewstep.diffusion import VELOCITY, Linear
 from fewstep.diffusion.denoiser import Model
 from fewstep.diffusion.networks import UNet, split
-from fewstep.evaluation.cells import computation
+from fewstep.train.run.computation import computation
 from fewstep.train.utils.hashing import digest
 
 

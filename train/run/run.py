@@ -24,6 +24,7 @@ from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
+from fewstep.train.run.computation import computation
 from fewstep.train.run.levers import Levers, as_levers, levered
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
@@ -103,6 +104,7 @@ class Run:
     calibrates: bool = False  # whether statistics that a sampler requires are measured when they are missing
     opener: Any = None  # (folder, step=...) -> Run, for levers that use another run
     names: tuple[str, ...] = ()  # of the classes, if they have names
+    own: bool = False  # whether the network was given in Python, so that its code may change
 
     def __repr__(self) -> str:
         form = "x".join(map(str, self.shape))
@@ -123,8 +125,10 @@ class Run:
 
     @cached_property
     def weights(self) -> str:
-        """A digest of the parameters."""
-        return digest(self.params)
+        """A digest of the parameters, and of what is computed with them if the network was given in Python."""
+        if not self.own:
+            return digest(self.params)
+        return digest(self.params, computation(self.denoiser, self.shape, "a function outside JAX"))
 
     @property
     def denoiser(self) -> Denoiser:
