@@ -16,7 +16,7 @@ from fewstep.cli.config.text import check_reads_back, config_text
 from fewstep.cli.parse import results
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.train import train_in
+from fewstep.cli.verbs.train import steps_of, train_in
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
@@ -37,6 +37,7 @@ from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
 from fewstep.train.run.levers import Levers, as_levers
+from fewstep.train.run.limit import steps_within
 from fewstep.train.utils.files import read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
@@ -64,8 +65,7 @@ def train_run(
     class, or with `params` a function f(params, x, t, ...): see `diffusion.networks.own.constructor`.  optimizer: an
     optax transformation, or a function that makes one, whose first parameter is `steps`, their number.  init_from:
     another run, or its folder, whose averaged weights training starts from.  extend: train a run further, to a larger
-    number of steps.  settings: those of `Experiment`, such as
-    steps, batch_size, seed, ema, save_every.
+    number of steps.  settings: those of `Experiment`, such as steps, minutes, batch_size, seed, ema, save_every.
 
     Ctrl-C saves a checkpoint first, and then raises KeyboardInterrupt.  Raises UsageError for what does not fit, before
     anything is written.
@@ -79,6 +79,10 @@ def train_run(
     made = {name: usable(name, value, params if name == "network" else None) for name, value in given.items()}
     experiment = Experiment(**made)
     training = prepare(experiment, experiment.data())
+    if experiment.minutes is not None:
+        steps = steps_of(epath.Path(folder)) or steps_within(training, experiment.minutes)
+        given |= {"data": training.data, "steps": steps, "minutes": None}
+        return train_run(folder, params=params, init_from=init_from, extend=extend, **given)
     values = {name: made[name] for name in VALUES if name in made}
     text = config_text(given | values | ({} if params is None else {"network": _Unnamed()}))
     check_reads_back(text, made, training)

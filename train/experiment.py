@@ -26,6 +26,7 @@ class Experiment:
     """The parts of a training run, as factories where they depend on each other.
 
     data() -> Dataset; network(shape, classes, rngs=...) -> module; optimizer(steps) -> optax transformation.
+    minutes: at most; `train.run.limit` turns them into a number of steps when a run begins.
     accumulate: the number of parts of a batch over which gradients are accumulated, with the result of the whole batch.
     flip: each training image is mirrored with probability 1/2, each time it is used.  conditional: the network gets the
     labels, if the data has any.  mesh: numbers of devices along (data, fsdp, tensor), where -1 means all that remain.
@@ -41,6 +42,7 @@ class Experiment:
     pairs: Callable | None = None  # () -> Split of pairs that replace the training images
     variance: Variance | None = None  # the kind of variance that the second output of the network predicts
     steps: Count = 10_000
+    minutes: Annotated[float, Range(above=0, most=1e6)] | None = None
     batch_size: Count = 64
     seed: Seed = 0
     ema: tuple[Fraction, ...] = (0.999,)

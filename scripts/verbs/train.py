@@ -4,6 +4,7 @@ import re
 import secrets
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 
 import jax
 from etils import epath
@@ -25,6 +26,7 @@ from fewstep.train.experiment import Experiment
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run import Run
+from fewstep.train.run.limit import steps_within
 from fewstep.train.run.parts import changed, digests
 from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.run.seal import seal
@@ -50,10 +52,17 @@ def main(
 
     run = parse.path(folder, "--run")
     with handing_over(kept_parts(path.parent, read_text(path)), overrides.trust):
-        made, text = described(config, overrides)
+        (made, text), data = described(config, overrides), None
+        if made.minutes is not None:
+            if (steps := steps_of(run)) is None:
+                with building(path, overrides.set):
+                    data = made.data()
+                    steps = steps_within(prepare(made, data), made.minutes)
+            limit = [f"train.steps={steps}", "train.minutes=None"]
+            made, text = described(config, replace(overrides, set=[*overrides.set, *limit]))
         _check_config(run, text, extend)  # before the data are read
         with building(path, overrides.set):
-            training = prepare(made, made.data())
+            training = prepare(made, data or made.data())
         train_in(run, training, text, step, init_from, other, extend, ends=True)
 
 
@@ -134,6 +143,12 @@ def described(config: str, overrides: Overrides) -> tuple[Experiment, str]:
     load(path, overrides.set, overrides.trust)
     with building(path, overrides.set):
         return experiment(), canonical_text(overrides.set)
+
+
+def steps_of(folder: epath.Path) -> int | None:
+    """The number of steps of the run in a folder; None if there is no run."""
+    found = STEPS.search(read_config(folder / "config.gin")) if (folder / "config.gin").is_file() else None
+    return int(found[1]) if found else None
 
 
 def _made(folder):

@@ -56,6 +56,23 @@ def test_a_schedule_of_a_longer_run_is_that_of_the_new_length(fewstep, tiny, tmp
     assert rates[0][:6] != rates[1][:6]
 
 
+def test_minutes_become_steps_once(fewstep, tiny, tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr("fewstep.cli.verbs.train.steps_within", lambda training, minutes: asked.append(minutes) or 4)
+    train = ("train", "configs/digits/ect.gin", "--run", tmp_path / "run", *words([*tiny, "train.minutes=0.5"]))
+    for _ in range(2):  # the second time it is finished
+        status, _, err = fewstep(*train)
+        assert status == 0, err
+    assert asked == [0.5]
+    text = read_config(tmp_path / "run/config.gin")
+    assert "train.steps = 4\n" in text
+    assert "train.minutes = None\n" in text
+    assert max(losses(tmp_path / "run")) == 4
+    refused(
+        fewstep("train", "configs/digits/flow.gin", "--run", tmp_path / "no", "--set", "train.minutes=0"), "minutes"
+    )
+
+
 def test_logging_may_change(fewstep, digits_run, tiny):
     other = ["train.log_every=2", "train.save_every=5", "train.preview_every=100"]
     status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", digits_run, *words(tiny + other))

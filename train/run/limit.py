@@ -1,0 +1,42 @@
+"""How many training steps fit into a time on this machine."""
+
+import time
+from contextlib import closing
+
+from fewstep.errors import UsageError
+from fewstep.train.loop import Training
+from fewstep.train.sharding import global_batch, local_rows
+from fewstep.train.utils.messages import say
+from fewstep.train.utils.multihost import any_process, broadcast_from_main
+
+MEASURED = 3.0  # seconds of steps
+SPARE = 0.05  # share of the time for previews and checkpoints
+
+
+def steps_within(training: Training, minutes: float) -> int:
+    """The number of steps that fit into `minutes`, compilation included, at most those of the experiment.
+
+    It takes the first steps, with a state that it discards.  All processes must call this, and get the same number.
+    Raises UsageError if there is no time for a step.
+    """
+    size, mesh = training.experiment.batch_size, training.mesh
+    begun = first = now = time.monotonic()
+    state, done = training.fresh(), 0
+    with closing(training.batches.stream(0, training.experiment.steps, local_rows(mesh, size))) as batches:
+        for batch in batches:
+            state, metrics = training.step(state, global_batch(mesh, batch, size))
+            metrics["loss"].block_until_ready()
+            now, done = time.monotonic(), done + 1
+            first = now if done == 1 else first
+            if any_process(done > 1 and now - first >= MEASURED):
+                break
+    each, compilation = (now - first) / max(done - 1, 1), first - begun
+    left = (1 - SPARE) * (60 * minutes - (now - begun) - compilation)  # the schedule is compiled again
+    steps = broadcast_from_main(int(left / max(each, 1e-9)))
+    if steps < 1:
+        raise UsageError(
+            f"train.minutes = {minutes:g} leave no time for steps, after {compilation:.0f} s of compilation: give more"
+        )
+    steps = min(steps, training.experiment.steps)
+    say(f"{minutes:g} minutes are {steps} steps here, of {1000 * each:.3g} ms each: train.steps = {steps}")
+    return steps
