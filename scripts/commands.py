@@ -50,9 +50,7 @@ def sample(
     cluster: Cluster,
     count: Annotated[int | None, typer.Option(help="Number of images; 64 by default, with --invert all given.")] = None,
     seed: FirstSeed = 0,
-    label: Annotated[
-        str | None, typer.Option(help="Classes, in turn: 3, or 0,1,2, or cat,dog; by default all.")
-    ] = None,
+    label: Annotated[str | None, typer.Option(help="Classes in turn: 3, or 0,1,2, or cat,dog; all by default.")] = None,
     out: Annotated[
         str, typer.Option(help="The picture to write, with an .npz of the arrays; FOLDER/ for single images.")
     ] = "samples.png",
