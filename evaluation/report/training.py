@@ -38,10 +38,12 @@ def training_curve(lines: Sequence[Mapping[str, float]]) -> bytes:
             mean = np.convolve(value, np.ones(width) / width, "valid")
             axis.plot(step[width - 1 :], mean, color="#0072B2", label=f"mean of {width} logged steps")
             axis.legend(frameon=False)
+            if len(value) and value.min() > 0:
+                axis.set_yscale("log")
+                axis.yaxis.set_major_formatter("{x:g}")
+                axis.yaxis.set_minor_formatter("{x:g}")
         else:
             axis.plot(step, value, "o-", color="#D55E00", markersize=4)
-        if len(value) and value.min() > 0:
-            axis.set_yscale("log")
         axis.set(ylabel=name)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)

@@ -69,7 +69,7 @@ def test_labels_are_names_or_numbers(fewstep, pets, tmp_path):
 def test_columns_of_a_sheet_have_titles(fewstep, pets, tmp_path):
     status, _, err = fewstep("sample", pets / "run", "--count", 6, "--nfe", 1, "--out", tmp_path / "a.png")
     assert status == 0, err
-    plain = sheet(np.load(tmp_path / "a.npz")["images"], columns=2)
+    plain = sheet(np.load(tmp_path / "a.npz")["images"], columns=2)  # its columns are wide enough
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), titled(plain, ["cat", "dog"]))
     above = titled(plain, ["cat", "dog"])[: -len(plain)]
     assert all((half < 128).any() for half in np.array_split(above, 2, axis=1))  # something is written on both

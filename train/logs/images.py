@@ -12,7 +12,8 @@ from fewstep.diffusion.denoiser import Denoiser
 from fewstep.samplers import draw_many, preview_table
 
 IMAGES, POINTS = 40, 1000  # per preview
-TITLE = 15  # pixels that the name of a column takes
+TITLE, MARGIN = 15, 4  # pixels of the name of a column: above the images, and beside it
+FONT = ImageFont.load_default(TITLE - 4)
 
 
 def to_uint8(images: np.ndarray) -> np.ndarray:
@@ -26,6 +27,9 @@ def picture(
     """Images (N, H, W, 1 or 3) as a grid (`sheet`), with the names of its columns if there are any; points (N, 2 or
     more) as a scatter plot; None for other shapes."""
     if images.ndim == 4 and images.shape[-1] in (1, 3):
+        if names and scale is None:
+            needed = max(FONT.getlength(name) for name in names) + MARGIN
+            scale = max(_scale(images), int(np.ceil(needed / (images.shape[2] + 1))))
         grid = sheet(images, columns, scale)
         return titled(grid, names) if names else grid
     return scatter(images) if images.ndim == 2 and images.shape[1] >= 2 else None
@@ -40,17 +44,22 @@ def sheet(images: np.ndarray, columns: int | None = None, scale: int | None = No
     pixels = np.pad(pixels, ((0, 0), (0, 1), (0, 1), (0, 0)), constant_values=64)
     picture = pixels.reshape(rows, columns, height + 1, width + 1, channels).swapaxes(1, 2)
     picture = picture.reshape(rows * (height + 1), columns * (width + 1), channels)[:-1, :-1]
-    scale = scale or max(1, 40 // max(height, width))
+    scale = scale or _scale(images)
     return picture.repeat(scale, axis=0).repeat(scale, axis=1)
+
+
+def _scale(images):
+    """By which small images are enlarged."""
+    return max(1, 40 // max(images.shape[1:3]))
 
 
 def titled(picture: np.ndarray, names: Sequence[str]) -> np.ndarray:
     """A uint8 picture (H, W, 1 or 3) of equal columns, with a name above each."""
-    width = picture.shape[1] // len(names)
+    width = (picture.shape[1] + 1) // len(names)
     above = Image.new("L", (picture.shape[1], TITLE), "white")
     for i, name in enumerate(names):
-        title = Image.new("L", (width - 2, TITLE), "white")  # which cuts the end of a long name off
-        ImageDraw.Draw(title).text((1, 1), name, "black", ImageFont.load_default(TITLE - 4))
+        title = Image.new("L", (width - 1, TITLE), "white")  # which cuts the end of a long name off
+        ImageDraw.Draw(title).text((1, 1), name, "black", FONT)
         above.paste(title, (i * width, 0))
     return np.concatenate([np.repeat(np.array(above)[..., None], picture.shape[2], axis=2), picture])
 
