@@ -174,7 +174,8 @@ def _begin(folder, training, text, start, extend):
     path, given = folder / "config.gin", parts_given(text)
     longer = _check_config(folder, text, extend)
     goes_on = path.exists() and (folder / "run.json").exists() and start is None
-    parts = {"parts": found} if (found := digests(training, given)) else {}
+    new = not goes_on or longer
+    parts = {"parts": found} if new and (found := digests(training, given)) else {}
     if goes_on:
         _check_goes_on(folder, training, [name for name in given if name != "optimizer" or not longer])
     else:

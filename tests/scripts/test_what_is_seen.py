@@ -13,8 +13,9 @@ from PIL import Image
 
 import fewstep as package
 from fewstep.train.logs import cost
-from fewstep.train.utils import files
+from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.progress import progress
+from fewstep.train.utils.temporary import temporary
 
 
 def test_training_says_what_it_costs(fewstep, tiny, tmp_path, monkeypatch):
@@ -75,14 +76,14 @@ def test_refused_pairs_leave_nothing(fewstep, digits_run, tmp_path):
 def test_what_a_killed_process_was_writing_is_removed_by_the_next_one(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    end = files.temporary()
+    end = temporary()
     names = {"ours": end, "dead": end.replace(f"-{os.getpid()}-", f"-{ended.pid}-")}
     other = f"{int(end[:8], 16) ^ 1:08x}"
     names["elsewhere"] = names["dead"].replace(end[:8], other)  # of a process of another machine, which may be alive
     for name, suffix in names.items():
         (tmp_path / f"{name}.{suffix}").write_text("half")
     (tmp_path / "mine.tmp").write_text("")
-    files.write_atomic(tmp_path / "new.txt", "whole")
+    write_atomic(tmp_path / "new.txt", "whole")
     left = {path.name.split(".")[0] for path in tmp_path.iterdir()}
     assert left == {"ours", "elsewhere", "mine", "new"}
 

@@ -8,7 +8,8 @@ from typing import NamedTuple
 from fewstep.errors import UsageError
 from fewstep.train.data.records import Writer
 from fewstep.train.data.scan import scan
-from fewstep.train.utils.files import is_remote, made, sweep, temporary
+from fewstep.train.utils.files import is_remote, made
+from fewstep.train.utils.temporary import sweep, temporary
 
 
 class Packed(NamedTuple):

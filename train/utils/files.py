@@ -4,12 +4,7 @@ import errno
 import json
 import math
 import os
-import re
-import shutil
-import socket
 import stat
-import uuid
-import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
@@ -19,6 +14,7 @@ from typing import Any, NoReturn, cast
 from etils import epath
 
 from fewstep.train.utils.errors import Busy, Damaged, RunError
+from fewstep.train.utils.temporary import sweep, temporary
 
 try:
     import fcntl
@@ -125,41 +121,6 @@ def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
         if isinstance(error, OSError) and error.filename is None:  # as for a full disk
             error.filename = str(path)
         raise
-
-
-def temporary() -> str:
-    """The end of a name for what is being written: unique, and tells the process."""
-    return f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:12]}.tmp"
-
-
-_TEMPORARY = re.compile(r".+\.([0-9a-f]{8})-(\d+)-[0-9a-f]{12}\.tmp")
-_swept: set[str] = set()  # folders, once in a process
-
-
-def _host():
-    return f"{zlib.crc32(socket.gethostname().encode()):08x}"
-
-
-def sweep(folder: epath.Path | Path) -> None:
-    """Remove what killed processes of this machine were writing to the folder."""
-    if str(folder) in _swept:
-        return
-    _swept.add(str(folder))
-    for path in folder.glob("*.tmp"):
-        found = _TEMPORARY.fullmatch(path.name)
-        if found and found[1] == _host() and not _is_alive(int(found[2])):
-            with suppress(OSError):
-                shutil.rmtree(path) if path.is_dir() else path.unlink()
-
-
-def _is_alive(process):
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):
-        pass
-    return True
 
 
 @contextmanager
