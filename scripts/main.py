@@ -1,5 +1,6 @@
 """fewstep: train a diffusion or flow model once, sample it with any sampler, measure quality by network calls."""
 
+import io
 import os
 import sys
 import traceback
@@ -32,6 +33,8 @@ def main() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:  # closed by the shell: >&-
             setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115  (open as long as the process)
+        if isinstance(stream := getattr(sys, name), io.TextIOWrapper):  # a file's name may be no text
+            stream.reconfigure(errors="backslashreplace")
     log_to_stderr()
     cpu.tune()
     compilation_cache.enable()

@@ -103,9 +103,9 @@ def _add_used(at, bound, values):
             for key, text in bound.items()
             if key.split("/")[:-1] == scopes[:depth] and key.split("/")[-1].split(".")[-2:][0] == name
         }
-    own = inner | {"/".join([*scopes, key]): text for key, text in own.items()}
+    own = {"/".join([*scopes, key]): text for key, text in own.items()}
     new = own.keys() - values.keys()
-    values |= own
+    values |= {key: text for key, text in inner.items() if key not in values} | own
     for key in new:
         for part in re.findall(r"[@%]([\w./]+)", re.sub(r"""'[^']*'|"[^"]*\"""", "", own[key])):
             if part not in registry.CONSTANTS:
