@@ -35,6 +35,8 @@ class Subject:
         """Of one image."""
         return tuple(self.data.shape)
 
+    code = None  # part of the weights
+
     @property
     def model(self) -> Any:
         """The denoiser: like the model of a run, it has a process, classes and capabilities."""

@@ -16,7 +16,7 @@ from fewstep.cli.config.text import check_reads_back, config_text
 from fewstep.cli.parse import results
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.train import steps_of, train_in
+from fewstep.cli.verbs.train import check_new, steps_of, train_in
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
@@ -80,6 +80,7 @@ def train_run(
     experiment = Experiment(**made)
     training = prepare(experiment, experiment.data())
     if experiment.minutes is not None:
+        check_new(epath.Path(folder), extend)
         steps = steps_of(epath.Path(folder)) or steps_within(training, experiment.minutes)
         given |= {"data": training.data, "steps": steps, "minutes": None}
         return train_run(folder, params=params, init_from=init_from, extend=extend, **given)

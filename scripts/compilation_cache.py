@@ -62,8 +62,11 @@ def _key():
 
 def _forget(root):
     """Remove the sub-folders that nobody used for long: a job on another machine may be using the others."""
+    folders = []
     with suppress(OSError):
-        for folder in root.iterdir():
+        folders = [*root.iterdir()]
+    for folder in folders:
+        with suppress(OSError):
             if time.time() - folder.stat().st_mtime > DAYS * 24 * 3600:
                 shutil.rmtree(folder)
 

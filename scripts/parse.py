@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
@@ -20,14 +19,6 @@ def whole_numbers(text: str, option: str) -> list[int]:
         return [int(part) for part in text.split(",")]
     except ValueError:
         raise UserError(f"{option} {text!r}: write whole numbers separated by commas, such as 1,2,4") from None
-
-
-def classes(text: str, option: str) -> list[int] | list[str]:
-    """ "0,1,2" as the numbers of classes, everything else as their names."""
-    found = [word.strip() for word in text.split(",")]
-    if "" in found:
-        raise UserError(f"{option} {text!r}: write numbers or names of classes separated by commas")
-    return [int(one) for one in found] if all(re.fullmatch(r"-?\d{1,9}", one) for one in found) else found
 
 
 def numbers(text: str, option: str, most: float = 1e300) -> list[float]:

@@ -112,7 +112,7 @@ def test_statistics_are_of_the_code_of_a_network(run):
     fewstep.compare(run, calibrate=True, **options)
     fewstep.compare(fewstep.open_run(run.folder, network=network(1.0), data=POINTS), **options)
     other = fewstep.open_run(run.folder, network=network(3.0), data=POINTS)
-    with pytest.raises(fewstep.errors.UsageError, match="was measured with another"):
+    with pytest.raises(fewstep.errors.UsageError, match="was measured with another code of the network"):
         fewstep.compare(other, **options)
 
 

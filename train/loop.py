@@ -152,7 +152,7 @@ def train(
             progress(experiment.steps, now, note="compiling", after=0 if now < experiment.steps else QUIET) as show,
             closing(training.batches.stream(now, experiment.steps, rows)) as batches,
         ):
-            ahead, cost = deque(), Cost(training.step, experiment.steps)
+            ahead, cost = deque(), Cost(training.step, experiment.steps, experiment.accumulate)
             while now < experiment.steps and not stopped:
                 batch = global_batch(training.mesh, next(batches), size)
                 state, metrics = training.step(state, batch)
@@ -171,6 +171,7 @@ def train(
                     metrics["loss"].block_until_ready()
                     with logs.untimed():
                         values |= _preview(training, state, now, logs, score)
+                    cost.interrupt()
                 if values:
                     logs.log(now, **values)
                     _check(state, now)
@@ -179,6 +180,7 @@ def train(
                     with logs.untimed():
                         logs.flush()
                         checkpoints.save(now, state)
+                    cost.interrupt()
         _check(state, now)
         checkpoints.save(now, state)
     return now

@@ -14,9 +14,9 @@ WINDOWS = 50  # of the running mean, in the whole run
 
 
 def write_curve(run: epath.Path) -> epath.Path | None:
-    """Draw the metrics of a run to its curve.png; None if there are none, or without matplotlib."""
+    """Draw the metrics of a run to its curve.png; None if there is no loss, or without matplotlib."""
     lines = read(run / "metrics.jsonl")
-    if find_spec("matplotlib") is None or sum("loss" in line for line in lines) < 2:
+    if find_spec("matplotlib") is None or sum(line.get("loss") is not None for line in lines) < 2:
         return None
     write_atomic(run / "curve.png", training_curve(lines))
     return run / "curve.png"

@@ -10,7 +10,7 @@ from importlib.resources import files
 
 import gin
 from etils import epath
-from gin.config import parse_value
+from gin.config import _REGISTRY, parse_value
 
 from fewstep.cli.config import registry
 from fewstep.cli.config.messages import target
@@ -20,6 +20,9 @@ from fewstep.cli.parse import path as parsed_path
 from fewstep.errors import nearest
 from fewstep.train.experiment import Experiment
 from fewstep.train.utils.files import is_remote
+
+QUOTED = re.compile(r"""'[^']*'|"[^"]*\"""")
+REFERENCE = re.compile(r"([@%])([\w./]+)(\(\))?")
 
 BINDINGS = threading.RLock()  # gin's bindings are global: hold it from `load` until they are no longer needed
 
@@ -80,7 +83,7 @@ def canonical_text(overrides: Iterable[str] = ()) -> str:
     text = gin.config_str(max_line_length=1_000_000)
     bound = dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
     values: dict[str, str] = {}
-    _add_used("train", bound, values)
+    _add_used("train", bound, values, set())
     for override in overrides:
         if target(override) not in values:
             raise UserError(f"--set {override}: nothing here uses {target(override)}")
@@ -88,35 +91,48 @@ def canonical_text(overrides: Iterable[str] = ()) -> str:
     return "\n".join([*imports, *(line(name, values[name]) for name in sorted(values))]) + "\n"
 
 
-def _add_used(at, bound, values):
+def _add_used(at, bound, values, done):
     """Add the values of a part or a macro, as in "scope/part", and of all that they name, to `values`."""
+    if at in done or at in registry.CONSTANTS:
+        return
+    done.add(at)
     *scopes, selector = at.split("/")
     name = selector.split(".")[-1]
     own = registry.defaults(name) if name in registry.CONFIGURABLES else {}
     if name not in registry.CONFIGURABLES and selector not in bound:
         own = _foreign_defaults(selector)
-    inner = {key: text for key, text in own.items() if key.split(".")[-2:][0] != name}  # of parts that are defaults
-    own = {key: text for key, text in own.items() if key not in inner}
+    others = {key: text for key, text in own.items() if _part_of(key) != name}  # of parts that are defaults
+    own = {key: text for key, text in own.items() if key not in others}
     for depth in range(len(scopes) + 1):  # an inner scope comes last
-        own |= {
-            key.split("/")[-1]: text
-            for key, text in bound.items()
-            if key.split("/")[:-1] == scopes[:depth] and key.split("/")[-1].split(".")[-2:][0] == name
-        }
-    own = {"/".join([*scopes, key]): text for key, text in own.items()}
-    new = own.keys() - values.keys()
-    values |= {key: text for key, text in inner.items() if key not in values} | own
-    for key in new:
-        for part in re.findall(r"[@%]([\w./]+)", re.sub(r"""'[^']*'|"[^"]*\"""", "", own[key])):
-            if part not in registry.CONSTANTS:
-                _add_used(part, bound, values)
+        within = {key.split("/")[-1]: text for key, text in bound.items() if key.split("/")[:-1] == scopes[:depth]}
+        own |= {key: text for key, text in within.items() if _part_of(key) == name}
+    for key, text in others.items():
+        values.setdefault(key, text)
+    values |= {"/".join([*scopes, key]): text for key, text in own.items()}
+    for text in own.values():
+        for sign, inner, called in REFERENCE.findall(QUOTED.sub("", text)):
+            here = sign == "@" and called and "/" not in inner  # made within the scope of this part
+            _add_used("/".join([*scopes, inner]) if here else inner, bound, values, done)
+
+
+def _part_of(key):
+    """Whose value it is: "adamw" of optimizers.adamw.lr, and the macro itself."""
+    return key.split("/")[-1].split(".")[-2:][0]
 
 
 def _foreign_defaults(selector):
-    """Those of a part that code which the config imports has registered: what a config can write."""
+    """Those of a part that code which the config imports has registered: what a config can set."""
+    denied = getattr(_REGISTRY.get_match(selector), "denylist", None) or ()
     parameters = inspect.signature(gin.get_configurable(selector)).parameters
-    literal = (bool, int, float, str, tuple, type(None))
-    return {f"{selector}.{key}": repr(p.default) for key, p in parameters.items() if isinstance(p.default, literal)}
+    free = {key: p.default for key, p in parameters.items() if key not in denied}
+    return {f"{selector}.{key}": repr(default) for key, default in free.items() if _is_literal(default)}
+
+
+def _is_literal(value):
+    try:
+        return parse_value(repr(value)) == value
+    except (SyntaxError, ValueError):
+        return False
 
 
 def difference(before: str, now: str) -> list[str]:

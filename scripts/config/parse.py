@@ -27,20 +27,23 @@ def bind_file(path: epath.PathLike, trust: bool, within: Within = ()) -> None:
     """Bind what a config file sets, and the files that it includes, by paths relative to its folder.
 
     Included files are in the folder of the first config or below it, or come with fewstep, where 'digits/flow.gin' also
-    finds them.  UserError if a file imports
-    code without `trust`, and for everything that gin or Python refuses in it.
+    finds them.  UserError if a file imports code without `trust`, and for everything that gin or Python refuses in it.
     """
     path = absolute(path)
     if path in (within or ()):
         raise UserError(f"{path} includes itself")
+    bind_text(path, file_text(path), trust, within)
+
+
+def file_text(path: epath.PathLike) -> str:
+    """The text of a config file without its seal; UserError if it is none."""
     with one_line(path):
         try:
-            text = read_config(path)
+            return read_config(path)
         except Changed as error:
             raise UserError(str(error)) from None
         except Damaged as error:
             raise UserError(f"{error}: give the file of a config") from None
-    bind_text(path, text, trust, within)
 
 
 def bind_text(path: epath.Path, text: str, trust: bool = False, within: Within = ()) -> None:

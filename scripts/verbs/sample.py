@@ -41,17 +41,20 @@ def main(
         raise UserError(f"--out {out}: give a name that ends in .png, or in / for a folder of single images")
     if scale is not None:
         within(scale, "--scale", 1, 64)
-    wanted = None if label is None else parse.classes(label, "--label")
+    if label is not None:
+        parse.words(label, "--label")
     strength = from_images.strength_of(start)
     parse.writable(drawn if single else drawn.parent, "--out")
     run = opened(folder, opening, calibrate)
-    chosen = looked_up.on(run)
+    chosen, typed = looked_up.on(run), None
+    if label is not None:
+        typed = [label] if label in run.names else [word.strip() for word in label.split(",")]
     if start.invert and INSTANT not in run.denoiser.capabilities:
         raise UserError(f"--invert requires {CAPABILITY_NAMES[INSTANT]}, and this run learned only jumps: leave it out")
     for asked, option in ((trajectory, "--trajectory"), (single, "a folder as --out"), (scale is not None, "--scale")):
         if asked and (len(run.shape) != 3 or run.shape[-1] not in (1, 3)):
             raise UserError(f"{option} requires grey or colour images, and this run has none")
-    given = None
+    given, wanted = None, typed
     if start.image is not None:
         shape = enlarged(run.shape, run.under(chosen.levers))
         given, stored = from_images.read(start.image, shape, run.denoiser.classes)
@@ -73,6 +76,7 @@ def main(
     if not is_main_process():
         return
     labels = run.labels(wanted, count).label
+    columns, names = _columns(typed, run, count) if wanted is typed else (None, ())
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
     beside = drawn / "samples" if single else drawn.with_suffix("")
     write_atomic(f"{beside}.npz", npz.encode(**arrays, **({} if labels is None else {"labels": labels})))
@@ -81,7 +85,7 @@ def main(
         for number, image in zip(seeds, images, strict=True):
             write_atomic(drawn / f"{number:06d}.png", png(sheet(image[None], scale=scale or 1)))
         written.insert(0, f"{drawn}/{seeds[0]:06d}.png to {seeds[-1]:06d}.png")
-    elif (seen := picture(images, *_columns(wanted, run, count), scale=scale)) is not None:
+    elif (seen := picture(images, columns, names, scale)) is not None:
         write_atomic(drawn, png(seen))
         written.insert(0, str(drawn))
     if predicted is not None:

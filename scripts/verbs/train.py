@@ -14,6 +14,7 @@ from fewstep.cli.config.given import handing_over, kept_parts, parts_given
 from fewstep.cli.config.load import canonical_text, difference, experiment, find, load
 from fewstep.cli.config.messages import building
 from fewstep.cli.config.open_run import open_run
+from fewstep.cli.config.parse import file_text
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Overrides
 from fewstep.cli.signals import stopping
@@ -36,8 +37,6 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
 from fewstep.train.utils.sealed import config_parts, read_config, write_config
 
-STEPS = re.compile(r"^train\.steps = (\d+)$", re.MULTILINE)
-
 
 def main(
     config: str, folder: str, overrides: Overrides, step: int | None, init_from: str | None, extend: bool = False
@@ -51,9 +50,10 @@ def main(
         return run
 
     run = parse.path(folder, "--run")
-    with handing_over(kept_parts(path.parent, read_text(path)), overrides.trust):
+    with handing_over(kept_parts(path.parent, file_text(path)), overrides.trust):
         (made, text), data = described(config, overrides), None
         if made.minutes is not None:
+            check_new(run, extend)
             if (steps := steps_of(run)) is None:
                 with building(path, overrides.set):
                     data = made.data()
@@ -147,8 +147,24 @@ def described(config: str, overrides: Overrides) -> tuple[Experiment, str]:
 
 def steps_of(folder: epath.Path) -> int | None:
     """The number of steps of the run in a folder; None if there is no run."""
-    found = STEPS.search(read_config(folder / "config.gin")) if (folder / "config.gin").is_file() else None
-    return int(found[1]) if found else None
+    path = folder / "config.gin"
+    return _steps(read_config(path))[0] if path.is_file() else None
+
+
+def check_new(folder: epath.Path, extend: bool) -> None:
+    """UserError for a run that is to be extended by minutes."""
+    if extend and (folder / "config.gin").is_file():
+        raise UserError(f"train.minutes are of a new run: to extend {folder} give the number of train.steps instead")
+
+
+def _steps(text):
+    """The number of steps in a config, and the names of what sets it: train.steps, and a macro if it is one."""
+    values = dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
+    value, names = values.get("train.steps", ""), {"train.steps"}
+    if value[:1] == "%":
+        names.add(value[1:])
+        value = values.get(value[1:], "")
+    return (int(value) if value.isdigit() else None), names
 
 
 def _made(folder):
@@ -182,6 +198,8 @@ def _begin(folder, training, text, start, extend):
         write_description(folder, describe(training, start and start.description) | parts)
     if "data" in given:
         keep(folder, training.data, anew=not goes_on)
+    if path.exists() and config_parts(read_text(path))[1] is None:
+        seal(folder, changed=False)
     if longer:  # an optimizer depends on the number of steps: if the process ends in between, it is not compared
         known = read_description(folder)
         write_description(folder, {name: value for name, value in known.items() if name != "parts"})
@@ -190,8 +208,6 @@ def _begin(folder, training, text, start, extend):
         say(f"{folder} is extended to {training.experiment.steps} steps")
     elif not goes_on:
         write_config(path, text)
-    elif config_parts(read_text(path))[1] is None:
-        seal(folder, changed=False)
     say(f"data: {training.data}")
     if training.pairs:
         say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")
@@ -203,15 +219,14 @@ def _check_config(folder, text, extend):
     if not path.is_file():
         return False
     before = read_config(path)
-    differs = difference(before, text)
-    steps, known = (int(found[1]) if (found := STEPS.search(one)) else 0 for one in (text, before))
-    longer = steps > known > 0
-    if longer and all(STEPS.match(one[1:]) for one in differs):
+    differs, (steps, names), (known, others) = difference(before, text), _steps(text), _steps(before)
+    longer = steps is not None and known is not None and steps > known
+    if longer and {one[1:].split(" = ")[0] for one in differs} <= names | others:
         if extend:
             return True
         raise UserError(
-            f"{folder} was begun with train.steps = {known}, not {steps}: to train it further add --extend, or give "
-            f"another folder and --init-from {folder}"
+            f"{folder} has train.steps = {known}, not {steps}: to train it further add --extend (extend=True in "
+            f"Python), or give another folder, and this one as init_from={folder}"
         )
     if differs:
         raise UserError(

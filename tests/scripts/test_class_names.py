@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from one_line import refused
 from PIL import Image
+from refused import message
 
 from fewstep.cli.config.open_run import open_run
 from fewstep.train.data import array_record, arrays, folder, npy, npz
@@ -73,6 +74,26 @@ def test_columns_of_a_sheet_have_titles(fewstep, pets, tmp_path):
     np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "a.png")), titled(plain, ["cat", "dog"]))
     above = titled(plain, ["cat", "dog"])[: -len(plain)]
     assert all((half < 128).any() for half in np.array_split(above, 2, axis=1))  # something is written on both
+
+
+def test_images_that_bring_their_labels_stay_in_a_square(fewstep, pets, tmp_path):
+    words = ("--count", 6, "--nfe", 2, "--out")
+    assert fewstep("sample", pets / "run", *words, tmp_path / "a.png")[0] == 0
+    assert fewstep("sample", pets / "run", "--from", tmp_path / "a.npz", *words, tmp_path / "b.png")[0] == 0
+    drawn = np.load(tmp_path / "b.npz")
+    assert drawn["labels"].tolist() == [0, 1, 0, 1, 0, 1]
+    np.testing.assert_array_equal(np.asarray(Image.open(tmp_path / "b.png")), sheet(drawn["images"]))
+
+
+def test_labels_that_do_not_fit_are_refused(tmp_path):
+    def mixed(train, test, **more):
+        np.savez(tmp_path / "set.npz", images=IMAGES, labels=train, held_out_images=IMAGES[:2], held_out_labels=test)
+        return message(lambda: npz(tmp_path / "set.npz", **more))
+
+    assert "numbers and names" in mixed(WORDS, np.array([0, 1]))
+    assert "shape (2, 1)" in mixed(WORDS, np.array([["cat"], ["dog"]]))
+    assert "no text in UTF-8" in mixed(WORDS.astype("S"), np.array([b"\xe9", b"cat"]))
+    assert "3 names, but classes = 12" in mixed(WORDS, np.array(["cat", "dog"]), classes=12)
 
 
 def test_the_page_of_a_comparison_has_them(fewstep, pets, tmp_path):

@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from one_line import refused
 
+import fewstep as package
 from fewstep.cli.config.load import canonical_text, experiment, find, load
 from fewstep.train.data.kept import FILE
 from fewstep.train.loop import prepare
-from fewstep.train.utils.sealed import read_config, write_config
+from fewstep.train.utils.sealed import read_config, read_json, write_config
 
 CONSTANT = ["adamw.schedule=@constant_rate", "adamw.warmup=0"]
 
@@ -29,7 +30,7 @@ def test_a_finished_run_goes_on_when_asked_as_if_it_had_been_longer(fewstep, tin
     run, longer = tmp_path / "run", tmp_path / "longer"
     begun = ("train", "configs/digits/flow.gin", "--run", run, *words(tiny + CONSTANT))
     assert fewstep(*begun)[0] == 0
-    refused(fewstep(*begun, "--set", "train.steps=9"), "train.steps = 6, not 9", "add --extend", f"--init-from {run}")
+    refused(fewstep(*begun, "--set", "train.steps=9"), "train.steps = 6, not 9", "add --extend", f"{run}")
     refused(fewstep(*begun, "--set", "train.steps=5", "--extend"), "contradicts", "-train.steps = 6")
     refused(fewstep(*begun, *words(["train.steps=9", "adamw.lr=1.0"]), "--extend"), "contradicts", "+adamw.lr = 1.0")
     assert max(losses(run)) == 6
@@ -118,13 +119,76 @@ def test_a_text_has_every_value_that_gin_sees_used(config):
         assert f"\n{name} = {value}\n" in f"\n{text}", name
 
 
-def test_a_run_includes_a_config_by_its_name(fewstep, tmp_path, tiny):
-    for i, name in enumerate(("digits/flow.gin", "configs/digits/flow.gin")):
-        (tmp_path / "mine.gin").write_text(f"include '{name}'\nadamw.lr = 0.003\n")
-        status, out, err = fewstep("config", tmp_path / "mine.gin")
+MINE = """
+import mine_with_parts
+include 'digits/flow.gin'
+
+last = 0.1
+steps = 4
+
+train.steps = %steps
+train.process = @odd/Shifted()
+odd/Shifted.process = @VP()
+odd/VP.beta_max = 15.0
+cosine_decay.last = %last
+denoising.weight = @lightly
+lightly.share = 0.5
+"""
+PARTS = """
+import math
+import gin
+
+@gin.configurable(denylist=["process", "prediction", "t", "kind"])
+def lightly(process, prediction, t, share=1.0, limit=math.inf, kind="a", power=2):
+    return 1 + 0 * t
+"""
+
+
+def test_scopes_macros_and_imported_parts_are_kept(fewstep, tmp_path, monkeypatch, tiny):
+    (tmp_path / "mine.gin").write_text(MINE)
+    (tmp_path / "mine_with_parts.py").write_text(PARTS)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = [one for one in tiny if not one.startswith("train.steps")]
+    train = ("train", tmp_path / "mine.gin", "--trust", "--run", tmp_path / "run", *words(small))
+    for _ in range(2):  # the second time nothing contradicts
+        status, _, err = fewstep(*train)
         assert status == 0, err
-        assert "adamw.lr = 0.003" in out
-        assert "train.steps = 1500" in out, i
+    lines = read_config(tmp_path / "run/config.gin").splitlines()
+    for line in ("odd/VP.beta_max = 15.0", "last = 0.1", "steps = 4", "lightly.share = 0.5", "lightly.power = 2"):
+        assert line in lines
+    assert not any("lightly.limit" in line or "lightly.kind" in line for line in lines)
+    assert package.open_run(tmp_path / "run", trust=True).model.process.process.beta_max == 15.0
+    refused(fewstep(*train, "--set", "train.steps=6"), "add --extend")
+    status, _, err = fewstep(*train, "--set", "train.steps=6", "--extend")
+    assert status == 0, err
+    assert max(losses(tmp_path / "run")) == 6
+
+
+@pytest.mark.parametrize("name", ["digits/flow.gin", "configs/digits/flow.gin"])
+def test_a_config_includes_another_by_its_name(fewstep, tmp_path, name):
+    (tmp_path / "mine.gin").write_text(f"include '{name}'\nadamw.lr = 0.003\n")
+    status, out, err = fewstep("config", tmp_path / "mine.gin")
+    assert status == 0, err
+    assert "adamw.lr = 0.003" in out
+    assert "train.steps = 1500" in out
+
+
+def test_an_unsealed_run_is_sealed_when_it_is_extended(fewstep, tiny, tmp_path):
+    begun = ("train", "configs/digits/flow.gin", "--run", tmp_path / "run", *words(tiny))
+    assert fewstep(*begun)[0] == 0
+    for name in ("config.gin", "run.json"):
+        path = tmp_path / "run" / name
+        text = read_config(path) if name == "config.gin" else json.dumps(read_json(path))
+        path.write_text(text)
+    status, _, err = fewstep(*begun, "--set", "train.steps=7", "--extend")
+    assert status == 0, err
+    assert "sha256" in (tmp_path / "run/config.gin").read_text()
+    assert "sha256" in (tmp_path / "run/run.json").read_text()
+
+
+def test_a_comment_is_no_seal(fewstep, tmp_path):
+    (tmp_path / "mine.gin").write_text("# sha256: 0123 of the data\ninclude 'digits/flow.gin'\n")
+    assert fewstep("config", tmp_path / "mine.gin")[0] == 0
 
 
 def test_a_line_after_the_seal_of_a_config_is_a_change(fewstep, digits_run, tmp_path):

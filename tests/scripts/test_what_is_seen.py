@@ -1,17 +1,21 @@
 """What a user sees while a command runs, and what it leaves when it is refused or killed."""
 
+import json
 import os
 import re
 import subprocess
 import sys
 from functools import partial
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from etils import epath
 from one_line import refused
 from PIL import Image
 
 import fewstep as package
+from fewstep.evaluation.report.training import write_curve
 from fewstep.train.logs import cost
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.progress import progress
@@ -33,6 +37,27 @@ def test_training_says_what_it_costs(fewstep, tiny, tmp_path, monkeypatch):
     assert 0.3 < float(found[2]) * 1e9 / (3 * 2 * 16 * 64 * parameters) < 3
     assert Image.open(tmp_path / "run/curve.png").size[0] > 500
     assert f"the loss: {tmp_path / 'run/curve.png'}" in lines[-1]
+
+
+def test_the_cost_without_a_count_of_operations(monkeypatch, capsys):
+    """Some devices do not count, and loops over parts of a batch are counted once."""
+    monkeypatch.setattr(cost, "MEASURED", 0.0)
+    state = SimpleNamespace(params={"net": np.zeros(1234)})
+    for count, parts in ((None, 1), ({}, 1), ({"flops": 1e9}, 2)):
+        step = SimpleNamespace(lower=lambda *_, count=count: SimpleNamespace(cost_analysis=lambda: count))
+        told = cost.Cost(step, 6, parts)
+        told.tell(1, state, None)
+        told.tell(2, state, None)
+        assert re.fullmatch(r"1,234 parameters, [\d.e-]+ ms per step: 6 steps take 0 s here\n", capsys.readouterr().err)
+
+
+def test_a_curve_needs_a_loss(tmp_path):
+    lines = [{"step": 1, "loss": None}, {"step": 2, "loss": None}, {"step": 3, "FD-pixels": 1.0}]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert write_curve(epath.Path(tmp_path)) is None
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "loss": 0.5}\n{"step": 5, "loss": -0.5}\n')
+    assert write_curve(epath.Path(tmp_path)).exists()
 
 
 def test_sampling_shows_images_done(fewstep, digits_run, tmp_path, monkeypatch):

@@ -1,6 +1,5 @@
 """A time as a number of steps."""
 
-import time
 from types import SimpleNamespace
 
 import jax.numpy as jnp
@@ -13,36 +12,37 @@ from fewstep.train.run import limit
 from fewstep.train.run.limit import steps_within
 from fewstep.train.sharding import make_mesh
 
-EACH = 0.02  # seconds of a step, at least
 
+@pytest.fixture
+def training(monkeypatch):
+    """training(steps): the first step takes 10 seconds, as it is compiled, and every other one half a second."""
+    clock = [0.0]
+    monkeypatch.setattr(limit.time, "monotonic", lambda: clock[0])
 
-def training(steps):
     def step(state, batch):
-        time.sleep(EACH)
+        clock[0] += 0.5 if clock[0] else 10
         return state, {"loss": jnp.zeros(())}
 
     def stream(start, steps, rows):
         yield from (Batch(np.zeros((4, 2), np.float32), None) for _ in range(start, steps))
 
-    experiment = SimpleNamespace(batch_size=4, steps=steps)
-    return SimpleNamespace(
-        experiment=experiment,
-        mesh=make_mesh((1, 1, 1)),
-        fresh=lambda: 0,
-        step=step,
-        batches=SimpleNamespace(stream=stream),
-    )
+    def made(steps):
+        clock[0] = 0.0
+        experiment, batches = SimpleNamespace(batch_size=4, steps=steps), SimpleNamespace(stream=stream)
+        mesh = make_mesh((1, 1, 1))
+        return SimpleNamespace(experiment=experiment, mesh=mesh, fresh=lambda: 0, step=step, batches=batches)
+
+    return made
 
 
-def test_as_many_steps_as_fit(monkeypatch):
-    monkeypatch.setattr(limit, "MEASURED", 0.2)
-    found = steps_within(training(10**6), minutes=0.1)
-    assert 1 <= found <= 6 / EACH  # a busy machine makes fewer
-    assert found < steps_within(training(10**6), minutes=10) <= 600 / EACH
+def test_as_many_steps_as_fit(training, capsys):
+    # 600 seconds, of which 13 are over after six more steps, and 10 are for another compilation
+    assert steps_within(training(10**6), minutes=10) == int(0.95 * (600 - 13 - 10) / 0.5)
+    assert "1096 steps of 500 ms fit into 10 minutes" in capsys.readouterr().err
     assert steps_within(training(7), minutes=10) == 7
+    assert "all 7 steps fit into 10 minutes: train.steps = 7" in capsys.readouterr().err
 
 
-def test_no_time_for_a_step(monkeypatch):
-    monkeypatch.setattr(limit, "MEASURED", 0.2)
-    with pytest.raises(UsageError, match=r"train.minutes = 0.001 leave no time"):
-        steps_within(training(100), minutes=0.001)
+def test_no_time_for_a_step(training):
+    with pytest.raises(UsageError, match=r"train.minutes = 0.3 leave no time for steps, after 10 s of compilation"):
+        steps_within(training(100), minutes=0.3)

@@ -61,14 +61,26 @@ def as_images(array: np.ndarray, where: Any, bounded: bool = True, unit: bool | 
 
 def as_classes(arrays: list[np.ndarray], wheres: list[Any], counts: list[int], classes: int | None = None) -> Classes:
     """The labels of several splits as of `as_labels`; texts are names, which are numbered in their order."""
-    if arrays[0].dtype.kind not in "US" or arrays[0].ndim != 1:
+    are_texts = [array.dtype.kind in "US" for array in arrays]
+    if not any(are_texts):
         each = zip(arrays, wheres, counts, strict=True)
         return Classes([as_labels(array, where, count, classes) for array, where, count in each])
-    texts = [array.astype(str) for array in arrays]
-    names = np.unique(np.concatenate(texts))
+    if not all(are_texts):
+        raise UsageError(f"{wheres[0]} and {wheres[1]} are numbers and names: save both as one of them")
+    texts = [_decoded(array, where) for array, where in zip(arrays, wheres, strict=True)]
+    names = np.unique(np.concatenate([text.ravel() for text in texts]))
+    if classes not in (None, len(names)):
+        raise UsageError(f"{wheres[0]} has {len(names)} names, but classes = {classes}: leave classes out")
     each = zip(texts, wheres, counts, strict=True)
-    found = [as_labels(np.searchsorted(names, text), where, count, classes) for text, where, count in each]
+    found = [as_labels(np.searchsorted(names, text), where, count) for text, where, count in each]
     return Classes(found, tuple(names.tolist()))
+
+
+def _decoded(array, where):
+    try:
+        return array if array.dtype.kind == "U" else np.char.decode(array, "utf-8")
+    except UnicodeDecodeError:
+        raise UsageError(f"{where} has bytes that are no text in UTF-8: save texts") from None
 
 
 def as_labels(array: np.ndarray, where: Any, count: int, classes: int | None = None) -> np.ndarray:
@@ -105,23 +117,26 @@ def _check_floats(array, where, least, most):
         wrong = (pixels.max(axis=1) > most + SLACK) | (pixels.min(axis=1) < least - SLACK)
         raise UsageError(
             f"{where} spans {low:.6g} to {high:.6g}, outside [{least}, {most}], first in image {int(wrong.argmax())}: "
-            f"{_rescaling(low, high)}"
+            f"{_rescaling(low, high, least)}"
         )
 
 
 def _check_black(array, where, bounded):
-    """UsageError for images whose black seems to be 0, by their range."""
-    low, high = float(array.min()), float(array.max())
-    if low >= 0 and high > BEYOND:
-        raise UsageError(f"{where} spans {low:.6g} to {high:.6g}, outside [-1, 1]: {_rescaling(low, high)}")
-    if low >= 0 and high <= 1:
-        setting = ", or set unit=True, which does that (unit=False if the values are right)" * bounded
+    """UsageError for images whose black seems to be 0; drawn ones in [0, 1] may be as they should."""
+    low, top = float(array.min()), float(array.max())
+    if low >= 0 and top > BEYOND:
+        raise UsageError(f"{where} spans {low:.6g} to {top:.6g}, outside [-1, 1]: {_rescaling(low, top, -1)}")
+    if bounded and low >= 0 and top <= 1:
         raise UsageError(
-            f"{where} spans {low:.6g} to {high:.6g}, as if black were 0; it is -1 here: save 2 * images - 1{setting}"
+            f"{where} spans {low:.6g} to {top:.6g}, as if black were 0; it is -1 here: save 2 * images - 1, or say "
+            f"unit=True (--set npz.unit=True, in Python data=arrays(images, unit=True)); unit=False if that is right"
         )
 
 
-def _rescaling(low, high):
+def _rescaling(low, high, least):
+    """How to bring images to [least, 1]."""
     if low >= 0 and high <= 255:
-        return "save images / 127.5 - 1 if 255 is white"
+        return f"save images / {'255' if least == 0 else '127.5 - 1'} if 255 is white"
+    if least == 0:
+        return "leave unit out if they are in [-1, 1]"
     return "rescale before saving, as in 2 * (images - min) / (max - min) - 1, or clip with np.clip(images, -1, 1)"

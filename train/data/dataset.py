@@ -29,6 +29,10 @@ class Dataset:
     classes: int
     names: tuple[str, ...] = ()
 
+    def __post_init__(self):
+        if self.names and len(self.names) != self.classes:
+            raise UsageError(f"{self.name} has {self.classes} classes and {len(self.names)} names: give one for each")
+
     @property
     def shape(self) -> tuple:
         """Shape of one image: (H, W, C), or (d,) for vectors."""

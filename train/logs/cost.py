@@ -14,11 +14,15 @@ MEASURED = 2.0  # seconds
 class Cost:
     """Tells the size of the network, the operations of a step, and how long all steps take on this machine."""
 
-    def __init__(self, step: Any, steps: int):
-        """step: the jitted training step; steps: all of them."""
-        self._step, self._steps = step, steps
+    def __init__(self, step: Any, steps: int, accumulate: int = 1):
+        """step: the jitted training step, of so many equal parts; steps: all of them."""
+        self._step, self._steps, self._parts = step, steps, accumulate
         self._first: tuple[float, int] | None = None
         self._told = False
+
+    def interrupt(self) -> None:
+        """Call it after what is not a step: time is measured anew from the next call of `tell`."""
+        self._first = None
 
     def tell(self, now: int, state: Any, batch: Any) -> None:
         """Call it after steps that are complete on the device; the first call is after compilation."""
@@ -29,8 +33,12 @@ class Cost:
             self._told = True
             each = (clock - self._first[0]) / (now - self._first[1])
             parameters = sum(a.size for a in jax.tree.leaves(state.params["net"]))
-            flops = self._step.lower(state, batch).cost_analysis()["flops"]
             say(
-                f"{parameters:,} parameters, {flops / 1e9:.3g} GFLOP and {1000 * each:.3g} ms per step: "
+                f"{parameters:,} parameters, {self._operations(state, batch)}{1000 * each:.3g} ms per step: "
                 f"{self._steps} steps take {duration(self._steps * each)} here"
             )
+
+    def _operations(self, state, batch):
+        """In words; "" where XLA does not know them: on some devices, and in a loop over the parts of a batch."""
+        found = (self._step.lower(state, batch).cost_analysis() or {}).get("flops", 0)
+        return f"{found / 1e9:.3g} GFLOP and " if found and self._parts == 1 else ""

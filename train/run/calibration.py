@@ -15,6 +15,7 @@ from fewstep.diffusion.calibrate import Statistics, calibrated, measure
 from fewstep.diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
 from fewstep.diffusion.levers import enlarged
 from fewstep.samplers import Tableau
+from fewstep.train.run.computation import is_other
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import loads
@@ -44,7 +45,7 @@ def calibrate(
     lam = np.linspace(low, high, points)
     with progress(len(images.image), unit="images") as show:
         found = measure(den, images.image, lam, seed, cond, show=show, eight_bit=len(run.shape) == 3)
-    record = _identity(run, den) | {"estimate": estimate, "count": len(images.image), "seed": seed}
+    record = _identity(run, den) | {"code": run.code, "estimate": estimate, "count": len(images.image), "seed": seed}
     file = path(run, den)  # computes a digest, which all processes must do
     if is_main_process():
         npz.write(file, told=json.dumps(record), **found._asdict())
@@ -117,6 +118,8 @@ def _read(run, den):
         raise RunError(f"{file} is incomplete, or from another version of fewstep: {remedy}") from None
     except (ValueError, TypeError) as error:
         raise RunError(f"{error if isinstance(error, Damaged) else f'{file} is damaged'}: {remedy}") from None
+    if is_other(run.code, record.get("code")):
+        raise RunError(f"{file} was measured with another code of the network: {remedy}")
     for field, value in identity.items():
         if record.get(field) != value:
             known = f" ({record.get(field)}, not {value})" if field in ("step", "process") else ""

@@ -37,6 +37,7 @@ def steps_within(training: Training, minutes: float) -> int:
         raise UsageError(
             f"train.minutes = {minutes:g} leave no time for steps, after {compilation:.0f} s of compilation: give more"
         )
-    steps = min(steps, training.experiment.steps)
-    say(f"{minutes:g} minutes are {steps} steps here, of {1000 * each:.3g} ms each: train.steps = {steps}")
-    return steps
+    most = training.experiment.steps
+    fits = f"all {most} steps fit into" if steps >= most else f"{steps} steps of {1000 * each:.3g} ms fit into"
+    say(f"{fits} {minutes:g} minutes: train.steps = {min(steps, most)}")
+    return min(steps, most)

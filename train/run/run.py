@@ -1,6 +1,7 @@
 """A run, finished or not: its EMA network, ready to sample."""
 
 import platform
+import re
 import subprocess
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,7 +25,7 @@ from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
-from fewstep.train.run.computation import computation
+from fewstep.train.run.computation import code
 from fewstep.train.run.levers import Levers, as_levers, levered
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
@@ -125,10 +126,13 @@ class Run:
 
     @cached_property
     def weights(self) -> str:
-        """A digest of the parameters, and of what is computed with them if the network was given in Python."""
-        if not self.own:
-            return digest(self.params)
-        return digest(self.params, computation(self.denoiser, self.shape, "a function outside JAX"))
+        """A digest of the parameters."""
+        return digest(self.params)
+
+    @cached_property
+    def code(self) -> dict[str, str] | None:
+        """The code of a network that was given in Python, and may change; None for ours."""
+        return code(self.denoiser, self.shape) if self.own else None
 
     @property
     def denoiser(self) -> Denoiser:
@@ -147,17 +151,24 @@ class Run:
             return Cond()
         wanted = np.arange(classes) if label is None else np.atleast_1d(label)
         if wanted.dtype.kind == "U":
-            if not self.names:
-                raise UsageError(f"label {label!r}: the classes of {self.folder} have no names, but numbers from 0")
-            numbers = {name: number for number, name in enumerate(self.names)}
-            wanted = np.array([lookup("class", str(name), numbers) for name in wanted])
+            wanted = np.array([self._class(str(text)) for text in wanted])
         if wanted.dtype.kind not in "iu" or wanted.size == 0:
-            raise UsageError(f"label must be an integer or several: got {label!r}")
+            raise UsageError(f"label is a class or several, by number or name: got {label!r}")
         if wanted.min() < 0 or wanted.max() >= classes:
             raise UsageError(
                 f"label {wanted.tolist()} is not among the {classes} classes 0 to {classes - 1} of {self.folder}"
             )
         return Cond(np.resize(wanted, count).astype(np.int32))
+
+    def _class(self, text):
+        """The number of a class that is given as text: its name, or else its number."""
+        if text in self.names:
+            return self.names.index(text)
+        if re.fullmatch(r"-?\d{1,9}", text):
+            return int(text)
+        if not self.names:
+            raise UsageError(f"label {text!r}: the classes of {self.folder} have no names, but numbers from 0")
+        return lookup("class", text, dict.fromkeys(self.names))
 
     def table(self, sampler: Any, nfe: int, grid: Any = None, levers: Levers = ()) -> Tableau:
         """The table of a sampler with the most steps that fit into `nfe` network calls.

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from etils import epath
 
 from fewstep.diffusion.levers import interval, skip_tuning, under
+from fewstep.train.run.computation import is_other
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.sealed import read_json, sealed_json
@@ -44,7 +45,7 @@ def path(run: Any) -> epath.Path:
 
 def save(run: Any, tuned: Tuned, **about: Any) -> None:
     """Store the factors in the run, with additional fields."""
-    write_atomic(path(run), sealed_json(tuned._asdict() | about, indent=1))
+    write_atomic(path(run), sealed_json(tuned._asdict() | {"code": run.code} | about, indent=1))
 
 
 def load_tuned(run: Any) -> Tuned:
@@ -59,6 +60,8 @@ def load_tuned(run: Any) -> Tuned:
             found = found._replace(window=[math.inf if end is None else float(end) for end in found.window])
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{error if isinstance(error, Damaged) else f'{path(run)} is damaged'}: {remedy}") from None
+    if is_other(run.code, record.get("code")):
+        raise RunError(f"{path(run)} is for another code of the network: {remedy}")
     if found.weights != run.weights:
         raise RunError(f"{path(run)} is for other weights than those of step {run.step}: {remedy}")
     return found

@@ -125,8 +125,10 @@ def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
 
 @contextmanager
 def made(folder: epath.PathLike) -> Iterator[None]:
-    """Within it a local folder exists.  If an error ends it, the folders that it made and left empty are removed."""
+    """Within it a local folder exists.  If an error ends it, the lock and the folders that are new are removed, if they
+    are empty."""
     folder = Path(folder)
+    locked = (folder / ".lock").exists()
     new = [one for one in (folder, *folder.parents) if not one.exists()]
     if not new and not folder.is_dir():
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(folder))
@@ -135,6 +137,8 @@ def made(folder: epath.PathLike) -> Iterator[None]:
         yield
     except BaseException:
         with suppress(OSError):
+            if not locked:
+                (folder / ".lock").unlink(missing_ok=True)
             for one in new:
                 one.rmdir()
         raise
@@ -227,21 +231,14 @@ def folder_lock(folder: epath.PathLike) -> Iterator[None]:
     if fcntl is None or is_remote(folder):
         yield
         return
-    path = os.path.join(folder, ".lock")
-    new = not os.path.exists(path)
-    with open(path, "a", opener=_without_waiting) as file:
+    with open(os.path.join(folder, ".lock"), "a", opener=_without_waiting) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Busy(f"another process is using {folder}: wait for it, or choose another folder") from None
         except OSError:  # the file system has no locks
             pass
-        try:
-            yield
-        except BaseException:
-            if new:
-                os.unlink(path)
-            raise
+        yield
 
 
 def is_locked(folder: epath.PathLike) -> bool | None:

@@ -42,11 +42,13 @@ def progress(
             here.begin()
         yield here.update
     finally:
-        timer.cancel()
-        if after:
-            timer.join()
-        here.end()
         _shown = False
+        timer.cancel()
+        try:
+            if after:
+                timer.join()
+        finally:
+            here.end()
 
 
 class _Bar:

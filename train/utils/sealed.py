@@ -4,6 +4,7 @@ A seal shows that a file has changed since fewstep wrote it.  Files without one,
 """
 
 import json
+import re
 from typing import Any
 
 from etils import epath
@@ -13,6 +14,7 @@ from fewstep.train.utils.files import JSON, dumps, loads, read_text, write_atomi
 from fewstep.train.utils.hashing import sha256
 
 KEY, LINE = "sha256", "# sha256: "  # in JSON files; the last line of a config
+SEAL = re.compile(rf"{LINE}[0-9a-f]{{64}}\n")
 
 
 class Changed(Damaged):
@@ -43,7 +45,7 @@ def read_config(path: epath.PathLike) -> str:
 def config_parts(text: str) -> tuple[str, bool | None]:
     """The text of a config without its seal, and whether that fits, None if it has none."""
     lines = (text.rstrip("\n") + "\n").splitlines(keepends=True)
-    said = "".join(line for line in lines if not line.startswith(LINE))
+    said = "".join(line for line in lines if not SEAL.fullmatch(line))
     return (text, None) if len(said) == sum(map(len, lines)) else (said, lines[-1] == _seal_line(said))
 
 
