@@ -1,6 +1,7 @@
 """The list of runs, whole and damaged ones, and what training says of itself in it."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -67,6 +68,15 @@ def test_a_closed_output_is_no_error(tmp_path):
     command = f"{sys.executable} -m fewstep samplers >&-"
     found = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     assert (found.returncode, found.stderr) == (0, "")
+
+
+def test_a_name_that_is_no_text_is_printed(tmp_path):
+    command = [sys.executable, "-m", "fewstep", "config", "configs/digits/flow.gin", "--set", "npz.path=a\udcffb"]
+    strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}
+    words = [*command, "--set", "train.data=@npz"]
+    found = subprocess.run(words, capture_output=True, text=True, check=False, env=strict)
+    assert found.returncode == 0, found.stderr
+    assert "a\\udcffb" in found.stdout
 
 
 def listed(fewstep, folder):

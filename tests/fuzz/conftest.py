@@ -1,0 +1,45 @@
+"""A small finished run with every file that a run may have, and the command line, watched."""
+
+import shutil
+from functools import partial
+
+import pytest
+from command_lines import SETTINGS, scenery
+from corruptions import MAKING
+from results import results
+from watched import watched
+
+
+@pytest.fixture(scope="session")
+def trained_run(tmp_path_factory):
+    """A finished tiny run on digits, with checkpoints at its steps 1 and 2."""
+    folder = tmp_path_factory.mktemp("trained")
+    made = watched(["train", "configs/digits/flow.gin", "--run", "run", *SETTINGS], folder)
+    assert made.wrong() is None, made
+    return folder / "run"
+
+
+@pytest.fixture(scope="session")
+def whole_run(trained_run, tmp_path_factory):
+    """(a run with every file that a command makes, {words: their results})."""
+    folder, found = tmp_path_factory.mktemp("whole"), {}
+    shutil.copytree(trained_run, folder / "run")
+    for words in MAKING:
+        made = watched(words, folder)
+        assert made.status == 0, made
+        found[tuple(words)] = results(words[0], folder)
+    return folder / "run", found
+
+
+@pytest.fixture
+def place(trained_run, tmp_path):
+    """A folder with all that the generated lines name."""
+    shutil.copytree(trained_run, tmp_path / "run")
+    scenery(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def fewstep(tmp_path):
+    """fewstep(words) -> End, in the folder of the test."""
+    return partial(watched, folder=tmp_path)

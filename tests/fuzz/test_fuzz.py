@@ -1,0 +1,42 @@
+"""Whatever is typed and whatever stands in a file, a command ends with status 0 or with one line for the user, soon;
+and damage to a run is noticed or changes no image.
+
+To repeat what failed with a seed: pytest -m "slow or not slow" "tests/fuzz/test_fuzz.py::test_command_lines[123]"
+"""
+
+import shutil
+
+import pytest
+from command_lines import command_line
+from corruptions import corrupt
+from files import hostile
+from results import results
+
+
+def seeds(quick, whole):
+    """The seeds of a test; those after the first `quick` are slow."""
+    return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= quick else []) for seed in range(whole)]
+
+
+@pytest.mark.parametrize("seed", seeds(40, 500))
+def test_command_lines(fewstep, place, seed):
+    end = fewstep(command_line(seed))
+    assert end.wrong() is None, f"seed {seed}: {end}"
+
+
+@pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the command line does, until pytest shows all warnings
+@pytest.mark.parametrize("seed", seeds(25, 100))
+def test_hostile_files(fewstep, place, seed):
+    end = fewstep(hostile(seed, place))
+    assert end.wrong() is None, f"seed {seed}: {end}"
+
+
+@pytest.mark.parametrize("seed", seeds(25, 200))
+def test_corruptions(fewstep, whole_run, tmp_path, seed):
+    run, expected = whole_run
+    shutil.copytree(run, tmp_path / "run")
+    file, how, words = corrupt(seed, tmp_path / "run")
+    end = fewstep(words)
+    assert end.wrong() is None, f"seed {seed}, {how} {file}: {end}"
+    if end.status == 0 and tuple(words) in expected and "is passed over" not in end.err:
+        assert results(words[0], tmp_path) == expected[tuple(words)], f"seed {seed}, {how} {file}: {end}"
