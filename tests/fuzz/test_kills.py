@@ -1,0 +1,70 @@
+"""A command that is killed at any time, and run again, ends as one that was not killed."""
+
+import random
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from command_lines import SETTINGS, scenery
+from results import results
+
+STARTED = 0.3  # share of its time before which a process has done nothing yet
+COMPARED = ["--nfe", "1,2,4,8", "--sampler", "ddim,heun,ddpm", "--metric", "FD,KID"]
+TRAINED = ["--set", "train.steps=60", "--set", "train.save_every=20", "--set", "train.preview_every=60"]
+COMMANDS = {
+    "train": ["train", "configs/digits/flow.gin", "--run", "new", *SETTINGS, *TRAINED],
+    "compare": ["compare", "run", "--count", "300", *COMPARED],
+    "pairs": ["pairs", "run", "--count", "3000", "--nfe", "15", "--batch", "64"],
+    "calibrate": ["calibrate", "run", "--count", "200", "--points", "20"],
+    "sample": ["sample", "run", "--count", "500", "--nfe", "20", "--out", "a.png"],
+    "data": ["data", "pack", "images", "packed", "--size", "64", "--shard-size", "3"],
+}
+KILLS = {"train": 6, "compare": 6, "pairs": 5, "calibrate": 3, "sample": 2, "data": 3}
+
+
+def started(words, place):
+    command = [sys.executable, "-m", "fewstep.cli.main", *words]
+    return subprocess.Popen(command, cwd=place, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+
+
+def finished(words, place):
+    process = started(words, place)
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+
+
+@pytest.fixture
+def new(trained_run, tmp_path):
+    """new() -> an untouched place of its own."""
+
+    def make(name):
+        shutil.copytree(trained_run, tmp_path / name / "run")
+        scenery(tmp_path / name)
+        return tmp_path / name
+
+    return make
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("verb", COMMANDS)
+def test_a_killed_command_is_run_again(new, verb):
+    words, rng = COMMANDS[verb], random.Random(verb)
+    finished(words, new("compiled"))
+    whole, start = new("whole"), time.monotonic()
+    finished(words, whole)
+    longest, expected, killed = time.monotonic() - start, results(verb, whole), 0
+    for i in range(KILLS[verb]):
+        place, wait = new(f"killed{i}"), rng.uniform(STARTED, 1) * longest
+        process = started(words, place)
+        time.sleep(wait)
+        process.kill()
+        process.communicate()
+        killed += process.returncode != 0
+        if verb != "data" or not (place / "packed").exists():  # which is written whole, and never twice
+            finished(words, place)
+        assert results(verb, place) == expected, f"{verb}, killed after {wait:.3f} s"
+        unfinished = [path.name for path in place.rglob("*.tmp")]
+        assert not unfinished, f"{verb}, killed after {wait:.3f} s"
+    assert killed
