@@ -32,9 +32,10 @@ class Cost:
         elif not self._told and clock - self._first[0] >= MEASURED:
             self._told = True
             each = (clock - self._first[0]) / (now - self._first[1])
+            time_of = f"{each:.3g} s" if each >= 1 else f"{1000 * each:.3g} ms"
             parameters = sum(a.size for a in jax.tree.leaves(state.params["net"]))
             say(
-                f"{parameters:,} parameters, {self._operations(state, batch)}{1000 * each:.3g} ms per step: "
+                f"{parameters:,} parameters, {self._operations(state, batch)}{time_of} per step: "
                 f"{self._steps} steps take {duration(self._steps * each)} here"
             )
 
