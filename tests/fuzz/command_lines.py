@@ -26,7 +26,7 @@ COMPARED = ["--count", "4", "--nfe", "2", "--sampler", "ddim", "--metric", "FD",
 
 VALID = {
     "train": ["train", "configs/digits/flow.gin", "--run", "new", *SETTINGS],
-    "resume": ["train", "configs/digits/flow.gin", "--run", "run"],
+    "resume": ["train", "configs/digits/flow.gin", "--run", "run", *SETTINGS],
     "sample": ["sample", "run", *DRAWN],
     "from": ["sample", "run", *DRAWN, "--from", "images/cat/000.png"],
     "compare": ["compare", "run", *COMPARED],
@@ -137,8 +137,8 @@ def added(rng, verb, words):
 
 
 def replaced(rng, verb, words):
-    """Another word in the place of a path or a value."""
-    places = [i for i in range(len(verb), len(words)) if not words[i].startswith("-")]
+    """Another word in the place of a path or a value, but those of --set, which keep a run small."""
+    places = [i for i in range(len(verb), len(words)) if not words[i].startswith("-") and words[i - 1] != "--set"]
     if places:
         i = rng.choice(places)
         before = words[i - 1]
