@@ -31,6 +31,13 @@ def whole_run(trained_run, tmp_path_factory):
     return folder / "run", found
 
 
+@pytest.fixture(autouse=True)
+def emptied(tmp_path):
+    """The folder of a test is removed: pytest would keep the copies of a hundred thousand files."""
+    yield
+    shutil.rmtree(tmp_path)
+
+
 @pytest.fixture
 def place(trained_run, tmp_path):
     """A folder with all that the generated lines name."""

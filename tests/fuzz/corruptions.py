@@ -22,7 +22,6 @@ READERS = {
     "config.gin": (SAMPLE, ["runs", "run"]),
     "run.json": (SAMPLE, COMPARE),
     "metrics.jsonl": (["runs", "run"], SAMPLE),
-    "data.npz": (SAMPLE, COMPARE),
     "classifier.npz": (CLASSIFIED,),
     "stats/variance.npz": (CALIBRATED,),
     "stats/classifier-*.npz": (CLASSIFIED,),
