@@ -10,13 +10,14 @@ from typing import Any
 from etils import epath
 from flax import nnx
 
+from fewstep.cli.config.further import steps_for
 from fewstep.cli.config.given import VALUES, parts_given, usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import check_reads_back, config_text
 from fewstep.cli.parse import results
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.train import check_new, steps_of, train_in
+from fewstep.cli.verbs.train import train_in
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
@@ -37,7 +38,6 @@ from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
 from fewstep.train.run.levers import Levers, as_levers
-from fewstep.train.run.limit import steps_within
 from fewstep.train.utils.files import read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
@@ -80,8 +80,7 @@ def train_run(
     experiment = Experiment(**made)
     training = prepare(experiment, experiment.data())
     if experiment.minutes is not None:
-        check_new(epath.Path(folder), extend)
-        steps = steps_of(epath.Path(folder)) or steps_within(training, experiment.minutes)
+        steps = steps_for(epath.Path(folder), experiment.minutes, extend, lambda: training)
         given |= {"data": training.data, "steps": steps, "minutes": None}
         return train_run(folder, params=params, init_from=init_from, extend=extend, **given)
     values = {name: made[name] for name in VALUES if name in made}

@@ -12,9 +12,10 @@ from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
+from fewstep.train.utils.config_values import config_values, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import JSON, absolute, is_checkpoint, is_locked, read_text
-from fewstep.train.utils.sealed import config_values, read_json
+from fewstep.train.utils.sealed import read_json
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
@@ -74,10 +75,9 @@ def _row(run, folder):
 
 
 def _training(run):
-    steps = config_values(run).get("train.steps", "")
-    if not steps.isdigit():
+    if (steps := steps_of(config_values(run))) is None:
         raise RunError("config.gin has no train.steps")
-    steps, saved, lines = int(steps), _saved(run), read(run / "metrics.jsonl")
+    saved, lines = _saved(run), read(run / "metrics.jsonl")
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
     return {

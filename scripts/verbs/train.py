@@ -1,17 +1,18 @@
 """fewstep train."""
 
-import re
 import secrets
 from collections.abc import Callable
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cache
 
 import jax
 from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.config.further import goes_further, steps_for
 from fewstep.cli.config.given import handing_over, kept_parts, parts_given
-from fewstep.cli.config.load import canonical_text, difference, experiment, find, load
+from fewstep.cli.config.load import canonical_text, experiment, find, load
 from fewstep.cli.config.messages import building
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.parse import file_text
@@ -27,7 +28,6 @@ from fewstep.train.experiment import Experiment
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run import Run
-from fewstep.train.run.limit import steps_within
 from fewstep.train.run.parts import changed, digests
 from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.run.seal import seal
@@ -35,7 +35,7 @@ from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.files import folder_lock, read_text, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
-from fewstep.train.utils.sealed import config_parts, read_config, write_config
+from fewstep.train.utils.sealed import config_parts, write_config
 
 
 def main(
@@ -51,18 +51,16 @@ def main(
 
     run = parse.path(folder, "--run")
     with handing_over(kept_parts(path.parent, file_text(path)), overrides.trust):
-        (made, text), data = described(config, overrides), None
+        made, text = described(config, overrides)
+        data = cache(made.data)
         if made.minutes is not None:
-            check_new(run, extend)
-            if (steps := steps_of(run)) is None:
-                with building(path, overrides.set):
-                    data = made.data()
-                    steps = steps_within(prepare(made, data), made.minutes)
+            with building(path, overrides.set):
+                steps = steps_for(run, made.minutes, extend, lambda: prepare(made, data()))
             limit = [f"train.steps={steps}", "train.minutes=None"]
             made, text = described(config, replace(overrides, set=[*overrides.set, *limit]))
-        _check_config(run, text, extend)  # before the data are read
+        goes_further(run, text, extend)  # what contradicts the run is told before the data are read
         with building(path, overrides.set):
-            training = prepare(made, data or made.data())
+            training = prepare(made, data())
         train_in(run, training, text, step, init_from, other, extend, ends=True)
 
 
@@ -145,28 +143,6 @@ def described(config: str, overrides: Overrides) -> tuple[Experiment, str]:
         return experiment(), canonical_text(overrides.set)
 
 
-def steps_of(folder: epath.Path) -> int | None:
-    """The number of steps of the run in a folder; None if there is no run."""
-    path = folder / "config.gin"
-    return _steps(read_config(path))[0] if path.is_file() else None
-
-
-def check_new(folder: epath.Path, extend: bool) -> None:
-    """UserError for a run that is to be extended by minutes."""
-    if extend and (folder / "config.gin").is_file():
-        raise UserError(f"train.minutes are of a new run: to extend {folder} give the number of train.steps instead")
-
-
-def _steps(text):
-    """The number of steps in a config, and the names of what sets it: train.steps, and a macro if it is one."""
-    values = dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
-    value, names = values.get("train.steps", ""), {"train.steps"}
-    if value[:1] == "%":
-        names.add(value[1:])
-        value = values.get(value[1:], "")
-    return (int(value) if value.isdigit() else None), names
-
-
 def _made(folder):
     """Create the folder if needed; UserError if that fails, before anything is trained."""
     parse.writable(folder, "the run")
@@ -188,7 +164,7 @@ def _check_is_run_or_empty(folder):
 def _begin(folder, training, text, start, extend):
     """Write the config and description of a new run, or check that an existing run has the same config."""
     path, given = folder / "config.gin", parts_given(text)
-    longer = _check_config(folder, text, extend)
+    longer = goes_further(folder, text, extend)
     goes_on = path.exists() and (folder / "run.json").exists() and start is None
     new = not goes_on or longer
     parts = {"parts": found} if new and (found := digests(training, given)) else {}
@@ -211,29 +187,6 @@ def _begin(folder, training, text, start, extend):
     say(f"data: {training.data}")
     if training.pairs:
         say(f"pairs: {len(training.pairs)} of noise and image, used instead of the training images")
-
-
-def _check_config(folder, text, extend):
-    """Whether a config trains an existing run for longer; UserError if it may not, or contradicts the run."""
-    path = folder / "config.gin"
-    if not path.is_file():
-        return False
-    before = read_config(path)
-    differs, (steps, names), (known, others) = difference(before, text), _steps(text), _steps(before)
-    longer = steps is not None and known is not None and steps > known
-    if longer and {one[1:].split(" = ")[0] for one in differs} <= names | others:
-        if extend:
-            return True
-        raise UserError(
-            f"{folder} has train.steps = {known}, not {steps}: to train it further add --extend (extend=True in "
-            f"Python), or give another folder, and this one as init_from={folder}"
-        )
-    if differs:
-        raise UserError(
-            f"the config contradicts the run {folder} (- the run, + now): {'; '.join(differs)}. "
-            f"Give another folder, or the run's own config: {path}"
-        )
-    return False
 
 
 def _check_goes_on(folder, training, given):

@@ -18,8 +18,8 @@ from fewstep.train.checkpoints import digests
 from fewstep.train.logs.jsonl import read
 from fewstep.train.logs.logs import Logs
 from fewstep.train.run.run import read_description, write_description
+from fewstep.train.utils.config_values import config_values
 from fewstep.train.utils.files import absolute, folder_lock, is_locked, write_atomic
-from fewstep.train.utils.sealed import config_values
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ from types import ModuleType
 import numpy as np
 from etils import epath
 
+from fewstep.train.utils.config_values import config_values
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import is_remote, read_text, write_atomic
-from fewstep.train.utils.sealed import config_values
 
 
 def require() -> ModuleType:

@@ -49,13 +49,6 @@ def config_parts(text: str) -> tuple[str, bool | None]:
     return (text, None) if len(said) == sum(map(len, lines)) else (said, lines[-1] == _seal_line(said))
 
 
-def config_values(folder: epath.PathLike) -> dict[str, str]:
-    """The bindings of a run's config.gin as text, {"train.steps": "1500", ...}; {} if there is no such file."""
-    path = epath.Path(folder) / "config.gin"
-    lines = read_config(path).splitlines() if path.exists() else []
-    return dict(line.split(" = ", 1) for line in lines if " = " in line)
-
-
 def sealed_json(value: dict, **options: Any) -> str:
     """`dumps` of the value with its seal as the last key."""
     value = json.loads(dumps(value))
