@@ -11,11 +11,11 @@ import shutil
 import socket
 import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 from command_lines import DRAWN, SETTINGS
+from image_files import enlarged, picture
 from PIL import Image
 
 CONFIGS = {
@@ -184,13 +184,6 @@ def values(rng, path):
         np.savez(file, **{name: rng.choice(wrong) for name in names})
 
 
-def picture(kind):
-    """The bytes of an image of this kind."""
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(file, kind)
-    return bytearray(file.getvalue())
-
-
 def cut_picture(rng, path):
     data = picture(rng.choice(("PNG", "JPEG", "GIF", "WEBP", "TIFF", "BMP")))
     path.write_bytes(data[: rng.randrange(8, len(data))])
@@ -206,16 +199,7 @@ def flipped_picture(rng, path):
 def large_picture(rng, path):
     """A header of 60,000 x 60,000 pixels, or of none, before the data of 16 x 16."""
     side, kind = rng.choice((0, 13_000, 60_000)), rng.choice(("PNG", "JPEG", "GIF"))
-    data = picture(kind)
-    if kind == "JPEG":
-        at = data.index(b"\xff\xc0")
-        data[at + 5 : at + 9] = struct.pack(">HH", side, side)
-    elif kind == "PNG":
-        data[16:24] = struct.pack(">II", side, side)
-        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    else:
-        data[6:10] = struct.pack("<HH", side, side)
-    path.write_bytes(data)
+    path.write_bytes(enlarged(kind, side))
 
 
 def broken_exif(rng, path):

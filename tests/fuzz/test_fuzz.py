@@ -18,20 +18,20 @@ def seeds(quick, whole):
     return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= quick else []) for seed in range(whole)]
 
 
-@pytest.mark.parametrize("seed", seeds(20, 500))
+@pytest.mark.parametrize("seed", seeds(12, 500))
 def test_command_lines(fewstep, place, seed):
     end = fewstep(command_line(seed))
     assert end.wrong() is None, f"seed {seed}: {end}"
 
 
 @pytest.mark.filterwarnings(r"ignore:::PIL\.")  # as the command line does, until pytest shows all warnings
-@pytest.mark.parametrize("seed", seeds(12, 100))
+@pytest.mark.parametrize("seed", seeds(8, 100))
 def test_hostile_files(fewstep, place, seed):
     end = fewstep(hostile(seed, place))
     assert end.wrong() is None, f"seed {seed}: {end}"
 
 
-@pytest.mark.parametrize("seed", seeds(12, 200))
+@pytest.mark.parametrize("seed", seeds(8, 200))
 def test_corruptions(fewstep, whole_run, tmp_path, seed):
     run, expected = whole_run
     shutil.copytree(run, tmp_path / "run")

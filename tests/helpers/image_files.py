@@ -1,5 +1,9 @@
 """Small images on disk for the sources that read them."""
 
+import io
+import struct
+import zlib
+
 import numpy as np
 from PIL import Image
 
@@ -28,3 +32,24 @@ def spoil(folder):
 def as_bytes(image):
     """Pixels in [-1, 1] as the uint8 they came from."""
     return np.rint((image + 1) * 127.5).astype(np.uint8)
+
+
+def picture(kind):
+    """The bytes of a file of 16 x 16 pixels of a kind, "PNG"."""
+    file = io.BytesIO()
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(file, kind)
+    return bytearray(file.getvalue())
+
+
+def enlarged(kind, side):
+    """The same of a "JPEG", "PNG" or "GIF" whose header says side x side."""
+    data = picture(kind)
+    if kind == "JPEG":
+        at = data.index(b"\xff\xc0")
+        data[at + 5 : at + 9] = struct.pack(">HH", side, side)
+    elif kind == "PNG":
+        data[16:24] = struct.pack(">II", side, side)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    else:
+        data[6:10] = struct.pack("<HH", side, side)
+    return bytes(data)

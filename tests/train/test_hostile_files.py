@@ -6,10 +6,10 @@ import signal
 import socket
 import struct
 import zipfile
-import zlib
 
 import numpy as np
 import pytest
+from image_files import enlarged
 from PIL import Image
 from refused import message
 
@@ -222,22 +222,6 @@ def test_free_memory_is_known():
         "4.2 GB",
         "11 TB",
     ]
-
-
-def enlarged(kind, side):
-    """A file of 16 x 16 pixels whose header says side x side."""
-    file = io.BytesIO()
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (16, 16, 3), np.uint8)).save(file, kind)
-    data = bytearray(file.getvalue())
-    if kind == "JPEG":
-        at = data.index(b"\xff\xc0")
-        data[at + 5 : at + 9] = struct.pack(">HH", side, side)
-    elif kind == "PNG":
-        data[16:24] = struct.pack(">II", side, side)
-        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
-    else:
-        data[6:10] = struct.pack("<HH", side, side)
-    return bytes(data)
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF"])
