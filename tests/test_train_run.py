@@ -67,7 +67,7 @@ class Sends(logging.Handler):
             signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
 def test_an_interrupted_run_is_saved_and_the_signal_delivered(tmp_path, number):
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
@@ -232,6 +232,7 @@ def test_parts_that_a_run_does_not_need_are_refused(tmp_path):
         fewstep.open_run(tmp_path / "none")
 
 
+@pytest.mark.slow
 def test_runs_opened_in_threads_are_not_mixed_up(tmp_path):
     for width in (8, 16):
         train(tmp_path / str(width), network=partial(fewstep.MLP, width=width))

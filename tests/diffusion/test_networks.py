@@ -109,6 +109,7 @@ def test_dropout_only_with_a_key(x):
     assert np.abs(first - none).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_what_is_dropped_depends_on_the_key_of_the_image_alone(x):
     apply, params = split(unet(dropout=0.5))
     params, keys = perturbed(params), jax.random.split(jax.random.key(1), 3)

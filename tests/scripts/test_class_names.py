@@ -43,7 +43,11 @@ def pets(tiny, tmp_path_factory):
 
     root = tmp_path_factory.mktemp("pets")
     image_files.write(root / "photos")
-    trained("configs/folder/small.gin", root / "run", [*tiny, f"folder.path={root / 'photos'}", "folder.size=8"])
+    trained(
+        "configs/folder/small.gin",
+        root / "run",
+        [*tiny, f"folder.path={root / 'photos'}", "folder.size=8", "train.preview_every=100"],
+    )
     return root
 
 
@@ -102,6 +106,7 @@ def test_the_page_of_a_comparison_has_them(fewstep, pets, tmp_path):
     assert "From above: cat, dog." in (tmp_path / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_other_names_are_other_data(fewstep, tiny, tmp_path):
     image_files.write(tmp_path / "photos")
     words = [word for one in (*tiny, f"folder.path={tmp_path / 'photos'}", "folder.size=8") for word in ("--set", one)]

@@ -199,6 +199,7 @@ def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, 
     np.testing.assert_allclose(found[:30], long[:30], rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_an_error_of_all_is_a_line_in_each(tmp_path):
     for status, said in ended(begun(command(tmp_path / "run", "train.batch_size=33"), 2)):
         assert status == 2

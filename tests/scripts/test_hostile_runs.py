@@ -104,6 +104,7 @@ def test_an_empty_step_is_passed_over_and_set_aside(fewstep, run, tiny):
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == ["3", "6", f"{'9' * 30}.aside"]
 
 
+@pytest.mark.slow
 def test_a_run_with_nothing_but_an_empty_step_starts_anew(fewstep, run, tiny):
     for step in ("3", "6"):
         shutil.rmtree(run / "checkpoints" / step)

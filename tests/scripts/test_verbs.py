@@ -53,6 +53,7 @@ def test_an_image_is_a_function_of_its_seed(fewstep, digits_run, tmp_path):
     np.testing.assert_allclose(few, many[4:], atol=1e-5)
 
 
+@pytest.mark.slow
 def test_levers_and_settings_reach_the_draw(fewstep, digits_run, tmp_path):
     drawn = {}
     for name, words in {
