@@ -34,7 +34,12 @@ def numbers(text: str, option: str, most: float = 1e300) -> list[float]:
 
 def words(text: str | None, option: str) -> list[str]:
     """ "ddim,heun" as names, each once; [] of None."""
-    found = list(dict.fromkeys(word.strip() for word in text.split(","))) if text is not None else []
+    return [] if text is None else list(dict.fromkeys(all_words(text, option)))
+
+
+def all_words(text: str, option: str) -> list[str]:
+    """ "cat,dog,cat" as names."""
+    found = [word.strip() for word in text.split(",")]
     if "" in found:
         raise UserError(f"{option} {text!r}: write names separated by commas")
     return found

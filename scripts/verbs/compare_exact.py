@@ -26,7 +26,7 @@ def main(
     lines, data = asked.lines(run=False), {name: _data(name, gaussian, known, opening) for name in names}
     if out is not None:
         needs_report()
-    results = None if out is None else parse.writable(out, "--out")
+    results = None if out is None else parse.results(out, "--out")
     named = {type(known.processes[name]()).__name__ for name in names if name in known.processes}
     chosen = lines.on([process for process, *_ in data.values()], named)
     if lines.levers:

@@ -41,14 +41,11 @@ def main(
         raise UserError(f"--out {out}: give a name that ends in .png, or in / for a folder of single images")
     if scale is not None:
         within(scale, "--scale", 1, 64)
-    if label is not None:
-        parse.words(label, "--label")
+    texts = None if label is None else parse.all_words(label, "--label")
     strength = from_images.strength_of(start)
     parse.writable(drawn if single else drawn.parent, "--out")
     run = opened(folder, opening, calibrate)
-    chosen, typed = looked_up.on(run), None
-    if label is not None:
-        typed = [label] if label in run.names else [word.strip() for word in label.split(",")]
+    chosen, typed = looked_up.on(run), [label] if label in run.names else texts  # a name may have commas
     if start.invert and INSTANT not in run.denoiser.capabilities:
         raise UserError(f"--invert requires {CAPABILITY_NAMES[INSTANT]}, and this run learned only jumps: leave it out")
     for asked, option in ((trajectory, "--trajectory"), (single, "a folder as --out"), (scale is not None, "--scale")):

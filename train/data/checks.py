@@ -51,10 +51,12 @@ def as_images(array: np.ndarray, where: Any, bounded: bool = True, unit: bool | 
         if unit:
             _check_floats(array, where, 0, 1)
             array = 2 * array.astype(np.float32) - 1
-        else:
-            _check_floats(array, where, -1 if bounded else -np.inf, 1 if bounded else np.inf)
+        elif bounded:
+            _check_floats(array, where, -1, 1)
             if array.ndim > 2 and unit is None:
-                _check_black(array, where, bounded)
+                _check_black(array, where)
+        else:
+            _check_floats(array, where, -np.inf, BEYOND if array.min() >= 0 else np.inf)
         array = np.clip(array.astype(np.float32), -1, 1) if bounded else array.astype(np.float32)
     return array[..., None] if array.ndim == 3 else array
 
@@ -116,19 +118,17 @@ def _check_floats(array, where, least, most):
     if low < least - SLACK or high > most + SLACK:
         wrong = (pixels.max(axis=1) > most + SLACK) | (pixels.min(axis=1) < least - SLACK)
         raise UsageError(
-            f"{where} spans {low:.6g} to {high:.6g}, outside [{least}, {most}], first in image {int(wrong.argmax())}: "
-            f"{_rescaling(low, high, least)}"
+            f"{where} spans {low:.6g} to {high:.6g}, outside [{max(least, -1)}, {min(most, 1)}], first in image "
+            f"{int(wrong.argmax())}: {_rescaling(low, high, least)}"
         )
 
 
-def _check_black(array, where, bounded):
-    """UsageError for images whose black seems to be 0; drawn ones in [0, 1] may be as they should."""
-    low, top = float(array.min()), float(array.max())
-    if low >= 0 and top > BEYOND:
-        raise UsageError(f"{where} spans {low:.6g} to {top:.6g}, outside [-1, 1]: {_rescaling(low, top, -1)}")
-    if bounded and low >= 0 and top <= 1:
+def _check_black(array, where):
+    """UsageError for images whose black seems to be 0."""
+    low, high = float(array.min()), float(array.max())
+    if low >= 0:
         raise UsageError(
-            f"{where} spans {low:.6g} to {top:.6g}, as if black were 0; it is -1 here: save 2 * images - 1, or say "
+            f"{where} spans {low:.6g} to {high:.6g}, as if black were 0; it is -1 here: save 2 * images - 1, or say "
             f"unit=True (--set npz.unit=True, in Python data=arrays(images, unit=True)); unit=False if that is right"
         )
 

@@ -47,9 +47,8 @@ def kept(folder: epath.Path) -> Dataset:
         train, held_out = (
             Split(Arrays(found[f"{start}images"], found.get(f"{start}labels"))) for start in ("", "held_out_")
         )
-        return Dataset(
-            "arrays", train, held_out, int(found["classes"]), tuple(found.get("names", np.array([])).tolist())
-        )
+        names = found["names"].tolist() if "names" in found else ()
+        return Dataset("arrays", train, held_out, int(found["classes"]), tuple(names))
     except (Damaged, KeyError) as error:
         found = error if isinstance(error, Damaged) else f"{path} is damaged"
         raise RunError(f"{found}: pass the data, fewstep.open_run(folder, data=...)") from None

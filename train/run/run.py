@@ -210,11 +210,12 @@ class Run:
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
         options: dict[str, Any] = {"batch": batch, "sharding": batch_sharding(self.mesh)}
         parts = draw_batches(den, table, seeds, enlarged(self.shape, den), cond=cond, start=start, **options)
-        images = []
+        images, done = [], 0
         with progress(len(seeds), unit="images", note="compiling") as show:
             for part in parts:
                 images.append(part)
-                show(sum(map(len, images)))
+                done += len(part)
+                show(done)
         return np.concatenate(images)
 
     def predictions(
