@@ -70,6 +70,7 @@ def test_what_no_config_can_name_is_asked_for(tmp_path, monkeypatch):
         run.data  # noqa: B018
 
 
+@pytest.mark.slow
 def test_our_networks_are_named_in_the_config(tmp_path):
     from functools import partial
 

@@ -99,14 +99,20 @@ def test_training_in_another_thread_has_no_signals(tmp_path):
 @pytest.mark.parametrize(
     "options",
     [
-        {"process": fewstep.VP, "objective": fewstep.objectives.Denoising, "prediction": fewstep.edm(0.4)},
+        pytest.param(
+            {"process": fewstep.VP, "objective": fewstep.objectives.Denoising, "prediction": fewstep.edm(0.4)},
+            marks=pytest.mark.slow,
+        ),
         {
             "process": fewstep.VE(sigma_max=np.float64(20.0)),
             "ema": (np.float64(0.99),),
             "seed": np.int64(3),
             "optimizer": partial(adamw, lr=np.float32(0.5)),
         },
-        {"objective": fewstep.objectives.Denoising(times=partial(logit_normal, mean=1.0)), "optimizer": adamw},
+        pytest.param(
+            {"objective": fewstep.objectives.Denoising(times=partial(logit_normal, mean=1.0)), "optimizer": adamw},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_what_a_config_can_name_opens_again(tmp_path, options):

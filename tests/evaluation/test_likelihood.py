@@ -36,7 +36,8 @@ def test_the_flow_knows_the_density_of_gaussian_data(process, points):
     assert abs((got - want).mean()) / (4 * np.log(2)) < 0.01  # bits
 
 
-@pytest.mark.parametrize("process", [PROCESSES[0], *(pytest.param(p, marks=pytest.mark.slow) for p in PROCESSES[1:])])
+@pytest.mark.slow
+@pytest.mark.parametrize("process", PROCESSES)
 def test_and_of_a_mixture(process):
     means, stds, weights = [-0.6, 0.5], [0.2, 0.3], [0.4, 0.6]
     rng = np.random.default_rng(1)

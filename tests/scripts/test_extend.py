@@ -9,6 +9,7 @@ import pytest
 from one_line import refused
 
 import fewstep as package
+from fewstep.cli.config.further import goes_further
 from fewstep.cli.config.load import canonical_text, experiment, find, load
 from fewstep.train.data.kept import FILE
 from fewstep.train.loop import prepare
@@ -42,8 +43,11 @@ def test_a_finished_run_goes_on_when_asked_as_if_it_had_been_longer(fewstep, tmp
     status, _, err = fewstep(*begun, "--set", "train.steps=9", "--extend")
     assert status == 0, err
     assert f"{run} is extended to 9 steps" in err
-    logging = ["train.log_every=2", "train.save_every=5", "train.preview_every=100"]  # may change at any time
-    assert fewstep("train", run / "config.gin", "--run", run, *words(logging))[0] == 0  # its config knows the steps
+    text = read_config(run / "config.gin")
+    assert not goes_further(run, text, extend=False)  # it knows its steps
+    for logging in ("log_every = 1", "save_every = 3", "preview_every = 6"):  # these may change at any time
+        assert logging in text
+        assert not goes_further(run, text.replace(logging, logging.split()[0] + " = 50"), extend=False)
     status, _, err = fewstep("train", MOONS, "--run", longer, *words([*POINTS, *CONSTANT, "train.steps=9"]))
     assert status == 0, err
     assert losses(run) == losses(longer)

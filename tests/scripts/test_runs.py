@@ -187,6 +187,7 @@ def test_the_list_needs_no_jax(made, tmp_path):
     assert done.stdout.splitlines()[-1] == "set()"
 
 
+@pytest.mark.slow
 def test_the_last_distance_of_training_is_that_of_compare(digits_run, tmp_path):
     from fewstep.cli.config.open_run import open_run
     from fewstep.evaluation.compare import compare

@@ -87,6 +87,7 @@ def test_a_damaged_description_is_named_and_mended(fewstep, digits_run, tiny, tm
     assert (run / "run.json").read_bytes() == (digits_run / "run.json").read_bytes()
 
 
+@pytest.mark.slow
 def test_a_damaged_line_of_metrics_is_named_and_nothing_is_dropped(fewstep, digits_run, tiny, tmp_path):
     run = shutil.copytree(digits_run, tmp_path / "run")
     options = [word for override in tiny for word in ("--set", override)]

@@ -24,7 +24,7 @@ from fewstep.train.utils.temporary import temporary
 
 def test_training_says_what_it_costs(fewstep, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "MEASURED", 0.0)
-    words = [word for override in tiny for word in ("--set", override)]
+    words = [word for override in [*tiny, "train.preview_every=100"] for word in ("--set", override)]
     status, _, err = fewstep("train", "configs/digits/flow.gin", "--run", tmp_path / "run", *words)
     assert status == 0, err
     lines = err.splitlines()
