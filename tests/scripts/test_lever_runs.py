@@ -190,17 +190,16 @@ def test_levers_of_previews(fewstep, tiny, tmp_path):
     """In the given order, with settings as of gin; what cannot be is said before anything is trained."""
     options = [word for override in [*tiny, "train.steps=2"] for word in ("--set", override)]
     train = ("train", "configs/digits/flow.gin", *options)
-    for levers, *parts in (
-        ("(@upsample_guidance(),)", "remove upsample_guidance"),
-        ("(@skip_tuning(),)", "skip_tuning without a number", "remove it from train.levers"),
-        ("(@rescale(),)", "right after cfg"),
-        ("(@cfg_pp(),)", "previews cannot be drawn", "cfg_pp"),
-        ("(@averaged_variance(),)", "averaged_variance requires a variance"),
-        ("(@cfg,)", "levers with brackets"),
-        ("@cfg()", "a tuple of levers with brackets"),
+    for levers, settings, *parts in (
+        ("(@upsample_guidance(),)", (), "remove upsample_guidance"),
+        ("(@skip_tuning(),)", (), "skip_tuning without a number", "remove it from train.levers"),
+        ("(@rescale(),)", (), "right after cfg"),
+        ("(@cfg_pp(),)", ("cfg_pp.strength=0.5",), "previews cannot be drawn", "cfg_pp"),
+        ("(@averaged_variance(),)", (), "averaged_variance requires a variance"),
+        ("(@cfg,)", ("cfg.scale=2",), "levers with brackets"),
+        ("@cfg()", ("cfg.scale=2",), "a tuple of levers with brackets"),
     ):
-        more = (f"train.levers={levers}", "cfg.scale=2", "cfg_pp.strength=0.5")
-        words = [word for override in more for word in ("--set", override)]
+        words = [word for override in (f"train.levers={levers}", *settings) for word in ("--set", override)]
         refused(fewstep(*train, "--run", tmp_path / "no", *words), *parts)
         assert not (tmp_path / "no" / "checkpoints").exists()
     pictures = []

@@ -30,7 +30,7 @@ def full():
 
 def assert_one_line(status, err):
     assert status == 2, err
-    usual = ("data: moons", " steps  loss ", "stopping: saving")
+    usual = ("data: moons", " steps  compiling", " steps  loss ", "stopping: saving")
     others = [line for line in err.splitlines() if line.strip() and not any(part in line for part in usual)]
     assert len(others) == 1, err
     assert others[0].startswith("fewstep: checkpoint ")
