@@ -1,0 +1,1 @@
+"""Other people's models: their files, networks and settings, as runs of fewstep."""

@@ -1,0 +1,87 @@
+"""A file as bytes that are read from disk where they are used."""
+
+import mmap
+import os
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from etils import epath
+
+from fewstep.train.utils.errors import Damaged
+from fewstep.train.utils.files import is_remote, open_file
+from fewstep.train.utils.memory import amount, free_memory
+
+MOST_STEPS = 1_000_000  # to make values from a file: one of 5000 arrays takes 200,000
+
+
+@dataclass
+class Budget:
+    """What may still be done to open a file: steps, and bytes copied.  A short file can ask for endless work."""
+
+    copies: int
+    steps: int = MOST_STEPS
+
+
+class Source(NamedTuple):
+    """A file, or a part of one: where it is, for messages, its bytes, and what may be done to open it."""
+
+    path: epath.PathLike
+    data: memoryview
+    budget: Budget
+
+    def damaged(self, reason: str) -> Damaged:
+        """The error that names the file."""
+        return Damaged(self.path, reason)
+
+    def part(self, start: int, size: int) -> memoryview:
+        """`size` bytes from `start` on; Damaged if the file ends before."""
+        if not 0 <= start <= start + size <= len(self.data):
+            raise self.damaged("is cut off: fetch it again")
+        return self.data[start : start + size]
+
+    def step(self, count: int = 1) -> None:
+        """Count steps; Damaged if there were too many."""
+        self.budget.steps -= count
+        if self.budget.steps < 0:
+            raise self.damaged(f"is not opened: it takes more than {MOST_STEPS} steps, as no weights do")
+
+    def copy(self, size: int) -> None:
+        """Count bytes that are copied; Damaged if they are more than the file has."""
+        self.budget.copies -= size
+        if self.budget.copies < 0:
+            raise self.damaged("is not opened: it makes far more data than it holds, as no weights do")
+
+
+def contents(path: epath.PathLike) -> Source:
+    """The bytes of a regular file, mapped; those of a file in a bucket are fetched.
+
+    Raises Damaged if it cannot be read, is empty, or (in a bucket) does not fit into memory.  While the bytes are in
+    use, the file may be replaced or removed, but not shortened.
+    """
+    try:
+        if is_remote(path):
+            _check_fits(path)
+        with open_file(path) as file:
+            if is_remote(path):
+                data = memoryview(file.read())
+            elif os.fstat(file.fileno()).st_size:
+                data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            else:
+                data = memoryview(b"")
+    except OSError as error:
+        raise Damaged(path, f"cannot be read ({error.strerror or error})") from None
+    if not len(data):
+        raise Damaged(path, "is empty: fetch it again")
+    return Source(path, data, Budget(len(data) + (1 << 20)))
+
+
+def _check_fits(path):
+    size, free = epath.Path(path).stat().length, free_memory()
+    if size > free:
+        raise Damaged(path, f"takes {amount(size)}, and {amount(free)} of memory are free: copy it to this machine")
+
+
+def quoted(value: object) -> str:
+    """A text from a file as it stands in a message: in quotes, on one line, not too long."""
+    text = str(value)
+    return ascii(text if len(text) <= 80 else f"{text[:77]}...")
