@@ -140,6 +140,27 @@ def machines():
     }  # fmt: skip
 
 
+def random_value(rng, names, depth=0):
+    """Known names, called with anything and given any state."""
+
+    def inner():
+        return random_value(rng, names, depth + 1)
+
+    kind = rng.random() if depth < 5 else 1
+    if kind < 0.35:
+        args = [inner() for _ in range(rng.choice((0, 1, 1, 2, 3, 4, 7)))]
+        return ff.Called(rng.choice(names), *args, state=inner() if rng.random() < 0.4 else None)
+    if kind < 0.65:
+        return rng.choice((ff.Asked(rng.choice(names)), ff.tensor(NUMBERS), NUMBERS, ff.Stored("0", NUMBERS.ravel())))
+    if kind < 0.8:
+        items = [inner() for _ in range(rng.randrange(4))]
+        keys = ("a", "class_name", "module_src", "state", 1, None, (1, 2))
+        return rng.choice((tuple(items), items, dict(zip(keys, items, strict=False))))
+    return rng.choice(
+        (0, 1, -1, 2**100, "latin1", "<", "C", "f4", "O8", b"b", b"\0" * 16, True, None, 1.5, (), (2, 3), {1})
+    )
+
+
 def _nested():
     """Each legacy file loads another from its bytes, and each is read twice: 2^30 times in all."""
     data = ff.legacy_file(1)

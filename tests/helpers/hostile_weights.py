@@ -168,7 +168,7 @@ def headers():
         "list": "[]" + " " * 10,
         "brackets": '{"a":' + "[" * 100_000,
         "digits": '{"a":' + "9" * 100_000 + "}",
-        "million_dicts": '{"a":[' + "{}," * 3_000_000 + "{}]}",
+        "million_dicts": '{"a":[' + "{}," * 1_000_000 + "{}]}",
         "no_json": "{a: 1}",
     }
     found |= {f"{name}.safetensors": ff.safetensors_file(text.encode(), data) for name, text in texts.items()}

@@ -8,13 +8,15 @@ import subprocess
 import sys
 
 import foreign_files as ff
+import hostile_pickles
 import hostile_weights
 import numpy as np
 import pytest
 from refused import message
 
 from fewstep.train.utils.errors import Damaged
-from fewstep.zoo.files import read
+from fewstep.zoo.files import read, weight_sets
+from fewstep.zoo.files.names import KNOWN
 
 CHILD = """
 import json, resource, sys, time
@@ -105,7 +107,7 @@ def test_cut_at_20_places(tmp_path, form):
 def test_damage_in_any_place_is_no_traceback(tmp_path, form):
     """It may be in a number of an array, where only a zip archive has a checksum."""
     rng, path = random.Random(0), tmp_path / f"weights.{form}"
-    for _ in range(300):
+    for _ in range(120):
         data = bytearray(WHOLE[form])
         for _ in range(rng.choice((1, 1, 3))):
             data[rng.randrange(len(data))] = rng.choice((0, 255, 127, rng.randrange(256)))
@@ -115,6 +117,17 @@ def test_damage_in_any_place_is_no_traceback(tmp_path, form):
         path.write_bytes(data)
         with contextlib.suppress(Damaged):
             read(path)
+
+
+@pytest.mark.parametrize("form", [ff.pickled, ff.zip_file, ff.legacy_file])
+def test_known_names_called_with_anything(tmp_path, form):
+    rng, path, opened = random.Random(0), tmp_path / "weights.pkl", 0
+    for _ in range(120):
+        path.write_bytes(form(hostile_pickles.random_value(rng, list(KNOWN))))
+        with contextlib.suppress(Damaged):
+            weight_sets(read(path))
+            opened += 1
+    assert 0 < opened < 120
 
 
 def test_checksums_of_a_zip_archive_are_compared(tmp_path):

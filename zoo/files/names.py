@@ -12,6 +12,7 @@ from fewstep.zoo.files.unpickler import Known
 
 # Their objects are records of a name and a state, or plain containers; none of these classes is ever made.
 MODULES = re.compile(r"torch\.nn\.modules(\.[a-z_0-9]+)+\.[A-Z]\w*")
+FUNCTIONS = re.compile(r"torch\.nn\.functional\.[a-z]\w*")  # attributes of modules: only their names are kept
 STATES = re.compile(r"optax(\.\w+)*\.[A-Z]\w*")
 LATIN = ("latin1", "latin-1")
 
@@ -22,6 +23,8 @@ def find(name: str) -> Known | None:
         return found
     if MODULES.fullmatch(name):
         return Known(name, lambda source, args: Persistent(name))
+    if FUNCTIONS.fullmatch(name):
+        return Known(name)
     if STATES.fullmatch(name):  # of an optimizer: named tuples
         return Known(name, lambda source, args: args)
     return None

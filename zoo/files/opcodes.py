@@ -30,8 +30,10 @@ def decode(source: Source, at: int) -> tuple[bytes, Any, int]:
 
     Bytes longer than SMALL are a view of the file.  Raises Damaged if the argument is not complete, or too large.
     """
-    code = bytes(source.part(at, 1))
+    code = source.data[at : at + 1].tobytes()
     at += 1
+    if not code:
+        raise source.damaged("is cut off: fetch it again")
     if code not in WITH_ARGUMENT:
         return code, None, at
     if code in ARGUMENTS:

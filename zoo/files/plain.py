@@ -18,7 +18,7 @@ class Made(NamedTuple):
     """A plain value, and how many values and bytes of arrays a walk through it meets."""
 
     value: Any
-    count: int
+    values: int
     size: int
 
 
@@ -43,7 +43,7 @@ def plain(value: Any, source: Source) -> Any:
         within.remove(id(value))
         new = _again(value, [one.value for one in inner], source)
         size = new.nbytes if isinstance(new, np.ndarray) else sum(one.size for one in inner)
-        count = 1 + sum(one.count for one in inner)
+        count = 1 + sum(one.values for one in inner)
         if count > MOST_STEPS or size > most:
             raise source.damaged("is not opened: its values repeat each other without end, as no weights do")
         made[id(value)] = Made(new, count, size)

@@ -52,9 +52,10 @@ class Unpickler:
 
     def load(self, at: int = 0) -> tuple[Any, int]:
         """The object that starts at a place of the file, and where it ends; Damaged for all that is not opened."""
+        source = self._source
         while True:
-            self._source.step()
-            code, argument, at = decode(self._source, at)
+            source.step()
+            code, argument, at = decode(source, at)
             if code == b".":
                 return self._pop(), at
             handler = HANDLERS.get(code)
