@@ -15,6 +15,7 @@ from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
+from fewstep.diffusion.networks.time_class import TimeClass, Waves
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
 
@@ -71,9 +72,14 @@ class DiT(nnx.Module):
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
     pass instead of storing them.  dtype is that of the computation; parameters are float32.
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
+
+    The published networks (facebookresearch/DiT, SiT, MeanFlow) have waves = 256, columns_first and joint.  waves: that
+    many of time_class.Waves, with the class after the layers, in place of `fastest`; 0: none.  jump_layers: as in
+    time_class, with waves (MeanFlow).  columns_first: positions are those of the column, then of the row.  joint: the
+    second output is more channels of the same last layer, in place of a block and a layer of its own.
     """
 
-    levels, attends = 0, True
+    levels, attends, null_class = 0, True, True
 
     def __init__(
         self,
@@ -87,6 +93,10 @@ class DiT(nnx.Module):
         positions: str = "sincos",
         remat: bool = False,
         fastest: Fastest = FASTEST,
+        waves: Annotated[int, Range(0, 65_536)] = 0,
+        jump_layers: bool = False,
+        columns_first: bool = False,
+        joint: bool = False,
         jumps: bool = False,
         variance: bool = False,
         dtype: Precision = "float32",
@@ -102,17 +112,27 @@ class DiT(nnx.Module):
                 f"a DiT of width {width} does not divide into {heads} heads, or the heads into pairs of two "
                 f"coordinates: choose a width that is a multiple of 4 heads"
             )
+        if jump_layers and not waves:
+            raise UsageError("DiT.jump_layers needs waves: set DiT.waves = 256, or leave it False")
         height, wide, channels = shape
+        self.columns_first, self.joint = columns_first, joint
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
         self.trained = self._grid(height, wide)
-        self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
+        if waves:
+            features = Waves(waves, "cos_sin")
+            self.conditioning = TimeClass(features, width, classes, "after", True, jumps, jump_layers, rngs=rngs)
+        else:
+            self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
         block = partial(Block, width, heads, ratio, math.prod(self.trained), dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        self.head = Linear(width, patch * patch * channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        self.variance = _Variance(width, patch * patch * channels, block, rngs=rngs) if variance else None
+        outputs = patch * patch * channels
+        head = partial(Linear, width, outputs, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        self.head = head()
+        second = head if joint else partial(_Variance, width, outputs, block, rngs=rngs)
+        self.variance = second() if variance else None
 
     def _grid(self, height: int, width: int) -> tuple[int, int]:
         """The numbers of rows and columns of tokens."""
@@ -136,13 +156,15 @@ class DiT(nnx.Module):
         (rows, columns), p = self._grid(height, width), self.patch
         tokens = x.reshape(batch, rows, p, columns, p, channels).swapaxes(2, 3).reshape(batch, rows * columns, -1)
 
-        def image(h, part):
-            scale, shift = part.modulation(embedding)
-            h = part.head(_modulated(h.astype(jnp.float32), scale, shift))
-            return h.reshape(batch, rows, columns, p, p, channels).swapaxes(2, 3).reshape(x.shape)
+        def images(h, modulation, *heads):
+            scale, shift = modulation(embedding)
+            h = _modulated(h.astype(jnp.float32), scale, shift)
+            parts = (head(h).reshape(batch, rows, columns, p, p, channels) for head in heads)
+            return [part.swapaxes(2, 3).reshape(x.shape) for part in parts]
 
         h = self.stem(tokens)
         turn, at = None, places((rows, columns), self.trained)
+        at = at[:, ::-1] if self.columns_first else at
         if self.positions == "sincos":
             h += sincos(at, h.shape[-1]).astype(h.dtype)
         else:
@@ -155,6 +177,8 @@ class DiT(nnx.Module):
         run = nnx.remat(run) if self.remat else run
         for block in self.blocks:
             h = run(block, h, embedding)
-        if self.variance is None:
-            return image(h, self)
-        return jnp.concatenate([image(h, self), image(run(self.variance.block, h, embedding), self.variance)], axis=-1)
+        joint = [self.variance] if self.joint and self.variance is not None else []
+        parts = images(h, self.modulation, self.head, *joint)
+        if isinstance(self.variance, _Variance):
+            parts += images(run(self.variance.block, h, embedding), self.variance.modulation, self.variance.head)
+        return jnp.concatenate(parts, axis=-1)

@@ -15,6 +15,7 @@ NETWORKS = {
     "unet": (UNet, (8, 8, 1), {"base": 8, "blocks": 1, "attention": (4,)}),
     "dit": (DiT, (8, 8, 1), {"width": 16, "depth": 2, "heads": 2}),
     "dit rotary": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "positions": "rotary", "remat": True}),
+    "dit waves": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "waves": 32, "jump_layers": True}),
     "mlp": (MLP, (4,), {"width": 16, "depth": 2}),
 }
 LONG = ("unet", "dit rotary")  # to compile

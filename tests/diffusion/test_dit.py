@@ -55,11 +55,12 @@ def attention(params, x, turn):
     return dense(params["out"], out.reshape(n, width))
 
 
-def longhand(params, image, embedding, positions):
+def longhand(params, image, embedding, positions, columns_first):
     """DiT (arXiv:2212.09748, fig. 3, adaLN-zero) of one image, patch 2, two heads; embedding (width,)."""
     rows, columns = image.shape[0] // 2, image.shape[1] // 2
     tokens = [image[2 * i : 2 * i + 2, 2 * j : 2 * j + 2].ravel() for i in range(rows) for j in range(columns)]
     places = [(i, j) for i in range(rows) for j in range(columns)]
+    at = [place[::-1] if columns_first else place for place in places]
     h = dense(params["stem"], np.float64(tokens))
     width = h.shape[1]
 
@@ -68,14 +69,14 @@ def longhand(params, image, embedding, positions):
 
     if positions == "sincos":
         waves = 10_000.0 ** -(np.arange(width // 4) / (width // 4))
-        h += [np.concatenate([f(axis * waves) for axis in place for f in (np.sin, np.cos)]) for place in places]
+        h += [np.concatenate([f(axis * waves) for axis in place for f in (np.sin, np.cos)]) for place in at]
     else:
         size = width // 2
         waves = 100.0 ** -(np.arange(size // 4) / (size // 4))
 
         def turn(q):
             turned = []
-            for row, (i, j) in zip(q, places, strict=True):
+            for row, (i, j) in zip(q, at, strict=True):
                 z = (row[: size // 2] + 1j * row[size // 2 :]) * np.exp(1j * np.concatenate([i * waves, j * waves]))
                 turned.append(np.concatenate([z.real, z.imag]))
             return np.array(turned)
@@ -93,16 +94,19 @@ def longhand(params, image, embedding, positions):
     return image
 
 
-@pytest.mark.parametrize("positions", ["sincos", "rotary"])
-def test_it_is_the_longhand_one(x, positions):
-    module = dit(positions=positions)
+@pytest.mark.parametrize(
+    ("positions", "options"), [("sincos", {}), ("rotary", {}), ("sincos", {"columns_first": True, "waves": 32})]
+)
+def test_it_is_the_longhand_one(x, positions, options):
+    module = dit(positions=positions, **options)
     apply, params = split(module)
     params = perturbed(params)
     module = nnx.merge(apply.graph, params)
     embeddings = np.float64(module.conditioning(3, T, None, LABEL))
     out = CALL(apply, params, x, T, None, Cond(LABEL))
     for image, embedding, found in zip(x, embeddings, out, strict=True):
-        np.testing.assert_allclose(found, longhand(params, image, embedding, positions), atol=2e-5, rtol=2e-5)
+        expected = longhand(params, image, embedding, positions, "columns_first" in options)
+        np.testing.assert_allclose(found, expected, atol=2e-5, rtol=2e-5)
 
 
 def test_it_starts_at_zero_and_every_block_at_the_identity(x):
@@ -139,6 +143,18 @@ def test_other_sizes_of_images_and_jumps():
     assert np.abs(none - some).max() > 1e-3
 
 
+@pytest.mark.parametrize("layers", [False, True])
+def test_jumps_of_a_published_network_start_at_zero(x, layers):
+    """A network that was trained without them begins to learn them as the same function."""
+    options = {"waves": 32, "jump_layers": layers}
+    apply, params = split(dit(**options))
+    params = perturbed(params)
+    jumping, fresh = split(dit(**options, jumps=True))
+    conditioning = params["conditioning"] | {"jump": fresh["conditioning"]["jump"]}
+    found = CALL(jumping, params | {"conditioning": conditioning}, x, T, T, Cond(LABEL))
+    np.testing.assert_allclose(found, CALL(apply, params, x, T, None, Cond(LABEL)), atol=1e-6)
+
+
 def test_rotary_products_depend_on_the_difference_of_places():
     turn = rotary(places((4, 6), (4, 6)), 8)
     q, k = (np.tile(normal((1, 1, 1, 8), seed), (1, 24, 1, 1)) for seed in (0, 1))
@@ -164,6 +180,8 @@ def test_every_place_has_its_own_sines():
         ({"heads": 8, "positions": "rotary"}, "multiple of 4 heads"),
         ({"positions": "learned"}, "'sincos' or 'rotary'"),
         ({"depth": 0}, "DiT.depth is a whole number"),
+        ({"waves": 7}, "an even number of them: got 7"),
+        ({"jump_layers": True}, "DiT.jump_layers needs waves"),
     ],
 )
 def test_what_cannot_be_built(options, words):

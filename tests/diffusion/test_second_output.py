@@ -15,6 +15,7 @@ from fewstep.errors import UsageError
 NETWORKS = {
     "unet": (UNet, (8, 8, 3), {"base": 8, "blocks": 1, "dropout": 0.1}),
     "dit": (DiT, (8, 8, 3), {"width": 16, "depth": 2, "heads": 2, "remat": True}),
+    "joint dit": (DiT, (8, 8, 3), {"width": 16, "depth": 1, "heads": 2, "waves": 32, "joint": True}),
     "mlp": (MLP, (5,), {"width": 16, "depth": 2}),
 }
 
@@ -33,6 +34,7 @@ def test_the_first_half_is_the_network_without_it(network, shape, options):
     shared = {name: more[name] for name in params}
     jax.tree.map(np.testing.assert_array_equal, params, shared)  # the same initial values
     more = jax.tree.map(lambda a: a + 0.05, more)
+    more["variance"] = jax.tree.map(lambda a: 2 * a, more["variance"])
     x, cond = np.random.default_rng(0).standard_normal((2, *shape)).astype(np.float32), Cond(np.int32([0, 3]))
     keys = jax.random.split(jax.random.key(0), 2)
     one = CALL(plain, {name: more[name] for name in params}, x, 0.3, None, cond, keys)

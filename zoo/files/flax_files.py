@@ -10,7 +10,8 @@ from fewstep.zoo.files.mapped import Source, contents, quoted
 from fewstep.zoo.files.packed import Decoder
 from fewstep.zoo.files.tensors import DTYPES, check_shape, whole
 
-ARRAY, COMPLEX, SCALAR = 1, 2, 3  # extensions of flax
+# Extensions of flax, and of Orbax 0.4.4, which writes tuples as lists unless they are empty (EmptyState() of optax).
+ARRAY, COMPLEX, SCALAR, TUPLE = 1, 2, 3, 4
 CHUNKED = "__msgpack_chunked_array__"  # an array of more than 1 GiB, in several
 
 
@@ -49,13 +50,15 @@ def _extension(source, code, data):
                 return array if code == ARRAY else array[()]
         case 2, [float(real), float(imaginary)]:
             return complex(real, imaginary)
+        case 4, []:
+            return ()
         case _:
             pass
     return _refuse(source, code)
 
 
 def _refuse(source, code):
-    known = code in (ARRAY, COMPLEX, SCALAR)
+    known = code in (ARRAY, COMPLEX, SCALAR, TUPLE)
     raise source.damaged(
         "is damaged (an array that is none): fetch it again" if known
         else f"is not opened: MessagePack with the extension {code}, which is none of flax"
