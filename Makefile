@@ -29,7 +29,7 @@ docs: links
 links: .venv/.installed
 	rm -rf .venv/links && mkdir -p .venv/links/fewstep
 	ln -s "$(CURDIR)"/fewstep/*.py "$(CURDIR)"/fewstep/*.pyi "$(CURDIR)/fewstep/py.typed" .venv/links/fewstep
-	for name in configs diffusion evaluation samplers train; do ln -s "$(CURDIR)/$$name" .venv/links/fewstep; done
+	for name in configs diffusion evaluation samplers train zoo; do ln -s "$(CURDIR)/$$name" .venv/links/fewstep; done
 	ln -s "$(CURDIR)/scripts" .venv/links/fewstep/cli
 
 install: .venv/.installed

@@ -3,12 +3,14 @@
 from fewstep.diffusion import levers, oracles
 from fewstep.diffusion.denoiser import Cond, Denoiser, Model, Pred
 from fewstep.diffusion.discrete import Discrete
+from fewstep.diffusion.foreign import CM, Clocked, Transferred, indexed
 from fewstep.diffusion.levers import LEVERS, cfg, clip_x0
-from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm, indexed
+from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from fewstep.diffusion.process import VE, VP, Cosine, Linear, Process
 from fewstep.diffusion.shifted import Shifted
 
 __all__ = [
+    "CM",
     "EPS",
     "LEVERS",
     "SCORE",
@@ -16,6 +18,7 @@ __all__ = [
     "VELOCITY",
     "VP",
     "X0",
+    "Clocked",
     "Cond",
     "Cosine",
     "Denoiser",
@@ -25,6 +28,7 @@ __all__ = [
     "Pred",
     "Process",
     "Shifted",
+    "Transferred",
     "V",
     "cfg",
     "clip_x0",

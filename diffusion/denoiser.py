@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -100,6 +101,7 @@ class Model:
     `capabilities` is what it learned, a subset of {"instant", "jump", "zero"} ("zero": jumps to s = 0, without `d`).
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     `levels` is the number of levels of U-Net skips, 0 for a network without; `attends`: it uses Cond.attention.
+    `null_class`: False for a network that was trained on labels alone.
     """
 
     network: Callable[..., Array]
@@ -110,10 +112,13 @@ class Model:
     variance: Variance | None = None
     levels: int = 0
     attends: bool = False
+    null_class: bool = True
 
     def __repr__(self) -> str:
         """The same in every Python process, because digests hash it: capabilities are sorted, as sets have no order."""
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
+        if self.null_class:  # digests of before this field existed still hold
+            del values["null_class"]
         return f"Model({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def outputs(
@@ -142,6 +147,11 @@ class Model:
         return Denoiser(params, self)
 
 
+def _forwarded(path: str) -> Any:
+    """A property: an attribute of an attribute, "model.process"."""
+    return property(attrgetter(path))
+
+
 @register_dataclass
 @dataclass(frozen=True)
 class Denoiser:
@@ -152,25 +162,12 @@ class Denoiser:
 
     consistent = True
 
-    @property
-    def process(self) -> Process:
-        return self.model.process
-
-    @property
-    def classes(self) -> int:
-        return self.model.classes
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return self.model.capabilities
-
-    @property
-    def levels(self) -> int:
-        return self.model.levels
-
-    @property
-    def attends(self) -> bool:
-        return self.model.attends
+    process = _forwarded("model.process")
+    classes = _forwarded("model.classes")
+    capabilities = _forwarded("model.capabilities")
+    levels = _forwarded("model.levels")
+    attends = _forwarded("model.attends")
+    null_class = _forwarded("model.null_class")
 
     @classmethod
     def from_function(
@@ -201,29 +198,13 @@ class Wrapper:
 
     inner: Any
 
-    @property
-    def process(self) -> Process:
-        return self.inner.process
-
-    @property
-    def classes(self) -> int:
-        return self.inner.classes
-
-    @property
-    def capabilities(self) -> frozenset[str]:
-        return self.inner.capabilities
-
-    @property
-    def levels(self) -> int:
-        return self.inner.levels
-
-    @property
-    def attends(self) -> bool:
-        return self.inner.attends
-
-    @property
-    def consistent(self) -> bool:
-        return self.inner.consistent
+    process = _forwarded("inner.process")
+    classes = _forwarded("inner.classes")
+    capabilities = _forwarded("inner.capabilities")
+    levels = _forwarded("inner.levels")
+    attends = _forwarded("inner.attends")
+    null_class = _forwarded("inner.null_class")
+    consistent = _forwarded("inner.consistent")
 
     @property
     def without(self) -> Any:

@@ -24,7 +24,7 @@ class _Oracle:
     consistent = True
     classes: Any = 0
     capabilities: frozenset[str] = frozenset({INSTANT})
-    levels, attends = 0, False
+    levels, attends, null_class = 0, False, True
 
 
 @register_dataclass

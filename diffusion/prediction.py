@@ -119,30 +119,3 @@ class EDM(Prediction):
 def edm(sigma_data: float = 0.5) -> EDM:
     """EDM preconditioning for data of standard deviation `sigma_data`."""
     return EDM(sigma_data)
-
-
-@dataclass(frozen=True)
-class Indexed(Prediction):
-    """Another prediction, by a network that is conditioned on the index of the noise level instead of the time."""
-
-    prediction: Prediction = EPS
-    rounded: bool = False
-
-    def target(self, process: Process, t: NumberT) -> tuple[NumberT | float, NumberT | float]:
-        return self.prediction.target(process, t)
-
-    def input_scale(self, process: Process, t: Number) -> Any:
-        return self.prediction.input_scale(process, t)
-
-    def clock(self, process: Any, t: Number) -> Any:
-        index = process.index(t)
-        return namespace(index).round(index) if self.rounded else index
-
-
-def indexed(prediction: Prediction = EPS, rounded: bool = False) -> Indexed:
-    """For a network of another library that was trained on a `Discrete` process, conditioned on N t - 1 in [0, N - 1].
-
-    `rounded` is for a network that takes whole numbers only (a table of embeddings); the noise level is then wrong
-    between them.
-    """
-    return Indexed(prediction, rounded)

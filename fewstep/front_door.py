@@ -24,6 +24,7 @@ from fewstep.diffusion.process import Linear, Process
 from fewstep.errors import UsageError, listed, lookup, nearest
 from fewstep.evaluation import asked
 from fewstep.evaluation.compare import compare as compare_runs
+from fewstep.evaluation.data import with_data
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.features import Features
 from fewstep.evaluation.images import image_sets, is_images, numbered
@@ -38,7 +39,7 @@ from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
 from fewstep.train.run.levers import Levers, as_levers
-from fewstep.train.utils.files import read_text
+from fewstep.train.utils.files import check_is_text, read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
 SETTINGS = {field.name for field in fields(Experiment)}
@@ -72,6 +73,7 @@ def train_run(
     """
     if not isinstance(folder, str | PathLike):
         raise UsageError(f"folder is the path of the run: got {folder!r}")
+    check_is_text(folder)
     if unknown := [name for name in settings if name not in SETTINGS]:
         raise UsageError(f"train_run has no setting {unknown[0]!r}: {nearest(unknown[0], SETTINGS)}")
     given = {"data": data, "network": network, "objective": objective, "optimizer": optimizer} | settings
@@ -151,7 +153,7 @@ def compare(
     if not opened:
         raise UsageError("compare needs a run or a denoiser; for two sets of images call distances")
     with _results(out, opened) as folder:
-        runs = _with_data(opened, data, folder, calibrate)
+        runs, wanted = with_data(_with_data(opened, data, folder, calibrate), wanted, metrics is not METRICS)
         if chosen is None:
             chosen = [SAMPLERS[name] for name in compared_samplers(run.denoiser for run in runs)]
         lines = [

@@ -34,7 +34,7 @@ class _StandIn:
     classes: int = field(metadata={"static": True})
     capabilities: frozenset = field(metadata={"static": True})
 
-    consistent, levels, attends = True, 0, False
+    consistent, levels, attends, null_class = True, 0, False, True
 
     def __call__(self, x: Any, t: float, s: Any = None, cond: Cond = Cond()) -> Pred:
         differentiated = isinstance(x, JVPTracer)  # a derivative costs another pass

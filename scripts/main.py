@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from fewstep.cli import commands
+from fewstep.cli import commands, exchange
 
 app = typer.Typer(
     name="fewstep",
@@ -19,6 +19,8 @@ app = typer.Typer(
 )
 for command in commands.COMMANDS:
     app.command()(command)
+for name, command in exchange.COMMANDS.items():
+    app.command(name)(command)
 
 data = typer.Typer(no_args_is_help=True, help="Prepare data.")
 app.add_typer(data, name="data")

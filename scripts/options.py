@@ -46,6 +46,12 @@ class Opening(Overrides, Checkpoint):
     mesh: Annotated[
         str, typer.Option("--mesh", help="Device mesh: data,fsdp,tensor; -1 stands for all other devices.")
     ] = "-1,1,1"
+    dtype: Annotated[
+        str | None, typer.Option("--dtype", help="Precision of the parameters in memory: float32 or bfloat16.")
+    ] = None
+    data: Annotated[
+        str | None, typer.Option("--data", help="Other data than the run's: digits, a folder of images, an .npz.")
+    ] = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,6 +14,7 @@ NAMES = {
     "diffusion": "diffusion",
     "samplers": "samplers",
     "train": "train",
+    "zoo": "zoo",
     "evaluation": "evaluation",
     "scripts": "cli",
 }

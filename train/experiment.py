@@ -106,12 +106,13 @@ class Experiment:
     def abstract(self, shape: tuple, classes: int) -> tuple[Model, Any]:
         """The model and the shapes of its parameters, without initializing them.
 
-        `levels` and `attends` of the model are attributes of the module, by default 0 and False.
+        `levels`, `attends` and `null_class` of the model are attributes of the module, by default 0, False and True.
         """
         module: Any = nnx.eval_shape(self._build(shape, classes))
         apply, shapes = split(module)
         capabilities = cast(Objective, self.objective).capabilities
-        options = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
+        options: dict[str, Any] = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
+        options["null_class"] = getattr(module, "null_class", True)
         known = self._known_classes(classes)
         return Model(apply, self.process, self.prediction, known, capabilities, self.variance, **options), shapes
 

@@ -100,8 +100,14 @@ def cfg_pp(strength: Share) -> Lever:
 
 
 def class_guidance(name: str, kind: Callable[..., Guidance], den: DenoiserLike, **settings: float) -> Guidance:
-    """A guidance by classes around a denoiser; raises UsageError for an unconditional model."""
+    """A guidance by classes around a denoiser; raises UsageError for an unconditional model, and for one without a null
+    class."""
     if not den.classes:
         raise UsageError(f"{name} needs a class-conditional model: this one was trained without labels")
+    if not getattr(den, "null_class", True):  # a denoiser of a user need not say
+        raise UsageError(
+            f"{name} needs a model with a null class, and this one was trained on labels alone: guide it away from a "
+            f"worse model, autoguidance"
+        )
     check_no_memory(name, den)
     return kind(den, **settings)

@@ -71,15 +71,15 @@ def groups_of(channels: int) -> int:
 
 
 class GroupNorm(nnx.Module):
-    """group_norm with a learned scale and shift per channel."""
+    """group_norm with a learned scale and shift per channel; groups None: `groups_of` the channels."""
 
-    def __init__(self, channels: int):
-        self.groups = groups_of(channels)
+    def __init__(self, channels: int, groups: int | None = None, eps: float = 1e-5):
+        self.groups, self.eps = groups_of(channels) if groups is None else groups, eps
         self.scale = nnx.Param(jnp.ones(channels), axes=(None,))
         self.shift = nnx.Param(jnp.zeros(channels), axes=(None,))
 
     def __call__(self, x: jax.Array) -> jax.Array:
-        return group_norm(x, self.groups, self.scale[...], self.shift[...])
+        return group_norm(x, self.groups, self.scale[...], self.shift[...], self.eps)
 
 
 class Modulation(nnx.Module):
@@ -145,12 +145,23 @@ class SelfAttention(nnx.Module):
 
 
 class Attention(nnx.Module):
-    """Self-attention over the pixels, added to its input; zero at initialization; heads of 32 channels if that
-    divides."""
+    """Self-attention over the pixels, added to its input; zero at initialization.
 
-    def __init__(self, channels: int, tokens: int, dtype: Any, *, rngs: nnx.Rngs):
-        heads = math.gcd(channels, max(1, channels // 32))
-        self.norm = GroupNorm(channels)
+    norm None: the default one; heads None: of 32 channels if that divides.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        tokens: int,
+        dtype: Any,
+        norm: GroupNorm | None = None,
+        heads: int | None = None,
+        *,
+        rngs: nnx.Rngs,
+    ):
+        heads = math.gcd(channels, max(1, channels // 32)) if heads is None else heads
+        self.norm = GroupNorm(channels) if norm is None else norm
         self.mix = SelfAttention(channels, heads, tokens, out_init=ZEROS, dtype=dtype, rngs=rngs)
 
     def __call__(self, x: jax.Array, power: jax.Array | None = None) -> jax.Array:

@@ -19,7 +19,8 @@ from fewstep.errors import UsageError
 from fewstep.ranges import Fraction, Range, checked
 
 
-def _check_divisible(height: int, width: int, levels: int) -> None:
+def check_divisible(height: int, width: int, levels: int) -> None:
+    """Raises UsageError unless an image can be halved levels - 1 times."""
     step = 2 ** (levels - 1)
     if height % step or width % step:
         raise UsageError(
@@ -81,7 +82,7 @@ class UNet(nnx.Module):
             raise UsageError(f"a U-Net has a level for each entry of mult, 1 to 16 of them: got mult = {mult}")
         height, width, channels = shape
         self.levels = len(mult)
-        _check_divisible(height, width, self.levels)
+        check_divisible(height, width, self.levels)
         layer: dict[str, Any] = {"dtype": jnp.dtype(dtype), "rngs": rngs}
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
 
@@ -116,7 +117,7 @@ class UNet(nnx.Module):
         if it has none.
         """
         batch, height, width, _ = x.shape
-        _check_divisible(height, width, self.levels)
+        check_divisible(height, width, self.levels)
         check_columns(cond, self.levels)
         if not self.attends:
             check_unused(cond, "this U-Net has no attention", "attention")

@@ -15,7 +15,7 @@ from fewstep.cli.parse import path as parsed_path
 from fewstep.errors import UsageError, nearest
 from fewstep.train.run import Run, restore
 from fewstep.train.utils.errors import RunError
-from fewstep.train.utils.files import read_text
+from fewstep.train.utils.files import check_is_text, read_text
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.sealed import config_parts
 
@@ -26,17 +26,20 @@ def open_run(
     step: int | None = None,
     mesh: tuple[int, ...] = (-1, 1, 1),
     calibrate: bool = False,
+    dtype: str | None = None,
     **given: Any,
 ) -> Run:
     """The run in this folder, ready to sample: `open_run("runs/flow").draw("dpmpp_2m", nfe=10, seeds=range(64))`.
 
     trust: its config may import code.  step: that of a checkpoint, None for the newest.  mesh: the devices, as for
-    `sharding.make_mesh`.  calibrate: measure the variances that a sampler requires if they are missing.
+    `sharding.make_mesh`.  calibrate: measure the variances that a sampler requires if they are missing.  dtype: that of
+    the parameters in memory, "float32" or "bfloat16"; by default as they are saved.
     given: the parts that the run was trained with in Python and that its folder does not have, as passed to
     `train_run`: network=MyNet.  data=... replaces the data that the config names, if they have moved.
 
     Raises UsageError if the folder is not a run or cannot be read, and for parts that are not needed.
     """
+    check_is_text(folder)
     path = epath.Path(folder) / "config.gin"
     if not path.exists() or path.is_dir():
         raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
@@ -62,13 +65,13 @@ def open_run(
                 return experiment().data()
 
         try:
-            run = restore(folder, known, load_data, step, mesh)
+            run = restore(folder, known, load_data, step, mesh, dtype)
         except RunError:
             raise
         except UsageError as error:  # gin appends where it was called
             raise UserError(str(error).splitlines()[0]) from None
-    own = "network" in parts_given(text)
-    return replace(run, calibrates=calibrate, opener=_opener(trust), own=own)
+    own, has_data = "network" in parts_given(text), "data" in parts or "train.data = @no_data" not in text
+    return replace(run, calibrates=calibrate, opener=_opener(trust), own=own, has_data=has_data)
 
 
 def _check_needed(path, text, given, params):

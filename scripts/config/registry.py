@@ -11,7 +11,8 @@ from gin.config import ConfigurableReference
 from fewstep import diffusion, ranges
 from fewstep.cli.config.given import given_in_python
 from fewstep.cli.errors import UserError
-from fewstep.diffusion.networks import MLP, DiT, UNet
+from fewstep.diffusion.foreign import CM, Clocked, Indexed, Transferred
+from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D
 from fewstep.diffusion.prediction import EDM, EPS, SCORE, VELOCITY, X0, V
 from fewstep.diffusion.variance import VARIANCES
 from fewstep.samplers import GRIDS, SAMPLERS
@@ -20,6 +21,7 @@ from fewstep.samplers.interpolant import NOISES
 from fewstep.samplers.sa_solver import TAUS
 from fewstep.train import optimizers
 from fewstep.train.data import SOURCES, pairs
+from fewstep.train.data.absent import no_data
 from fewstep.train.experiment import Experiment
 from fewstep.train.objectives import OBJECTIVES
 from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
@@ -30,15 +32,16 @@ from fewstep.train.run.levers import LEVERS
 Part = Callable[..., Any]  # a class or a function
 
 PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
-NETWORKS = {"UNet": UNet, "DiT": DiT, "MLP": MLP}
+NETWORKS = {"UNet": UNet, "UNet2D": UNet2D, "DiT": DiT, "MLP": MLP}
+PREDICTIONS = {part.__name__: part for part in (EDM, Indexed, Clocked, CM, Transferred)}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 
 # By kind; the second entry lists the parameters that the code fills in, not the config.
 GROUPS = {
-    "diffusion": (PROCESSES | {"EDM": EDM}, ()),
+    "diffusion": (PROCESSES | PREDICTIONS, ()),
     "variances": (VARIANCES, ()),
     "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
-    "data": (SOURCES | {"pairs": pairs}, ()),
+    "data": (SOURCES | {"pairs": pairs, "no_data": no_data}, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
     "neighbours": (NEIGHBOURS, ("process", "t", "done")),

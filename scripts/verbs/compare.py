@@ -20,7 +20,9 @@ from fewstep.cli.verbs.sweep import Asked
 from fewstep.evaluation.asked import LIMITS, metrics, numbers
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.comparison import Comparison
+from fewstep.evaluation.data import with_data
 from fewstep.evaluation.images import image_sets, is_images
+from fewstep.evaluation.metrics import METRICS
 from fewstep.evaluation.report import write
 from fewstep.evaluation.report.table import render
 from fewstep.samplers.registry import compared_samplers
@@ -59,6 +61,7 @@ def main(
     if len(sets) == len(folders):
         raise UserError("compare needs a run: for two sets of images, drawn and real, add --images")
     runs = [opened(folder, opening, calibrate) for folder in folders if folder not in sets]
+    runs, wanted_metrics = with_data(runs, wanted_metrics, measuring.metrics != ",".join(METRICS))
     if asked.samplers is None:
         lines = asked._replace(samplers=",".join(compared_samplers(run.denoiser for run in runs))).lines()
     wanted = lines.on([run.model.process for run in runs])

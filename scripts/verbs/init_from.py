@@ -9,6 +9,7 @@ from fewstep.cli.config.load import difference
 from fewstep.cli.config.registry import CONSTANTS, NETWORKS
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.foreign import Transferred
 from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import missing_parameters
@@ -20,7 +21,7 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
 from fewstep.train.utils.sealed import read_config
 
-FREE = ("dropout", "dtype", "remat")  # parameters of a network that do not change the meaning of its weights
+FREE = ("dropout", "dtype", "remat", "jump_layers")  # parameters of a network that do not change the meaning of its weights
 
 
 class InitialWeights(NamedTuple):
@@ -59,9 +60,11 @@ def initial_weights(
 def _refusal(folder, begin, objective, goes_on):
     """Why the run may not start so, or None."""
     known = (folder / "run.json").exists()
-    begun = read_description(folder).get("begun") if known else None
-    refusal = None
-    if begin is None and not goes_on and begun:
+    described = read_description(folder) if known else {}
+    begun, refusal = described.get("begun"), None
+    if "imported" in described:
+        refusal = f"{folder} was imported, and stays as it is: train from it in another folder, with init_from={folder}"
+    elif begin is None and not goes_on and begun:
         refusal = f"{folder} was started from {begun['run']} and has no checkpoint yet: add init_from={begun['run']}"
     elif begin is None and not goes_on and objective.trainable_part:
         refusal = (
@@ -80,7 +83,10 @@ def _fitting(training, config_text, run, path):
     """The run's parameters that have the same meaning here, and the names of those that it lacks; UserError if its
     model differs."""
     experiment = training.experiment
-    for what in ("process", "prediction"):
+    ours, same = experiment.prediction, ("process", "prediction")
+    if isinstance(ours, Transferred) and (ours.process, ours.prediction) == (run.model.process, run.model.prediction):
+        same = ()
+    for what in same:
         theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
         if theirs != ours:
             raise UserError(f"init_from={path}: its {what} is {theirs}, and the config's is {ours}: make them equal")

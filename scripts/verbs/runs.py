@@ -16,6 +16,7 @@ from fewstep.train.utils.config_values import config_values, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import JSON, absolute, is_checkpoint, is_locked, read_text
 from fewstep.train.utils.sealed import read_json
+from fewstep.zoo.record import JSON as FOREIGN
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
@@ -80,6 +81,8 @@ def _training(run):
     saved, lines = _saved(run), read(run / "metrics.jsonl")
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
+    if (run / FOREIGN).exists():
+        return {"state": "imported"}
     return {
         "state": _state(run, saved, steps),
         "step": f"{max(saved, lines[-1]['step'] if lines else 0)} of {steps}",

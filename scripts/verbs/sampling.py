@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from etils import epath
+
 from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.open_run import open_run
@@ -14,14 +16,22 @@ from fewstep.errors import lookup
 from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import Sampler, required
+from fewstep.train.data.absent import named
 from fewstep.train.run import Run
 from fewstep.train.run.lever_texts import lever
+from fewstep.train.run.run import read_description
 
 
 def opened(folder: str, opening: Opening, calibrate: bool = False) -> Run:
     """The run in a folder."""
-    mesh = parse.mesh(opening.mesh)
-    return open_run(parse.path(folder, "the run"), opening.trust, opening.step, mesh, calibrate)
+    mesh, run = parse.mesh(opening.mesh), parse.path(folder, "the run")
+    data = {} if opening.data is None else {"data": named(opening.data, shape_of(run))}
+    return open_run(run, opening.trust, opening.step, mesh, calibrate, opening.dtype, **data)
+
+
+def shape_of(run: epath.Path) -> tuple[int, ...]:
+    """That of an image of the run in a folder."""
+    return read_description(run)["shape"]
 
 
 class Chosen(NamedTuple):

@@ -32,7 +32,7 @@ from fewstep.train.run.parts import changed, digests
 from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.run.seal import seal
 from fewstep.train.sharding import batch_sharding
-from fewstep.train.utils.files import folder_lock, read_text, write_atomic
+from fewstep.train.utils.files import check_is_text, folder_lock, read_text, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import all_same, any_process, barrier, broadcast_from_main, is_main_process
 from fewstep.train.utils.sealed import config_parts, write_config
@@ -50,6 +50,7 @@ def main(
         return run
 
     run = parse.path(folder, "--run")
+    check_is_text(run)
     with handing_over(kept_parts(path.parent, file_text(path)), overrides.trust):
         made, text = described(config, overrides)
         data = cache(made.data)

@@ -26,7 +26,7 @@ def change(known: dict, data: Dataset, pairs: Split | None = None) -> str | None
     """
     if tuple(data.shape) != tuple(known["shape"]):
         return f"images of {tuple(data.shape)}, not {tuple(known['shape'])}"
-    if data.classes != known["classes"]:
+    if data.classes != known["classes"] and (known["classes"] or known.get("data")):  # imported: without labels, any
         return f"{data.classes} classes, not {known['classes']}"
     if known.get("names") and tuple(known["names"]) != data.names:
         return "other names of classes"

@@ -15,6 +15,7 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond, Model
+from fewstep.diffusion.foreign import Transferred
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.diffusion.process import Linear
 from fewstep.errors import UsageError
@@ -44,14 +45,18 @@ class _Jumps(Noised):
 
     def _mean(self, model, params, examples):
         """The network's U(x, t, s[, label]), by default with the labels of the examples."""
-        if model.process != Linear() or model.prediction != VELOCITY:
+        if model.process != Linear() or not isinstance(model.prediction, Transferred | type(VELOCITY)):
             raise UsageError(
                 "this objective learns mean velocities of the linear path: set train.process = @Linear() and "
-                "train.prediction = %VELOCITY"
+                "train.prediction = %VELOCITY, or @Transferred() for a network that was trained otherwise"
             )
 
         def mean(x, t, s, label=examples.label):
-            return model.outputs(params["net"], x, t, t - s, Cond(label), examples.key)[0]
+            raw = model.outputs(params["net"], x, t, t - s, Cond(label), examples.key)[0]
+            if model.prediction == VELOCITY:
+                return raw
+            x0, eps = model.prediction.decode(model.process, over(t, x), x, raw)
+            return eps - x0
 
         return mean
 
@@ -60,6 +65,8 @@ def _null(model, examples):
     """The null class for every example."""
     if examples.label is None:
         raise UsageError("guidance requires labels, but the data has none or train.conditional is False")
+    if not model.null_class:
+        raise UsageError("guidance requires a null class, and this network was trained on labels alone")
     return jnp.full_like(examples.label, model.classes)
 
 

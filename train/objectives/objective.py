@@ -34,7 +34,7 @@ class Objective:
     """
 
     times: Callable = staticmethod(logit_normal)  # (process, key, n) -> (n,) times
-    label_drop: float = 0.1  # fraction of labels replaced by the null class, for classifier-free guidance
+    label_drop: float = 0.1  # fraction of labels replaced by the null class, if the model has one, for guidance by it
 
     capabilities: frozenset = frozenset({INSTANT})  # what the network learns, as in `Model.capabilities`
     trainable_part: str | None = None  # the part of the network that is trained; None: all of it
@@ -66,7 +66,7 @@ class Objective:
         x0, n = batch.image, len(batch.image)
         for_times, for_noise, for_labels, for_dropout = jax.random.split(key, 4)
         label = batch.label if model.classes else None
-        if label is not None:
+        if label is not None and model.null_class:
             label = jnp.where(jax.random.bernoulli(for_labels, self.label_drop, (n,)), model.classes, label)
         t = self.times(model.process, for_times, n)
         return Example(x0, jax.random.normal(for_noise, x0.shape), t, label, jax.random.split(for_dropout, n))

@@ -3,11 +3,12 @@
 import platform
 import re
 import subprocess
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import jax
 import numpy as np
@@ -16,6 +17,7 @@ from jax.sharding import Mesh
 
 from fewstep.diffusion.denoiser import Cond, Denoiser, Model
 from fewstep.diffusion.levers import enlarged
+from fewstep.diffusion.networks.embeddings import Precision
 from fewstep.errors import UsageError, lookup
 from fewstep.ranges import MOST_IMAGES, within
 from fewstep.samplers import Tableau, draw, table_at
@@ -34,23 +36,30 @@ from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.progress import progress
 from fewstep.train.utils.sealed import read_json, sealed_json
 
+PRECISIONS = get_args(Precision)
 LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
     """The contents of run.json; `begun` is the record of the run that the initial weights come from."""
-    shapes = training.fresh.eval_shape().params["net"]
+    data, shapes = training.data, training.fresh.eval_shape().params["net"]
+    known = description(shapes, data.shape, data.classes, data.names, training.experiment.seed)
+    return known | {"data": fingerprint(data, training.pairs)} | ({"begun": begun} if begun else {})
+
+
+def description(params: Any, shape: Iterable[int], classes: int, names: Iterable[str], seed: int) -> dict[str, Any]:
+    """The contents of run.json for a network with these parameters, or their shapes, without a record of its data."""
     return {
-        "shape": list(training.data.shape),
-        "classes": training.data.classes,
-        "names": list(training.data.names),
-        "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(shapes)),
-        "seed": training.experiment.seed,
-        "data": fingerprint(training.data, training.pairs),
+        "shape": list(shape),
+        "classes": classes,
+        "names": list(names),
+        "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(params)),
+        "seed": seed,
+        "data": {},
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
-    } | ({"begun": begun} if begun else {})
+    }
 
 
 def _commit():
@@ -106,6 +115,7 @@ class Run:
     opener: Any = None  # (folder, step=...) -> Run, for levers that use another run
     names: tuple[str, ...] = ()  # of the classes, if they have names
     own: bool = False  # whether the network was given in Python, so that its code may change
+    has_data: bool = True  # False for an imported run whose data nobody has named
 
     def __repr__(self) -> str:
         form = "x".join(map(str, self.shape))
@@ -233,19 +243,28 @@ class Run:
 
 
 def restore(
-    folder: epath.PathLike, experiment: Any, load_data: Any, step: int | None = None, mesh: Any = (-1, 1, 1)
+    folder: epath.PathLike,
+    experiment: Any,
+    load_data: Any,
+    step: int | None = None,
+    mesh: Any = (-1, 1, 1),
+    dtype: str | None = None,
 ) -> Run:
     """The run in `folder` with the EMA weights of a step (None: the newest), on the devices of `make_mesh(mesh)`.
 
+    dtype: that of the parameters in memory; None: as they are saved.
+
     Raises RunError if the folder is not a run or has no readable checkpoint.
     """
+    if dtype not in (None, *PRECISIONS):
+        raise UsageError(f"dtype is {' or '.join(PRECISIONS)}: got {dtype!r}")
     folder = absolute(folder)
     known = read_description(folder)
     shape, classes = known["shape"], known["classes"]
     model, shapes = experiment.abstract(shape, classes)
     mesh = make_mesh(mesh)
     placed = jax.tree.map(gathered, parameter_shardings(shapes, experiment.axes(shape, classes), mesh))
-    shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
+    shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, dtype or a.dtype, sharding=s), shapes, placed)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest() if step is None else step
         if step is None:

@@ -201,6 +201,16 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(path if is_remote(path) else os.path.realpath(path))
 
 
+def check_is_text(folder: epath.PathLike) -> None:
+    """RunError for a folder whose path is not UTF-8: the library that stores checkpoints takes no other names."""
+    path = str(absolute(folder))
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        shown = path.encode(errors="backslashreplace").decode()
+        raise RunError(f"{shown}: the name is not UTF-8, as checkpoints need: rename it, or give another") from None
+
+
 def is_checkpoint(folder: epath.Path) -> bool:
     """Whether a folder holds anything of a checkpoint: an item, which is a folder, or the digests of the items."""
     try:

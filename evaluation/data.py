@@ -1,0 +1,34 @@
+"""What runs are measured against: imported runs may have no data of their own."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from fewstep.errors import UsageError
+from fewstep.train.data.absent import blank
+
+ALONE = "trajectory"  # the metric that needs no data
+
+
+def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tuple[list[Any], Sequence[str]]:
+    """The runs, each with data, and the metrics that can be measured.
+
+    A run whose data nobody has named gets those of another run on images of its shape.  If no run has data, they are
+    compared by their trajectories alone; UsageError if other metrics were `chosen`.
+    """
+    without = [run for run in runs if not getattr(run, "has_data", True)]
+    if not without:
+        return list(runs), metrics
+    others = [run for run in runs if run not in without]
+    if not others and chosen and (wanted := [metric for metric in metrics if metric != ALONE]):
+        raise UsageError(
+            f"{without[0].folder} has no data to measure {wanted[0]} against: add --data (a folder of images, an .npz, "
+            f"or digits); {ALONE} needs none"
+        )
+
+    def given(run):
+        like = next((other for other in others if other.shape == run.shape), None)
+        data = blank(run.shape, run.model.classes, run.names) if like is None else like.data
+        return replace(run, load_data=lambda: data, has_data=True)
+
+    return [given(run) if run in without else run for run in runs], metrics if others else (ALONE,)

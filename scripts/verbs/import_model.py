@@ -1,0 +1,75 @@
+"""fewstep import."""
+
+from pathlib import Path
+
+from etils import epath
+
+from fewstep.cli import parse
+from fewstep.cli.config.load import BINDINGS, experiment, load_text
+from fewstep.cli.config.messages import building
+from fewstep.cli.config.text import config_text
+from fewstep.cli.errors import UserError
+from fewstep.diffusion.prediction import Prediction
+from fewstep.train.data.absent import named, no_data
+from fewstep.train.experiment import Experiment
+from fewstep.train.optimizers import adamw
+from fewstep.train.utils.files import is_remote
+from fewstep.train.utils.messages import say
+from fewstep.zoo import importing
+from fewstep.zoo.found import Found
+from fewstep.zoo.sources import find
+
+
+def main(source: str, folder: str, name: str | None, weights: str | None, data: str | None) -> None:
+    """Make a run of a foreign model, and print what was found."""
+    for text, option in ((source, "the source"), (folder, "--run")):
+        if is_remote(text):
+            raise UserError(f"{option} {text}: models are imported from and to local folders")
+    where, run = Path(source), Path(parse.path(folder, "--run"))
+    found = find(where, name, weights)
+    importing.check_folder(run, found)
+    real = named(data, found.shape) if data is not None else no_data
+    text = config_text(
+        {
+            "data": real,
+            "network": found.network,
+            "objective": found.objective,
+            "optimizer": adamw,
+            "process": found.process,
+            "prediction": found.prediction,
+            "variance": found.variance,
+            "conditional": bool(found.classes),
+        }
+    )
+    with BINDINGS, building("the config of this run"):
+        load_text(epath.Path(run) / "config.gin", text)
+        made: Experiment = experiment()
+    classes, names = found.classes, ()
+    if data is not None:
+        dataset = real()
+        if tuple(dataset.shape) != found.shape or (classes and dataset.classes != classes):
+            raise UserError(
+                f"--data {data}: {dataset}, and the model has images {'x'.join(map(str, found.shape))} and "
+                f"{classes or 'no'} classes: give data of its kind"
+            )
+        classes, names = dataset.classes, dataset.names
+    known = importing.write_run(run, found, made, text, classes, names, where)
+    say("\n".join(_summary(found, known, made.prediction, run)))
+
+
+def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> list[str]:
+    """What was found, a line each."""
+    form = "x".join(map(str, found.shape))
+    learned = " and a variance" * (found.variance is not None)
+    classes = f"{found.classes} classes" if found.classes else "no labels"
+    lines = [
+        f"{run}: {found.kind}, {known['parameters']:,} parameters, images {form}, {classes}",
+        f"  process {found.process}",
+        f"  prediction {prediction}{learned}",
+        f"  licence {found.licence}",
+    ]
+    if found.sampled:
+        lines.append(
+            f"  sampled by its authors with {', '.join(f'{key} {value}' for key, value in found.sampled.items())}"
+        )
+    return [*lines, f"Next: fewstep sample {run} {found.options}".rstrip()]

@@ -1,0 +1,47 @@
+"""The data of an imported run: unknown until they are named."""
+
+import os
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import numpy as np
+
+from fewstep.errors import UsageError
+from fewstep.train.data.dataset import Dataset
+from fewstep.train.data.images import folder
+from fewstep.train.data.mapped import npy
+from fewstep.train.data.sources import digits, npz
+from fewstep.train.data.split import Arrays, Split
+
+
+def no_data() -> Dataset:
+    """Stands in a config for data that nobody has named yet."""
+    raise UsageError(
+        "the data that this imported run was trained on are not known: name data to measure against, --data digits, "
+        "--data FOLDER or --data FILE.npz"
+    )
+
+
+def named(text: str, shape: Iterable[int]) -> Callable[[], Dataset]:
+    """The source that a text names, for images of a shape: digits, a folder of images, an .npz or .npy file.
+
+    Folders are read in the size and the number of channels of the shape; classes are those of their sub-folders.
+    """
+    if text == "digits":
+        return digits
+    path, sizes = os.path.abspath(os.path.expanduser(text)), list(shape)
+    if os.path.isdir(path):
+        return partial(folder, path=path, size=sizes[0], channels=sizes[-1])
+    if os.path.isfile(path) and path.endswith((".npz", ".npy")):
+        return partial(npz if path.endswith(".npz") else npy, path=path)
+    raise UsageError(f"data {text}: write digits, or the path of a folder of images, of an .npz or of an .npy file")
+
+
+def blank(shape: Iterable[int], classes: int, names: Iterable[str] = ()) -> Dataset:
+    """Grey images, one of each class to train on and two held out, in the place of data that nobody has named: what
+    compares samplers by trajectories alone does not look at them."""
+    count = max(classes, 2)
+    grey = np.zeros((count, *shape), np.float32)
+    labels = np.arange(count, dtype=np.int32) if classes else None
+    whole = Arrays(grey, labels)
+    return Dataset("no data", Split(whole, np.arange(count)), Split(whole, np.arange(2)), classes, tuple(names))
