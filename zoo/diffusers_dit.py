@@ -1,7 +1,7 @@
 """DiT in the form of Hugging Face diffusers: a pipeline whose `transformer` is a DiTTransformer2DModel.
 
 The facts are those of diffusers 0.42.1: models/transformers/dit_transformer_2d.py, models/embeddings.py,
-models/normalization.py.  Until 0.28 the class was Transformer2DModel with norm_type "ada_norm_zero".
+models/normalization.py.  In older folders the class is Transformer2DModel, with norm_type "ada_norm_zero".
 
 Every block has a copy of the layers of the time and of the table of classes.  diffusers computes other features of the
 time (freq_shift 1) and adds 1e-5 in the second norm of a block; the weights, which are the authors' converted, were
@@ -92,8 +92,8 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         outputs = int(config.get("out_channels") or channels)
         ratio = arrays[f"{BLOCK}.0.ff.net.0.proj.weight"].shape[0] // width
         classes = arrays[NAMES.table].shape[0] - 1
-    except (KeyError, TypeError, ValueError) as error:
-        raise UsageError(f"{folder} is not the folder of a DiT: it lacks {error}") from None
+    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
+        raise UsageError(f"{folder} is damaged: it is not of a DiT ({error!r})") from None
     if outputs not in (channels, 2 * channels):
         raise UsageError(f"{folder}: {outputs} channels from {channels}: as many, or twice with a variance, are opened")
     if POSITIONS in arrays:

@@ -86,7 +86,8 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     sets = _sets(value)
     chosen = weights or next((key for key in sets if "ema" in key), min(sets, default=""))
     arrays = lookup(f"set of weights of a DiT in {path}", chosen, sets)
-    name = name or _trained(value, path)
+    trained = _trained(value, path)
+    name = name or trained
     width, channels, patch, _ = arrays[STEM].shape
     size = checked_size(path, "a DiT or SiT", name, PRESETS, width, depth(arrays, "blocks."), patch)
     outputs = arrays[LAST].shape[0] // patch**2

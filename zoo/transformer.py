@@ -99,9 +99,9 @@ def tokens_of_a_side(positions: np.ndarray, where: object) -> int:
 
     UsageError unless they are the sines and cosines that DiT adds, to 1e-5.
     """
-    *_, count, width = positions.shape
+    count, width = positions.shape[1:] if positions.ndim == 3 else (0, 0)
     side = math.isqrt(count)
-    if width % 4 or side**2 != count or positions.size != count * width:
+    if not count or width % 4 or side**2 != count or len(positions) != 1:
         raise UsageError(f"{where}: positions of shape {positions.shape} are not those of the tokens of a square image")
     expected = sincos(places((side, side), (side, side))[:, ::-1], width)
     worst = float(np.abs(positions.reshape(count, width) - expected).max())

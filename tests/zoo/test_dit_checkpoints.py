@@ -95,7 +95,10 @@ def test_a_file_of_train_py_says_which_model_it_is(tmp_path):
     assert sources.find(write_pt(tmp_path / "a.pt", value)).prediction.negated
     value["args"] = namespace(model="SiT-T/2", path_type="GVP", prediction="velocity")
     path = write_pt(tmp_path / "b.pt", value)
-    assert message(lambda: sources.find(path)) == f"{path} was trained with path_type 'GVP': 'Linear' is opened"
+    for name in (None, "SiT-T/2"):
+        assert message(lambda name=name: sources.find(path, name)) == (
+            f"{path} was trained with path_type 'GVP': 'Linear' is opened"
+        )
 
 
 def test_the_name_is_asked_for_and_compared_with_the_shapes(file):
@@ -112,6 +115,7 @@ def test_the_name_is_asked_for_and_compared_with_the_shapes(file):
     [
         ({"pos_embed": published()["pos_embed"] + 1e-4}, "its positions differ by 0.0001 from DiT's sines"),
         ({"pos_embed": published()["pos_embed"][:, :15]}, "are not those of the tokens of a square image"),
+        ({"pos_embed": published()["pos_embed"][:, :0]}, "are not those of the tokens of a square image"),
         ({"final_layer.linear.weight": np.zeros((36, 24), np.float32)}, "makes 9 channels from 3"),
     ],
 )
