@@ -2,10 +2,11 @@
 
     git clone https://github.com/facebookresearch/DiT && git -C DiT checkout ed81ce2229091fd4ecc9a223645f95cf379d582b
     git clone https://github.com/willisma/SiT && git -C SiT checkout 947f95bd3a510e9af441d38c1e9f72e0eee873c5
-    pip install torch==2.13.0 timm==1.0.28 numpy
+    pip install torch==2.13.0 timm==1.0.31 numpy
     python tests/parity/make_fixtures/dit.py DiT SiT
 
-Weights are those of helpers/seeded_weights.py; positions are those that the network computed, and are stored.
+Of timm only Attention, Mlp and PatchEmbed are used.  Weights are those of helpers/seeded_weights.py; positions are
+those that the network computed, and are stored.
 """
 
 import importlib.util
