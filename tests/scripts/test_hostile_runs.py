@@ -93,6 +93,19 @@ def test_a_damaged_description_says_no_more_than_that(fewstep, run, text):
     assert len(result[2].splitlines()[-1]) < 400
 
 
+def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_read(fewstep, run, monkeypatch):
+    """Nothing could be saved there, which showed only after the first steps."""
+    place = run.with_name("a\udcffb")
+    train = ("train", "configs/folder/flow.gin", "--set", "folder.path=none", "--run")
+    refused(fewstep(*train, place / "run"), "a\\udcffb/run: the name is not UTF-8", "rename it")
+    assert not place.exists()
+    run.rename(place)
+    refused(fewstep("sample", place), "a\\udcffb: the name is not UTF-8")
+    (place / "inner").mkdir()
+    monkeypatch.chdir(place / "inner")
+    refused(fewstep(*train, "run"), "a\\udcffb/inner/run: the name is not UTF-8")
+
+
 def test_an_empty_step_is_passed_over_and_set_aside(fewstep, run, tiny):
     (run / "checkpoints" / ("9" * 30)).mkdir()
     status, _, err = fewstep("sample", run, "--count", "2", "--out", run / "a.png")
