@@ -51,7 +51,8 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     networks = _networks(read(path))
     chosen = weights or (AVERAGE if AVERAGE in networks else min(networks, default=AVERAGE))
     outer = lookup(f"network of {path}", chosen, networks)
-    inner = outer.state.get("_modules", {}).get("model")
+    modules = outer.state.get("_modules")
+    inner = modules.get("model") if isinstance(modules, dict) else None
     if not isinstance(inner, Persistent) or inner.class_name not in DEFAULTS:
         raise UsageError(f"{path} has a {_name(inner)} within its {outer.class_name}: {SONG} and {DHARIWAL} are opened")
     known = DEFAULTS[inner.class_name] | inner.init_kwargs
@@ -119,8 +120,9 @@ def _ve(state):
 def _iddpm(state):
     """Its levels j = M - n are those of the cosine schedule, if C_1 and C_2 are the published ones."""
     count, least, shift = state["M"], state["C_1"], state["C_2"]
+    published = Discrete("cosine", count)
     if (least, shift) == (0.001, 0.008):
-        return Discrete("cosine", count), Indexed(EPS)
+        return published, Indexed(EPS)
     bar = np.sin(np.pi / 2 * np.arange(count, -1, -1) / (count * (1 + shift))) ** 2
     return Discrete(tuple((1 - np.maximum(bar[1:] / bar[:-1], least)).tolist())), Indexed(EPS)
 
@@ -130,6 +132,11 @@ PRECONDITIONS = {"EDMPrecond": _edm, "VPPrecond": _vp, "VEPrecond": _ve, "iDDPMP
 
 def _common(known: Mapping[str, Any]) -> dict[str, Any]:
     width = known["model_channels"]
+    if not 0 < len(known["channel_mult"]) <= 16 or not 0 < known["num_blocks"] <= 64:
+        raise UsageError(
+            f"the file has {len(known['channel_mult'])} levels of {known['num_blocks']} blocks each: at "
+            f"most 16 of 64 are opened"
+        )
     return {
         "channels": tuple(width * factor for factor in known["channel_mult"]),
         "blocks": known["num_blocks"],
@@ -193,8 +200,8 @@ def _levels(known, side):
 
 def _attention(name: str, arrays: Arrays, kind: str) -> Leaves:
     """That of a block, whose layers are among its own."""
-    rows = arrays[f"{name}.qkv.weight"].shape[0] if f"{name}.qkv.weight" in arrays else 3
-    heads = 1 if kind == SONG else max(1, rows // 3 // HEAD)
+    channels = arrays[f"{name}.norm2.weight"].size if f"{name}.norm2.weight" in arrays else 0
+    heads = 1 if kind == SONG else max(1, channels // HEAD)
     return (
         under(("norm",), norm(f"{name}.norm2"))
         | under(("mix", "qkv"), dense(f"{name}.qkv", qkv, heads=heads, order="hs3"))

@@ -114,8 +114,8 @@ def _arguments(preset: Preset, seen: Shapes, arrays: Arrays) -> dict[str, Any]:
 
 
 def _attention(name: str, arrays: Arrays, preset: Preset) -> Leaves:
-    rows = arrays[f"{name}.qkv.weight"].shape[0] if f"{name}.qkv.weight" in arrays else 3
-    heads = preset.heads if preset.head_size is None else max(1, rows // 3 // preset.head_size)
+    channels = arrays[f"{name}.norm.weight"].size if f"{name}.norm.weight" in arrays else 0
+    heads = preset.heads if preset.head_size is None else max(1, channels // preset.head_size)
     return (
         under(("norm",), norm(f"{name}.norm"))
         | under(("mix", "qkv"), dense(f"{name}.qkv", qkv, heads=heads, order=preset.order))

@@ -9,7 +9,7 @@ from fewstep.zoo.layout import Arrays
 
 STEM, TIME = "input_blocks.0.0.weight", "time_embed.0.weight"
 UP = re.compile(r"output_blocks\.\d+\.[12]\.(in_layers\.0|conv)\.weight")
-BLOCK = re.compile(r"output_blocks\.(\d+)\.0\.")
+BLOCK = re.compile(r"output_blocks\.(\d{1,4})\.0\.")
 
 
 @dataclass(frozen=True)

@@ -150,12 +150,16 @@ def imported(leaves: Leaves, arrays: Arrays, shapes: Any) -> dict[Any, Any]:
             )
         if other := [name for name in leaf.copies if not np.array_equal(arrays[name], arrays[leaf.names[0]])]:
             raise UsageError(f"{other[0]} is not equal to {leaf.names[0]}, and this network has one array for both")
-        found = leaf.of(arrays)
-        if found.shape != wanted.shape:
+        try:
+            found = leaf.of(arrays)
+        except (ValueError, IndexError):  # of the layout, for arrays of another number of dimensions
+            found = None
+        if found is None or found.shape != wanted.shape:
             theirs = ", ".join(f"{name} {arrays[name].shape}" for name in leaf.names)
+            gives = "does not give" if found is None else f"gives {found.shape} for"
             raise UsageError(
-                f"{theirs} gives {'.'.join(map(str, path))} of shape {found.shape}, and the network has "
-                f"{wanted.shape}: the weights are of another network than their config says"
+                f"{theirs} {gives} {'.'.join(map(str, path))}, and the network has {wanted.shape}: the weights are of "
+                f"another network than their config says"
             )
         at = made
         for key in path[:-1]:

@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 from edm_files import edm_file, fixture, network
 from imported import assert_close, assert_exports, loaded
+from option_words import table_of
 
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
+from fewstep.samplers import draw
 from fewstep.zoo.edm import find
 from fewstep.zoo.layout import exported
 
@@ -114,3 +116,17 @@ def test_levels_of_iddpm_are_those_of_the_cosine_schedule():
     process = Discrete("cosine", 1000)
     np.testing.assert_allclose(np.exp(-process.lam(np.arange(1000, 0, -1) / 1000)), u[:-1], rtol=1e-9)
     np.testing.assert_allclose(u[:-1], of("iddpm", "u")[:-1], rtol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", ["ddpmpp", "ncsnpp"], indirect=True)
+def test_the_printed_options_draw_what_edm_draws(case):
+    name, found = case
+    table, z = table_of(found), channels_last(of(name, "z"))
+    apply, params = loaded(found)
+    den = Model(apply, found.process, found.prediction, found.classes, null_class=False).denoiser(params)
+    cond = Cond(of(name, "label")[:2] if found.classes else None)
+    start = np.float32(found.process.sigma(table.t[0])) * z
+    with jax.default_matmul_precision("highest"):
+        drawn = draw(den, table, range(2), found.shape, cond=cond, start=start)
+    assert_close(np.asarray(drawn), channels_last(of(name, "drawn")))

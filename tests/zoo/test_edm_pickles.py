@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 from edm_files import FIXTURES, edm_file, fixture, network
-from foreign_files import edm_module
-from imported import assert_exports
+from foreign_files import edm_module, edm_tensor
+from imported import assert_exports, loaded
 from option_words import table_of
 from refused import message
 from seeded_weights import seeded
@@ -77,8 +77,26 @@ def test_what_is_not_opened(tmp_path):
     assert "the filter [1, 2, 1]" in message(lambda: find(path))
     edm_file(path, ema=network("vp", {"channel_mult": None}))
     assert "lacks an argument" in message(lambda: find(path))
+    edm_file(path, ema=network("vp", {"num_blocks": 10**9}))
+    assert "has 2 levels of 1000000000 blocks" in message(lambda: find(path))
     edm_file(path, ema=edm_module("EDMPrecond", {}, {"model": edm_module("DiT", {})}))
     assert "has a DiT within its EDMPrecond: SongUNet and DhariwalUNet are opened" in message(lambda: find(path))
     edm_file(path, ema=edm_module("Discriminator", {}))
     assert not recognises(path)
     assert not recognises(tmp_path)
+
+
+def test_arrays_of_another_network_are_refused(tmp_path):
+    """Also where a layout cannot take them, such as a convolution that is a matrix."""
+    value = network("vp")
+    parameters = value.args[0]["state"]["_modules"]["model"].args[0]["state"]["_parameters"]
+    parameters["enc.8x8_block0.conv0.weight"] = edm_tensor(np.zeros((3, 4), np.float32))
+    found = find(edm_file(tmp_path / "network.pkl", ema=value))
+    text = message(lambda: loaded(found))
+    assert (
+        "enc.8x8_block0.conv0.weight (3, 4) does not give down.0.0.conv.kernel, and the network has (3, 3, 16, 32)"
+        in text
+    )
+    del parameters["enc.8x8_block0.conv0.weight"]
+    found = find(edm_file(tmp_path / "network.pkl", ema=value))
+    assert "the weights have no array model.enc.8x8_block0.conv0.weight" in message(lambda: loaded(found))

@@ -1,11 +1,12 @@
 """Makes tests/parity/fixtures/edm.npz, of the networks and preconditions of NVlabs/edm, and edm.pkl, a pickle of it.
 
     git clone https://github.com/NVlabs/edm && git -C edm checkout 008a4e5316c8e3bfe61a62f874bddba254295afb
-    pip install torch==2.13.0 numpy requests
+    pip install torch==2.13.0 numpy requests click tqdm pillow
     python tests/parity/make_fixtures/edm.py edm
 
 Weights are those of helpers/seeded_weights.py.  Every case has noisy images, their noise levels and the denoised
-images, and what the network in it was told and returned.  The source that the pickle holds is replaced by one line.
+images, and what the network in it was told and returned; two also have images by EDM's sampler.  The source that the
+pickle holds is replaced by one line.
 """
 
 import json
@@ -19,6 +20,7 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [sys.argv[1], str(HERE.parents[1] / "helpers")]
 
+from generate import edm_sampler  # noqa: E402
 from seeded_weights import seeded  # noqa: E402
 from torch_utils import persistence  # noqa: E402
 from training import networks  # noqa: E402
@@ -44,6 +46,8 @@ CASES = {
     }),
 }  # fmt: skip
 SIGMAS = {"ddpmpp": [0.01, 0.7, 30.0], "ncsnpp": [0.03, 0.9, 90.0], "vp": [0.5, 3.0, 60.0], "adm": [0.003, 0.5, 70.0]}
+
+DRAWN = ("ddpmpp", "ncsnpp")  # also by EDM's sampler in 18 steps
 
 
 def made(kind, arguments):
@@ -74,6 +78,11 @@ def case(name, rng):
     about = {"class": kind, "kwargs": arguments, "attributes": attributes, "shapes": shapes}
     about["inner"] = [type(net.model).__name__, dict(net.model.init_kwargs)]
     arrays = {"x": x, "sigma": sigma, "told": seen[0], "raw": seen[1], "out": out, "label": label} | levels
+    if name in DRAWN:
+        z = rng.standard_normal((2, net.img_channels, 8, 8)).astype(np.float32)
+        with torch.no_grad():
+            drawn = edm_sampler(net, torch.from_numpy(z), None if one_hot is None else one_hot[:2], num_steps=18)
+        arrays |= {"z": z, "drawn": drawn.numpy()}
     if filters:
         arrays["filter"] = next(iter(filters.values()))
         assert all((value == arrays["filter"]).all() for value in filters.values())
