@@ -3,11 +3,14 @@
 import shutil
 from functools import partial
 
+import numpy as np
 import pytest
 from command_lines import SETTINGS, scenery
 from corruptions import MAKING
 from results import results
 from watched import watched
+
+import fewstep as package
 
 
 @pytest.fixture(scope="session")
@@ -20,15 +23,18 @@ def trained_run(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def whole_run(trained_run, tmp_path_factory):
-    """(a run with every file that a command makes, {words: their results})."""
+def whole_runs(trained_run, tmp_path_factory):
+    """(a folder with runs that have every file that a command or Python makes, {words: their results})."""
     folder, found = tmp_path_factory.mktemp("whole"), {}
     shutil.copytree(trained_run, folder / "run")
+    points = np.tanh(np.random.default_rng(0).standard_normal((200, 2)))
+    package.train_run(folder / "given", data=points, network=partial(package.MLP, width=8), steps=2, batch_size=4)
+    assert (folder / "given" / "data.npz").exists()
     for words in MAKING:
         made = watched(words, folder)
         assert made.status == 0, made
-        found[tuple(words)] = results(words[0], folder)
-    return folder / "run", found
+        found[tuple(words)] = results(words[0], folder, words[1])
+    return folder, found
 
 
 @pytest.fixture(autouse=True)

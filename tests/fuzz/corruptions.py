@@ -1,4 +1,7 @@
-"""Every kind of file of a finished run, damaged in one place that a seed chooses, and the commands that read it."""
+"""Every kind of file of finished runs, damaged in one place that a seed chooses, and the commands that read it.
+
+`run` was trained by the command line, and `given` from Python, on arrays that it keeps.
+"""
 
 import random
 from pathlib import Path
@@ -11,29 +14,31 @@ CALIBRATED = [*SAMPLE, "--sampler", "analytic_ddim"]
 SKIPS = [*SAMPLE, "--lever", "skip_tuning"]
 COMPARE = ["compare", "run", *COMPARED]
 CLASSIFIED = [*COMPARE, "--features", "classifier"]
+GIVEN = ["compare", "given", *COMPARED]
 PAIRS = ["pairs", "run", "--count", "4", "--nfe", "3"]
 MAKING = (
     PAIRS, ["classifier", "run", "--steps", "1"], ["calibrate", "run", "--count", "4", "--points", "3"],
-    ["tune-skips", "run", *DRAWN, "--values", "0.9,1"], CLASSIFIED, COMPARE, SAMPLE, CALIBRATED, SKIPS,
+    ["tune-skips", "run", *DRAWN, "--values", "0.9,1"], CLASSIFIED, COMPARE, SAMPLE, CALIBRATED, SKIPS, GIVEN,
 )  # fmt: skip
 """The commands that make every kind of file, and the results that damage may not change."""
 
 READERS = {
-    "config.gin": (SAMPLE, ["runs", "run"]),
-    "run.json": (SAMPLE, COMPARE),
-    "metrics.jsonl": (["runs", "run"], SAMPLE),
-    "classifier.npz": (CLASSIFIED,),
-    "stats/variance.npz": (CALIBRATED,),
-    "stats/classifier-*.npz": (CLASSIFIED,),
-    "stats/skips.json": (SKIPS,),
-    "compare/cells/*.npz": (COMPARE, CLASSIFIED),
-    "compare/table.json": (["runs", "run"], COMPARE),
-    "pairs/*": (PAIRS,),
-    "checkpoints/*/digests.json": (SAMPLE,),
-    "checkpoints/*/_CHECKPOINT_METADATA": (SAMPLE,),
-    "checkpoints/*/commit_success.txt": (SAMPLE,),
-    "checkpoints/2/ema/**/*": (SAMPLE, CALIBRATED),
-    "checkpoints/2/params/**/*": (SAMPLE,),
+    "run/config.gin": (SAMPLE, ["runs", "run"]),
+    "run/run.json": (SAMPLE, COMPARE),
+    "run/metrics.jsonl": (["runs", "run"], SAMPLE),
+    "run/classifier.npz": (CLASSIFIED,),
+    "run/stats/variance.npz": (CALIBRATED,),
+    "run/stats/classifier-*.npz": (CLASSIFIED,),
+    "run/stats/skips.json": (SKIPS,),
+    "run/compare/cells/*.npz": (COMPARE, CLASSIFIED),
+    "run/compare/table.json": (["runs", "run"], COMPARE),
+    "run/pairs/*": (PAIRS,),
+    "run/checkpoints/*/digests.json": (SAMPLE,),
+    "run/checkpoints/*/_CHECKPOINT_METADATA": (SAMPLE,),
+    "run/checkpoints/*/commit_success.txt": (SAMPLE,),
+    "run/checkpoints/2/ema/**/*": (SAMPLE, CALIBRATED),
+    "run/checkpoints/2/params/**/*": (SAMPLE,),
+    "given/data.npz": (GIVEN,),
 }
 
 
@@ -93,16 +98,16 @@ def empty(rng, data):
 CHANGES = (flip, cut, delete, insert, swap, digit, empty)
 
 
-def corrupt(seed: int, run: Path) -> Corruption:
-    """Damage one file of the run."""
+def corrupt(seed: int, place: Path) -> Corruption:
+    """Damage one file of the runs in a folder."""
     rng = random.Random(seed)
-    pattern = [name for name in READERS if list(run.glob(name))]
+    pattern = [name for name in READERS if list(place.glob(name))]
     name = pattern[seed % len(pattern)]
-    path = rng.choice(sorted(path for path in run.glob(name) if path.is_file() and path.name != ".lock"))
+    path = rng.choice(sorted(path for path in place.glob(name) if path.is_file() and path.name != ".lock"))
     change = rng.choice((*CHANGES, None))
     if change is None:
         path.unlink()
     else:
         path.write_bytes(change(rng, bytearray(path.read_bytes())))
     how = "remove" if change is None else change.__name__
-    return Corruption(str(path.relative_to(run)), how, rng.choice(READERS[name]))
+    return Corruption(str(path.relative_to(place)), how, rng.choice(READERS[name]))

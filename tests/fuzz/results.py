@@ -7,18 +7,19 @@ from pathlib import Path
 import numpy as np
 
 
-def results(verb: str, place: Path) -> dict:
-    """The images of `sample` and `pairs`, the distances of `compare`, ... in a place; {} for verbs that only print."""
+def results(verb: str, place: Path, run: str = "run") -> dict:
+    """The images of `sample` and `pairs`, the distances of `compare`, ... in a place, those of this run; {} for verbs
+    that only print."""
     if verb == "train":
         return losses(place / "new" / "metrics.jsonl")
     if verb == "sample":
         return arrays(place / "a.npz")
     if verb == "pairs":
-        return {path.name: arrays(path) for path in sorted((place / "run" / "pairs").glob("*.npz"))}
+        return {path.name: arrays(path) for path in sorted((place / run / "pairs").glob("*.npz"))}
     if verb == "compare":
-        return table(place / "run" / "compare" / "table.json")
+        return table(place / run / "compare" / "table.json")
     if verb == "calibrate":
-        return arrays(place / "run" / "stats" / "variance.npz")
+        return arrays(place / run / "stats" / "variance.npz")
     if verb == "data":
         return {path.name: digest(path.read_bytes()) for path in (place / "packed").iterdir()}
     return {}

@@ -32,11 +32,11 @@ def test_hostile_files(fewstep, place, seed):
 
 
 @pytest.mark.parametrize("seed", seeds(8, 200))
-def test_corruptions(fewstep, whole_run, tmp_path, seed):
-    run, expected = whole_run
-    shutil.copytree(run, tmp_path / "run")
-    file, how, words = corrupt(seed, tmp_path / "run")
+def test_corruptions(fewstep, whole_runs, tmp_path, seed):
+    folder, expected = whole_runs
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    file, how, words = corrupt(seed, tmp_path)
     end = fewstep(words)
     assert end.wrong() is None, f"seed {seed}, {how} {file}: {end}"
     if end.status == 0 and tuple(words) in expected and "is passed over" not in end.err:
-        assert results(words[0], tmp_path) == expected[tuple(words)], f"seed {seed}, {how} {file}: {end}"
+        assert results(words[0], tmp_path, words[1]) == expected[tuple(words)], f"seed {seed}, {how} {file}: {end}"
