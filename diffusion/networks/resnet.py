@@ -88,9 +88,11 @@ class Style:
 
     def heads_of(self, channels: int) -> int:
         """The number of heads of an attention; UsageError unless the channels divide into them."""
-        heads = self.heads if self.head_size is None else max(1, channels // self.head_size)
-        _check_divides(channels, heads, "heads")
-        return heads
+        if self.head_size is None:
+            _check_divides(channels, self.heads, "heads")
+            return self.heads
+        _check_divides(channels, self.head_size, "numbers a head")
+        return channels // self.head_size
 
 
 def _check_divides(channels, number, what):

@@ -21,7 +21,8 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, broadcast_from_main
 from fewstep.train.utils.sealed import read_config
 
-FREE = ("dropout", "dtype", "remat", "jump_layers")  # parameters of a network that do not change the meaning of its weights
+# Parameters of a network that do not change the meaning of its weights.
+FREE = ("dropout", "dtype", "remat", "jump_layers")
 
 
 class InitialWeights(NamedTuple):

@@ -9,16 +9,17 @@ import pytest
 from flax import nnx
 
 from fewstep.diffusion import Cond
-from fewstep.diffusion.networks import MLP, DiT, UNet, split
+from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D, split
 
 NETWORKS = {
     "unet": (UNet, (8, 8, 1), {"base": 8, "blocks": 1, "attention": (4,)}),
+    "unet2d": (UNet2D, (8, 8, 1), {"channels": (8, 8), "blocks": 1, "attention": (4,), "groups": 4}),
     "dit": (DiT, (8, 8, 1), {"width": 16, "depth": 2, "heads": 2}),
     "dit rotary": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "positions": "rotary", "remat": True}),
     "dit waves": (DiT, (8, 8, 1), {"width": 16, "depth": 1, "heads": 2, "waves": 32, "jump_layers": True}),
     "mlp": (MLP, (4,), {"width": 16, "depth": 2}),
 }
-LONG = ("unet", "dit rotary")  # to compile
+LONG = ("unet", "unet2d", "dit rotary")  # to compile
 every = pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.slow] * (n in LONG)) for n in NETWORKS])
 
 

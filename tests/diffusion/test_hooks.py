@@ -13,7 +13,7 @@ from small_inputs import CALL, normal, perturbed
 from fewstep.diffusion import VP, oracles
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.levers import clip_x0
-from fewstep.diffusion.networks import MLP, DiT, UNet, split
+from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D, split
 from fewstep.diffusion.networks.hooks import joined, lowpass, tempered
 from fewstep.diffusion.networks.layers import SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
@@ -22,11 +22,13 @@ from fewstep.train.objectives import Denoising
 
 NETWORKS = {
     "unet": partial(UNet, base=4, blocks=1, attention=(2,)),
+    "unet2d": partial(UNet2D, channels=(4, 8), blocks=1, attention=(2,), groups=2, resampling="block"),
     "dit": partial(DiT, width=8, depth=2, heads=2, patch=1),
     "rotary": partial(DiT, width=8, depth=1, heads=2, patch=1, positions="rotary", remat=True),
     "mlp": partial(MLP, width=8, depth=1),
 }
 SKIPS = ["skip", "low", "backbone"]
+UNETS = ["unet", "unet2d"]
 
 
 def net(kind, **options):
@@ -38,12 +40,12 @@ def net(kind, **options):
 
 def told(kind, **fields):
     """Cond of a batch of two with every field that the network hears, neutral unless given."""
-    skips = dict.fromkeys(SKIPS, np.ones((2, 2), np.float32)) if kind == "unet" else {}
+    skips = dict.fromkeys(SKIPS, np.ones((2, 2), np.float32)) if kind in UNETS else {}
     neutral = Cond(attention=np.zeros(2, np.float32), **skips)
     return neutral._replace(**{name: np.float32(value) for name, value in fields.items()})
 
 
-@pytest.mark.parametrize("kind", ["unet", "dit", "rotary"])
+@pytest.mark.parametrize("kind", [*UNETS, "dit", "rotary"])
 @pytest.mark.parametrize("dtype", ["float32", pytest.param("bfloat16", marks=pytest.mark.slow)])
 def test_neutral_values_change_no_bit(kind, dtype):
     """At twice the size of training, where a power other than 0 would show."""
@@ -54,7 +56,9 @@ def test_neutral_values_change_no_bit(kind, dtype):
     assert np.isfinite(plain).all()
 
 
-@pytest.mark.parametrize(("kind", "field"), [("unet", f) for f in SKIPS] + [(k, "attention") for k in ("unet", "dit")])
+@pytest.mark.parametrize(
+    ("kind", "field"), [(k, f) for k in UNETS for f in SKIPS] + [(k, "attention") for k in (*UNETS, "dit")]
+)
 def test_every_image_has_its_own_factors(kind, field):
     apply, params = net(kind)
     x = normal((2, 8, 8, 1))
@@ -189,6 +193,8 @@ def test_what_a_network_does_not_hear(kind, options, field, value, words):
     [
         ("unet", {}, 2, True),
         ("unet", {"attention": (), "mult": (1, 1, 1)}, 3, False),
+        ("unet2d", {}, 2, True),
+        ("unet2d", {"attention": (), "middle_attention": False}, 2, False),
         ("dit", {}, 0, True),
         ("mlp", {}, 0, False),
     ],

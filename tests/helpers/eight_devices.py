@@ -11,7 +11,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 import numpy as np
 import optax
 
-from fewstep.diffusion.networks import MLP, DiT, UNet
+from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D
 from fewstep.diffusion.variance import NPR
 from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.checkpoints.warm_start import with_weights
@@ -32,17 +32,22 @@ from fewstep.train.sharding import device_share, gathered
 MESHES = ((8, 1, 1), (1, 8, 1), (2, 2, 2), (1, 1, 8))
 NETWORKS = {
     "UNet": (digits, partial(UNet, base=16, mult=(1, 2), blocks=1, dropout=0.1)),
+    "UNet2D": (
+        digits,
+        partial(UNet2D, channels=(16, 32), blocks=1, attention=(4,), groups=8, head_size=8, dropout=0.1),
+    ),
     "DiT": (digits, partial(DiT, width=32, depth=2, heads=8)),
     "MLP": (partial(points, count=1000, held_out=100), partial(MLP, width=32, depth=2)),
 }
 DIVIDED = {  # a kernel (..., embed, hidden) of a block, and its size
     "UNet": (("down", 0, 0, "conv", "kernel"), (16, 16)),
+    "UNet2D": (("down", 0, 0, "conv", "kernel"), (16, 16)),
     "DiT": (("blocks", 1, "wide", "kernel"), (32, 128)),
     "MLP": (("blocks", 1, "first", "kernel"), (32, 32)),
 }
 # The share of the parameters that some axis leaves whole: the embeddings of these small networks, and with tensor alone
 # the modulations of the DiT.
-WHOLE = {"UNet": 0.2, "DiT": 0.4, "MLP": 0.3}
+WHOLE = {"UNet": 0.2, "UNet2D": 0.2, "DiT": 0.4, "MLP": 0.3}
 STEPS, BATCH = 3, 16
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["UNet", "DiT", "MLP"])
+@pytest.mark.parametrize("network", ["UNet", "UNet2D", "DiT", "MLP"])
 def test_eight_devices_do_what_one_does(network, tmp_path):
     environment = os.environ | {"PYTHONPATH": str(ROOT), "JAX_PLATFORMS": "cpu"}
     script = ROOT / "tests" / "helpers" / "eight_devices.py"
