@@ -20,7 +20,7 @@ from fewstep.train.objectives import Denoising, DiscreteConsistency
 from fewstep.zoo.files import read, weight_sets
 from fewstep.zoo.found import Found
 from fewstep.zoo.guided_presets import PRESETS, Preset
-from fewstep.zoo.guided_shapes import Shapes, is_guided, shapes
+from fewstep.zoo.guided_shapes import STEM, TIME, Shapes, is_guided, shapes
 from fewstep.zoo.layout import Arrays, Leaf, conv, dense, halves, linear, norm, qkv, same, under
 from fewstep.zoo.unet2d import BlockNames, Leaves, head
 
@@ -57,7 +57,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     learned = seen.outputs > seen.colours
     return Found(
         kind=f"{'consistency model' if preset.schedule == 'consistency' else 'ADM'} of {preset.repository}, as {name}",
-        network=partial(UNet2D, **_arguments(preset, seen, arrays)),
+        network=partial(UNet2D, **arguments(preset, seen, arrays)),
         process=process,
         prediction=prediction,
         shape=(preset.size, preset.size, seen.colours),
@@ -90,13 +90,13 @@ def _trained(preset: Preset) -> tuple[Any, Any, Any]:
     return process, Clocked(EPS, scale=1000.0, offset=-1000.0 / preset.steps), Denoising()  # (N t - 1) 1000 / N
 
 
-def _arguments(preset: Preset, seen: Shapes, arrays: Arrays) -> dict[str, Any]:
+def arguments(preset: Preset, seen: Shapes, arrays: Arrays) -> dict[str, Any]:
     """Those of UNet2D."""
     return {
         "channels": seen.channels,
         "blocks": seen.blocks,
         "attention": tuple(preset.size >> level for level, attends in enumerate(seen.attends) if attends),
-        "stem": arrays["input_blocks.0.0.weight"].shape[0],
+        "stem": arrays[STEM].shape[0],
         "heads": preset.heads,
         "head_size": preset.head_size,
         "groups": 32,
@@ -104,7 +104,7 @@ def _arguments(preset: Preset, seen: Shapes, arrays: Arrays) -> dict[str, Any]:
         "modulation": seen.modulation,
         "resampling": seen.resampling,
         "pad_both": True,
-        "embedding": arrays["time_embed.0.weight"].shape[0],
+        "embedding": arrays[TIME].shape[0],
         "waves": seen.waves,
         "order": "cos_sin",
         "label": "after",

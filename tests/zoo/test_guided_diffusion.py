@@ -1,7 +1,9 @@
 """Files of guided-diffusion and its relatives: what is found in them, and what is refused."""
 
+import jax
 import numpy as np
 import pytest
+from flax import nnx
 from foreign_files import tensor, zip_file
 from guided_files import guided_file, state_dict
 from option_words import table_of
@@ -9,10 +11,11 @@ from refused import message
 
 from fewstep.diffusion import EPS, VE, Discrete, edm
 from fewstep.diffusion.foreign import CM, Clocked, Indexed
+from fewstep.diffusion.networks import UNet2D, abstract
 from fewstep.train.objectives import Denoising, DiscreteConsistency
 from fewstep.zoo.files import safetensors
-from fewstep.zoo.guided_diffusion import PRESETS, find, recognises
-from fewstep.zoo.guided_shapes import Shapes
+from fewstep.zoo.guided_diffusion import PRESETS, arguments, find, recognises
+from fewstep.zoo.guided_shapes import STEM, TIME, Shapes
 
 TRAINED = {
     "new_order": (Discrete("cosine", 1000), Indexed(EPS), Denoising()),
@@ -106,3 +109,19 @@ def test_the_first_difference_is_named():
     one = Shapes((32, 64), 2, (False, True), 32)
     assert one.difference(one) is None
     assert one.difference(one.of(classes=5, outputs=3)) == "classes 0, not 5"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "millions"),
+    [("adm-64", 296), ("adm-128", 422), ("adm-256", 554), ("adm-512", 559)],
+)
+def test_published_models_have_the_published_sizes(name, millions):
+    """Those of arXiv:2105.05233, in millions of parameters."""
+    preset = PRESETS[name]
+    seen = preset.shapes
+    arrays = {STEM: np.empty((seen.channels[0], 3, 3, 3)), TIME: np.empty((4 * seen.waves, seen.waves))}
+    settings = arguments(preset, seen, arrays)
+    shape = (preset.size, preset.size, seen.colours)
+    _, shapes = abstract(lambda: UNet2D(shape, seen.classes, variance=True, rngs=nnx.Rngs(0), **settings))
+    assert round(sum(one.size for one in jax.tree.leaves(shapes)) / 1e6) == millions
