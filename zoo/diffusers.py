@@ -260,7 +260,7 @@ def options_of(known: Mapping[str, Any]) -> str:
     if name == "DDPMScheduler":
         words = ["--sampler ddpm --nfe 1000", *words]
         if known.get("variance_type", "fixed_small").startswith("fixed_large"):
-            words.append("--set ddpm.variance='large'")
+            words.append("--set \"ddpm.variance='large'\"")
     else:
         words = ["--sampler ddim --nfe 50", *words]
     if offset := known.get("steps_offset", 0):

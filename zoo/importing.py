@@ -17,6 +17,7 @@ from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.sealed import write_config
 from fewstep.train.utils.temporary import sweep, temporary
 from fewstep.zoo import record
+from fewstep.zoo.files.mapped import let_go
 from fewstep.zoo.found import Found
 from fewstep.zoo.layout import imported
 
@@ -49,6 +50,7 @@ def write_run(
     _, shapes = experiment.abstract(found.shape, classes)
     _check_all_used(found, shapes)
     params = imported(found.leaves, found.arrays, shapes)
+    let_go(found.arrays.values())
     known = description(shapes, found.shape, classes, names, experiment.seed) | {"imported": _origin(found, source)}
     partial = folder.with_name(f"{folder.name}.{temporary()}")
     try:

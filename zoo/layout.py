@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import jax
 import numpy as np
 
 from fewstep.errors import UsageError
@@ -135,7 +136,7 @@ def under(path: Path, leaves: Leaves) -> dict[Path, Leaf]:
 
 
 def imported(leaves: Leaves, arrays: Arrays, shapes: Any) -> dict[Any, Any]:
-    """Our parameters, of the tree and shapes of `shapes`, in float32; each array is read once.
+    """Our parameters, of the tree and shapes of `shapes`, in float32 on the device; each array is read once.
 
     Raises UsageError for arrays that are missing or of another shape, and for parameters without a leaf.
     """
@@ -164,7 +165,7 @@ def imported(leaves: Leaves, arrays: Arrays, shapes: Any) -> dict[Any, Any]:
         at = made
         for key in path[:-1]:
             at = at.setdefault(key, {})
-        at[path[-1]] = np.ascontiguousarray(found, np.float32)
+        at[path[-1]] = jax.device_put(np.ascontiguousarray(found, np.float32))
     return made
 
 

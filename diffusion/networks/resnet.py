@@ -88,11 +88,9 @@ class Style:
 
     def heads_of(self, channels: int) -> int:
         """The number of heads of an attention; UsageError unless the channels divide into them."""
-        if self.head_size is None:
-            _check_divides(channels, self.heads, "heads")
-            return self.heads
-        _check_divides(channels, self.head_size, "numbers a head")
-        return channels // self.head_size
+        heads = self.heads if self.head_size is None else max(1, channels // self.head_size)
+        _check_divides(channels, heads, "heads")
+        return heads
 
 
 def _check_divides(channels, number, what):

@@ -96,7 +96,7 @@ def test_jumps_start_at_zero():
     ("options", "words"),
     [
         ({"channels": (8, 18)}, "18 channels do not divide into 4 groups"),
-        ({"head_size": 6}, "16 channels do not divide into 6 numbers a head"),
+        ({"heads": 3}, "16 channels do not divide into 3 heads"),
         ({"channels": ()}, "a level for each entry of channels"),
         ({"modulation": "times"}, "UNet2D.modulation is 'add' or 'scale_shift'"),
     ],

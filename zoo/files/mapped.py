@@ -2,9 +2,11 @@
 
 import mmap
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
 from etils import epath
 
 from fewstep.train.utils.errors import Damaged
@@ -73,6 +75,20 @@ def contents(path: epath.PathLike) -> Source:
     if not len(data):
         raise Damaged(path, "is empty: fetch it again")
     return Source(path, data, Budget(len(data) + (1 << 20)))
+
+
+def let_go(arrays: Iterable[np.ndarray]) -> None:
+    """Give the memory of the mapped files that arrays are views of back to the system; they are read again if used."""
+    for file in {id(file): file for file in map(_file_of, arrays) if file is not None}.values():
+        if hasattr(file, "madvise"):  # not on Windows
+            file.madvise(mmap.MADV_DONTNEED)
+
+
+def _file_of(view):
+    """The mapped file that an array is a view of, or None."""
+    while isinstance(view, np.ndarray):
+        view = view.base
+    return view if isinstance(view, mmap.mmap) else None
 
 
 def _check_fits(path):
