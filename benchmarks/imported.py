@@ -34,17 +34,23 @@ CONFIG = {
 }  # fmt: skip
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
 TIMED = """
-import json, os, resource, sys, time
+import json, os, re, sys, time
 from pathlib import Path
 from fewstep.cli.verbs import import_model
 import jax
 jax.devices()
 source, run = sys.argv[1:]
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def peak():
+    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
+
+
+before = peak()
 begin = time.perf_counter()
 import_model.main(source, run, None, None, None)
 took = time.perf_counter() - begin
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+grown = peak() - before
 begin = time.perf_counter()
 with open(Path(run) / "copy", "wb") as file:
     file.write((Path(source) / "WEIGHTS").read_bytes())

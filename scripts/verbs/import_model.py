@@ -7,6 +7,7 @@ from etils import epath
 from fewstep.cli import parse
 from fewstep.cli.config.load import BINDINGS, experiment, load_text
 from fewstep.cli.config.messages import building
+from fewstep.cli.config.registry import CONSTANTS
 from fewstep.cli.config.text import config_text
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.prediction import Prediction
@@ -57,6 +58,14 @@ def main(source: str, folder: str, name: str | None, weights: str | None, data: 
     say("\n".join(_summary(found, known, made.prediction, run)))
 
 
+def _named(prediction):
+    """With the names that configs have for its parts."""
+    text = repr(prediction)
+    for name, constant in CONSTANTS.items():
+        text = text.replace(repr(constant), name)
+    return text
+
+
 def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> list[str]:
     """What was found, a line each."""
     form = "x".join(map(str, found.shape))
@@ -65,7 +74,7 @@ def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> li
     lines = [
         f"{run}: {found.kind}, {known['parameters']:,} parameters, images {form}, {classes}",
         f"  process {found.process}",
-        f"  prediction {prediction}{learned}",
+        f"  prediction {_named(prediction)}{learned}",
         f"  licence {found.licence}",
     ]
     if found.sampled:

@@ -3,6 +3,7 @@ continuous integration."""
 
 import re
 import shlex
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from fewstep.samplers import SAMPLERS
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+README_FILE = Path(__file__).parents[2] / "README.md"
+README = README_FILE.read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 COMMANDS = [shlex.split(line) for line in re.findall(r"^    \.venv/bin/fewstep (.*)$", README, re.MULTILINE)]
 
@@ -28,6 +30,7 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
     """Word for word, but for a tiny network, few steps and few images."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "photos").mkdir()
+    shutil.copytree(README_FILE.parent / "tests" / "foreign", tmp_path / "tests" / "foreign")
     for i in range(32):
         pixels = np.random.default_rng(i).integers(0, 256, (20, 16, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(tmp_path / "photos" / f"{i}.png")
@@ -43,6 +46,7 @@ def test_the_commands_and_the_session_after_them(fewstep, tiny, tmp_path, monkey
         "data",
         "train",
         "train",
+        "import",
         *2 * ["samplers"],
         *3 * ["sample"],
         "compare",
