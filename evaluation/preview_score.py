@@ -17,12 +17,15 @@ from fewstep.train.data.dataset import Dataset
 def preview_score(data: Dataset, sharding: Sharding | None = None) -> Callable:
     """score(den) -> {"FD-pixels": distance to the held-out images}, the value of compare's cell of `preview_table`.
 
-    It is NaN if the images are not finite.  `sharding` is that of `draw_many`.
+    It is NaN if the images are not finite, and {} without two held-out images, which a distance needs.  `sharding` is
+    that of `draw_many`.
     """
     pixels, distance = Pixels(data.shape), None
 
     def score(den) -> dict[str, float]:
         nonlocal distance
+        if len(data.held_out) < 2:
+            return {}
         if distance is None:
             distance = Frechet(pixels(reference(data, COUNT).held_out))
         table, cond = preview_table(den), labels_to_draw(den, data, COUNT)

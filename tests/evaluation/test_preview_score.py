@@ -9,6 +9,7 @@ from fewstep.evaluation.distances import frechet
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.preview_score import preview_score
 from fewstep.samplers import SAMPLERS, default_nfe, default_sampler, draw_many, preview_table
+from fewstep.train.data import arrays
 
 
 def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
@@ -29,6 +30,13 @@ def test_it_is_the_cell_of_compare(oracle_run, cloud, tmp_path):
     result = compare([run], lines, [calls], folder=tmp_path, command="", environment={})
     value = result.cell("cloud", name, calls).metrics["FD-points"].value
     assert preview_score(cloud)(run.denoiser) == {"FD-points": pytest.approx(value, rel=1e-6)}
+
+
+def test_one_held_out_image_has_no_distance():
+    """Training goes on without it."""
+    images = np.random.default_rng(0).normal(0.2, 0.5, (12, 2)).clip(-1, 1)
+    assert preview_score(arrays(images))(oracles.gaussian(Linear(), mean=0.2, std=0.5)) == {}
+    assert preview_score(arrays(images, held_out=2))(oracles.gaussian(Linear(), mean=0.2, std=0.5))
 
 
 def test_it_is_nan_where_the_network_is(cloud):
