@@ -19,8 +19,8 @@ from fewstep.train.run.lever_texts import lever
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {
-    "train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips", "import",
-    "export",
+    "train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips",
+    "import", "export",
 }  # fmt: skip
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
