@@ -150,7 +150,7 @@ def test_the_wheel_has_every_file_and_so_has_that_of_the_sdist(source, wheel, tm
     folders = {"scripts": "cli"}
     wanted = {
         "/".join(["fewstep", folders.get(folder, folder), *path.relative_to(source / folder).parts])
-        for folder in ("diffusion", "samplers", "train", "evaluation", "scripts", "configs")
+        for folder in ("diffusion", "samplers", "train", "zoo", "evaluation", "scripts", "configs")
         for path in (source / folder).rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
