@@ -20,6 +20,9 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.sealed import config_parts
 
 
+FOREIGN = ("model_index.json", "config.json")  # of models of other programs
+
+
 def open_run(
     folder: epath.PathLike,
     trust: bool = False,
@@ -42,7 +45,9 @@ def open_run(
     check_is_text(folder)
     path = epath.Path(folder) / "config.gin"
     if not path.exists() or path.is_dir():
-        raise UserError(f"{folder} is not a run: it has no config.gin (make one with `fewstep train`)")
+        foreign = path.parent.is_file() or any((path.parent / name).exists() for name in FOREIGN)
+        make = f"`fewstep import {folder} --run RUN`" if foreign else "`fewstep train`"
+        raise UserError(f"{folder} is not a run: it has no config.gin (make one with {make})")
     params = given.pop("params", None)
     text = read_text(path)
     _check_needed(path, text, given, params)

@@ -79,6 +79,7 @@ def test_an_import_is_whole_or_nothing(fewstep, tmp_path, monkeypatch):
 def test_mistakes_are_one_line(fewstep, tmp_path, monkeypatch):
     new = ("--run", tmp_path / "run")
     refused(fewstep("import", tmp_path / "nothing", *new), "does not exist", "nothing is downloaded")
+    refused(fewstep("sample", DIGITS), "is not a run", f"fewstep import {DIGITS}")
     refused(fewstep("import", tmp_path, *new), "does not say which model it is of", "--as NAME", "docs/import.md")
     refused(fewstep("import", DIGITS, *new, "--as", "adm-265"), "no preset is called 'adm-265'", "adm-256")
     refused(fewstep("import", DIGITS, *new, "--data", "digitz"), "digits, or the path of a folder")
