@@ -57,7 +57,7 @@ def test_a_sampler_that_needs_a_variance_says_how_to_get_it(fewstep, run, tmp_pa
     assert "ddpm dp" in out
     words = ("sample", run, "--sampler", "ddpm", "--nfe", 4, "--grid", "dp", "--count", 4, "--out", tmp_path / "b.png")
     assert fewstep(*words)[0] == 0
-    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers")
+    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers and settings")
     assert fewstep("calibrate", run, "--count", 40, "--points", 9, "--lever", "cfg(1.5)")[0] == 0
     assert fewstep(*words, "--lever", "cfg(1.5)")[0] == 0
     back = ("--from", tmp_path / "a.npz", "--invert", "--out", tmp_path / "c.png")
@@ -76,7 +76,7 @@ def test_a_lever_tells_it_too(fewstep, run, tmp_path):
 def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
     words = ("sample", run, "--sampler", "analytic_ddpm", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
     assert fewstep("calibrate", run, "--count", 20, "--points", 4)[0] == 0
-    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers")
+    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "the same levers and settings")
     file = run / "stats" / "variance.npz"
     whole = npz.read(file)
     for what, value in (("step", 1), ("process", "VP()"), ("EMA or training", "0")):

@@ -104,7 +104,7 @@ def _read(run, den):
     file, identity = path(run, den), _identity(run, den)
     of, remedy = run.name, "pass calibrate=True"
     if (run.folder / "run.json").exists():  # not a denoiser in the place of a run
-        same = " and the same levers" if levers_around(den) else ""
+        same = " and the same levers and settings" if levers_around(den) else ""
         at = f" --step {run.step}" if file.exists() else ""
         of = run.folder
         remedy = f"measure it with `fewstep calibrate {of}{at}`{same}, or add --calibrate (in Python calibrate=True)"
