@@ -6,6 +6,7 @@ from typing import Any
 
 from fewstep.errors import UsageError
 from fewstep.train.data.absent import blank
+from fewstep.train.utils.messages import say
 
 ALONE = "trajectory"  # the metric that needs no data
 
@@ -13,8 +14,8 @@ ALONE = "trajectory"  # the metric that needs no data
 def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tuple[list[Any], Sequence[str]]:
     """The runs, each with data, and the metrics that can be measured.
 
-    A run whose data nobody has named gets those of another run on images of its shape.  If no run has data, they are
-    compared by their trajectories alone; UsageError if other metrics were `chosen`.
+    A run whose data nobody has named gets those of another run on images and classes like its own.  If no run has
+    data, they are compared by their trajectories alone; UsageError if other metrics were `chosen`.
     """
     without = [run for run in runs if not getattr(run, "has_data", True)]
     if not without:
@@ -27,7 +28,10 @@ def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tupl
         )
 
     def given(run):
-        like = next((other for other in others if other.shape == run.shape), None)
+        classes = run.model.classes
+        like = next((one for one in others if one.shape == run.shape and classes in (0, one.data.classes)), None)
+        if like is not None:
+            say(f"{run.name} has no data, and is measured against those of {like.name}")
         data = blank(run.shape, run.model.classes, run.names) if like is None else like.data
         return replace(run, load_data=lambda: data, has_data=True)
 

@@ -83,5 +83,6 @@ def check_arguments(den: DenoiserLike, count: int, shape: Sequence[int], cond: C
     if label is None or isinstance(label, Tracer):
         return
     low, high = int(np.min(label)), int(np.max(label))
-    if low < 0 or high > den.classes or not den.classes:
+    most = den.classes if getattr(den, "null_class", True) else den.classes - 1
+    if low < 0 or high > most or not den.classes:
         raise UsageError(f"labels {low} to {high} are not among the {den.classes} classes of this model")

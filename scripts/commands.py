@@ -12,6 +12,7 @@ from fewstep.cli.options import (
     Opening,
     Overrides,
     PairSampling,
+    Reading,
     Sampling,
     flat,
 )  # fmt: skip
@@ -181,14 +182,14 @@ def pairs(
 
 def classifier(
     run: Annotated[str, typer.Argument(help="The folder of a run on images with labels.")],
+    reading: Reading,
     steps: Annotated[int, typer.Option(help="Training steps of 128 images.")] = 1000,
     seed: Annotated[int, typer.Option(help="Seed of the initial weights and batches.")] = 0,
-    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:
     """Train a small classifier on a run's data, for compare --features classifier."""
     from fewstep.cli.verbs.classifier import main
 
-    main(run, steps, seed, trust)
+    main(run, steps, seed, reading)
 
 
 def tune_skips(
@@ -224,14 +225,14 @@ def levers() -> None:
 
 def stats(
     run: RunFolder,
+    reading: Reading,
     features: Annotated[str, typer.Option(help=FEATURES)] = "pixels",
     count: Annotated[int, typer.Option(help="Training images.")] = 500,
-    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:
     """Compute and store the features of a run's real images for compare, and print the floor of FD."""
     from fewstep.cli.verbs.stats import main
 
-    main(run, features, count, trust)
+    main(run, features, count, reading)
 
 
 def runs(

@@ -12,13 +12,28 @@ SEVERAL = "Several processes"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Overrides:
+class Trust:
+    """Whether a config may import code."""
+
+    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading(Trust):
+    """How a run is opened to read its data."""
+
+    data: Annotated[
+        str | None, typer.Option("--data", help="Data of an imported run: digits, a folder of images, an .npz.")
+    ] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overrides(Trust):
     """Values that replace those of a config, and whether it may import code."""
 
     set: Annotated[
         list[str], typer.Option("--set", metavar="NAME.PARAMETER=VALUE", help="Override a config value.")
     ] = field(default_factory=list)
-    trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +55,7 @@ class Levers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Opening(Overrides, Checkpoint):
+class Opening(Overrides, Checkpoint, Reading):
     """How a run is opened: from which checkpoint, on which devices."""
 
     mesh: Annotated[
@@ -48,9 +63,6 @@ class Opening(Overrides, Checkpoint):
     ] = "-1,1,1"
     dtype: Annotated[
         str | None, typer.Option("--dtype", help="Precision of the parameters in memory: float32 or bfloat16.")
-    ] = None
-    data: Annotated[
-        str | None, typer.Option("--data", help="Other data than the run's: digits, a folder of images, an .npz.")
     ] = None
 
 

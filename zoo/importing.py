@@ -14,8 +14,9 @@ from fewstep.train.experiment import Experiment
 from fewstep.train.run.run import description, write_description
 from fewstep.train.state import State
 from fewstep.train.utils.hashing import file_sha256
+from fewstep.train.utils.progress import progress
 from fewstep.train.utils.sealed import write_config
-from fewstep.train.utils.temporary import sweep, temporary
+from fewstep.train.utils.temporary import check_new, whole
 from fewstep.zoo import record
 from fewstep.zoo.files.mapped import let_go
 from fewstep.zoo.found import Found
@@ -26,9 +27,7 @@ ROOM = 64 << 20  # bytes besides the parameters
 
 def check_folder(folder: Path, found: Found) -> None:
     """UsageError unless the folder is new or empty, and the disk has room for the model."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        what = "is a run already" if (folder / "config.gin").exists() else "is not empty"
-        raise UsageError(f"{folder} {what}: import into a new folder")
+    check_new(folder, "import into")
     needed = ROOM + sum(4 * array.size for array in found.arrays.values())
     free = shutil.disk_usage(next(one for one in (folder, *folder.parents) if one.exists())).free
     if free < needed:
@@ -38,34 +37,28 @@ def check_folder(folder: Path, found: Found) -> None:
 
 
 def write_run(
-    folder: Path, found: Found, experiment: Experiment, text: str, classes: int, names: tuple[str, ...], source: Path
+    folder: Path, found: Found, experiment: Experiment, text: str, names: tuple[str, ...], source: Path
 ) -> dict[str, Any]:
     """Write the run of a model and return its run.json: everything goes into a new folder beside, which is then
     renamed, so that an import that ends midway leaves no run.
 
-    experiment, text: what `found` is in a config, and that config; classes, names: of its data.
+    experiment, text: what `found` is in a config, and that config; names: of its classes.
     """
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    sweep(folder.parent)
-    _, shapes = experiment.abstract(found.shape, classes)
+    _, shapes = experiment.abstract(found.shape, found.classes)
     _check_all_used(found, shapes)
-    params = imported(found.leaves, found.arrays, shapes)
-    let_go(found.arrays.values())
-    known = description(shapes, found.shape, classes, names, experiment.seed) | {"imported": _origin(found, source)}
-    partial = folder.with_name(f"{folder.name}.{temporary()}")
-    try:
-        with Checkpoints(partial / "checkpoints") as checkpoints:
-            ema = {str(experiment.ema[0]): {"net": params}}
-            checkpoints.save(0, State(np.int32(0), np.int32(0), {}, ema, {}, ()))  # pyright: ignore[reportArgumentType]
-        record.write(partial, found, params)
-        write_description(partial, known)
-        write_config(partial / "config.gin", text)
-        if folder.exists():
-            folder.rmdir()  # empty: checked
-        partial.rename(folder)
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
+    with progress(len(jax.tree.leaves(shapes)), unit="arrays") as show:
+        params = imported(found.leaves, found.arrays, shapes, show)
+        let_go(found.arrays.values())
+        known = description(shapes, found.shape, found.classes, names, experiment.seed)
+        known |= {"imported": _origin(found, source)}
+        with whole(folder) as partial:
+            with Checkpoints(partial / "checkpoints") as checkpoints:
+                ema = {str(experiment.ema[0]): {"net": params}}
+                state = State(np.int32(0), np.int32(0), {}, ema, {}, ())  # pyright: ignore[reportArgumentType]
+                checkpoints.save(0, state)
+            record.write(partial, found, params)
+            write_description(partial, known)
+            write_config(partial / "config.gin", text)
     return known
 
 

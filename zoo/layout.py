@@ -135,13 +135,17 @@ def under(path: Path, leaves: Leaves) -> dict[Path, Leaf]:
     return {(*path, *inner): leaf for inner, leaf in leaves.items()}
 
 
-def imported(leaves: Leaves, arrays: Arrays, shapes: Any) -> dict[Any, Any]:
+def imported(
+    leaves: Leaves, arrays: Arrays, shapes: Any, show: Callable[[int], None] = lambda done: None
+) -> dict[Any, Any]:
     """Our parameters, of the tree and shapes of `shapes`, in float32 on the device; each array is read once.
+
+    show: gets the number of parameters that are done.
 
     Raises UsageError for arrays that are missing or of another shape, and for parameters without a leaf.
     """
     made: dict[Any, Any] = {}
-    for path, wanted in paths(shapes):
+    for done, (path, wanted) in enumerate(paths(shapes), 1):
         if path not in leaves:
             raise UsageError(f"the network has a parameter {'.'.join(map(str, path))}, which these weights do not have")
         leaf = leaves[path]
@@ -166,12 +170,13 @@ def imported(leaves: Leaves, arrays: Arrays, shapes: Any) -> dict[Any, Any]:
         for key in path[:-1]:
             at = at.setdefault(key, {})
         at[path[-1]] = jax.device_put(np.ascontiguousarray(found, np.float32))
+        show(done)
     return made
 
 
 def exported(leaves: Leaves, params: Any, kept: Arrays) -> dict[str, np.ndarray]:
     """The foreign arrays, from our parameters: copies of `kept`, which has all foreign names with their shapes and
-    types, with what we have written over them."""
+    types, with our values where they differ in float32."""
     found = {name: np.array(array) for name, array in kept.items()}
     for path, value in paths(params):
         leaf = leaves[path]
@@ -184,7 +189,9 @@ def exported(leaves: Leaves, params: Any, kept: Arrays) -> dict[str, np.ndarray]
         numbers, values = leaf.of(numbered).ravel(), np.asarray(value).ravel()
         for name, start, size in zip(leaf.names, starts, sizes, strict=False):
             here = (numbers >= start) & (numbers < start + size)
-            found[name].reshape(-1)[numbers[here] - start] = values[here].astype(found[name].dtype)
+            into, at = found[name].reshape(-1), numbers[here] - start
+            changed = into[at].astype(np.float32) != values[here]  # float64 of which ours is the rounding stays
+            into[at[changed]] = values[here][changed].astype(into.dtype)
         for name in leaf.copies:
             found[name][...] = found[leaf.names[0]]
     return found

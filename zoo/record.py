@@ -1,7 +1,7 @@
 """What a run keeps of the foreign files that it was imported from, so that they can be written again.
 
 foreign.json has the source's own configs, the names, types and shapes of its arrays, and the leaves;
-foreign.safetensors the arrays of which our parameters are no whole copy.
+foreign.safetensors the arrays of which our parameters, in float32, are no whole copy.
 """
 
 from collections.abc import Mapping
@@ -55,7 +55,7 @@ def write(folder: File, found: Found, params: Any) -> None:
             used[name] += found.arrays[name].size if value.size == whole else value.size
         used |= {name: found.arrays[name].size for name in leaf.copies}
         written[path] = leaf
-    kept = {name: array for name, array in found.arrays.items() if used[name] < array.size}
+    kept = {name: array for name, array in found.arrays.items() if used[name] < array.size or array.itemsize > 4}
     safetensors.write(folder / ARRAYS, kept)
     record = {
         "texts": dict(found.texts),
@@ -75,10 +75,19 @@ def read(folder: File) -> Foreign | None:
     record = read_json(folder / JSON)
     try:
         leaves = {tuple(path): _leaf(*leaf) for path, *leaf in record["leaves"]}
-        forms = {name: (str(kind), tuple(shape)) for name, (kind, shape) in record["arrays"].items()}
-        return Foreign(record["texts"], record["weights"], forms, leaves, safetensors.read(folder / ARRAYS))
+        forms = {name: (str(kind), tuple(map(int, shape))) for name, (kind, shape) in record["arrays"].items()}
+        found = Foreign(dict(record["texts"]), str(record["weights"]), forms, leaves, safetensors.read(folder / ARRAYS))
+        if outside := [name for name in (*found.texts, found.weights) if _leaves_folder(name)]:
+            raise ValueError(f"a file {outside[0]!r} outside its folder")
+        if odd := [kind for kind, shape in forms.values() if kind not in DTYPES or min(shape, default=0) < 0]:
+            raise ValueError(f"an array of type {odd[0]!r}")
+        return found
     except (KeyError, TypeError, ValueError) as error:
         raise Damaged(folder / JSON, f"is damaged ({error})") from None
+
+
+def _leaves_folder(name):
+    return File(name).is_absolute() or ".." in File(name).parts
 
 
 def _written(leaf):

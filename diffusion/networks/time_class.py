@@ -20,6 +20,7 @@ from fewstep.errors import UsageError
 Order = Literal["sin_cos", "cos_sin", "fourier"]
 Join = Literal["before", "after"]
 PERIOD = 10_000  # the longest wave, over 2 pi
+SLOW = 16.0  # the highest frequency of jumps, whose derivatives MeanFlow uses: see FASTEST in embeddings.py
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ class TimeClass(nnx.Module):
             h += joined
         if self.jump is not None:
             d = jnp.broadcast_to(0.0 if d is None else d, (batch,))
-            waves = self.waves(d, self._frequencies()) if isinstance(self.jump, _Layers) else sinusoids(d)
+            waves = self.waves(d, self._frequencies()) if isinstance(self.jump, _Layers) else sinusoids(d, SLOW)
             h += self.jump(waves)
         return nnx.silu(h)
 

@@ -101,19 +101,9 @@ class UNet2D(nnx.Module):
         embedding = 4 * stem if embedding is None else embedding
         precision: Any = jnp.dtype(dtype)
         style = Style(
-            groups,
-            group_size,
-            eps,
-            heads,
-            head_size,
-            modulation,
-            filter,
-            residual,
-            project,
-            embedding,
-            dropout,
-            precision,
-        )
+            groups=groups, group_size=group_size, eps=eps, heads=heads, head_size=head_size, modulation=modulation,
+            filter=filter, residual=residual, project=project, embedding=embedding, dropout=dropout, dtype=precision,
+        )  # fmt: skip
         sides = [(height >> level, width >> level) for level in range(self.levels)]
         tokens = [math.prod(side) if min(side) in attention else 0 for side in sides]  # 0 without attention
         inner = math.prod(sides[-1]) if middle_attention else 0

@@ -28,7 +28,7 @@ class one_line:
         lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
         places = [found[1] for line in lines for found in re.finditer(r'(?:n file |\()("?[^"()]+"?, line \d+)', line)]
         inside = re.findall(r"In call to configurable '(\w+)'", str(error))
-        part = inside[0] if inside and inside[0] not in ("train", "macro") else ""
+        part = inside[0] if inside and inside[0] not in ("train", "macro", "no_data") else ""
         message = _plain(next((line for line in lines if line.startswith("Failed to parse")), lines[0]))
         place = self.where if not places or str(self.where).startswith("--set") else places[0].replace('"', "")
         if not places and (typed := _blamed(self.overrides, message, part)):

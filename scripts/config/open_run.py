@@ -13,12 +13,12 @@ from fewstep.cli.config.messages import building
 from fewstep.cli.errors import UserError
 from fewstep.cli.parse import path as parsed_path
 from fewstep.errors import UsageError, nearest
+from fewstep.train.data.absent import no_data
 from fewstep.train.run import Run, restore
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import check_is_text, read_text
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.sealed import config_parts
-
 
 FOREIGN = ("model_index.json", "config.json")  # of models of other programs
 
@@ -75,7 +75,8 @@ def open_run(
             raise
         except UsageError as error:  # gin appends where it was called
             raise UserError(str(error).splitlines()[0]) from None
-    own, has_data = "network" in parts_given(text), "data" in parts or "train.data = @no_data" not in text
+    own = "network" in parts_given(text)
+    has_data = "data" in parts or getattr(known.data, "__name__", "") != no_data.__name__
     return replace(run, calibrates=calibrate, opener=_opener(trust), own=own, has_data=has_data)
 
 

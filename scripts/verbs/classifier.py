@@ -1,17 +1,17 @@
 """fewstep classifier."""
 
-from fewstep.cli import parse
-from fewstep.cli.config.open_run import open_run
+from fewstep.cli.options import Reading
+from fewstep.cli.verbs.sampling import read
 from fewstep.evaluation.features import classifier, quantized
 from fewstep.evaluation.reference import MOST
 from fewstep.ranges import within
 from fewstep.train.utils.messages import say
 
 
-def main(folder: str, steps: int, seed: int, trust: bool) -> None:
+def main(folder: str, steps: int, seed: int, reading: Reading) -> None:
     """Train a classifier on the data of a run and store it there."""
     within(steps, "--steps", 1, 1_000_000)
-    run = open_run(parse.path(folder, "the run"), trust)
+    run = read(folder, reading)
     params = classifier.train(run.data, steps, seed)
     held_out = run.data.held_out[: min(MOST, len(run.data.held_out))]
     made = classifier.Classifier(params, "")

@@ -5,66 +5,83 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.config.load import BINDINGS, experiment, load
+from fewstep.cli.config.messages import building
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.errors import UserError
+from fewstep.diffusion.foreign import Transferred
 from fewstep.samplers.loop import fetched
 from fewstep.train.run import Run
 from fewstep.train.run.run import read_description
-from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.files import absolute, write_atomic
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.sealed import read_config
+from fewstep.train.utils.temporary import check_new, whole
 from fewstep.zoo import record
 from fewstep.zoo.files import safetensors
 from fewstep.zoo.layout import paths
 
 FORMATS = ("diffusers", "safetensors")
+PLAIN = "use --format safetensors"
 
 
 def main(folder: str, out: str, form: str, step: int | None, trust: bool) -> None:
     """Write the averaged weights of a run in a form that other programs read."""
     if form not in FORMATS:
         raise UserError(f"--format {form}: write {' or '.join(FORMATS)}")
-    target = Path(parse.path(out, "OUT"))
-    if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise UserError(f"{target} is not empty: export to a new folder")
+    target = Path(absolute(parse.path(out, "OUT")))
+    check_new(target, "export to")
     run = open_run(parse.path(folder, "the run"), trust, step)
-    write = _own if form == "safetensors" else _foreign
-    written = write(run, target)
-    say(f"{run.folder}: {len(written)} arrays of step {run.step} in {target}")
+    texts, file, arrays, metadata = (_own if form == "safetensors" else _foreign)(run, trust)
+    with whole(target) as partial:
+        for name, text in texts.items():
+            write_atomic(partial / name, text)
+        (partial / file).parent.mkdir(parents=True, exist_ok=True)
+        safetensors.write(partial / file, arrays, metadata)
+    say(f"{target}: {len(arrays)} arrays of {run.folder} at step {run.step}")
 
 
-def _foreign(run: Run, target: Path) -> dict[str, np.ndarray]:
-    """In the form of the files that the run, or the one that it was started from, was imported from."""
-    begun = read_description(run.folder).get("begun") or {}
-    kept = record.read(Path(run.folder))
-    if kept is None and begun:
-        kept = record.read(Path(begun["run"]))
-    if kept is None:
-        raise UserError(
-            f"{run.folder}: no class of diffusers computes what this network does (it was not imported): use --format "
-            f"safetensors"
-        )
-    arrays = kept.arrays(_on_host(run.params))
-    for name, text in kept.texts.items():
-        write_atomic(target / name, text)
-    safetensors.write(target / kept.weights, arrays, {"format": "pt"})
-    return arrays
+def _foreign(run: Run, trust: bool) -> tuple:
+    """In the form of the files that the run, or one that it descends from, was imported from."""
+    origin, known = _origin(run.folder)
+    with BINDINGS, building(origin):
+        load(epath.Path(origin) / "config.gin", trust=trust, includes=False)
+        was = experiment()
+    ours, learned = run.model.prediction, run.model.capabilities
+    now = (ours.process, ours.prediction) if isinstance(ours, Transferred) else (run.model.process, ours)
+    if now != (was.process, was.prediction) or learned != was.objective.capabilities:
+        raise UserError(f"{run.folder} learned something else than {origin}, whose form would be read wrongly: {PLAIN}")
+    return known.texts, known.weights, known.arrays(_on_host(run.params)), {"format": "pt"}
 
 
-def _own(run: Run, target: Path) -> dict[str, np.ndarray]:
+def _origin(folder: epath.Path) -> tuple[Path, record.Foreign]:
+    """The imported run that a run descends from, and what it keeps."""
+    at = Path(folder)
+    for _ in range(100):
+        if known := record.read(at):
+            return at, known
+        if not (begun := read_description(at).get("begun")):
+            raise UserError(f"{folder} was not imported, so there is no form of diffusers to write it in: {PLAIN}")
+        if not Path(begun["run"]).exists():
+            raise UserError(f"{at} was started from {begun['run']}, which is not there: move it back, or {PLAIN}")
+        at = Path(begun["run"])
+    raise UserError(f"{folder} was started from itself: {PLAIN}")
+
+
+def _own(run: Run, trust: bool) -> tuple:
     """Our parameters by their paths, with the config that they belong to."""
     arrays = {".".join(map(str, path)): np.asarray(value) for path, value in paths(_on_host(run.params))}
-    config = read_config(run.folder / "config.gin")
-    write_atomic(target / "config.gin", config)
-    write_atomic(target / "README.md", README.format(step=run.step))
+    licence = (read_description(run.folder).get("imported") or {}).get("licence")
+    readme = README.format(step=run.step) + (f"\nLicence of the imported weights: {licence}\n" if licence else "")
+    texts = {"config.gin": read_config(run.folder / "config.gin"), "README.md": readme}
     form = {"shape": json.dumps(list(run.shape)), "classes": str(run.model.classes), "step": str(run.step)}
-    safetensors.write(target / "model.safetensors", arrays, {"framework": "fewstep", **form})
-    return arrays
+    return texts, "model.safetensors", arrays, {"framework": "fewstep", **form}
 
 
-def _on_host(params) -> Any:
+def _on_host(params: Any) -> Any:
     return {name: _on_host(value) if isinstance(value, dict) else fetched(value) for name, value in params.items()}
 
 
@@ -73,7 +90,4 @@ README = """# A network of fewstep
 model.safetensors has the averaged parameters at step {step}, by their paths in the network of config.gin; the shape of
 an image and the number of classes are in its metadata.  Kernels are (inputs, outputs) and (height, width, inputs,
 outputs), images channels last.
-
-    import fewstep, safetensors.numpy
-    arrays = safetensors.numpy.load_file("model.safetensors")
 """

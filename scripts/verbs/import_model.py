@@ -1,6 +1,7 @@
 """fewstep import."""
 
 from pathlib import Path
+from shlex import quote
 
 from etils import epath
 
@@ -14,7 +15,7 @@ from fewstep.diffusion.prediction import Prediction
 from fewstep.train.data.absent import named, no_data
 from fewstep.train.experiment import Experiment
 from fewstep.train.optimizers import adamw
-from fewstep.train.utils.files import is_remote
+from fewstep.train.utils.files import absolute, is_remote
 from fewstep.train.utils.messages import say
 from fewstep.zoo import importing
 from fewstep.zoo.found import Found
@@ -26,7 +27,7 @@ def main(source: str, folder: str, name: str | None, weights: str | None, data: 
     for text, option in ((source, "the source"), (folder, "--run")):
         if is_remote(text):
             raise UserError(f"{option} {text}: models are imported from and to local folders")
-    where, run = Path(source), Path(parse.path(folder, "--run"))
+    where, run = Path(source), Path(absolute(parse.path(folder, "--run")))
     found = find(where, name, weights)
     importing.check_folder(run, found)
     real = named(data, found.shape) if data is not None else no_data
@@ -45,16 +46,16 @@ def main(source: str, folder: str, name: str | None, weights: str | None, data: 
     with BINDINGS, building("the config of this run"):
         load_text(epath.Path(run) / "config.gin", text)
         made: Experiment = experiment()
-    classes, names = found.classes, ()
+    names = ()
     if data is not None:
-        dataset = real()
+        dataset, classes = real(), found.classes
         if tuple(dataset.shape) != found.shape or (classes and dataset.classes != classes):
             raise UserError(
                 f"--data {data}: {dataset}, and the model has images {'x'.join(map(str, found.shape))} and "
                 f"{classes or 'no'} classes: give data of its kind"
             )
-        classes, names = dataset.classes, dataset.names
-    known = importing.write_run(run, found, made, text, classes, names, where)
+        names = dataset.names if classes else ()
+    known = importing.write_run(run, found, made, text, names, where)
     say("\n".join(_summary(found, known, made.prediction, run)))
 
 
@@ -81,4 +82,4 @@ def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> li
         lines.append(
             f"  sampled by its authors with {', '.join(f'{key} {value}' for key, value in found.sampled.items())}"
         )
-    return [*lines, f"Next: fewstep sample {run} {found.options}".rstrip()]
+    return [*lines, f"Next: fewstep sample {quote(str(run))} {found.options}".rstrip()]

@@ -84,13 +84,12 @@ def _fitting(training, config_text, run, path):
     """The run's parameters that have the same meaning here, and the names of those that it lacks; UserError if its
     model differs."""
     experiment = training.experiment
-    ours, same = experiment.prediction, ("process", "prediction")
-    if isinstance(ours, Transferred) and (ours.process, ours.prediction) == (run.model.process, run.model.prediction):
-        same = ()
-    for what in same:
-        theirs, ours = (_written(getattr(of, what)) for of in (run.model, experiment))
-        if theirs != ours:
-            raise UserError(f"init_from={path}: its {what} is {theirs}, and the config's is {ours}: make them equal")
+    ours = experiment.prediction
+    other, whose = (ours, "Transferred.") if isinstance(ours, Transferred) else (experiment, "train.")
+    for what in ("process", "prediction"):
+        theirs, here = (_written(getattr(of, what)) for of in (run.model, other))
+        if theirs != here:
+            raise UserError(f"init_from={path}: its {what} is {theirs}, and {whose}{what} is {here}: make them equal")
     if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
         raise UserError(f"init_from={path}: a teacher predicts velocities, and this run learned only jumps")
     net = training.fresh.eval_shape().params["net"]

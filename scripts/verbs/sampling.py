@@ -3,14 +3,12 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from etils import epath
-
 from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.settings import Settings, settings
 from fewstep.cli.errors import UserError
-from fewstep.cli.options import Levers, Opening, Sampling
+from fewstep.cli.options import Levers, Opening, Reading, Sampling
 from fewstep.diffusion.denoiser import names_of
 from fewstep.errors import lookup
 from fewstep.ranges import MOST_CALLS, within
@@ -24,14 +22,16 @@ from fewstep.train.run.run import read_description
 
 def opened(folder: str, opening: Opening, calibrate: bool = False) -> Run:
     """The run in a folder."""
-    mesh, run = parse.mesh(opening.mesh), parse.path(folder, "the run")
-    data = {} if opening.data is None else {"data": named(opening.data, shape_of(run))}
-    return open_run(run, opening.trust, opening.step, mesh, calibrate, opening.dtype, **data)
+    how: dict[str, Any] = {"mesh": parse.mesh(opening.mesh), "calibrate": calibrate, "dtype": opening.dtype}
+    return read(folder, opening, step=opening.step, **how)
 
 
-def shape_of(run: epath.Path) -> tuple[int, ...]:
-    """That of an image of the run in a folder."""
-    return read_description(run)["shape"]
+def read(folder: str, reading: Reading, **how: Any) -> Run:
+    """The run in a folder, with the data that are given; how: other arguments of `open_run`."""
+    run = parse.path(folder, "the run")
+    if reading.data is not None and (run / "run.json").exists():
+        how["data"] = named(reading.data, read_description(run)["shape"])
+    return open_run(run, reading.trust, **how)
 
 
 class Chosen(NamedTuple):

@@ -1,17 +1,18 @@
 """fewstep stats."""
 
 from fewstep.cli import parse
-from fewstep.cli.config.open_run import open_run
+from fewstep.cli.options import Reading
 from fewstep.cli.verbs.features import named
+from fewstep.cli.verbs.sampling import read
 from fewstep.evaluation.distances import Frechet
 from fewstep.evaluation.reference import cached_features, reference
 from fewstep.ranges import MOST_IMAGES, within
 
 
-def main(folder: str, features: str, count: int, trust: bool) -> None:
+def main(folder: str, features: str, count: int, reading: Reading) -> None:
     """Compute the features of a run's real images, and print how far training images are from held-out ones."""
     within(count, "--count", 2, MOST_IMAGES)
-    run = open_run(parse.path(folder, "the run"), trust)
+    run = read(folder, reading)
     real = reference(run.data, count)
     for kind in (named(text, run) for text in parse.words(features, "--features")):
         held_out, seen = (cached_features(kind, images, run.folder / "stats") for images in real)

@@ -1,6 +1,8 @@
 """fewstep import and export of a pipeline that diffusers trained on the digits (tests/foreign/README.md)."""
 
 import json
+import re
+import shlex
 import shutil
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from fewstep.diffusion import LEVERS
 from fewstep.errors import UsageError
 from fewstep.samplers import SAMPLERS, supports
 from fewstep.train.logs.jsonl import read as read_metrics
-from fewstep.train.utils.sealed import read_config
+from fewstep.train.utils.sealed import read_config, sealed_json
 from fewstep.zoo.files import safetensors
 
 DIGITS = Path(__file__).parents[1] / "foreign" / "ddpm-digits"
@@ -44,8 +46,6 @@ def test_what_was_found_is_said(fewstep, tmp_path):
 
 
 def test_the_command_that_reproduces_it_is_one(fewstep, imported, tmp_path):
-    import shlex
-
     options = json.loads((imported / "run.json").read_text())["imported"]["options"]
     words = [word.replace("1000", "4") for word in shlex.split(options)]
     status, _, err = fewstep("sample", imported, *words, "--count", "2", "--out", tmp_path / "s.png")
@@ -131,6 +131,7 @@ def test_parameters_in_half_precision(imported):
         open_run(imported, dtype="bf16")
 
 
+@pytest.mark.slow
 def test_runs_without_data_are_compared_by_trajectories(fewstep, imported, tmp_path):
     assert fewstep("import", DIGITS, "--run", tmp_path / "run")[0] == 0
     options = ("--nfe", "2", "--count", "4", "--sampler", "ddim,dpmpp_2m")
@@ -142,6 +143,11 @@ def test_runs_without_data_are_compared_by_trajectories(fewstep, imported, tmp_p
     assert status == 0, err
     assert "FD-pixels" in out
     refused(fewstep("stats", tmp_path / "run"), "not known", "--data digits")
+    assert fewstep("stats", tmp_path / "run", "--data", "digits", "--count", "20")[0] == 0
+    assert fewstep("pairs", tmp_path / "run", "--count", "2", "--nfe", "3")[0] == 0
+    np.savez(tmp_path / "wrong.npz", images=np.zeros((20, 9, 9, 1), np.uint8))
+    words = ("compare", tmp_path / "run", *options, "--data", tmp_path / "wrong.npz")
+    refused(fewstep(*words), "9, 9, 1", "data of its kind")
     refused(fewstep("train", imported / "config.gin", "--run", imported), "was imported", "--init-from")
 
 
@@ -169,6 +175,91 @@ MEANFLOW = (
     "Transferred.process=@Discrete()", "Transferred.prediction=@Indexed()", "Indexed.prediction=%EPS",
     "train.steps=40", "train.batch_size=32", "train.log_every=1", "train.preview_every=1000",
 )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_the_example_of_the_page(fewstep, tmp_path, monkeypatch):
+    """Word for word, with few steps and images."""
+    shutil.copytree(DIGITS, tmp_path / "tests" / "foreign" / "ddpm-digits")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[2] / "docs" / "import.md").read_text()
+    example = page.partition("## An example")[2].partition("\n## ")[0]
+    commands = [shlex.split(line) for line in re.findall(r"^    fewstep (.*)$", example, re.M)]
+    assert [command[0] for command in commands] == ["import", "compare", "train"]
+    short = {"compare": ["--count", "20"], "train": ["--set", "train.steps=2", "--set", "train.batch_size=8"]}
+    for command in commands:
+        status, _, err = fewstep(*command, *short.get(command[0], []))
+        assert status == 0, err
+
+
+def test_the_network_we_do_not_know_of_the_page(monkeypatch):
+    """With a stand-in of torch's arrays: NumPy's, in the form of a network that returns zeros."""
+    (block,) = re.findall(r"```python\n(.*?)```", (Path(__file__).parents[2] / "docs" / "import.md").read_text(), re.S)
+    block = block.replace("network = ...", "network = lambda x, t: 0 * x")
+    block = block.replace("t.long()", "t").replace('framework="torch"', 'framework="numpy"')
+    names = {}
+    exec(block, names)
+    assert names["images"].shape == (16, 28, 28, 1)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("objective", ["discrete_consistency", "continuous_consistency", "shortcut"])
+def test_it_is_tuned_into_other_few_step_models(fewstep, imported, tmp_path, objective):
+    words = [f"train.objective=@{objective}()", *MEANFLOW[1:], "train.steps=3"]
+    words = [word for override in words for word in ("--set", override)]
+    train = ("train", imported / "config.gin", "--run", tmp_path / "run", "--init-from", imported)
+    status, _, err = fewstep(*train, *words)
+    assert status == 0, err
+    assert np.isfinite(
+        open_run(tmp_path / "run").draw("consistency" if "cons" in objective else "flow_map", 1, [0])
+    ).all()
+    refused(fewstep("export", tmp_path / "run", tmp_path / "out", "--format", "diffusers"), "--format safetensors")
+
+
+@pytest.mark.slow
+def test_export_after_training(fewstep, imported, tmp_path):
+    small = ("--set", "train.steps=1", "--set", "train.batch_size=8", "--set", "train.preview_every=10")
+    for begin, run in ((imported, "one"), (tmp_path / "one", "two")):
+        words = ("train", imported / "config.gin", "--run", tmp_path / run, "--init-from", begin, *small)
+        assert fewstep(*words)[0] == 0
+    assert fewstep("export", tmp_path / "two", tmp_path / "out", "--format", "diffusers")[0] == 0
+    ours, theirs = (safetensors.read(folder / WEIGHTS) for folder in (tmp_path / "out", DIGITS))
+    assert {name: (array.dtype, array.shape) for name, array in ours.items()} == {
+        name: (array.dtype, array.shape) for name, array in theirs.items()
+    }
+    assert any((ours[name] != theirs[name]).any() for name in theirs)
+
+
+def test_a_run_folder_of_a_stranger_writes_nothing_outside(fewstep, imported, tmp_path):
+    shutil.copytree(imported, tmp_path / "evil")
+    value = json.loads((tmp_path / "evil" / "foreign.json").read_text())
+    value["texts"]["../../escaped.txt"] = "here"
+    value.pop("sha256")
+    (tmp_path / "evil" / "foreign.json").write_text(sealed_json(value))
+    refused(fewstep("export", tmp_path / "evil", tmp_path / "a" / "out", "--format", "diffusers"), "outside its folder")
+    assert not (tmp_path / "a").exists()
+    assert not (tmp_path / "escaped.txt").exists()
+
+
+def test_double_precision_comes_back_bit_for_bit(fewstep, tmp_path):
+    shutil.copytree(DIGITS, tmp_path / "double")
+    rng = np.random.default_rng(0)
+    arrays = {name: rng.normal(size=array.shape) for name, array in safetensors.read(DIGITS / WEIGHTS).items()}
+    safetensors.write(tmp_path / "double" / WEIGHTS, arrays)
+    assert fewstep("import", tmp_path / "double", "--run", tmp_path / "run")[0] == 0
+    assert fewstep("export", tmp_path / "run", tmp_path / "out", "--format", "diffusers")[0] == 0
+    back = safetensors.read(tmp_path / "out" / WEIGHTS)
+    assert all(back[name].dtype == np.float64 and (back[name] == array).all() for name, array in arrays.items())
+
+
+def test_paths_of_the_run(fewstep, tmp_path):
+    (tmp_path / "file").write_text("")
+    refused(fewstep("import", DIGITS, "--run", tmp_path / "file" / "run"), "a file is in the way")
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    assert fewstep("import", DIGITS, "--run", tmp_path / "link")[0] == 0
+    assert (tmp_path / "there" / "config.gin").exists()
+    assert (tmp_path / "link").is_symlink()
 
 
 @pytest.mark.slow

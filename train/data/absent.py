@@ -17,8 +17,8 @@ from fewstep.train.data.split import Arrays, Split
 def no_data() -> Dataset:
     """Stands in a config for data that nobody has named yet."""
     raise UsageError(
-        "the data that this imported run was trained on are not known: name data to measure against, --data digits, "
-        "--data FOLDER or --data FILE.npz"
+        "the data of this imported run are not known: name some, as in --data digits, --data FOLDER or --data FILE.npz "
+        "(in train --set train.data=@digits)"
     )
 
 
@@ -29,7 +29,7 @@ def named(text: str, shape: Iterable[int]) -> Callable[[], Dataset]:
     """
     if text == "digits":
         return digits
-    path, sizes = os.path.abspath(os.path.expanduser(text)), list(shape)
+    path, sizes = os.path.abspath(os.path.expanduser(text)) if text else "", list(shape)
     if os.path.isdir(path):
         return partial(folder, path=path, size=sizes[0], channels=sizes[-1])
     if os.path.isfile(path) and path.endswith((".npz", ".npy")):

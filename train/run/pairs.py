@@ -95,10 +95,11 @@ OURS = re.compile(r"\d{5}\.npz|pairs\.json|digests\.json|\.lock|.*\.tmp")
 
 
 def _labels(run, count):
-    """The labels of training images, repeated if there are fewer than `count`."""
+    """The labels of training images, repeated if there are fewer than `count`; without data all classes in turn."""
+    if not run.model.classes or not run.has_data:
+        return run.labels(None, count).label
     train = run.data.train
-    label = train[: min(count, len(train))].label if run.model.classes else None
-    return None if label is None else np.resize(label, count).astype(np.int32)
+    return np.resize(train[: min(count, len(train))].label, count).astype(np.int32)
 
 
 def _write_shard(folder, name, have, new, digests):

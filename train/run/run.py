@@ -130,7 +130,10 @@ class Run:
     def data(self) -> Dataset:
         """The training data, loaded on first use; raises RunError if it has changed since."""
         data = self.load_data()
-        if changed := change(read_description(self.folder), data):
+        known = read_description(self.folder)
+        if (changed := change(known, data)) and not known["data"]:  # an imported run, of which no data are recorded
+            raise RunError(f"{data.name} has {changed}, which the model of {self.folder} has: give data of its kind")
+        if changed:
             raise RunError(f"{self.folder}: {data.name} has changed since training ({changed}): restore it")
         return data
 

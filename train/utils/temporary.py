@@ -6,10 +6,13 @@ import shutil
 import socket
 import uuid
 import zlib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from etils import epath
+
+from fewstep.errors import UsageError
 
 
 def temporary() -> str:
@@ -27,6 +30,33 @@ def _host():
     with suppress(OSError):
         name += os.readlink("/proc/self/ns/pid")
     return f"{zlib.crc32(name.encode()):08x}"
+
+
+@contextmanager
+def whole(folder: Path) -> Iterator[Path]:
+    """A new folder beside `folder`, which is new or empty, and becomes it when the block ends; if an error ends the
+    block, nothing is left."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    sweep(folder.parent)
+    partial = folder.with_name(f"{folder.name}.{temporary()}")
+    try:
+        partial.mkdir()
+        yield partial
+        if folder.exists():
+            folder.rmdir()
+        partial.rename(folder)
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+
+
+def check_new(folder: Path, what: str) -> None:
+    """UsageError unless a local folder can be made, or is there and empty."""
+    if next(one for one in (folder, *folder.parents) if one.exists()).is_dir() is False:
+        raise UsageError(f"{folder} cannot be made, because a file is in the way: {what} another folder")
+    if folder.exists() and any(folder.iterdir()):
+        state = "is a run already" if (folder / "config.gin").exists() else "is not empty"
+        raise UsageError(f"{folder} {state}: {what} a new folder")
 
 
 def sweep(folder: epath.Path | Path) -> None:
