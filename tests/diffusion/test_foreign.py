@@ -21,12 +21,14 @@ from fewstep.diffusion import (
     edm,
     indexed,
 )
-from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
+from fewstep.samplers import ddim, draw, tabulate, uniform
 
 SIGMAS = np.array([0.002, 0.02, 0.5, 5.0, 80.0])
 X, RAW = np.random.default_rng(0).normal(size=(2, 5, 3))
 PROCESS = VE()
+TABLE = tabulate(ddim(Linear(), uniform(Linear(), 2)))
 
 
 def d(prediction, process=PROCESS, sigmas=SIGMAS, x=X, raw=RAW):
@@ -119,6 +121,8 @@ def test_guidance_needs_a_null_class():
     with pytest.raises(UsageError, match=r"null class.*autoguidance"):
         cfg(2.0)(model.denoiser(jnp.float32(1)))
     assert "null_class=False" in repr(model)
+    with pytest.raises(UsageError, match="labels 0 to 3 are not among the 3 classes"):
+        draw(model.denoiser(jnp.float32(1)), TABLE, [0, 1], (3,), cond=Cond(np.int32([0, 3])))
     assert "null_class" not in repr(Model(network, Linear(), VELOCITY))
 
 
