@@ -1,6 +1,7 @@
 """The command line, run in this process."""
 
 import sys
+from pathlib import Path
 
 import pytest
 from trained_run import trained
@@ -47,4 +48,14 @@ def moons_run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs") / "moons"
     small = ["MLP.width=32", "train.steps=4", "points.count=1000", "points.held_out=200"]
     trained("configs/points/moons.gin", folder, small)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def imported(tmp_path_factory):
+    """The run of a pipeline that diffusers trained on the digits (tests/foreign), with them as its data."""
+    from fewstep.cli.verbs.import_model import main
+
+    folder = tmp_path_factory.mktemp("imported") / "ddpm"
+    main(str(Path(__file__).parents[1] / "foreign" / "ddpm-digits"), str(folder), None, None, "digits")
     return folder
