@@ -2,6 +2,7 @@
 
 import os
 import pickle
+from functools import cache
 
 import foreign_files as ff
 import numpy as np
@@ -138,6 +139,57 @@ def machines():
         "storage_in_no_archive.pkl": ff.pickled(ff.tensor(NUMBERS)),
         "loads_itself.pkl": _nested(),
     }  # fmt: skip
+
+
+def colliding():
+    """Pickles whose keys are all compared with each other, in dicts and sets; they are no dicts or sets here."""
+    modulus, far = 2**61 - 1, 1 << 52
+    same = b"".join(ff._code(k * modulus, False) for k in range(20_000))
+    walk = [0]  # the slots of a dict in the order in which it tries them
+    while len(walk) < 40_000:
+        walk.append((5 * walk[-1] + 1) % (1 << 16))
+    steep = [2.0**n for n in range(-1022, 50)] * 100
+    return {
+        "equal_hashes.pkl": _dict(b"N".join(ff._code(k * modulus, False) for k in range(20_001)) + b"N"),
+        "equal_hashes_of_a_set.pkl": b"\x80\x04\x8f(" + same + b"\x90.",
+        "equal_hashes_of_a_list.pkl": b"\x80\x04c__builtin__\nset\n(](" + same + b"etR.",
+        "slots.pkl": _keys(walk + [far + (n << 16) for n in range(20_000)]),
+        "slots.msgpack": _packed([*walk, *(far + (n << 16) for n in range(20_000))]),
+        "tuples.pkl": _keys(_same_hash(7000)),
+        "floats.pkl": _keys(steep),
+        "not_a_number.pkl": _keys([float("nan")]),
+        "infinite.pkl": _keys([float("inf")]),
+    }
+
+
+def _dict(items):
+    return b"\x80\x04}(" + items + b"u."
+
+
+def _keys(keys):
+    return _dict(b"".join(ff._code(key, False) + b"N" for key in keys))
+
+
+def _packed(keys):
+    """A map of MessagePack."""
+    entries = b"".join(b"\xcf" + key.to_bytes(8, "big") + b"\xc0" for key in keys)
+    return b"\xdf" + len(keys).to_bytes(4, "big") + entries
+
+
+@cache
+def _same_hash(count):
+    """Pairs of numbers below 2^53 with the same hash: CPython's of tuples is xxHash without a secret."""
+    first, second, start = (np.uint64(n) for n in (11400714785074694791, 14029467366897019727, 2870177450012600261))
+    inverse, turn, rest = np.uint64(pow(int(second), -1, 1 << 64)), np.uint64(31), np.uint64(33)
+    goal, found = np.uint64(1 << 40), []
+    for begin in range(0, 4096 * count, 1 << 20):
+        n = np.arange(begin, begin + (1 << 20), dtype=np.uint64)
+        acc = start + n * second
+        lanes = (goal - (acc << turn | acc >> rest) * first) * inverse
+        fit = lanes < 1 << 53
+        found += zip(n[fit].tolist(), lanes[fit].tolist(), strict=True)
+    assert len({hash(pair) for pair in found[:100]}) == 1
+    return found[:count]
 
 
 def random_value(rng, names, depth=0):

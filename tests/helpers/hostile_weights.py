@@ -9,7 +9,7 @@ import zlib
 
 import foreign_files as ff
 import numpy as np
-from hostile_pickles import NUMBERS, calls, machines
+from hostile_pickles import NUMBERS, calls, colliding, machines
 
 
 def whole() -> dict[str, bytes]:
@@ -32,7 +32,7 @@ def whole() -> dict[str, bytes]:
 
 def files(canary: str) -> dict[str, bytes]:
     """The files by name; those that run anything make the file `canary`."""
-    return calls(canary) | machines() | tensors() | archives() | headers() | packed() | others()
+    return calls(canary) | machines() | colliding() | tensors() | archives() | headers() | packed() | others()
 
 
 def tensors():

@@ -283,3 +283,14 @@ def test_torch_agrees(tmp_path, zipped):
         np.testing.assert_array_equal(
             found[name].astype(np.float32), tensor.detach().float().numpy(), name, strict=True
         )
+
+
+def test_many_numbers_as_keys(file):
+    """As in the state of an optimizer."""
+    value = {i: None for i in range(5000)} | {(i, "name"): i / 8 for i in range(500)} | {0.5: {1, 2}}
+    assert read(file(pickle.dumps(value, 4), "a.pkl")) == value
+
+
+def test_long_bytes_of_python_2(file):
+    data = bytes(range(256))
+    assert read(file(b"\x80\x02T\0\1\0\0" + data + b".")) == data

@@ -49,13 +49,29 @@ def ends(tmp_path_factory):
     with (folder / "sparse.pkl").open("wb") as file:  # it claims a text of 100 GB, and has them
         file.write(b"\x80\x04\x8d" + (100 << 30).to_bytes(8, "little"))
         file.truncate(101 << 30)
+    _holes(folder / "five_texts.pkl", 5)
+    _holes(folder / "copied_text.pkl", 1, b"\x94", b"c_codecs\nencode\nh\0X\x06\0\0\0latin1\x86R" * 50, b"a")
     child = [sys.executable, "-c", CHILD, str(folder)]
     done = subprocess.run(child, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: rest for name, *rest in map(json.loads, done.stdout.splitlines())}, canary
 
 
-NAMES = (*hostile_weights.files("canary"), "pipe.pt", "folder.pt", "loop.pt", "sparse.pkl")
+def _holes(path, count, after=b"", end=b"", first="\U0001f600".encode()):
+    """A pickle of texts of 64 MiB, which take no room on disk, and are 4 bytes a character with such a first one."""
+    size = 64 << 20
+    with path.open("wb") as file:
+        file.write(b"\x80\x04(")
+        for _ in range(count):
+            file.write(b"X" + size.to_bytes(4, "little") + first)
+            file.seek(size - len(first), 1)
+            file.write(after)
+        file.write(end + b"t.")
+        file.truncate(32 << 30 if end else file.tell())
+
+
+OTHERS = ("pipe.pt", "folder.pt", "loop.pt", "sparse.pkl", "five_texts.pkl", "copied_text.pkl")
+NAMES = (*hostile_weights.files("canary"), *OTHERS)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -88,6 +104,10 @@ def test_nothing_was_run(ends):
         ("empty.pt", "is empty"),
         ("bomb.pt", "is compressed, as torch.save never does"),
         ("arrays.npz", "is an .npz file of arrays"),
+        ("equal_hashes.pkl", "a number beyond 9007199254740992 is a key"),
+        ("slots.pkl", "more than 1000000 steps"),
+        ("five_texts.pkl", "its texts take more than 268435456 bytes"),
+        ("copied_text.pkl", "it makes far more data than it holds"),
         ("outside.pt", "an array of shape (3, 4) in a storage of 12"),
     ],
 )

@@ -75,6 +75,7 @@ def _joined(source, value):
         case list():
             return [_joined(source, inner) for inner in value]
         case memoryview():
+            source.copy(len(value))
             return bytes(value)
     return value
 

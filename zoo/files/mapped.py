@@ -2,6 +2,7 @@
 
 import mmap
 import os
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -14,14 +15,21 @@ from fewstep.train.utils.files import is_remote, open_file
 from fewstep.train.utils.memory import amount, free_memory
 
 MOST_STEPS = 1_000_000  # to make values from a file: one of 5000 arrays takes 200,000
+MOST_TEXT = 256 << 20  # bytes that texts take in memory, up to 4 for a character; a sparse file may hold any number
+MOST_COPIES = 512 << 20
+SMALL = 64  # bytes of a text that is not counted, since its step is; longer bytes stay in the file
 
 
 @dataclass
 class Budget:
-    """What may still be done to open a file: steps, and bytes copied.  A short file can ask for endless work."""
+    """What may still be done to open a file: steps, bytes copied, and bytes of texts.
+
+    A short file can ask for endless work, and one with holes is as long as it likes.
+    """
 
     copies: int
     steps: int = MOST_STEPS
+    texts: int = MOST_TEXT
 
 
 class Source(NamedTuple):
@@ -48,10 +56,19 @@ class Source(NamedTuple):
             raise self.damaged(f"is not opened: it takes more than {MOST_STEPS} steps, as no weights do")
 
     def copy(self, size: int) -> None:
-        """Count bytes that are copied; Damaged if they are more than the file has."""
+        """Count bytes that are copied; Damaged if they are more than the file has, or than MOST_COPIES."""
         self.budget.copies -= size
         if self.budget.copies < 0:
-            raise self.damaged("is not opened: it makes far more data than it holds, as no weights do")
+            raise self.damaged("is not opened: it makes far more data than it holds, or than weights do beside arrays")
+
+    def text(self, data: bytes | memoryview, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The bytes as a text, counted; Damaged if the texts take too much memory, UnicodeDecodeError if it is none."""
+        made = str(data, encoding, errors)
+        if len(data) > SMALL:
+            self.budget.texts -= sys.getsizeof(made)
+        if self.budget.texts < 0:
+            raise self.damaged(f"is not opened: its texts take more than {MOST_TEXT} bytes, as in no weights")
+        return made
 
 
 def contents(path: epath.PathLike) -> Source:
@@ -74,7 +91,7 @@ def contents(path: epath.PathLike) -> Source:
         raise Damaged(path, f"cannot be read ({error.strerror or error})") from None
     if not len(data):
         raise Damaged(path, "is empty: fetch it again")
-    return Source(path, data, Budget(len(data) + (1 << 20)))
+    return Source(path, data, Budget(min(len(data) + (1 << 20), MOST_COPIES)))
 
 
 def let_go(arrays: Iterable[np.ndarray]) -> None:

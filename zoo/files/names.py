@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from fewstep.zoo.files import numpy_names
+from fewstep.zoo.files.keys import keys
 from fewstep.zoo.files.records import Namespace, Persistent
 from fewstep.zoo.files.tensors import DTYPES, MOST_DIMENSIONS, STORAGES, Storage
 from fewstep.zoo.files.unpickler import Known
@@ -46,11 +47,11 @@ def _dict(source, args):
             return {}
         case (dict(items),):
             source.step(len(items))
-            return dict(items)
+            return dict(zip(keys(source, items), items.values(), strict=True))
         case (list(pairs),) if all(isinstance(pair, list | tuple) and len(pair) == 2 for pair in pairs):
             source.step(len(pairs))
             if all(isinstance(key, str | int) for key, _ in pairs):  # OrderedDict of Python 2
-                return {key: value for key, value in pairs}
+                return dict(zip(keys(source, [key for key, _ in pairs]), [value for _, value in pairs], strict=True))
     raise _wrong(source, "dict")
 
 
@@ -64,7 +65,7 @@ def _set(source, args):
             return set()
         case (list(items),) if all(item is None or isinstance(item, str | int | float) for item in items):
             source.step(len(items))
-            return set(items)
+            return set(keys(source, items))
     raise _wrong(source, "set")
 
 

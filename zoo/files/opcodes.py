@@ -4,7 +4,7 @@ import codecs
 import struct
 from typing import Any
 
-from fewstep.zoo.files.mapped import Source, quoted
+from fewstep.zoo.files.mapped import SMALL, Source, quoted
 
 ARGUMENTS = {
     b"\x80": "<B", b"\x95": "<Q", b"K": "<B", b"M": "<H", b"J": "<i", b"G": ">d",
@@ -22,7 +22,6 @@ WITH_ARGUMENT = {*ARGUMENTS, *TEXTS, *BYTES, *OLD_TEXTS, *LONGS, *LINES}
 LONGEST_TEXT = 64 << 20  # bytes; old pickles hold arrays as texts
 LONGEST_INTEGER = 64  # bytes
 LONGEST_LINE = 1 << 16
-SMALL = 64  # longer bytes stay in the file
 
 
 def decode(source: Source, at: int) -> tuple[bytes, Any, int]:
@@ -46,7 +45,7 @@ def decode(source: Source, at: int) -> tuple[bytes, Any, int]:
         value = bytes(data) if len(data) <= SMALL else data
     elif code in OLD_TEXTS:
         data, at = _sized(source, at, OLD_TEXTS[code], LONGEST_TEXT)
-        value = _old_text(bytes(data))
+        value = _old_text(source, data)
     elif code in LONGS:
         data, at = _sized(source, at, LONGS[code], LONGEST_INTEGER)
         value = int.from_bytes(data, "little", signed=True)
@@ -73,13 +72,16 @@ def _sized(source, at, form, most):
 
 def _text(source, data, *how):
     try:
-        return str(data, *how)
+        return source.text(data, *how)
     except UnicodeDecodeError:
         raise source.damaged("is damaged (a text that is none): fetch it again") from None
 
 
-def _old_text(data):
-    return data.decode() if data.isascii() else data
+def _old_text(source, data):
+    """A text; bytes, as of an array, are copied only if they are few."""
+    if bytes(data).isascii():
+        return source.text(data)
+    return bytes(data) if len(data) <= SMALL else data
 
 
 def _line(source, at):
@@ -102,9 +104,10 @@ def _of_lines(source, code, lines):
             case b"F":
                 return float(lines[0])
             case b"S":
-                return _old_text(_unquoted(lines[0]))
+                source.copy(len(lines[0]))
+                return _old_text(source, _unquoted(lines[0]))
             case b"V":
-                return lines[0].decode("raw-unicode-escape")
+                return source.text(lines[0], "raw-unicode-escape")
             case b"c" | b"i":
                 return tuple(line.decode() for line in lines)
             case _:

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
+from fewstep.zoo.files.keys import keys
 from fewstep.zoo.files.mapped import Source
 
 DEEPEST = 100
@@ -64,7 +65,7 @@ class Decoder:
         made = {}
         for _ in range(count):
             key = self.value(depth + 1)
-            if not isinstance(key, str | int) or key in made:
+            if not isinstance(key, str | int) or next(keys(self._source, (key,), len(made))) in made:
                 raise self._source.damaged("is damaged (a name twice, or no name): fetch it again")
             made[key] = self.value(depth + 1)
         return made
@@ -73,7 +74,7 @@ class Decoder:
         if len(data) > 1 << 16:  # in old files, arrays
             return data
         try:
-            return str(data, "utf-8")
+            return self._source.text(data)
         except UnicodeDecodeError:
             return data
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from fewstep.zoo.files.keys import keys
 from fewstep.zoo.files.mapped import Source, quoted
 from fewstep.zoo.files.opcodes import decode
 from fewstep.zoo.files.records import Namespace, Persistent
@@ -106,13 +107,13 @@ class Unpickler:
         target = self._top()
         if not isinstance(target, set):
             raise self._wrong("items of what is no set")
-        target.update(self._key(item) for item in items)
+        target.update(keys(self._source, items, len(target)))
 
     def _set(self, items):
         target = self._top()
         if not isinstance(target, dict) or len(items) % 2:
             raise self._wrong("items of what is no dict")
-        target.update((self._key(key), value) for key, value in zip(items[::2], items[1::2], strict=True))
+        target.update(zip(keys(self._source, items[::2], len(target)), items[1::2], strict=True))
 
     def _new_dict(self):
         items = self._items()
@@ -120,14 +121,7 @@ class Unpickler:
         self._set(items)
 
     def _new_frozenset(self):
-        self._push(frozenset(self._key(item) for item in self._items()))
-
-    def _key(self, value):
-        """Only what is fast to hash: nested tuples may take forever."""
-        flat = value if isinstance(value, tuple) else (value,)
-        if len(flat) > 16 or not all(one is None or isinstance(one, str | int | float | bytes) for one in flat):
-            raise self._wrong(f"a key that is a {type(value).__name__}")
-        return value
+        self._push(frozenset(keys(self._source, self._items())))
 
     # The memo.
 
