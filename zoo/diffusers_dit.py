@@ -8,7 +8,6 @@ time (freq_shift 1) and adds 1e-5 in the second norm of a block; the weights, wh
 trained with 0 and 1e-6, and these are used.
 """
 
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path as File
@@ -17,18 +16,21 @@ from typing import Any
 from fewstep.diffusion.networks import DiT
 from fewstep.diffusion.variance import LearnedRange
 from fewstep.errors import UsageError
-from fewstep.train.utils.files import JSON, read_text
-from fewstep.zoo.diffusers import (
-    INDEX,
-    SAMPLED,
+from fewstep.train.utils.errors import Damaged
+from fewstep.zoo.diffusers_files import (
+    CONFIG,
     WEIGHTS,
+    all_files,
     class_of,
     licence,
-    options_of,
-    read_config,
-    trained,
+    part,
+    scheduler_of,
+    texts,
     weights_file,
 )
+from fewstep.zoo.diffusers_options import options, sampled
+from fewstep.zoo.diffusers_scheduler import read_scheduler, trained
+from fewstep.zoo.diffusers_settings import FLAG, NULL, Setting, either, one_of, read_config, settings, whole
 from fewstep.zoo.files import read
 from fewstep.zoo.found import Found
 from fewstep.zoo.transformer import LATENTS, PUBLISHED, BlockNames, Leaves, Names, tokens_of_a_side
@@ -36,14 +38,22 @@ from fewstep.zoo.transformer import LATENTS, PUBLISHED, BlockNames, Leaves, Name
 PRESETS: dict[str, Any] = {}  # its files say what they are
 CLASSES = ("DiTTransformer2DModel", "Transformer2DModel")
 BLOCK, POSITIONS = "transformer_blocks", "pos_embed.pos_embed"
-KEYS = ("num_layers", "num_attention_heads", "patch_size", "sample_size", "in_channels")
-# Settings that DiT has only at these values.
-FIXED = {
-    "activation_fn": "gelu-approximate",
-    "attention_bias": True,
-    "norm_type": "ada_norm_zero",
-    "norm_elementwise_affine": False,
-    "upcast_attention": False,
+WIDTH = whole(1, 65_536)
+# The settings of a DiT, with the defaults of DiTTransformer2DModel; of some DiT has one value only.  sample_size and
+# in_channels, which that class and Transformer2DModel have other defaults for, must be said.
+TABLE = {
+    "num_layers": Setting(28, whole(1, 1000)),
+    "num_attention_heads": Setting(16, whole(1, 1024)),
+    "attention_head_dim": Setting(72, WIDTH),
+    "patch_size": Setting(2, whole(1, 1024)),
+    "sample_size": Setting(None, WIDTH),
+    "in_channels": Setting(None, WIDTH),
+    "out_channels": Setting(None, either(NULL, WIDTH)),
+    "activation_fn": Setting("gelu-approximate", one_of("gelu-approximate")),
+    "attention_bias": Setting(True, one_of(True)),
+    "norm_type": Setting("ada_norm_zero", one_of("ada_norm_zero")),
+    "norm_elementwise_affine": Setting(False, one_of(False)),
+    "upcast_attention": Setting(False, FLAG),
 }
 
 
@@ -68,60 +78,56 @@ NAMES = Names(
 
 
 def recognises(path: File) -> bool:
-    """Whether it is the folder of a pipeline with a DiT."""
-    return (path / INDEX).is_file() and class_of(path / "transformer") in CLASSES
+    """Whether it is the folder of a pipeline with a DiT, or of the transformer alone."""
+    return path.is_dir() and class_of(part(path, "transformer")) in CLASSES
 
 
 def find(path: File, name: str | None = None, weights: str | None = None) -> Found:
-    """The model in the folder, which has one set of weights; UsageError for another transformer than DiT's."""
-    folder = path / "transformer"
-    config = read_config(folder / "config.json")
-    for key, only in FIXED.items():
-        if config.get(key, only) != only:
-            raise UsageError(f"{folder}: {key} is {config[key]!r}, and DiT has only {only!r}")
-    scheduler = path / "scheduler" / "scheduler_config.json"
-    if not scheduler.exists():
-        raise UsageError(f"{path} has no scheduler/{scheduler.name}, which says how the model was trained: add it")
-    known = read_config(scheduler)
+    """The model in the folder; UsageError for another transformer than DiT's.
+
+    weights: the variant in the name of the file, "fp16".
+    """
+    folder = part(path, "transformer")
+    said = read_config(folder / CONFIG)
+    config = settings(folder / CONFIG, said, TABLE)
+    scheduler = scheduler_of(path)
+    known = read_scheduler(scheduler, path)
     process, prediction, objective = trained(known, scheduler)
-    file = weights_file(folder)
-    arrays, texts = read(file), (path / INDEX, folder / "config.json", scheduler)
+    file = weights_file(folder, weights)
+    arrays = read(file)
+    depth, heads, patch = (config[key] for key in ("num_layers", "num_attention_heads", "patch_size"))
+    side, channels, width = config["sample_size"], config["in_channels"], heads * config["attention_head_dim"]
+    outputs = config["out_channels"] or channels
     try:
-        depth, heads, patch, side, channels = (int(config[key]) for key in KEYS)
-        width = heads * int(config["attention_head_dim"])
-        outputs = int(config.get("out_channels") or channels)
         ratio = arrays[f"{BLOCK}.0.ff.net.0.proj.weight"].shape[0] // width
         classes = arrays[NAMES.table].shape[0] - 1
-    except (KeyError, TypeError, ValueError, IndexError, ZeroDivisionError) as error:
-        raise UsageError(f"{folder} is damaged: it is not of a DiT ({error!r})") from None
+    except (KeyError, TypeError, AttributeError, IndexError) as error:
+        raise Damaged(file, f"is not of a DiT (it has no array {error})") from None
     if outputs not in (channels, 2 * channels):
         raise UsageError(f"{folder}: {outputs} channels from {channels}: as many, or twice with a variance, are opened")
     if POSITIONS in arrays:
         tokens_of_a_side(arrays[POSITIONS], folder)
+    words, differs = options(known, False)  # the pipeline guides, and leaves the variance out
     return Found(
-        kind=f"DiT of diffusers {config.get('_diffusers_version', '')}".strip(),
+        kind=f"DiT of diffusers {said.get('_diffusers_version', '')}".strip(),
         network=partial(DiT, patch=patch, width=width, depth=depth, heads=heads, ratio=ratio, **PUBLISHED),
         process=process,
         prediction=prediction,
         shape=(side, side, channels),
         arrays=arrays,
         leaves=_shared(NAMES.leaves(depth, heads, channels, outputs), depth),
-        files=tuple(map(str, (folder / "config.json", file, scheduler))),
+        files=(str(folder / CONFIG), *all_files(file), str(scheduler)),
         licence=licence(path),
         classes=classes,
         variance=LearnedRange() if outputs > channels else None,
         objective=objective,
-        sampled=_sampled(known),
-        options=f'{options_of(known)} --lever "cfg(4.0)"',
+        sampled=sampled(known) | {"guidance_scale": 4.0} | LATENTS,
+        options=f'{words} --lever "cfg(4.0)"',
+        differs=differs,
         unused=(POSITIONS,),  # computed, and equal
-        texts={str(text.relative_to(path)): read_text(text, JSON) for text in texts},
-        weights=str((folder / f"{WEIGHTS}.safetensors").relative_to(path)),
+        texts=texts(path, folder / CONFIG, scheduler),
+        weights=(folder / f"{WEIGHTS}.safetensors").relative_to(path).as_posix(),
     )
-
-
-def _sampled(known: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: known[key] for key in SAMPLED if key in known}
-    return found | {"scheduler": known["_class_name"], "guidance_scale": 4.0} | LATENTS
 
 
 def _shared(leaves: Leaves, depth: int) -> Leaves:

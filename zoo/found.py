@@ -21,7 +21,8 @@ class Found:
     arrays: the foreign arrays by name; leaves: where each of our parameters comes from in them, and more; arrays that
     the network does not use are kept for export, and `unused` names the kinds that were left out knowingly.
     texts: the source's own small files, such as configs, and `weights` the name of its weights, as export writes them.
-    sampled: what the authors sampled with, in their words; options: the words of `fewstep sample` that reproduce it.
+    sampled: what the authors sampled with, in their words; options: the words of `fewstep sample` that reproduce it;
+    differs: what these words do not reproduce.
     """
 
     kind: str  # "UNet2DModel of diffusers"
@@ -38,6 +39,7 @@ class Found:
     objective: Objective = field(default_factory=Denoising)
     sampled: Mapping[str, Any] = field(default_factory=dict)
     options: str = ""
+    differs: str = ""
     unused: tuple[str, ...] = ()  # the beginnings of names
     texts: Mapping[str, str] = field(default_factory=dict)
     weights: str = "model.safetensors"
