@@ -105,7 +105,7 @@ def _indices(words, known, steps):
 def _bound(words, known, keeps):
     """Clipping of the clean image."""
     if known["thresholding"]:
-        if known["sample_max_value"] <= 1:  # the threshold is then always 1
+        if known["sample_max_value"] == 1:  # the threshold is then always 1
             words.levers.append(f"clip_x0({keeps})")
             return
         words.levers.append(f"dynamic_threshold({known['dynamic_thresholding_ratio']})")

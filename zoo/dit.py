@@ -5,7 +5,7 @@ The facts are those of facebookresearch/DiT at ed81ce2 (models.py, sample_ddp.py
 preset says which it is, or the arguments that their train.py saves.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path as File
 from typing import Any
@@ -16,8 +16,8 @@ from fewstep.diffusion import EPS, VELOCITY, Clocked, Discrete, Linear
 from fewstep.diffusion.foreign import Indexed
 from fewstep.diffusion.networks import DiT
 from fewstep.diffusion.variance import LearnedRange
-from fewstep.errors import UsageError, lookup
-from fewstep.zoo.files import Namespace, read, weight_sets
+from fewstep.errors import UsageError
+from fewstep.zoo.files import Namespace, chosen, read, weight_sets
 from fewstep.zoo.found import Found
 from fewstep.zoo.transformer import (
     LATENTS,
@@ -68,24 +68,27 @@ OPTIONS = {
     "DiT": "--sampler ddpm --nfe 250 --grid linspace",
     "SiT": '--sampler heun --nfe 249 --lever "cfg(1.5)"',
 }
+DIFFERS = {
+    "DiT": "guidance (none here; the FIDs of the paper are of cfg_scale 1.5, of the first 3 of 4 channels)",
+    "SiT": "dopri5, in whose place is Heun's method; guidance of the first 3 of 4 channels; the SDE of the best FID",
+}
 SOURCES = {"DiT": "facebookresearch/DiT", "SiT": "willisma/SiT"}
 LICENCES = {"DiT": "CC BY-NC 4.0", "SiT": "MIT"}
 
 
-def recognises(path: File) -> bool:
+def recognises(path: File, read: Callable[[File], Any] = read) -> bool:
     """Whether it is a file with the arrays of a DiT, in any of its sets."""
     return path.suffix in (".pt", ".pth", ".safetensors") and path.is_file() and bool(_sets(read(path)))
 
 
-def find(path: File, name: str | None = None, weights: str | None = None) -> Found:
+def find(path: File, name: str | None = None, weights: str | None = None, read: Callable[[File], Any] = read) -> Found:
     """The model in the file, which the preset `name` describes; weights: which set, by default the average.
 
     Raises UsageError if nothing says which model it is, and for another one than the shapes are of.
     """
     value = read(path)
     sets = _sets(value)
-    chosen = weights or next((key for key in sets if "ema" in key), min(sets, default=""))
-    arrays = lookup(f"set of weights of a DiT in {path}", chosen, sets)
+    taken, arrays = chosen(sets, weights, f"set of weights of a DiT in {path}")
     trained = _trained(value, path)
     name = name or trained
     width, channels, patch, _ = arrays[STEM].shape
@@ -112,7 +115,9 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         variance=LearnedRange() if learned else None,
         sampled=SAMPLED[kind] | {"cfg_scale": 1.5, "cfg_channels": 3} | LATENTS,
         options=options,
+        differs=DIFFERS[kind],
         unused=(POSITIONS,),  # computed, and equal
+        chosen=taken,
     )
 
 

@@ -87,7 +87,9 @@ def _origin(found: Found, source: Path) -> Mapping[str, Any]:
         "source": str(source.resolve()),
         "files": {file: file_sha256(Path(file)) for file in found.files},
         "kind": found.kind,
+        "weights": found.chosen,
         "licence": found.licence,
         "sampled": dict(found.sampled),
         "options": found.options,
+        "differs": found.differs,
     }

@@ -78,8 +78,12 @@ def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> li
         f"  prediction {_named(prediction)}{learned}",
         f"  licence {found.licence}",
     ]
+    if found.chosen:
+        lines.append(f"  weights {found.chosen}, one of several sets: --weights takes another")
     if found.sampled:
         lines.append(
             f"  sampled by its authors with {', '.join(f'{key} {value}' for key, value in found.sampled.items())}"
         )
+    if found.differs:
+        lines.append(f"  which the command below does not reproduce in: {found.differs}")
     return [*lines, f"Next: fewstep sample {quote(str(run))} {found.options}".rstrip()]
