@@ -3,6 +3,7 @@
 The facts are those of its training/networks.py, generate.py and README.md at 008a4e5.
 """
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path as File
 from typing import Any
@@ -12,29 +13,27 @@ import numpy as np
 from fewstep.diffusion import EPS, VE, VP, Discrete, edm
 from fewstep.diffusion.foreign import Clocked, Indexed
 from fewstep.diffusion.networks import UNet2D
-from fewstep.errors import UsageError, lookup
+from fewstep.errors import UsageError
 from fewstep.zoo.edm_networks import DEFAULTS, DHARIWAL, SONG, arguments, leaves
-from fewstep.zoo.files import Persistent, flat, read
+from fewstep.zoo.files import Persistent, chosen, flat, read
 from fewstep.zoo.found import Found
 
 PRESETS: dict[str, Any] = {}  # its files say what they are
-AVERAGE = "ema"
 LICENCES = {"Attribution-NonCommercial-ShareAlike 4.0": "CC BY-NC-SA 4.0, says the source in the file"}
 
 
-def recognises(path: File) -> bool:
+def recognises(path: File, read: Callable[[File], Any] = read) -> bool:
     """Whether it is a file with one of EDM's preconditioned networks in it."""
     return path.suffix in (".pkl", ".pickle", ".pt") and path.is_file() and bool(_networks(read(path)))
 
 
-def find(path: File, name: str | None = None, weights: str | None = None) -> Found:
+def find(path: File, name: str | None = None, weights: str | None = None, read: Callable[[File], Any] = read) -> Found:
     """The model in the file, by default the average of its weights.
 
     weights: another network in it, such as "net".  Raises UsageError for what this network or our processes cannot be.
     """
     networks = _networks(read(path))
-    chosen = weights or (AVERAGE if AVERAGE in networks else min(networks, default=AVERAGE))
-    outer = lookup(f"network of {path}", chosen, networks)
+    taken, outer = chosen(networks, weights, f"network of {path}")
     modules = outer.state.get("_modules")
     inner = modules.get("model") if isinstance(modules, dict) else None
     if not isinstance(inner, Persistent) or inner.class_name not in DEFAULTS:
@@ -52,7 +51,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         raise UsageError(f"{path} is damaged: its {outer.class_name} lacks an argument ({error!r})") from None
     kept = tuple(key for key in arrays if key.endswith(".resample_filter"))
     return Found(
-        kind=f"{outer.class_name} of a {inner.class_name} of NVlabs/edm, its {chosen}",
+        kind=f"{outer.class_name} of a {inner.class_name} of NVlabs/edm",
         network=partial(UNet2D, **settings),
         process=process,
         prediction=prediction,
@@ -65,13 +64,14 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         sampled=_sampled(process, side, classes),
         options=_options(process, side, classes),
         # Filters are those of the arguments; augmentations are for training; u are the noise levels of iDDPMPrecond.
+        chosen=taken,
         unused=(*kept, "model.map_augment.", "u"),
     )
 
 
 def _networks(value: Any) -> dict[str, Persistent]:
     """The preconditioned networks in what a file holds, by their names there."""
-    values = value if isinstance(value, dict) else {AVERAGE: value}
+    values = value if isinstance(value, dict) else {"": value}
     return {
         str(name): one
         for name, one in values.items()

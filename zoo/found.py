@@ -23,6 +23,7 @@ class Found:
     texts: the source's own small files, such as configs, and `weights` the name of its weights, as export writes them.
     sampled: what the authors sampled with, in their words; options: the words of `fewstep sample` that reproduce it;
     differs: what these words do not reproduce.
+    chosen: which of several sets of weights these are, as the file calls it, such as "ema"; "" if it has only one.
     """
 
     kind: str  # "UNet2DModel of diffusers"
@@ -43,3 +44,4 @@ class Found:
     unused: tuple[str, ...] = ()  # the beginnings of names
     texts: Mapping[str, str] = field(default_factory=dict)
     weights: str = "model.safetensors"
+    chosen: str = ""

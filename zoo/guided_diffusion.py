@@ -4,7 +4,7 @@ Dhariwal 2021, arXiv:2102.09672) and consistency_models (Song et al. 2023, arXiv
 They are state dicts of a UNetModel without its arguments: a preset of a published file gives what shapes cannot show.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path as File
 from typing import Any
@@ -17,7 +17,7 @@ from fewstep.diffusion.networks import UNet2D
 from fewstep.diffusion.variance import LearnedRange
 from fewstep.errors import UsageError, lookup
 from fewstep.train.objectives import Denoising, DiscreteConsistency
-from fewstep.zoo.files import read, weight_sets
+from fewstep.zoo.files import chosen, read, weight_sets
 from fewstep.zoo.found import Found
 from fewstep.zoo.guided_presets import PRESETS, Preset
 from fewstep.zoo.guided_shapes import STEM, TIME, Shapes, is_guided, shapes
@@ -27,20 +27,19 @@ from fewstep.zoo.unet2d import BlockNames, Leaves, head
 __all__ = ["PRESETS", "find", "recognises"]
 
 
-def recognises(path: File) -> bool:
+def recognises(path: File, read: Callable[[File], Any] = read) -> bool:
     """Whether it is a file with the arrays of a UNetModel."""
     return path.suffix in (".pt", ".pth", ".safetensors") and path.is_file() and bool(_sets(read(path)))
 
 
-def find(path: File, name: str | None = None, weights: str | None = None) -> Found:
+def find(path: File, name: str | None = None, weights: str | None = None, read: Callable[[File], Any] = read) -> Found:
     """The model in the file, which the preset `name` describes.
 
     weights: which set, in a file with several.  Raises UsageError without a preset, if the shapes in the file are not
     those of the preset, and for relatives that make no images from noise.
     """
     sets = _sets(read(path))
-    chosen = weights or next((key for key in sets if "ema" in key), min(sets, default=""))
-    arrays = lookup(f"set of weights with a UNetModel in {path}", chosen, sets)
+    taken, arrays = chosen(sets, weights, f"set of weights with a UNetModel in {path}")
     seen = shapes(arrays)
     if seen.outputs not in (seen.colours, 2 * seen.colours) or (seen.colours, seen.outputs) == (6, 6):
         raise UsageError(f"{path} makes {seen.outputs} channels from {seen.colours}, as an upsampler: it is not opened")
@@ -56,7 +55,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     process, prediction, objective = _trained(preset)
     learned = seen.outputs > seen.colours
     return Found(
-        kind=f"{'consistency model' if preset.schedule == 'consistency' else 'ADM'} of {preset.repository}, as {name}",
+        kind=f"{preset.kind} of {preset.repository}, as {name}",
         network=partial(UNet2D, **arguments(preset, seen, arrays)),
         process=process,
         prediction=prediction,
@@ -70,6 +69,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         objective=objective,
         sampled=_sampled(preset),
         options=_options(preset, learned),
+        chosen=taken,
     )
 
 

@@ -32,6 +32,13 @@ class Preset:
     nfe: int = 250
 
     @property
+    def kind(self) -> str:
+        """What its authors call it."""
+        if self.schedule in ("edm", "consistency"):
+            return "EDM teacher" if self.schedule == "edm" else "consistency model"
+        return "ADM" if self.shapes.resampling == "block" else "improved DDPM"
+
+    @property
     def repository(self) -> str:
         """Where it was published."""
         if self.schedule in ("edm", "consistency"):

@@ -15,10 +15,10 @@ import numpy as np
 
 from fewstep.diffusion import VELOCITY, Linear
 from fewstep.diffusion.networks import DiT
-from fewstep.errors import UsageError, lookup
+from fewstep.errors import UsageError
 from fewstep.train.objectives import MeanFlow
 from fewstep.zoo.dit import SIZES
-from fewstep.zoo.files import read, weight_sets
+from fewstep.zoo.files import chosen, read, weight_sets
 from fewstep.zoo.found import Found
 from fewstep.zoo.layout import Leaf, Path, linear, of_flax, patches, same
 from fewstep.zoo.transformer import LATENTS, PUBLISHED, BlockNames, Names, Size, checked_size, depth, has_axes
@@ -67,15 +67,15 @@ NAMES = Names(
 )
 
 
-def recognises(path: File) -> bool:
+def recognises(path: File, read: Callable[[File], Any] = read) -> bool:
     """Whether it is a checkpoint of this network, or of improved MeanFlow's, which `find` refuses."""
     file = _file(path)
     if file is None or file.suffix not in ("", ".msgpack"):
         return False
-    return any(_is_ours(arrays) or _is_improved(arrays) for arrays in _sets(file).values())
+    return any(_is_ours(arrays) or _is_improved(arrays) for arrays in _sets(read(file)).values())
 
 
-def find(path: File, name: str | None = None, weights: str | None = None) -> Found:
+def find(path: File, name: str | None = None, weights: str | None = None, read: Callable[[File], Any] = read) -> Found:
     """The model in the checkpoint, which the preset `name` describes; weights: which set, by default the average.
 
     Raises UsageError without a preset, for another one than the shapes are of, and for improved MeanFlow.
@@ -83,15 +83,14 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     file = _file(path)
     if file is None:
         raise UsageError(f"{path} holds no checkpoint of MeanFlow: give the folder checkpoint_N, or its file {FILE!r}")
-    found = _sets(file)
+    found = _sets(read(file))
     sets = {key: arrays for key, arrays in found.items() if _is_ours(arrays)}
     if not sets and any(map(_is_improved, found.values())):
         raise UsageError(
             f"{path} is of improved MeanFlow (iMF), whose transformer has tokens of conditions, rotary positions and "
             f"RMS norms: it is not opened, and the first MeanFlow is"
         )
-    chosen = weights or next((key for key in sets if "ema" in key), min(sets, default=""))
-    arrays = lookup(f"set of weights of MeanFlow in {path}", chosen, sets)
+    taken, arrays = chosen(sets, weights, f"set of weights of MeanFlow in {path}")
     patch, _, channels, width = arrays[STEM].shape
     size = checked_size(path, "MeanFlow", name, PRESETS, width, depth(arrays, "blocks.layers_"), patch)
     return Found(
@@ -110,6 +109,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         objective=MeanFlow(),
         sampled={"num_steps": 1, "schedule": "from 1 to 0", "guidance": "learned: no second call"} | LATENTS,
         options="--sampler flow_map --nfe 1",
+        chosen=taken,
     )
 
 
@@ -131,9 +131,9 @@ def _inner(step):
     return step / FILE if step.is_dir() else step
 
 
-def _sets(file: File) -> dict[str, dict[str, np.ndarray]]:
+def _sets(value: Any) -> dict[str, dict[str, np.ndarray]]:
     """The sets of weights, with names within the network, which is `net` in the authors' module."""
-    sets = weight_sets(read(file))
+    sets = weight_sets(value)
     return {key: {name.removeprefix("net."): a for name, a in arrays.items()} for key, arrays in sets.items()}
 
 

@@ -1,13 +1,26 @@
 """The sources of foreign models, and which one a path is of."""
 
+from collections.abc import Callable, Mapping
+from functools import cache, partial
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from typing import Any, NamedTuple
 
 from fewstep.errors import UsageError, lookup
+from fewstep.zoo.files import read
 from fewstep.zoo.found import Found
 
-SOURCES = ("diffusers_dit", "diffusers", "edm", "guided_diffusion", "dit", "meanflow")  # modules of this folder
+# Modules of this folder; those of FILES look into weights to recognise them, and are handed what reads them.
+FOLDERS = ("diffusers_dit", "diffusers")
+FILES = ("edm", "guided_diffusion", "dit", "meanflow")
+
+
+class Source(NamedTuple):
+    """The functions of a module and its presets."""
+
+    recognises: Callable[[Path], bool]
+    find: Callable[[Path, str | None, str | None], Found]
+    presets: Mapping[str, Any]
 
 
 def find(path: Path, name: str | None = None, weights: str | None = None) -> Found:
@@ -16,17 +29,27 @@ def find(path: Path, name: str | None = None, weights: str | None = None) -> Fou
     name: a preset, for files that do not say what they are.  weights: which of several sets of weights.  Raises
     UsageError for what no source opens.
     """
-    sources = {source: import_module(f"fewstep.zoo.{source}") for source in SOURCES}
     if not path.exists():
         raise UsageError(f"{path} does not exist: give a folder or a file of weights; nothing is downloaded")
-    return _source(sources, path, name).find(path, name, weights)
+    return _source(_sources(), path, name).find(path, name, weights)
 
 
-def _source(sources: dict[str, ModuleType], path, name) -> ModuleType:
-    presets = {preset: source for source in sources.values() for preset in source.PRESETS}
+def _sources() -> list[Source]:
+    """All of them; together they read a file once."""
+    once = {"read": cache(read)}  # for as long as these functions live
+    return [_imported(name) for name in FOLDERS] + [_imported(name, **once) for name in FILES]
+
+
+def _imported(name: str, **options: Any) -> Source:
+    module = import_module(f"fewstep.zoo.{name}")
+    return Source(partial(module.recognises, **options), partial(module.find, **options), module.PRESETS)
+
+
+def _source(sources: list[Source], path, name) -> Source:
+    presets = {preset: source for source in sources for preset in source.presets}
     if name is not None:
         return lookup("preset", name, presets)
-    for source in sources.values():
+    for source in sources:
         if source.recognises(path):
             return source
     raise UsageError(

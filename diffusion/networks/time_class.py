@@ -45,6 +45,8 @@ class Waves:
     def __post_init__(self) -> None:
         if self.count % 2:
             raise UsageError(f"waves are pairs of a sine and a cosine, an even number of them: got {self.count}")
+        if self.count // 2 <= self.shift:
+            raise UsageError(f"waves with shift {self.shift} are more than {2 * self.shift}: got {self.count}")
 
     def __call__(self, t: AnyArray, frequencies: AnyArray) -> Array:
         """t (B,) and frequencies (count / 2,) -> (B, count)."""

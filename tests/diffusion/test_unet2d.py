@@ -31,6 +31,12 @@ def test_waves_are_those_of_the_papers():
         np.testing.assert_allclose(waves(t, waves.frequencies), wanted, atol=1e-4)
 
 
+@pytest.mark.parametrize(("count", "shift"), [(3, 0), (0, 0), (2, 1)])
+def test_waves_without_a_frequency_are_refused(count, shift):
+    assert f"got {count}" in message(lambda: Waves(count, shift=shift))
+    assert np.isfinite(Waves(4, shift=1).frequencies).all()
+
+
 def test_blurs_are_those_of_four_taps():
     x, taps = np.asarray(normal((1, 4, 6, 1))), np.array([1, 3, 3, 1]) / 8
     padded = np.pad(x[0, :, :, 0], 1)

@@ -28,7 +28,7 @@ def test_a_pickle_that_edm_wrote():
     assert recognises(path)
     found = find(path)
     assert (found.shape, found.classes, found.licence) == ((8, 8, 1), 2, "unknown")
-    assert found.kind == "EDMPrecond of a SongUNet of NVlabs/edm, its ema"
+    assert found.kind == "EDMPrecond of a SongUNet of NVlabs/edm"
     filters = assert_exports(found)
     assert all(name.endswith("resample_filter") for name in filters)
     for name in set(found.arrays) - filters:
@@ -61,12 +61,13 @@ def test_the_average_is_taken_unless_another_network_is_named(tmp_path):
     name = "model.map_layer0.weight"
     shape = find(path).arrays[name].shape
     np.testing.assert_array_equal(find(path).arrays[name], seeded(name, shape))
+    assert find(path).chosen == "ema"
     other = find(path, weights="net")
-    assert other.kind.endswith("its net")
+    assert other.chosen == "net"
     np.testing.assert_array_equal(other.arrays[name], seeded(f"net{name}", shape))
     assert "is called 'other': there are: ema, net" in message(lambda: find(path, weights="other"))
     alone = edm_file(tmp_path / "alone.pkl", net=network("vp"))
-    assert find(alone).kind.endswith("its net")
+    assert find(alone).chosen == ""
 
 
 def test_what_is_not_opened(tmp_path):

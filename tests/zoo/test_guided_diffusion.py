@@ -34,6 +34,19 @@ def test_what_was_trained(name, tmp_path, monkeypatch):
     assert (found.variance is None) == (name in ("consistency", "teacher"))
 
 
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("new_order", "ADM of openai/guided-diffusion"),
+        ("improved", "improved DDPM of openai/improved-diffusion"),
+        ("consistency", "consistency model of openai/consistency_models"),
+        ("teacher", "EDM teacher of openai/consistency_models"),
+    ],
+)
+def test_its_kind(name, kind, tmp_path, monkeypatch):
+    assert find(guided_file(tmp_path, name, monkeypatch), name).kind == f"{kind}, as {name}"
+
+
 def test_rescaled_times_are_the_index_in_thousandths():
     """At level n of 4000 the network is told (n - 1) 1000 / 4000."""
     process, prediction, _ = TRAINED["improved"]

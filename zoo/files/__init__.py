@@ -12,9 +12,9 @@ from fewstep.train.utils.errors import Damaged
 from fewstep.zoo.files import flax_files, safetensors, sharded, torch_files
 from fewstep.zoo.files.mapped import Source, contents
 from fewstep.zoo.files.records import Namespace, Persistent
-from fewstep.zoo.files.sets import flat, weight_sets
+from fewstep.zoo.files.sets import chosen, flat, weight_sets
 
-__all__ = ["Damaged", "Namespace", "Persistent", "flat", "read", "weight_sets"]
+__all__ = ["Damaged", "Namespace", "Persistent", "chosen", "flat", "read", "weight_sets"]
 
 OPENED = "safetensors, .pt of torch.save, pickles of arrays or EDM modules, and msgpack of flax are opened"
 POINTER = b"version https://git-lfs.github.com/spec/"

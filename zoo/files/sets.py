@@ -1,18 +1,22 @@
 """The sets of weights in what a file holds: "model", "ema", ..., each as a flat dict of arrays."""
 
 import re
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 import numpy as np
 
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, lookup
 from fewstep.zoo.files.mapped import quoted
 from fewstep.zoo.files.records import Persistent
 
 SETS = re.compile(r"(.*_)?(ema|model|net|network|module|params|state_dict|weights|target|generator|unet)(_.*)?", re.I)
 WRAPPER = re.compile(r"(train_?)?state|checkpoint|ckpt|agent", re.I)  # of several sets
 OPTIMIZER = re.compile(r"(.*_)?(opt|optim|optimizers?|scaler|scheduler|schedulers)(_.*)?", re.I)
+
+AVERAGE = re.compile(r"(?<![a-z])ema(?![a-z])", re.I)  # "model_ema", "EMA_0.999": no part of a word
+DECAY = re.compile(r"0\.\d+")
+Weights = TypeVar("Weights")
 
 
 def weight_sets(value: Any) -> dict[str, dict[str, np.ndarray]]:
@@ -23,6 +27,26 @@ def weight_sets(value: Any) -> dict[str, dict[str, np.ndarray]]:
     array is left out, and so are optimizers.  {} if there are no weights.
     """
     return {name: arrays for name, arrays in _sets(value, ()) if arrays}
+
+
+def chosen(sets: Mapping[str, Weights], name: str | None, what: str) -> tuple[str, Weights]:
+    """The set of this name, and its name, which is "" if there is no other set.
+
+    By default it is an average of the weights: of several, that of the largest decay in their names, or the first.
+    Without one it is the first in the order of the alphabet.  Raises UsageError, which calls it `what`, for a name that
+    is not there, and if there is no set.
+    """
+    if not sets:
+        raise UsageError(f"there is no {what}")
+    averages = sorted((key for key in sets if AVERAGE.search(key)), key=_decay, reverse=True)
+    name = name or (averages[0] if averages else min(sets))
+    found = lookup(what, name, sets)
+    return (name if len(sets) > 1 else ""), found
+
+
+def _decay(name):
+    """The last number between 0 and 1 in it, 0 without one."""
+    return float(DECAY.findall(name)[-1]) if DECAY.search(name) else 0.0
 
 
 def _sets(value: Any, names: tuple[str, ...]) -> Iterator[tuple[str, dict[str, np.ndarray]]]:
