@@ -80,6 +80,8 @@ def _pndm(known, variance):
     name, more = ("plms", 1) if known["skip_prk_steps"] else ("pndm", 9)  # three steps of four calls
     words = Words(name, steps + more, known["timestep_spacing"])
     _indices(words, known, steps)
+    if known["set_alpha_to_one"]:
+        words.lacks.append("the last step, which is of one prediction here, as it ends in the clean image")
     return words
 
 

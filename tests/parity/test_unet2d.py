@@ -1,18 +1,23 @@
 """UNet2D against diffusers' UNet2DModel, with random weights everywhere, in narrow shapes that show every setting."""
 
+import json
+import re
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from diffusers_folders import DIGITS, copied
 from imported import assert_close, assert_exports, output
+from option_words import table_of
 
+from fewstep.cli.config.open_run import open_run
+from fewstep.cli.verbs.import_model import main
 from fewstep.zoo.diffusers import find
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
 
-DIGITS = Path(__file__).parents[1] / "foreign" / "ddpm-digits"
 PLAIN = {
     "in_channels": 3, "out_channels": 3, "norm_num_groups": 4, "block_out_channels": (8, 16, 24), "layers_per_block": 2,
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
@@ -78,25 +83,60 @@ def test_every_array_is_used_and_comes_back(name, tmp_path):
     assert assert_exports(find(tmp_path)) == set()
 
 
-def test_a_pipeline_of_twenty_ddim_steps_draws_the_same_images(tmp_path):
-    """From the same noise, clipped as the pipeline clips."""
-    from fewstep.cli.config.open_run import open_run
-    from fewstep.cli.verbs.import_model import main
+# Schedulers whose printed words say all, and the number of steps of their loop.
+LOOPS = {
+    "DDIMScheduler offset": ({"set_alpha_to_one": False, "steps_offset": 1, "clip_sample_range": 0.9}, 50),
+    "DDIMScheduler threshold": ({"thresholding": True, "timestep_spacing": "trailing"}, 50),
+    "PNDMScheduler": ({"steps_offset": 1}, 50),
+    "PNDMScheduler plms": ({"skip_prk_steps": True, "steps_offset": 1}, 50),
+    "DPMSolverMultistepScheduler": ({"timestep_spacing": "trailing", "thresholding": True}, 50),
+    "UniPCMultistepScheduler": ({"timestep_spacing": "trailing"}, 50),
+}
 
-    main(str(DIGITS), str(tmp_path / "run"), None, None, None)
-    run = open_run(tmp_path / "run")
-    start = np.random.default_rng(3).normal(size=(4, 8, 8, 1)).astype(np.float32)
-    table = run.table("ddim", 20, "leading")
-    with jax.default_matmul_precision("highest"):
-        ours = run.follow(table, range(4), start=start, levers=["clip_x0(rebuild=False)"])
-    model = diffusers.UNet2DModel.from_pretrained(DIGITS / "unet", torch_dtype=torch.float32)
-    scheduler = diffusers.DDIMScheduler.from_pretrained(DIGITS / "scheduler")
-    scheduler.set_timesteps(20)
+
+def theirs_of(folder, scheduler, steps, start):
+    """The images of diffusers' loop."""
+    model = diffusers.UNet2DModel.from_pretrained(folder / "unet", torch_dtype=torch.float32)
+    scheduler.set_timesteps(steps)
     x = torch.from_numpy(start).permute(0, 3, 1, 2)
     with torch.no_grad():
         for t in scheduler.timesteps:
-            x = scheduler.step(model(x, t).sample, t, x).prev_sample
-    assert abs(ours - x.permute(0, 2, 3, 1).numpy()).max() <= 1e-4
+            x = scheduler.step(model(scheduler.scale_model_input(x, t), t).sample, t, x).prev_sample
+    return x.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.mark.parametrize("name", LOOPS)
+def test_the_printed_words_draw_the_images_of_the_loop(name, tmp_path):
+    """From the same noise, clipped as the scheduler clips, on the grid that it takes."""
+    config, steps = LOOPS[name]
+    folder = copied(tmp_path / "model")
+    scheduler = getattr(diffusers, name.partition(" ")[0])(**config)
+    scheduler.save_pretrained(folder / "scheduler")
+    main(str(folder), str(tmp_path / "run"), None, None, None)
+    found = find(folder)
+    assert not found.differs
+    run = open_run(tmp_path / "run")
+    start = np.random.default_rng(3).normal(size=(2, 8, 8, 1)).astype(np.float32)
+    levers = re.findall('--lever "(.*?)"', found.options)
+    with jax.default_matmul_precision("highest"):
+        ours = run.follow(table_of(found), range(2), start=start, levers=levers)
+    theirs = theirs_of(folder, scheduler, steps, start)
+    assert abs(ours - theirs).max() <= 2e-4 * max(1, abs(theirs).max())
+
+
+def test_weights_of_torch_and_shards_of_diffusers(tmp_path):
+    """A .bin folder and a sharded one, as diffusers writes them."""
+    model = diffusers.UNet2DModel.from_pretrained(DIGITS / "unet", torch_dtype=torch.float32)
+    for name, options in (("bin", {"safe_serialization": False}), ("shards", {"max_shard_size": "1MB"})):
+        folder = copied(tmp_path / name)
+        (folder / "unet" / "diffusion_pytorch_model.safetensors").unlink()
+        model.save_pretrained(folder / "unet", **options)
+        main(str(folder), str(tmp_path / f"{name}-run"), None, None, None)
+        said = json.loads((tmp_path / f"{name}-run" / "run.json").read_text())["imported"]["files"]
+        assert {Path(file).name for file in said} >= {file.name for file in (folder / "unet").iterdir()}
+        found = find(folder)
+        for key, weight in model.state_dict().items():
+            assert np.array_equal(found.arrays[key], weight.numpy()), key
 
 
 def test_diffusers_opens_what_is_exported(tmp_path):
