@@ -1,7 +1,7 @@
 """Configs of Hugging Face diffusers, read by kind: each setting is checked, and the error names its file and its key.
 
-Files of older versions lack settings that later ones have.  Their defaults are those of diffusers 0.42.1, whose
-constructors take the same values for a missing key: a default of diffusers does not change what an old file means.
+Files of older versions lack settings that later ones have: the defaults are those of the constructors of diffusers
+0.42.1, which opens these files so.
 """
 
 import json

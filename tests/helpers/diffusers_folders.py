@@ -31,9 +31,9 @@ def scheduled(folder, name, **settings):
     return folder
 
 
-def in_root(folder):
+def in_root(folder, model="unet"):
     """The folder with all its files in the root, as google/ddpm-cat-256 has them."""
-    for part in ("unet", "scheduler"):
+    for part in (model, "scheduler"):
         for file in (folder / part).iterdir():
             file.rename(folder / file.name)
         (folder / part).rmdir()

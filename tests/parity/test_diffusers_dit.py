@@ -1,7 +1,10 @@
 """DiT against diffusers' DiTTransformer2DModel, with random weights everywhere."""
 
+import json
+
 import numpy as np
 import pytest
+from diffusers_folders import in_root
 from imported import assert_close, assert_exports, output
 
 from fewstep.diffusion.variance import LearnedRange
@@ -68,3 +71,28 @@ def test_blocks_with_embeddings_of_their_own_are_another_network(tmp_path):
     made(CASES["plain"], tmp_path, shared=False)
     with pytest.raises(UsageError, match=r"transformer_blocks\.1\.norm1\.emb\..* is not equal to"):
         assert_exports(find(tmp_path))
+
+
+def test_all_files_in_the_root(tmp_path):
+    made(CASES["plain"], tmp_path / "model")
+    before = sources.find(tmp_path / "model")
+    found = sources.find(in_root(tmp_path / "model", "transformer"))
+    assert found.network.keywords == before.network.keywords
+    assert set(found.texts) == {"model_index.json", "config.json", "scheduler_config.json"}
+    assert found.weights == "diffusion_pytorch_model.safetensors"
+    assert assert_exports(found) <= {"pos_embed.pos_embed"}
+    (tmp_path / "model" / found.weights).rename(tmp_path / "model" / "diffusion_pytorch_model.fp16.safetensors")
+    assert sources.find(tmp_path / "model", weights="fp16").files[1].endswith("fp16.safetensors")
+    with pytest.raises(UsageError, match="'ema'"):
+        sources.find(tmp_path / "model", weights="ema")
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("num_layers", "3"), ("sample_size", None), ("patch_size", 0), ("norm_type", "layer_norm")]
+)
+def test_damaged_settings_are_refused_by_name(key, value, tmp_path):
+    made(CASES["plain"], tmp_path)
+    path = tmp_path / "transformer" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(UsageError, match=f"config.json has {key}"):
+        sources.find(tmp_path)
