@@ -30,6 +30,11 @@ def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tupl
     def given(run):
         classes = run.model.classes
         like = next((one for one in others if one.shape == run.shape and classes in (0, one.data.classes)), None)
+        if like is None and others:
+            raise UsageError(
+                f"{run.folder} has no data, and those of the other runs are not of its kind: add --data, or compare it "
+                f"alone"
+            )
         if like is not None:
             say(f"{run.name} has no data, and is measured against those of {like.name}")
         data = blank(run.shape, run.model.classes, run.names) if like is None else like.data

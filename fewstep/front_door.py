@@ -15,6 +15,7 @@ from fewstep.cli.config.given import VALUES, parts_given, usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import check_reads_back, config_text
 from fewstep.cli.parse import results
+from fewstep.cli.verbs import import_model
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
 from fewstep.cli.verbs.train import train_in
@@ -101,6 +102,24 @@ def train_run(
     return open_run(folder, **_handed(given | {"data": training.data}, params, text))
 
 
+def import_run(
+    source: epath.PathLike,
+    folder: epath.PathLike,
+    *,
+    name: str | None = None,
+    weights: str | None = None,
+    data: str | None = None,
+) -> Run:
+    """Make a run of a foreign model in a folder, and open it, as `fewstep import` does (docs/import.md).
+
+    source: a diffusers folder or a file of weights.  name: which model it is, if its files do not say, such as
+    "adm-256".  weights: which of several sets; None: the average.  data: "digits", a folder of images, an .npz or .npy,
+    to compare with.  Raises UsageError for what does not open, before anything is written.
+    """
+    import_model.main(str(source), str(folder), name, weights, data)
+    return open_run(folder)
+
+
 def _handed(given, params, text) -> dict[str, Any]:
     """Those of the parts that a config, given as text, does not name, as `open_run` takes them."""
     parts = {name: given[name] for name in parts_given(text) if name in given}
@@ -130,7 +149,8 @@ def compare(
     """Compare sample quality by network calls: every sampler at every budget, on the same seeds.
 
     subjects: runs or their folders, denoisers, oracles; also images made elsewhere, as arrays (N, H, W, C), folders or
-    .npz files, which are measured likewise.  data: real images for denoisers, as `train_run` takes them.
+    .npz files, which are measured likewise.  data: real images for denoisers and for imported runs without data of
+    their own, as `train_run` takes them.
     samplers: names of SAMPLERS, `Sampler` entries, or functions (process, grid) -> rows; by default those of
     `fewstep compare`.  grids: names of GRIDS, by default the sampler's.  levers: around the network, innermost first,
     as texts or as they are made, such as "cfg(1.5)" or cfg(1.5).  metrics, features, count, seed, repeats, batch: as of
@@ -195,15 +215,19 @@ def _results(out, opened):
 
 
 def _with_data(opened, data, folder, calibrate):
-    """The runs, and the denoisers with the data as subjects."""
+    """The runs, with the data if they have none, and the denoisers with the data as subjects."""
     denoisers = [one for one in opened if not isinstance(one, Run)]
     if denoisers and data is None:
         raise UsageError("a denoiser is compared with real images: give them, data=images or data=(images, labels)")
-    real: Any = usable("data", data)() if denoisers else None
+    lacking = [one for one in opened if isinstance(one, Run) and not one.has_data]
+    real: Any = usable("data", data)() if data is not None and (denoisers or lacking) else None
     names = iter(numbered(type(den).__name__.lower() for den in denoisers))
 
     def subject(den):
         name = next(names)
         return Subject(name, den, real, folder / name, calibrates=calibrate, opener=open_run)
 
-    return [one if isinstance(one, Run) else subject(one) for one in opened]
+    def given(run):
+        return replace(run, load_data=lambda: real, has_data=True) if real is not None and not run.has_data else run
+
+    return [given(one) if isinstance(one, Run) else subject(one) for one in opened]

@@ -31,7 +31,9 @@ def export(
     run: RunFolder,
     out: Annotated[str, typer.Argument(help="The folder to write.")],
     checkpoint: Checkpoint,
-    format: Annotated[str, typer.Option(help="diffusers, for imported models, or safetensors.")] = "safetensors",
+    format: Annotated[
+        str, typer.Option(help="safetensors: by our names; for imported models diffusers or original: as they were.")
+    ] = "safetensors",
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:
     """Write the averaged weights of a run for other programs."""

@@ -166,6 +166,8 @@ def imported(
                 f"{theirs} {gives} {'.'.join(map(str, path))}, and the network has {wanted.shape}: the weights are of "
                 f"another network than their config says"
             )
+        if not np.isfinite(found).all():
+            raise UsageError(f"{leaf.names[0]} holds numbers that are not finite: these weights draw nothing")
         at = made
         for key in path[:-1]:
             at = at.setdefault(key, {})

@@ -47,12 +47,19 @@ def _imported(name: str, **options: Any) -> Source:
 
 def _source(sources: list[Source], path, name) -> Source:
     presets = {preset: source for source in sources for preset in source.presets}
+    if name in presets:
+        return presets[name]
+    if (path / "config.gin").exists():
+        raise UsageError(f"{path} is of fewstep: a run needs no import, and an export opens by the run that it is of")
+    known = next((source for source in sources if source.recognises(path)), None)
     if name is not None:
+        if known is not None and not known.presets:
+            raise UsageError(f"{path} says itself which model it holds: leave out --as {name}")
         return lookup("preset", name, presets)
-    for source in sources:
-        if source.recognises(path):
-            return source
-    raise UsageError(
-        f"{path} does not say which model it is of: add --as NAME, one of {', '.join(presets)}; or wrap the network "
-        f"that it belongs to, as docs/import.md shows"
-    )
+    if known is None:
+        examples = [next(iter(source.presets)) for source in sources if source.presets]
+        raise UsageError(
+            f"{path} does not say which model it holds: if docs/import.md lists it, add --as NAME, such as "
+            f"{', '.join(examples)}; else wrap its network, as that page shows"
+        )
+    return known

@@ -1,8 +1,9 @@
 """fewstep export."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from etils import epath
@@ -14,6 +15,7 @@ from fewstep.cli.config.open_run import open_run
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.foreign import Transferred
 from fewstep.samplers.loop import fetched
+from fewstep.train.objectives import Objective
 from fewstep.train.run import Run
 from fewstep.train.run.run import read_description
 from fewstep.train.utils.files import absolute, write_atomic
@@ -24,18 +26,19 @@ from fewstep.zoo import record
 from fewstep.zoo.files import safetensors
 from fewstep.zoo.layout import paths
 
-FORMATS = ("diffusers", "safetensors")
+FORMATS = ("diffusers", "original", "safetensors")
 PLAIN = "use --format safetensors"
+INDEX = "model_index.json"  # of a pipeline of diffusers
 
 
 def main(folder: str, out: str, form: str, step: int | None, trust: bool) -> None:
     """Write the averaged weights of a run in a form that other programs read."""
     if form not in FORMATS:
-        raise UserError(f"--format {form}: write {' or '.join(FORMATS)}")
+        raise UserError(f"--format {form}: write one of {', '.join(FORMATS)}")
     target = Path(absolute(parse.path(out, "OUT")))
     check_new(target, "export to")
     run = open_run(parse.path(folder, "the run"), trust, step)
-    texts, file, arrays, metadata = (_own if form == "safetensors" else _foreign)(run, trust)
+    texts, file, arrays, metadata = _own(run) if form == "safetensors" else _foreign(run, form, trust)
     with whole(target) as partial:
         for name, text in texts.items():
             write_atomic(partial / name, text)
@@ -44,17 +47,31 @@ def main(folder: str, out: str, form: str, step: int | None, trust: bool) -> Non
     say(f"{target}: {len(arrays)} arrays of {run.folder} at step {run.step}")
 
 
-def _foreign(run: Run, trust: bool) -> tuple:
+def _foreign(run: Run, form: str, trust: bool) -> tuple:
     """In the form of the files that the run, or one that it descends from, was imported from."""
     origin, known = _origin(run.folder)
+    kind = read_description(origin)["imported"]["kind"]
+    if form == "diffusers" and not any(name.endswith("config.json") for name in known.texts):
+        raise UserError(f"{run.folder} is a {kind}, which diffusers does not open: use --format original")
     with BINDINGS, building(origin):
         load(epath.Path(origin) / "config.gin", trust=trust, includes=False)
         was = experiment()
     ours, learned = run.model.prediction, run.model.capabilities
     now = (ours.process, ours.prediction) if isinstance(ours, Transferred) else (run.model.process, ours)
-    if now != (was.process, was.prediction) or learned != was.objective.capabilities:
+    if now != (was.process, was.prediction) or learned != cast(Objective, was.objective).capabilities:
         raise UserError(f"{run.folder} learned something else than {origin}, whose form would be read wrongly: {PLAIN}")
-    return known.texts, known.weights, known.arrays(_on_host(run.params)), {"format": "pt"}
+    if others := _components(known.texts):
+        say(f"the pipeline also has {', '.join(others)}, which was not imported: copy that from where it came from")
+    texts = known.texts or {"README.md": f"The arrays of a {kind}, by their own names, in safetensors.\n"}
+    return texts, known.weights, known.arrays(_on_host(run.params)), {"format": "pt"}
+
+
+def _components(texts: Mapping[str, str]) -> list[str]:
+    """The parts of a pipeline that are not among these files."""
+    parts = json.loads(texts.get(INDEX, "{}"))
+    folders = {name.partition("/")[0] for name in texts if "/" in name}
+    named = [name for name, value in parts.items() if isinstance(value, list) and any(value)]
+    return [name for name in named if folders and name not in folders]
 
 
 def _origin(folder: epath.Path) -> tuple[Path, record.Foreign]:
@@ -71,7 +88,7 @@ def _origin(folder: epath.Path) -> tuple[Path, record.Foreign]:
     raise UserError(f"{folder} was started from itself: {PLAIN}")
 
 
-def _own(run: Run, trust: bool) -> tuple:
+def _own(run: Run) -> tuple:
     """Our parameters by their paths, with the config that they belong to."""
     arrays = {".".join(map(str, path)): np.asarray(value) for path, value in paths(_on_host(run.params))}
     licence = (read_description(run.folder).get("imported") or {}).get("licence")

@@ -55,8 +55,17 @@ def main(source: str, folder: str, name: str | None, weights: str | None, data: 
                 f"{classes or 'no'} classes: give data of its kind"
             )
         names = dataset.names if classes else ()
-    known = importing.write_run(run, found, made, text, names, where)
-    say("\n".join(_summary(found, known, made.prediction, run)))
+    try:
+        known = importing.write_run(run, found, made, text, names, where)
+    except KeyboardInterrupt:
+        say("stopped: no run was made" if not (run / "config.gin").exists() else f"stopped: {folder} was made")
+        raise
+    say("\n".join(_summary(found, known, made.prediction, folder)))
+
+
+def _short(text):
+    """A process may have a thousand levels."""
+    return text if len(text) < 200 else f"{text[:80]} ... {text[-40:]}"
 
 
 def _named(prediction):
@@ -67,23 +76,21 @@ def _named(prediction):
     return text
 
 
-def _summary(found: Found, known: dict, prediction: Prediction, run: Path) -> list[str]:
+def _summary(found: Found, known: dict, prediction: Prediction, run: str) -> list[str]:
     """What was found, a line each."""
     form = "x".join(map(str, found.shape))
     learned = " and a variance" * (found.variance is not None)
     classes = f"{found.classes} classes" if found.classes else "no labels"
     lines = [
         f"{run}: {found.kind}, {known['parameters']:,} parameters, images {form}, {classes}",
-        f"  process {found.process}",
+        f"  process {_short(str(found.process))}",
         f"  prediction {_named(prediction)}{learned}",
         f"  licence {found.licence}",
     ]
     if found.chosen:
         lines.append(f"  weights {found.chosen}, one of several sets: --weights takes another")
     if found.sampled:
-        lines.append(
-            f"  sampled by its authors with {', '.join(f'{key} {value}' for key, value in found.sampled.items())}"
-        )
+        lines.append(f"  sampling settings: {', '.join(f'{key} {value}' for key, value in found.sampled.items())}")
     if found.differs:
-        lines.append(f"  which the command below does not reproduce in: {found.differs}")
-    return [*lines, f"Next: fewstep sample {quote(str(run))} {found.options}".rstrip()]
+        lines.append(f"  of these the command below leaves out: {found.differs}")
+    return [*lines, f"Next: fewstep sample {quote(run)} {found.options}".rstrip()]

@@ -89,7 +89,10 @@ def _fitting(training, config_text, run, path):
     for what in ("process", "prediction"):
         theirs, here = (_written(getattr(of, what)) for of in (run.model, other))
         if theirs != here:
-            raise UserError(f"init_from={path}: its {what} is {theirs}, and {whose}{what} is {here}: make them equal")
+            raise UserError(
+                f"init_from={path}: its {what} is {theirs}, and {whose}{what} is {here}: make them equal, here or in "
+                f"train.prediction = @Transferred(), as docs/import.md shows"
+            )
     if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
         raise UserError(f"init_from={path}: a teacher predicts velocities, and this run learned only jumps")
     net = training.fresh.eval_shape().params["net"]

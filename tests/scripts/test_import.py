@@ -4,16 +4,20 @@ import json
 import re
 import shlex
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from one_line import refused
 
+import fewstep as fewstep_module
 from fewstep.cli.config.load import BINDINGS, canonical_text, experiment, load
 from fewstep.cli.config.open_run import open_run
 from fewstep.errors import UsageError
+from fewstep.evaluation.data import with_data
 from fewstep.train.utils.sealed import read_config
+from fewstep.zoo.files import safetensors
 
 DIGITS = Path(__file__).parents[1] / "foreign" / "ddpm-digits"
 WEIGHTS = "unet/diffusion_pytorch_model.safetensors"
@@ -66,8 +70,10 @@ def test_mistakes_are_one_line(fewstep, tmp_path, monkeypatch):
     new = ("--run", tmp_path / "run")
     refused(fewstep("import", tmp_path / "nothing", *new), "does not exist", "nothing is downloaded")
     refused(fewstep("sample", DIGITS), "is not a run", f"fewstep import {DIGITS}")
-    refused(fewstep("import", tmp_path, *new), "does not say which model it is of", "--as NAME", "docs/import.md")
-    refused(fewstep("import", DIGITS, *new, "--as", "adm-265"), "no preset is called 'adm-265'", "adm-256")
+    refused(fewstep("import", tmp_path, *new), "does not say which model it holds", "--as NAME", "docs/import.md")
+    refused(fewstep("import", tmp_path, *new, "--as", "adm-265"), "no preset is called 'adm-265'", "adm-256")
+    refused(fewstep("import", DIGITS, *new, "--as", "adm"), "says itself which model it holds", "leave out --as")
+    refused(fewstep("sample", tmp_path / "nothing"), "does not exist")
     refused(fewstep("import", DIGITS, *new, "--data", "digitz"), "digits, or the path of a folder")
     wrong = np.zeros((20, 9, 9, 1), np.uint8)
     np.savez(tmp_path / "wrong.npz", images=wrong)
@@ -155,3 +161,22 @@ def test_paths_of_the_run(fewstep, tmp_path):
     assert fewstep("import", DIGITS, "--run", tmp_path / "link")[0] == 0
     assert (tmp_path / "there" / "config.gin").exists()
     assert (tmp_path / "link").is_symlink()
+
+
+def test_weights_that_are_not_finite_are_refused(fewstep, tmp_path):
+    shutil.copytree(DIGITS, tmp_path / "broken")
+    arrays = {name: np.array(array) for name, array in safetensors.read(DIGITS / WEIGHTS).items()}
+    arrays["conv_in.bias"][3] = np.nan
+    safetensors.write(tmp_path / "broken" / WEIGHTS, arrays)
+    refused(fewstep("import", tmp_path / "broken", "--run", tmp_path / "run"), "conv_in.bias", "not finite")
+
+
+def test_an_imported_run_is_not_measured_against_other_kinds_of_data(imported, tmp_path):
+    """In Python, where data may be given for it."""
+    run = fewstep_module.import_run(DIGITS, tmp_path / "run")
+    assert not run.has_data
+    images = np.zeros((40, 8, 8, 1), np.uint8)
+    found = fewstep_module.compare(run, nfe=1, samplers="ddim", count=4, data=images, metrics="FD")
+    assert found.metrics == ["FD-pixels"]
+    with pytest.raises(UsageError, match="not of its kind"):
+        with_data([replace(run, model=replace(run.model, classes=3)), open_run(imported)], ["FD"], False)

@@ -31,7 +31,7 @@ def test_the_average_unless_another_is_named(fewstep, file, tmp_path):
         assert status == 0, err
         assert f"weights {taken}, one of several sets: --weights takes another" in err
         assert json.loads((run / "run.json").read_text())["imported"]["weights"] == taken
-        status, _, err = fewstep("export", run, tmp_path / f"{taken}.out", "--format", "diffusers")
+        status, _, err = fewstep("export", run, tmp_path / f"{taken}.out", "--format", "original")
         assert status == 0, err
         biases.append(read(tmp_path / f"{taken}.out" / "model.safetensors")[BIAS])
     np.testing.assert_allclose(biases[0] - biases[1], 1, rtol=1e-5)

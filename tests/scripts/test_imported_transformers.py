@@ -38,7 +38,7 @@ def test_weights_become_a_run_and_come_back(fewstep, tmp_path, name, words):
     with np.load(out.with_suffix(".npz")) as file:
         assert np.isfinite(file["images"]).all()
         assert np.ptp(file["images"]) > 0.1
-    status, _, err = fewstep("export", run, tmp_path / "back", "--format", "diffusers")
+    status, _, err = fewstep("export", run, tmp_path / "back", "--format", "original")
     assert status == 0, err
     back = read(tmp_path / "back" / "model.safetensors")
     assert back.keys() == arrays.keys()

@@ -13,6 +13,8 @@ from fewstep.train.data.mapped import npy
 from fewstep.train.data.sources import digits, npz
 from fewstep.train.data.split import Arrays, Split
 
+HALF = 0.5
+
 
 def no_data() -> Dataset:
     """Stands in a config for data that nobody has named yet."""
@@ -25,15 +27,16 @@ def no_data() -> Dataset:
 def named(text: str, shape: Iterable[int]) -> Callable[[], Dataset]:
     """The source that a text names, for images of a shape: digits, a folder of images, an .npz or .npy file.
 
-    Folders are read in the size and the number of channels of the shape; classes are those of their sub-folders.
+    Folders are read in the size and the number of channels of the shape; classes are those of their sub-folders.  Half
+    of the images are held out: what the model was trained on is unknown, and comparisons measure against them.
     """
     if text == "digits":
         return digits
     path, sizes = os.path.abspath(os.path.expanduser(text)) if text else "", list(shape)
     if os.path.isdir(path):
-        return partial(folder, path=path, size=sizes[0], channels=sizes[-1])
+        return partial(folder, path=path, size=sizes[0], channels=sizes[-1], held_out=HALF)
     if os.path.isfile(path) and path.endswith((".npz", ".npy")):
-        return partial(npz if path.endswith(".npz") else npy, path=path)
+        return partial(npz if path.endswith(".npz") else npy, path=path, held_out=HALF)
     raise UsageError(f"data {text}: write digits, or the path of a folder of images, of an .npz or of an .npy file")
 
 
