@@ -14,14 +14,14 @@ import numpy as np
 
 from fewstep.errors import UsageError
 from fewstep.train.utils.errors import Damaged
-from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.files import FOREIGN, write_atomic
 from fewstep.train.utils.sealed import read_json, sealed_json
 from fewstep.zoo.files import safetensors
 from fewstep.zoo.files.tensors import DTYPES
 from fewstep.zoo.found import Found
 from fewstep.zoo.layout import LAYOUTS, Leaf, Leaves, exported, paths
 
-JSON, ARRAYS = "foreign.json", "foreign.safetensors"
+ARRAYS = "foreign.safetensors"
 
 
 @dataclass(frozen=True)
@@ -65,14 +65,14 @@ def write(folder: File, found: Found, params: Any) -> None:
             [list(path), list(leaf.names), *_written(leaf), list(leaf.copies)] for path, leaf in written.items()
         ],
     }
-    write_atomic(folder / JSON, sealed_json(record))
+    write_atomic(folder / FOREIGN, sealed_json(record))
 
 
 def read(folder: File) -> Foreign | None:
     """What is kept in the folder of a run; None if it was not imported."""
-    if not (folder / JSON).exists():
+    if not (folder / FOREIGN).exists():
         return None
-    record = read_json(folder / JSON)
+    record = read_json(folder / FOREIGN)
     try:
         leaves = {tuple(path): _leaf(*leaf) for path, *leaf in record["leaves"]}
         forms = {name: (str(kind), tuple(map(int, shape))) for name, (kind, shape) in record["arrays"].items()}
@@ -83,7 +83,7 @@ def read(folder: File) -> Foreign | None:
             raise ValueError(f"an array of type {odd[0]!r}")
         return found
     except (KeyError, TypeError, ValueError) as error:
-        raise Damaged(folder / JSON, f"is damaged ({error})") from None
+        raise Damaged(folder / FOREIGN, f"is damaged ({error})") from None
 
 
 def _leaves_folder(name):

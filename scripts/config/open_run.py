@@ -45,7 +45,7 @@ def open_run(
     check_is_text(folder)
     path = epath.Path(folder) / "config.gin"
     if not path.parent.exists():
-        raise UserError(f"{folder} does not exist: give the folder of a run")
+        raise UserError(f"{folder} is not a run: it does not exist")
     if not path.exists() or path.is_dir():
         foreign = path.parent.is_file() or any((path.parent / name).exists() for name in FOREIGN)
         make = f"`fewstep import {folder} --run RUN`" if foreign else "`fewstep train`"

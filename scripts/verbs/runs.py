@@ -14,9 +14,8 @@ from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.config_values import config_values, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
-from fewstep.train.utils.files import JSON, absolute, is_checkpoint, is_locked, read_text
+from fewstep.train.utils.files import FOREIGN, JSON, absolute, is_checkpoint, is_locked, read_text
 from fewstep.train.utils.sealed import read_json
-from fewstep.zoo.record import JSON as FOREIGN
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 

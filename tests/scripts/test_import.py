@@ -73,7 +73,7 @@ def test_mistakes_are_one_line(fewstep, tmp_path, monkeypatch):
     refused(fewstep("import", tmp_path, *new), "does not say which model it holds", "--as NAME", "docs/import.md")
     refused(fewstep("import", tmp_path, *new, "--as", "adm-265"), "no preset is called 'adm-265'", "adm-256")
     refused(fewstep("import", DIGITS, *new, "--as", "adm"), "says itself which model it holds", "leave out --as")
-    refused(fewstep("sample", tmp_path / "nothing"), "does not exist")
+    refused(fewstep("sample", tmp_path / "nothing"), "is not a run: it does not exist")
     refused(fewstep("import", DIGITS, *new, "--data", "digitz"), "digits, or the path of a folder")
     wrong = np.zeros((20, 9, 9, 1), np.uint8)
     np.savez(tmp_path / "wrong.npz", images=wrong)

@@ -23,6 +23,7 @@ except ImportError:  # Windows
 
 TEXT, JSON, LOG = 1 << 20, 16 << 20, 1 << 30  # the most bytes of a file of a kind: larger ones are not ours
 DIGESTS = "digests.json"  # in a checkpoint
+FOREIGN = "foreign.json"  # in an imported run
 _KINDS = {
     stat.S_IFDIR: "a folder", stat.S_IFIFO: "a named pipe", stat.S_IFSOCK: "a socket", stat.S_IFCHR: "a device",
     stat.S_IFBLK: "a device",
