@@ -79,6 +79,7 @@ def test_labels_and_the_null_class():
     assert "without a null class" in message(lambda: apply(params, x, T, None, Cond()))
 
 
+@pytest.mark.slow
 def test_random_frequencies_are_not_trained():
     apply, params = split(unet(order="fourier"))
     x = normal((3, 8, 8, 1))
