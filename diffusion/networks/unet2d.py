@@ -20,8 +20,7 @@ from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Conv
 from fewstep.diffusion.networks.resnet import Block, Filter, Modulated, Resampling, Style, blurred
 from fewstep.diffusion.networks.time_class import Join, Order, TimeClass, Waves
-from fewstep.diffusion.networks.unet import check_divisible
-from fewstep.errors import UsageError
+from fewstep.diffusion.networks.unet import check_divisible, sizes
 from fewstep.ranges import Fraction, Positive, Range, checked
 
 Channels = Annotated[int, Range(1, 65_536)]
@@ -90,13 +89,8 @@ class UNet2D(nnx.Module):
         *,
         rngs: nnx.Rngs,
     ):
-        if len(shape) != 3:
-            raise UsageError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
-        if not 0 < len(channels) <= 16:
-            raise UsageError(f"a U-Net has a level for each entry of channels, 1 to 16 of them: got {channels}")
-        height, width, colours = shape
         self.levels, self.pad_both, self.residual = len(channels), pad_both, residual
-        check_divisible(height, width, self.levels)
+        height, width, colours = sizes(shape, self.levels, "channels")
         stem = channels[0] if stem is None else stem
         embedding = 4 * stem if embedding is None else embedding
         precision: Any = jnp.dtype(dtype)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
@@ -101,21 +101,25 @@ def _finite_float(text):
     return number if math.isfinite(number := float(text)) else _refuse(text)
 
 
-def write_atomic(path: epath.PathLike, data: bytes | str) -> None:
-    """Write `data` to `path` (local or in a bucket) atomically: no reader ever sees a partial file.
+def write_atomic(path: epath.PathLike, data: bytes | str | Iterable[bytes | memoryview]) -> None:
+    """Write `data`, or its parts one after another, to `path` (local or in a bucket) atomically: no reader ever sees a
+    partial file.
 
     Parent folders are created.  Local data is written to a temporary file next to `path`, which then replaces it; an
     object in a bucket appears only when complete.  An OSError carries the file name.
     """
-    path, data = epath.Path(path), data if isinstance(data, bytes) else data.encode()
+    path, data = epath.Path(path), data.encode() if isinstance(data, str) else data
+    parts = [data] if isinstance(data, bytes) else data
     if is_remote(path):
-        path.write_bytes(data)
+        with path.open("wb") as file:
+            file.writelines(parts)
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     sweep(path.parent)
     partial = path.with_name(f"{path.name}.{temporary()}")
     try:
-        partial.write_bytes(data)
+        with partial.open("wb") as file:
+            file.writelines(parts)
         partial.replace(path)
     except BaseException as error:
         partial.unlink(missing_ok=True)

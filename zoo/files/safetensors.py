@@ -10,8 +10,7 @@ import numpy as np
 from etils import epath
 
 from fewstep.errors import UsageError
-from fewstep.train.utils.files import is_remote
-from fewstep.train.utils.temporary import sweep, temporary
+from fewstep.train.utils.files import write_atomic
 from fewstep.zoo.files.mapped import Source, contents, quoted
 from fewstep.zoo.files.tensors import whole
 
@@ -124,20 +123,4 @@ def _little(dtype):
 
 def write(path: epath.PathLike, arrays: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
     """Write a safetensors file atomically, one array at a time; an OSError carries the file name."""
-    path = epath.Path(path)
-    if is_remote(path):  # an object in a bucket appears only when it is complete
-        with path.open("wb") as file:
-            file.writelines(encode(arrays, metadata))
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    sweep(path.parent)
-    partial = path.with_name(f"{path.name}.{temporary()}")
-    try:
-        with partial.open("wb") as file:
-            file.writelines(encode(arrays, metadata))
-        partial.replace(path)
-    except BaseException as error:
-        partial.unlink(missing_ok=True)
-        if isinstance(error, OSError) and error.filename is None:  # as for a full disk
-            error.filename = str(path)
-        raise
+    write_atomic(path, encode(arrays, metadata))

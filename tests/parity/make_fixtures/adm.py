@@ -1,17 +1,19 @@
 """Makes tests/parity/fixtures/adm.npz with guided-diffusion, improved-diffusion and consistency_models of openai.
 
-    git clone https://github.com/openai/guided-diffusion && git -C guided-diffusion checkout 22e0df8183507e13a7813f8d38d51b072ca1e67c
-    git clone https://github.com/openai/improved-diffusion && git -C improved-diffusion checkout 1bc7bbbdc414d83d4abf2ad8cc1446dc36c4e4d5
-    git clone https://github.com/openai/consistency_models && git -C consistency_models checkout e32b69ee436d518377db86fb2127a3972d0d8716
+    git clone https://github.com/openai/guided-diffusion
+    git clone https://github.com/openai/improved-diffusion
+    git clone https://github.com/openai/consistency_models
+    git -C guided-diffusion checkout 22e0df8183507e13a7813f8d38d51b072ca1e67c
+    git -C improved-diffusion checkout 1bc7bbbdc414d83d4abf2ad8cc1446dc36c4e4d5
+    git -C consistency_models checkout e32b69ee436d518377db86fb2127a3972d0d8716
     pip install torch==2.13.0 numpy einops
     python tests/parity/make_fixtures/adm.py guided-diffusion improved-diffusion consistency_models
 
 Weights are those of helpers/seeded_weights.py.  The cases of UNetModel have in and out its raw outputs at fractional
-indices; those of consistency models the denoised images at noise levels, and the times that the network was told.  Their
-attention is a kernel for GPUs; here it is computed as that kernel documents it.
-"""  # noqa: E501
+indices; those of consistency models the denoised images at noise levels, and the times that the network was told.
+Their attention is a kernel for GPUs; here it is computed as that kernel documents it.
+"""
 
-import json
 import math
 import sys
 from importlib import import_module
@@ -24,7 +26,8 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [*sys.argv[1:4], str(HERE.parents[1] / "helpers")]
 
-from seeded_weights import seeded  # noqa: E402
+from fixture_files import write
+from seeded_weights import seeded
 
 SEED = 0
 COMMITS = {
@@ -128,14 +131,5 @@ def case(name, rng):
     return about | {"shapes": shapes}, arrays | {"x": x, "out": out}
 
 
-def main():
-    rng = np.random.default_rng(SEED)
-    about, arrays = {"seed": SEED, "commits": COMMITS}, {}
-    for name in CASES:
-        about[name], found = case(name, rng)
-        arrays |= {f"{name}.{key}": value for key, value in found.items()}
-    np.savez_compressed(HERE.parent / "fixtures" / "adm.npz", about=json.dumps(about), **arrays)
-
-
 if __name__ == "__main__":
-    main()
+    write(HERE.parent / "fixtures" / "adm.npz", CASES, case, SEED, COMMITS)

@@ -10,7 +10,6 @@ those that the network computed, and are stored.
 """
 
 import importlib.util
-import json
 import sys
 from pathlib import Path
 
@@ -20,7 +19,8 @@ import torch
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1] / "helpers"))
 
-from seeded_weights import seeded  # noqa: E402
+from fixture_files import write
+from seeded_weights import seeded
 
 SEED = 0
 COMMITS = {
@@ -61,14 +61,5 @@ def case(name, rng):
     return {"kind": kind, "kwargs": arguments, "shapes": shapes}, arrays
 
 
-def main():
-    rng = np.random.default_rng(SEED)
-    about, arrays = {"seed": SEED, "commits": COMMITS}, {}
-    for name in CASES:
-        about[name], found = case(name, rng)
-        arrays |= {f"{name}.{key}": value for key, value in found.items()}
-    np.savez_compressed(HERE.parent / "fixtures" / "dit.npz", about=json.dumps(about), **arrays)
-
-
 if __name__ == "__main__":
-    main()
+    write(HERE.parent / "fixtures" / "dit.npz", CASES, case, SEED, COMMITS)

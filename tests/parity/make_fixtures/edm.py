@@ -20,10 +20,10 @@ import torch
 HERE = Path(__file__).parent
 sys.path[:0] = [sys.argv[1], str(HERE.parents[1] / "helpers")]
 
-from generate import edm_sampler  # noqa: E402
-from seeded_weights import seeded  # noqa: E402
-from torch_utils import persistence  # noqa: E402
-from training import networks  # noqa: E402
+from generate import edm_sampler
+from seeded_weights import seeded
+from torch_utils import persistence
+from training import networks
 
 SEED, COMMIT = 0, "008a4e5316c8e3bfe61a62f874bddba254295afb"
 SONG = {"model_type": "SongUNet", "img_resolution": 8, "img_channels": 3, "model_channels": 16}

@@ -18,8 +18,8 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 HERE = Path(__file__).parent
 sys.path[:0] = [sys.argv[1], str(HERE.parents[1] / "helpers")]
 
-from models.models_dit import DiT  # noqa: E402
-from seeded_weights import seeded  # noqa: E402
+from models.models_dit import DiT
+from seeded_weights import seeded
 
 SEED = 0
 COMMITS = {"Gsunshine/meanflow": "d70cb55d298ee03c53bf6da67bec281082e4e2d9"}
