@@ -17,10 +17,10 @@ def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tupl
     A run whose data nobody has named gets those of another run on images and classes like its own.  If no run has
     data, they are compared by their trajectories alone; UsageError if other metrics were `chosen`.
     """
-    without = [run for run in runs if not getattr(run, "has_data", True)]
+    without = [run for run in runs if not _has_data(run)]
     if not without:
         return list(runs), metrics
-    others = [run for run in runs if run not in without]
+    others = [run for run in runs if _has_data(run)]
     if not others and chosen and (wanted := [metric for metric in metrics if metric != ALONE]):
         raise UsageError(
             f"{without[0].folder} has no data to measure {wanted[0]} against: add --data (a folder of images, an .npz, "
@@ -40,4 +40,8 @@ def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tupl
         data = blank(run.shape, run.model.classes, run.names) if like is None else like.data
         return replace(run, load_data=lambda: data, has_data=True)
 
-    return [given(run) if run in without else run for run in runs], metrics if others else (ALONE,)
+    return [run if _has_data(run) else given(run) for run in runs], metrics if others else (ALONE,)
+
+
+def _has_data(run):
+    return getattr(run, "has_data", True)  # a denoiser is given with data
