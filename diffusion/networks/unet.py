@@ -19,23 +19,23 @@ from fewstep.errors import UsageError
 from fewstep.ranges import Fraction, Range, checked
 
 
-def sizes(shape: Sequence[int], levels: int, option: str) -> tuple[int, int, int]:
-    """(H, W, C) of a shape; UsageError unless it is one of images that these levels, the entries of `option`, halve."""
+def sizes(shape: Sequence[int], entries: tuple[int, ...], option: str) -> tuple[int, int, int]:
+    """(H, W, C) of a shape; UsageError unless it is one of images that a level for each entry of `option` can halve."""
     if len(shape) != 3:
         raise UsageError(f"a U-Net is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
-    if not 0 < levels <= 16:
-        raise UsageError(f"a U-Net has a level for each entry of {option}, 1 to 16 of them: got {levels}")
+    if not 0 < len(entries) <= 16:
+        raise UsageError(f"a U-Net has a level for each entry of {option}, 1 to 16 of them: got {option} = {entries}")
     height, width, channels = shape
-    check_divisible(height, width, levels)
+    check_divisible(height, width, len(entries), option)
     return height, width, channels
 
 
-def check_divisible(height: int, width: int, levels: int) -> None:
+def check_divisible(height: int, width: int, levels: int, option: str = "mult") -> None:
     """Raises UsageError unless an image can be halved levels - 1 times."""
     step = 2 ** (levels - 1)
     if height % step or width % step:
         raise UsageError(
-            f"a U-Net of {levels} levels halves the image {levels - 1} times: {height}x{width} "
+            f"a U-Net of {levels} levels (entries of {option}) halves the image {levels - 1} times: {height}x{width} "
             f"must be divisible by {step}"
         )
 
@@ -88,7 +88,7 @@ class UNet(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.levels = len(mult)
-        height, width, channels = sizes(shape, self.levels, "mult")
+        height, width, channels = sizes(shape, mult, "mult")
         layer: dict[str, Any] = {"dtype": jnp.dtype(dtype), "rngs": rngs}
         block = partial(Block, embedding=4 * base, dropout=dropout, **layer)
 

@@ -90,7 +90,7 @@ class UNet2D(nnx.Module):
         rngs: nnx.Rngs,
     ):
         self.levels, self.pad_both, self.residual = len(channels), pad_both, residual
-        height, width, colours = sizes(shape, self.levels, "channels")
+        height, width, colours = sizes(shape, channels, "channels")
         stem = channels[0] if stem is None else stem
         embedding = 4 * stem if embedding is None else embedding
         precision: Any = jnp.dtype(dtype)
@@ -151,7 +151,7 @@ class UNet2D(nnx.Module):
         UsageError for conditioning that the network was not built for.
         """
         batch, height, width, _ = x.shape
-        check_divisible(height, width, self.levels)
+        check_divisible(height, width, self.levels, "channels")
         check_columns(cond, self.levels)
         if not self.attends:
             check_unused(cond, "this U-Net has no attention", "attention")
