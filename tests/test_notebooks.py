@@ -1,5 +1,6 @@
 """docs/notebooks: their outputs are stored, none is an error, and they run."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -22,4 +23,6 @@ def test_a_notebook_was_executed_in_order(path):
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(path, tmp_path):
     notebook = nbformat.read(path, as_version=4)
+    for cell in notebook.cells:  # a quarter of the training and of the images
+        cell.source = re.sub(r"\b(steps|count)=(\d+)\b", lambda it: f"{it[1]}={int(it[2]) // 4}", cell.source)
     NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(tmp_path)}}).execute()

@@ -30,15 +30,6 @@ def test_kill_9_and_resume_gives_the_same_losses_bit_for_bit(uninterrupted, tmp_
 
 
 @pytest.mark.slow
-def test_many_kills(uninterrupted, tmp_path):
-    folder, rng = tmp_path / "run", random.Random(1)
-    for _ in range(6):
-        interrupted(folder, signal.SIGKILL, rng.randint(1, 50))
-    assert finish(folder).returncode == 0
-    assert losses(folder) == losses(uninterrupted)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_polite_signal_saves_and_exits_0(uninterrupted, tmp_path, number):
     folder = tmp_path / "run"
