@@ -28,6 +28,7 @@ from fewstep.samplers.tableau import pad
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
 from fewstep.train.run.computation import computation
+from fewstep.train.run.tables import sampler
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.messages import say
@@ -109,8 +110,8 @@ def plan(
         if not supports(dens[line.name], line.sampler):
             continue
         try:
-            grid = grid_with_statistics(run, dens[line.name], line.grids[line.grid_for(process)])
-            table = table_at(line.sampler, process, budget, grid)
+            grid = grid_with_statistics(run, dens[line.name], line.grids.get(line.grid_for(process)))
+            table = table_at(sampler(run, line.sampler, line.levers), process, budget, grid)
         except NoTable as error:
             refusal = error
             continue

@@ -37,7 +37,7 @@ def compare_exactly(
         process, mean, var, unit = data[name]
         grid = line.grid_for(process)
         try:
-            table = table_at(line.sampler, process, budget, line.grids[grid])
+            table = table_at(line.sampler, process, budget, line.grids.get(grid))
         except NoTable as error:
             refusal = error
             continue

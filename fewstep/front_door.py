@@ -33,13 +33,14 @@ from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
 from fewstep.samplers import GRIDS, SAMPLERS, Row
-from fewstep.samplers.registry import Sampler, as_sampler, compared_samplers
+from fewstep.samplers.registry import Sampler, compared_samplers
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
 from fewstep.train.run.levers import Levers, as_levers
+from fewstep.train.run.tables import named
 from fewstep.train.utils.files import check_is_text, read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
@@ -163,7 +164,7 @@ def compare(
     """
     numbers = asked.numbers({"count": count, "seed": seed, "repeats": repeats, "batch": batch})
     budgets, wanted, around = asked.budgets(nfe), asked.metrics(metrics), listed(levers)
-    chosen = None if samplers is None else [as_sampler(one) for one in asked.some(samplers, "samplers")]
+    chosen = None if samplers is None else [named(one) for one in asked.some(samplers, "samplers")]
     wrap, at = tuple(as_levers(around)), listed(grids)
     for grid in at:
         lookup("grid", grid, GRIDS)

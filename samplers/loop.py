@@ -96,6 +96,14 @@ def draw(
     return _run(static, den, table, np.int32(rows), np.float64(scale), keyed, cond, start)
 
 
+def replay(den: DenoiserLike, table: Tableau, start: AnyArray, cond: Cond = Cond()) -> jax.Array:
+    """The images of a table without noise or jumps from initial states (B, ...): `draw` for coefficients that are
+    traced, in which it is differentiable."""
+    static = _Static(False, False, False, tuple(start.shape[1:]), "fresh", True)
+    seeds = np.zeros(len(start), np.uint32)
+    return _run(static, den, table, np.int32(len(table.t)), np.float64(1.0), seeds, cond, start)[0]
+
+
 def program(den: DenoiserLike, table: Tableau) -> tuple:
     """A key of the compiled program: draws of equal batches with equal keys share a compilation (settings of levers are
     traced floats)."""

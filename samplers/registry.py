@@ -33,28 +33,33 @@ from fewstep.samplers.tableau import Row, Tableau, tabulate
 from fewstep.samplers.unipc import unipc
 
 
+FITTED = "fitted"  # the grid of tables that have times of their own
+
+
 @dataclass(frozen=True)
 class Sampler:
     """A sampler and its properties.  Called like the function itself: (process, grid, **options) -> rows."""
 
     rows: Callable[..., Iterable[Row]]
     order: int | None  # of convergence; the weak order for stochastic samplers; None: no discretization error
-    grid: str  # the default grid
+    grid: str  # the default grid, or FITTED
     paper: str
     calls: int = 1  # network calls per step (a step to sigma = 0 takes 1)
     stochastic: bool = False
     needs: frozenset[str] = frozenset()  # a subset of {"var", "jump", "zero"}
+    nfe: int | None = None  # the only number of network calls, of a fitted table
+    title: str = ""  # its name, if it is not that of the function
 
     @property
     def name(self) -> str:
-        return name_of(self.rows)
+        return self.title or name_of(self.rows)
 
     def __call__(self, process: Process, grid: np.ndarray, **options: Any) -> Iterable[Row]:
         return self.rows(process, grid, **options)
 
     def grid_for(self, process: Process) -> str:
         """The name of the default grid on a process."""
-        return process.grid or self.grid
+        return self.grid if self.grid == FITTED else process.grid or self.grid
 
 
 VAR, JUMP, ZERO = (frozenset({need}) for need in ("var", "jump", "zero"))
@@ -154,7 +159,7 @@ def default_sampler(den: DenoiserLike) -> str:
 
 def default_nfe(sampler: "Sampler") -> int:
     """The default number of network calls of a sampler of the registry."""
-    return 2 if sampler.needs & (JUMP | ZERO) else 16
+    return sampler.nfe or (2 if sampler.needs & (JUMP | ZERO) else 16)
 
 
 def preview_table(den: DenoiserLike) -> Tableau:
@@ -174,6 +179,10 @@ def table_at(
     """
     if not isinstance(nfe, Real) or nfe < 1 or nfe % 1:
         raise UsageError(f"nfe is a whole number of network calls, at least 1: got {nfe!r}")
+    if isinstance(sampler, Sampler) and sampler.grid == FITTED:
+        if sampler.nfe not in (None, nfe):
+            raise NoTable(f"{sampler.name} is a table of {sampler.nfe} network calls, not of {nfe}")
+        return tabulate(sampler(process, np.array(process.ends)))
     if grid is None:
         grid = GRIDS[sampler.grid_for(process) if isinstance(sampler, Sampler) else process.grid or "uniform"]
     reason, steps = None, int(nfe) + 1  # an analytic first step takes no call

@@ -278,7 +278,7 @@ def samplers(
     check: Annotated[
         str | None, typer.Option(metavar="SAMPLER", help="Print its exact output on Gaussian data, order, stability.")
     ] = None,
-    nfe: Annotated[int, typer.Option(help="Maximum number of network calls.")] = 8,
+    nfe: Annotated[int | None, typer.Option(help="Maximum number of network calls; 8 by default.")] = None,
     process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
 ) -> None:

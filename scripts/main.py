@@ -7,7 +7,7 @@ import traceback
 
 import typer
 
-from fewstep.cli import commands, exchange
+from fewstep.cli import commands, exchange, finding
 
 app = typer.Typer(
     name="fewstep",
@@ -17,7 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in commands.COMMANDS:
+for command in (*commands.COMMANDS, *finding.COMMANDS):
     app.command()(command)
 for name, command in exchange.COMMANDS.items():
     app.command(name)(command)

@@ -14,8 +14,10 @@ from fewstep.errors import lookup
 from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import SAMPLERS, Tableau, exact, table_at
 from fewstep.samplers.registry import Sampler
+from fewstep.train.run import tables
 
 WIDTH = 80
+NFE = 8  # by default
 MEAN, STD = 0.2, 0.5  # of the Gaussian data of a check
 
 
@@ -35,24 +37,27 @@ def main(overrides: Iterable[str] = ()) -> None:
 
 
 def show(
-    table: str | None, check: str | None, nfe: int, process: str, grid: str | None, overrides: Iterable[str]
+    table: str | None, check: str | None, nfe: int | None, process: str, grid: str | None, overrides: Iterable[str]
 ) -> None:
     """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
     known = settings(overrides, run=False)
-    chosen = {name: lookup("sampler", name, known.samplers) for name in (table, check) if name is not None}
-    within(nfe, "--nfe", 1, MOST_CALLS)
+    chosen = {name: tables.named(name, known.samplers) for name in (table, check) if name is not None}
+    if nfe is not None:
+        within(nfe, "--nfe", 1, MOST_CALLS)
     made = lookup("process", process, known.processes)()
     if grid is not None:
         lookup("grid", grid, known.grids)
     names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
     known.check_used({process, *names, *names.values()})
-    tables = {name: table_at(chosen[name], made, nfe, known.grids[names[name]]) for name in chosen}
+    made_of = {
+        name: table_at(one, made, nfe or one.nfe or NFE, known.grids.get(names[name])) for name, one in chosen.items()
+    }
     for name in chosen:
-        print(f"{name} in {tables[name].nfe} calls, {process}, grid {names[name]}")
+        print(f"{name} in {made_of[name].nfe} calls, {process}, grid {names[name]}")
         if name == table:
-            print(written(tables[name]))
+            print(written(made_of[name]))
         if name == check:
-            print(checked(chosen[name], made, tables[name]))
+            print(checked(chosen[name], made, made_of[name]))
 
 
 def written(table: Tableau) -> str:
@@ -99,7 +104,9 @@ def checked(sampler: Sampler, process: Process, table: Tableau) -> str:
     # Weak errors are cheap to compute, and their order is reached late: a little noise hides it until many steps.
     measured = ["not measured with an analytic first step"]
     if sampler.order is None:
-        measured = ["none: jumps make no error that more steps would reduce"]
+        one = "a fitted table has one number of calls"
+        jumps = "jumps make no error that more steps would reduce"
+        measured = [f"none: {one if isinstance(sampler, tables.Fitted) else jumps}"]
     elif np.isnan(table.start):
         counts = (80, 640) if stochastic else (80,)
         orders = [exact.order(sampler, process, sampler.order, steps=k, stochastic=stochastic) for k in counts]

@@ -15,7 +15,7 @@ from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import Sampler, required
 from fewstep.train.data.absent import named
-from fewstep.train.run import Run
+from fewstep.train.run import Run, tables
 from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.run import read_description
 
@@ -46,7 +46,7 @@ class Chosen(NamedTuple):
 
     def table(self, run: Run) -> Tableau:
         """The sampler's table at the budget, on the grid."""
-        return run.table(self.sampler, self.nfe, self.settings.grids[self.grid], self.levers)
+        return run.table(self.sampler, self.nfe, self.settings.grids.get(self.grid), self.levers)
 
 
 class LookedUp(NamedTuple):
@@ -59,13 +59,15 @@ class LookedUp(NamedTuple):
     def on(self, run: Run) -> Chosen:
         """For a run; UserError where the model does not support the sampler, and for settings that are not used."""
         name = self.sampling.sampler or default_sampler(run.denoiser)
-        sampler = self.settings.samplers[name]
+        sampler = tables.sampler(run, tables.named(name, self.settings.samplers), [one for _, one in self.levers])
         if not supports(run.denoiser, sampler):
             learned = names_of(run.denoiser.capabilities)
             raise UserError(
                 f"{name} requires {names_of(required(sampler))}, and {run.folder} learned only {learned}: choose "
                 f"another sampler, such as {default_sampler(run.denoiser)}"
             )
+        if tables.is_fitted(name) and self.sampling.grid:
+            raise UserError(f"--grid {self.sampling.grid}: {name} has times of its own, leave it out")
         grid = self.sampling.grid or sampler.grid_for(run.model.process)
         self.settings.check_used({name, grid, *(lever for lever, _ in self.levers)})
         nfe = self.sampling.nfe or default_nfe(sampler)
@@ -75,9 +77,10 @@ class LookedUp(NamedTuple):
 def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
     """Look up the sampler, grid and levers; UserError for unknown names."""
     known = settings(overrides)
-    for kind, name, table in (("sampler", sampling.sampler, known.samplers), ("grid", sampling.grid, known.grids)):
-        if name is not None:
-            lookup(kind, name, table)
+    if sampling.sampler is not None:
+        tables.named(sampling.sampler, known.samplers)
+    if sampling.grid is not None:
+        lookup("grid", sampling.grid, known.grids)
     if sampling.nfe is not None:
         within(sampling.nfe, "--nfe", 1, MOST_CALLS)
     return LookedUp(known, levers(sampling, overrides, known), sampling)

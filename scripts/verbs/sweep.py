@@ -15,6 +15,7 @@ from fewstep.errors import lookup
 from fewstep.evaluation import asked
 from fewstep.evaluation.drawing import Line
 from fewstep.samplers.registry import COMPARED_SAMPLERS
+from fewstep.train.run import tables
 from fewstep.train.run.lever_texts import lever
 
 
@@ -66,7 +67,7 @@ class Lines(NamedTuple):
         `named` on the command line count as used."""
         found, used = {}, {*named}
         for point, known, name, grid, wrap in self.parts:
-            sampler = known.samplers[name]
+            sampler = tables.named(name, known.samplers)
             here = {name, *(lever for lever, _ in wrap), *([grid] if grid else map(sampler.grid_for, processes))}
             used |= here
             mine = {at: value for at, value in point if at.split(".")[0] in here}
@@ -99,7 +100,7 @@ def lines(
         texts = [*levers, *_added(point, levers, bound_here)]
         wrap = [lever(text, bound_here.levers, bound, "--lever") for text in texts]
         for name, grid in product(names, [*grids] or [None]):
-            lookup("sampler", name, bound_here.samplers)
+            tables.named(name, bound_here.samplers)
             if grid is not None:
                 lookup("grid", grid, bound_here.grids)
             parts.append(_Part(point, bound_here, name, grid, wrap))

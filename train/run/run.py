@@ -22,13 +22,14 @@ from fewstep.errors import UsageError, lookup
 from fewstep.ranges import MOST_IMAGES, within
 from fewstep.samplers import Tableau, draw, table_at
 from fewstep.samplers.loop import as_seeds, draw_batches, fetched
-from fewstep.samplers.registry import as_grid, as_sampler
+from fewstep.samplers.registry import as_grid
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
 from fewstep.train.run.computation import code
 from fewstep.train.run.levers import Levers, as_levers, levered
+from fewstep.train.run.tables import sampler as chosen
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
 from fewstep.train.utils.files import absolute, write_atomic
@@ -186,12 +187,13 @@ class Run:
     def table(self, sampler: Any, nfe: int, grid: Any = None, levers: Levers = ()) -> Tableau:
         """The table of a sampler with the most steps that fit into `nfe` network calls.
 
-        sampler and grid: names or callables as in SAMPLERS and GRIDS; levers: those of the table's use, for grids that
+        sampler and grid: names or callables as in SAMPLERS and GRIDS, or "fitted:NAME" for a table of
+        `fewstep fit`; levers: those of the table's use, for grids that
         depend on statistics.  Raises UsageError for an unknown name, and if no table fits.
         """
         grid = as_grid(grid)
         grid = grid and grid_with_statistics(self, self.under(levers), grid)
-        return table_at(as_sampler(sampler), self.model.process, nfe, grid)
+        return table_at(chosen(self, sampler, levers), self.model.process, nfe, grid)
 
     def draw(
         self,

@@ -1,0 +1,1 @@
+"""Tables fitted to a model: the times and coefficients of few calls, from its own trajectories."""

@@ -1,0 +1,45 @@
+"""Fitting a table to a run (`samplers.fit`)."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from fewstep.diffusion.levers import enlarged
+from fewstep.errors import UsageError
+from fewstep.ranges import within
+from fewstep.samplers.fit.fit import all_calls, fit, trajectories
+from fewstep.samplers.fit.gradient import Descent
+from fewstep.train.run.calibration import levers_around
+from fewstep.train.run.tables import FittedTable
+from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.progress import progress
+
+MOST_FITTED = 10**6  # seeds from here on are for judging
+SOLUTION = 100  # network calls of the trajectories
+
+
+def fit_table(
+    run: Any, nfe: int, levers: Sequence[Any] = (), *, texts: Sequence[str] = (), label: Any = None,
+    seeds: np.ndarray = np.arange(5 * 10**5, 5 * 10**5 + 200), how: Descent = Descent(),
+) -> FittedTable:  # fmt: skip
+    """A table of `nfe` calls fitted to the trajectories of a run (`train.run.Run`) from the noise of the seeds.
+
+    texts: the levers as they are told.  Raises UsageError for seeds of a million and above, which judge.
+    """
+    if len(seeds) and max(seeds) >= MOST_FITTED:
+        raise UsageError(f"seeds of {MOST_FITTED} and above judge tables: fit on smaller ones")
+    within(nfe, "nfe", 1, 64)
+    den, cond = run.under(levers), run.labels(label, len(seeds))
+    shape = enlarged(run.shape, den)
+    total = all_calls(nfe, len(seeds), SOLUTION, how)
+    with progress(total, unit="calls", note="compiling") as show:
+        teacher = trajectories(den, seeds, shape, cond, SOLUTION, show=show)
+        begun = len(seeds) * SOLUTION
+        found = fit(den, nfe, teacher, how, lambda done, note: show(min(begun + done, total), note))
+    prediction = repr(getattr(run.model, "prediction", None))
+    labels = None if label is None or cond.label is None else tuple(dict.fromkeys(map(int, np.asarray(cond.label))))
+    return FittedTable(
+        found.table, found.last, repr(run.model.process), prediction, run.weights, run.step, tuple(texts),
+        digest(levers_around(den)), labels, (int(seeds[0]), len(seeds)), found.method, dict(found.errors),
+    )  # fmt: skip

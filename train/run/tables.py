@@ -1,0 +1,171 @@
+"""Tables that `fewstep fit` found for a run, RUN/tables/NAME.json: chosen as the sampler fitted:NAME."""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from etils import epath
+
+from fewstep.diffusion.process import Process
+from fewstep.errors import UsageError, lookup
+from fewstep.samplers.registry import FITTED, SAMPLERS, Sampler, as_sampler
+from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import Row, Tableau
+from fewstep.train.run.calibration import levers_around
+from fewstep.train.utils.errors import Damaged, RunError
+from fewstep.train.utils.files import write_atomic
+from fewstep.train.utils.hashing import digest
+from fewstep.train.utils.messages import say
+from fewstep.train.utils.sealed import read_json, sealed_json
+
+PREFIX = "fitted:"
+COLUMNS = ("t", "x", "x0", "past")  # those of a table without noise whose memory is of clean images
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+
+
+@dataclass(frozen=True)
+class FittedTable:
+    """A table with what it was fitted on."""
+
+    table: Tableau
+    last: float  # the time at which it ends
+    process: str  # its repr, which tells its settings
+    prediction: str  # likewise
+    weights: str  # digest of the parameters of the network
+    step: int  # of the run
+    levers: tuple[str, ...]  # as given, innermost first
+    around: str  # digest of the levers
+    labels: tuple[int, ...] | None  # the classes of the trajectories in turn; None: all, or there are none
+    seeds: tuple[int, int]  # the first, and how many
+    method: str
+    errors: dict[str, float]  # on trajectories that were not fitted on
+
+    def rows(self, process: Process, grid: Any = None) -> Iterator[Row]:
+        """The rows of the table, on its own times instead of those of a grid; UsageError for another process."""
+        if repr(process) != self.process:
+            raise UsageError(f"this table was fitted on {self.process}, and this model has {process}: fit another one")
+        for i in range(self.table.nfe):
+            yield Row(self.table.t[i], x=self.table.x[i], x0=self.table.x0[i], past=tuple(self.table.past[i]))
+
+
+def folder(run: Any) -> epath.Path:
+    """The folder of the tables of a run."""
+    return run.folder / "tables"
+
+
+def checked_name(name: str) -> str:
+    """The name of a table; UsageError for names of samplers, and for others that cannot be files."""
+    if name in SAMPLERS:
+        raise UsageError(f"{name} is a sampler: choose another name for the table")
+    if not NAME.fullmatch(name):
+        raise UsageError(f"{name!r} is not the name of a table: take letters, digits, dots, dashes and underscores")
+    return name
+
+
+def is_fitted(name: Any) -> bool:
+    """Whether the name of a sampler is one of a fitted table."""
+    return isinstance(name, str) and name.startswith(PREFIX)
+
+
+def save(run: Any, name: str, found: FittedTable) -> epath.Path:
+    """Store a table in a run; returns its file."""
+    columns = {column: getattr(found.table, column).tolist() for column in COLUMNS}
+    plain = {field: value for field, value in vars(found).items() if field != "table"}
+    file = folder(run) / f"{checked_name(name)}.json"
+    write_atomic(file, sealed_json({"table": columns} | plain, indent=1))
+    return file
+
+
+def load(file: epath.Path) -> FittedTable:
+    """The table of a file; RunError if there is none, or if it is damaged."""
+    if not file.exists():
+        raise RunError(f"there is no table {file}: make it with fewstep fit")
+    try:
+        plain = dict(read_json(file))
+        columns = {name: np.asarray(column, np.float64) for name, column in plain.pop("table").items()}
+        n = len(columns["t"])
+        columns["past"] = columns["past"].reshape(n, -1)
+        if [columns[name].shape[0] for name in COLUMNS] != [n] * len(COLUMNS) or not n:
+            raise ValueError("columns of different lengths")
+        if not all(np.isfinite(column).all() for column in columns.values()):
+            raise ValueError("a number that is not finite")
+        plain |= {"levers": tuple(plain["levers"]), "seeds": tuple(plain["seeds"])}
+        plain["labels"] = None if plain["labels"] is None else tuple(plain["labels"])
+        return FittedTable(_whole(columns, n), **plain)
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{error if isinstance(error, Damaged) else f'{file} is damaged'}: fit it again") from None
+
+
+def _whole(columns, n):
+    """The table of its columns that have an effect."""
+    zero = np.zeros(n)
+    return Tableau(
+        t=columns["t"], s=np.full(n, np.nan), x=columns["x"], x0=columns["x0"], eps=zero, past=columns["past"],
+        noise=zero, spread=zero, cap=np.full(n, np.inf), stretch=np.ones(n), keep=np.tile([1.0, 0.0], (n, 1)),
+        path=np.full((n, 2), np.nan), start=np.float64(np.nan),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Fitted(Sampler):
+    """A fitted table in the place of a sampler."""
+
+    checked: bool = False  # against a run
+
+
+def of_file(file: epath.Path, name: str, checked: bool = False) -> Fitted:
+    """The sampler of the table in a file."""
+    found = load(file)
+    return Fitted(found.rows, None, FITTED, found.method, nfe=found.table.nfe, title=name, checked=checked)
+
+
+def named(name: Any, known: Mapping[str, Sampler] = SAMPLERS) -> Sampler:
+    """The sampler of a name among `known`, of a function, or "fitted:FILE.json"; "fitted:NAME" waits for a run.
+
+    UsageError for an unknown name, RunError for a file that is not such a table.
+    """
+    if not is_fitted(name):
+        return lookup("sampler", name, known) if isinstance(name, str) else as_sampler(name)
+    text = name.removeprefix(PREFIX)
+    if text.endswith(".json"):
+        return of_file(epath.Path(text), name)
+    return Fitted(partial(_of_no_run, checked_name(text)), None, FITTED, "", title=name)
+
+
+def _of_no_run(name, process, grid=None):
+    raise UsageError(f"{PREFIX}{name} is a table of a run: give its file, {PREFIX}RUN/tables/{name}.json")
+
+
+def sampler(run: Any, one: Any, levers: Iterable[Any] = ()) -> Sampler:
+    """The sampler of a name, of a function, or of a fitted table for its use with a run under levers.
+
+    A table that was fitted on other weights, or under other levers, is used with a warning.  Raises NoTable if the run
+    has no such table, UsageError for one of another process or prediction.
+    """
+    name = one.name if isinstance(one, Fitted) else one
+    if not is_fitted(name):
+        return as_sampler(one)
+    if isinstance(one, Fitted) and one.checked:
+        return one
+    text = name.removeprefix(PREFIX)
+    file = epath.Path(text) if text.endswith(".json") else folder(run) / f"{checked_name(text)}.json"
+    if not file.exists():
+        known = sorted(path.stem for path in folder(run).glob("*.json")) if folder(run).exists() else []
+        has = f"has {', '.join(known)}" if known else f"has none: fit one with `fewstep fit {run.folder} --nfe 8`"
+        raise NoTable(f"there is no table {name.removeprefix(PREFIX)}; {run.folder} {has}")
+    found = load(file)
+    prediction = repr(getattr(run.model, "prediction", None))
+    if (found.process, found.prediction) != (repr(run.model.process), prediction):
+        raise UsageError(
+            f"{name} was fitted on {found.process} with {found.prediction}, and {run.folder} has {run.model.process} "
+            f"with {prediction}: fit a table to it"
+        )
+    if found.weights != run.weights:
+        say(f"warning: {name} was fitted on other weights than those of {run.folder} at step {run.step}")
+    if found.around != digest(levers_around(run.under(levers))):
+        before = f"under {', '.join(found.levers)}" if found.levers else "without levers"
+        say(f"warning: {name} was fitted {before}: fit another table for these")
+    return of_file(file, name, checked=True)
