@@ -32,7 +32,6 @@ from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Row, Tableau, tabulate
 from fewstep.samplers.unipc import unipc
 
-
 FITTED = "fitted"  # the grid of tables that have times of their own
 
 

@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-from fewstep.cli.commands import RunFolder
+from fewstep.cli.commands import FEATURES, Batch, RunFolder
 from fewstep.cli.options import Cluster, Levers, Opening, flat
+from fewstep.evaluation.metrics import BATCH
 
 
 def fit(
@@ -28,4 +29,29 @@ def fit(
     main(run, levers, opening, nfe, name, count, steps, seed, label)
 
 
-COMMANDS = (flat(fit),)
+def recommend(
+    run: RunFolder,
+    levers: Levers,
+    opening: Opening,
+    passes: Annotated[int, typer.Option(help="Network passes per image; guidance takes two per call.")] = 8,
+    sampler: Annotated[str | None, typer.Option(help="Samplers to try; by default a dozen.")] = None,
+    grid: Annotated[str | None, typer.Option(help="Grids; by default uniform,log_snr,karras,quadratic.")] = None,
+    sweep: Annotated[
+        list[str],
+        typer.Option(metavar="NAME.PARAMETER=V,V", help="Values to try; by default cfg.scale=1.5,2,3 with classes."),
+    ] = [],
+    metric: Annotated[str, typer.Option(help="The distance that decides: FD, KID, SW or energy.")] = "FD",
+    features: Annotated[str, typer.Option(help=f"On which: {FEATURES}")] = "pixels",
+    count: Annotated[int, typer.Option(help="Images of each candidate in the last rounds.")] = 2000,
+    seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 1_000_000,
+    batch: Batch = BATCH,
+    out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/recommend by default.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
+) -> None:
+    """Recommend a sampler, grid, lever and fitted table for a run at so many network passes."""
+    from fewstep.cli.verbs.recommend import main
+
+    main(run, passes, sampler, grid, levers.lever, sweep, opening, metric, features, count, seed, batch, out, json)
+
+
+COMMANDS = (flat(fit), flat(recommend))

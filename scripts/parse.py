@@ -68,10 +68,10 @@ def writable(folder: epath.PathLike, option: str) -> epath.Path:
     return folder
 
 
-def results(folder: epath.PathLike, option: str) -> epath.Path:
-    """`writable` for the files of a comparison, of which the folder of a run has a subfolder."""
+def results(folder: epath.PathLike, option: str, within: str = "compare") -> epath.Path:
+    """`writable` for the files of a comparison or a search, of which the folder of a run has a subfolder `within`."""
     folder = path(folder, option)
-    return writable(folder / "compare" if (folder / "config.gin").exists() else folder, option)
+    return writable(folder / within if (folder / "config.gin").exists() else folder, option)
 
 
 @contextmanager

@@ -55,7 +55,10 @@ def initial_weights(
     found, fresh = _fitting(training, config_text, run, begin)
     if not goes_on:
         say(f"starting from {begin} at step {run.step}" + (f"; fresh: {', '.join(fresh)}" if fresh else ""))
-    return InitialWeights({"run": str(run.folder), "step": run.step, "weights": run.weights}, [found].pop)
+    record = {"run": str(run.folder), "step": run.step, "weights": run.weights}
+    if used := read_description(run.folder)["trained_features"]:
+        record["trained_features"] = used
+    return InitialWeights(record, [found].pop)
 
 
 def _refusal(folder, begin, objective, goes_on):

@@ -45,6 +45,7 @@ def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
     """The contents of run.json; `begun` is the record of the run that the initial weights come from."""
     data, shapes = training.data, training.fresh.eval_shape().params["net"]
     known = description(shapes, data.shape, data.classes, data.names, training.experiment.seed)
+    known["trained_features"] = (begun or {}).get("trained_features", [])
     return known | {"data": fingerprint(data, training.pairs)} | ({"begun": begun} if begun else {})
 
 
@@ -57,6 +58,7 @@ def description(params: Any, shape: Iterable[int], classes: int, names: Iterable
         "parameters": sum(int(np.prod(a.shape)) for a in jax.tree.leaves(params)),
         "seed": seed,
         "data": {},
+        "trained_features": [],  # (name, digest) of each kind of features that the objective uses
         "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         "commit": _commit(),
@@ -93,6 +95,7 @@ def read_description(folder: epath.PathLike) -> dict[str, Any]:
         known["names"] = tuple(map(str, known.get("names", ())))
         known["data"] = {part: dict(found) for part, found in dict(known.get("data", {})).items()}
         check_record(known["data"])
+        known["trained_features"] = [list(map(str, pair)) for pair in known.get("trained_features", [])]
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(
             f"{error if isinstance(error, Damaged) else f'{path} is damaged'}: remove it, and run the same `fewstep "
