@@ -20,13 +20,17 @@ def fit(
     steps: Annotated[int, typer.Option(help="Steps of the descent by gradient; 0 for least squares alone.")] = 200,
     seed: Annotated[int, typer.Option(help="Seed of the first noise; those of 1000000 and above judge.")] = 500_000,
     label: Annotated[str | None, typer.Option(help="Classes in turn: 3, or 0,1,2, or cat,dog; all by default.")] = None,
+    spectral: Annotated[
+        str | None,
+        typer.Option(metavar="SAMPLER", help="Only fit the grid of this sampler, to the spectrum of the data."),
+    ] = None,
 ) -> None:
     """Fit a table of few network calls to a run: times and coefficients, from its own trajectories."""
     from fewstep.cli.distributed import start
     from fewstep.cli.verbs.fit import main
 
     start(cluster)
-    main(run, levers, opening, nfe, name, count, steps, seed, label)
+    main(run, levers, opening, nfe, name, count, steps, seed, label, spectral)
 
 
 def recommend(

@@ -8,13 +8,15 @@ from refused import message
 
 from fewstep.diffusion import VP, Cond, Linear, oracles
 from fewstep.errors import UsageError
-from fewstep.samplers import GRIDS, SAMPLERS, exact, reduced, table_at
+from fewstep.samplers import GRIDS, SAMPLERS, exact, table_at, tabulate
 from fewstep.samplers.fit.fit import STARTS, fit, trajectories, unfitted
 from fewstep.samplers.fit.gradient import Descent, distance
 from fewstep.samplers.fit.numbers import Numbers, numbers_of, placed, step, table
 from fewstep.samplers.fit.path import shortest, shortest_path
 from fewstep.samplers.fit.rows import least_squares
+from fewstep.samplers.fit.spectral import spectral
 from fewstep.samplers.fit.teacher import Teacher
+from fewstep.samplers.tableau import reduced
 
 MIXTURE = {"mean": [[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]], "std": [0.15, 0.2, 0.25], "weight": [0.3, 0.3, 0.4]}
 
@@ -129,6 +131,27 @@ def test_states_between_the_calls_of_a_teacher():
     scale = np.hypot(process.alpha(t) * std, process.sigma(t))
     for teacher, bound in ((coarse, 1e-3), (fine, 2e-5)):
         np.testing.assert_allclose(teacher.at(t), scale * teacher.x[0], atol=bound)
+
+
+@pytest.mark.parametrize("name", ["ddim", "dpmpp_2m"])
+def test_a_spectral_grid_is_the_best_for_gaussian_data(name):
+    """One inner time against all of them; several against the grids of the registry."""
+    process, mean, var = VP(), np.zeros(3), np.array([1.0, 0.1, 0.01])
+
+    def distance_on(grid):
+        return exact.frechet(exact.moments(tabulate(SAMPLERS[name](process, grid)), process, mean, var), mean, var)
+
+    first, last = process.ends
+    every = min(distance_on(np.array([first, t, last])) for t in np.linspace(first, last, 4000)[1:-1])
+    assert distance_on(spectral(process, SAMPLERS[name], 2, mean, var)) <= every * (1 + 1e-4)
+    grid = spectral(process, SAMPLERS[name], 6, mean, var)
+    found = distance_on(grid)
+    assert all(found < distance_on(GRIDS[other](process, 6)) for other in ("uniform", "quadratic", "karras", "log_snr"))
+    for i in range(1, 6):  # moving any time makes it no better by more than 1 %
+        for move in (-0.02, 0.02):
+            moved = grid.copy()
+            moved[i] = process.time(process.lam(grid[i]) + move)
+            assert distance_on(moved) > 0.99 * found, i
 
 
 def test_what_cannot_be_fitted():

@@ -17,7 +17,7 @@ def fitted_run(moons_run, tmp_path_factory):
     from fewstep.cli.verbs.fit import main
 
     folder = shutil.copytree(moons_run, tmp_path_factory.mktemp("fitted") / "moons")
-    main(str(folder), Levers(), Opening(), 3, None, 16, 4, 500_000, None)
+    main(str(folder), Levers(), Opening(), 3, None, 16, 4, 500_000, None, None)
     return folder
 
 
@@ -94,6 +94,16 @@ def test_other_levers_and_weights_are_told(fewstep, run, tmp_path):
     assert status in (0, 2), err
     if status == 0:
         assert "other weights" in err
+
+
+def test_a_grid_of_the_spectrum_calls_no_network(fewstep, run, tmp_path):
+    status, _, err = fewstep("fit", run, "--nfe", 4, "--spectral", "dpmpp_2m")
+    assert (status, "spectral-4.json" in err) == (0, True), err
+    words = ("--sampler", "fitted:spectral-4", "--count", 2, "--out", tmp_path / "a.png")
+    status, _, err = fewstep("sample", run, *words)
+    assert status == 0, err
+    refused(fewstep("fit", run, "--spectral", "ddpm", "--nfe", 4), "no multistep method without noise")
+    refused(fewstep("fit", run, "--spectral", "ddim", "--lever", "clip_x0"), "calls no network")
 
 
 def test_a_second_fit_of_one_name_replaces_the_first(fewstep, run):

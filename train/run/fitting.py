@@ -1,7 +1,7 @@
 """Fitting a table to a run (`samplers.fit`)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -10,6 +10,10 @@ from fewstep.errors import UsageError
 from fewstep.ranges import within
 from fewstep.samplers.fit.fit import all_calls, fit, trajectories
 from fewstep.samplers.fit.gradient import Descent
+from fewstep.samplers.fit.numbers import numbers_of, table
+from fewstep.samplers.fit.spectral import spectral
+from fewstep.samplers.registry import as_sampler
+from fewstep.samplers.tableau import tabulate
 from fewstep.train.run.calibration import levers_around
 from fewstep.train.run.tables import FittedTable
 from fewstep.train.utils.hashing import digest
@@ -37,9 +41,30 @@ def fit_table(
         teacher = trajectories(den, seeds, shape, cond, SOLUTION, show=show)
         begun = len(seeds) * SOLUTION
         found = fit(den, nfe, teacher, how, lambda done, note: show(min(begun + done, total), note))
-    prediction = repr(getattr(run.model, "prediction", None))
     labels = None if label is None or cond.label is None else tuple(dict.fromkeys(map(int, np.asarray(cond.label))))
+    errors, of_seeds = dict(found.errors), (int(seeds[0]), len(seeds))
+    return _told(run, found.table, found.last, found.method, errors, texts, den, labels, of_seeds)
+
+
+def spectral_table(run: Any, nfe: int, sampler: Any, mean: np.ndarray, var: np.ndarray) -> FittedTable:
+    """The table of a sampler (a name, or as in SAMPLERS) in `nfe` calls on the spectral grid of data with a mean and
+    variances (`samplers.fit.spectral`).
+
+    Raises UsageError for a sampler that is no multistep method without noise.
+    """
+    chosen, process = as_sampler(sampler), run.model.process
+    grid = spectral(process, chosen, nfe, mean, var)
+    made = tabulate(chosen(process, grid))
+    if made.nfe != nfe or numbers_of(process, made, float(grid[-1])) is None:
+        raise UsageError(f"{chosen.name} is no multistep method without noise: take ddim, dpmpp_2m or unipc")
+    plain = table(process, *cast(tuple, numbers_of(process, made, float(grid[-1]))))
+    return _told(run, plain, float(grid[-1]), f"{chosen.name} on the spectral grid", {}, (), run.denoiser, None, (0, 0))
+
+
+def _told(run, made, last, method, errors, texts, den, labels, seeds) -> FittedTable:
+    """The table with what it was fitted on."""
+    prediction = repr(getattr(run.model, "prediction", None))
     return FittedTable(
-        found.table, found.last, repr(run.model.process), prediction, run.weights, run.step, tuple(texts),
-        digest(levers_around(den)), labels, (int(seeds[0]), len(seeds)), found.method, dict(found.errors),
+        made, last, repr(run.model.process), prediction, run.weights, run.step, tuple(texts),
+        digest(levers_around(den)), labels, seeds, method, errors,
     )  # fmt: skip
