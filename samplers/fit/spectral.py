@@ -49,13 +49,14 @@ def spectral(process: Process, sampler: Callable, steps: int, mean: np.ndarray, 
 
     def loss(free: np.ndarray) -> float:
         grid = placed(free)
-        if not (np.diff(grid) < 0).all():
-            return 50.0
-        return float(np.log(max(distance(grid), 1e-300)))  # of its logarithm: the scale of distances varies widely
+        return distance(grid) / before if (np.diff(grid) < 0).all() else 100.0
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
         options = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000, "maxfun": 100_000}
         found = minimize(loss, at, method="L-BFGS-B", bounds=[(a - 8, a + 8) for a in at], options=options)
+        # The finite differences of L-BFGS lose their digits near the optimum.
+        options = {"maxfev": 200 * len(at), "xatol": 1e-4, "fatol": 1e-8}
+        found = minimize(loss, found.x, method="Nelder-Mead", options=options)
     grid = placed(found.x)
     return grid if (np.diff(grid) < 0).all() and distance(grid) < before else start
