@@ -110,7 +110,8 @@ def plan(
         if not supports(dens[line.name], line.sampler):
             continue
         try:
-            grid = grid_with_statistics(run, dens[line.name], line.grids.get(line.grid_for(process)))
+            grid = line.grids.get(line.grid_for(process))
+            grid = grid and grid_with_statistics(run, dens[line.name], grid)
             table = table_at(sampler(run, line.sampler, line.levers), process, budget, grid)
         except NoTable as error:
             refusal = error

@@ -97,8 +97,8 @@ def numbers_of(process: Process, found: Tableau, last: float) -> tuple[Ends, Num
     return Ends(*map(float, (at[0], last))), Numbers(first, np.log(np.diff(lam)), newest_first)
 
 
-def placed(process: Process, grid: np.ndarray, weights: np.ndarray) -> tuple[Ends, Numbers]:
-    """The numbers of a grid (N + 1,) and weights (N, N - 1)."""
-    lam = process.lam(np.asarray(grid[1:-1], np.float64))
+def placed(process: Process, at: np.ndarray, weights: np.ndarray) -> tuple[Ends, Numbers]:
+    """The numbers of times (N + 1,), from the first to the end, and weights (N, N - 1)."""
+    lam = process.lam(np.asarray(at[1:-1], np.float64))
     first = lam[0] if len(lam) else np.float64(0)
-    return Ends(float(grid[0]), float(grid[-1])), Numbers(first, np.log(np.diff(lam)), weights)
+    return Ends(float(at[0]), float(at[-1])), Numbers(first, np.log(np.diff(lam)), weights)

@@ -15,6 +15,7 @@ from fewstep.diffusion.process import Process
 from fewstep.samplers import Tableau, tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
 from fewstep.samplers.loop import noised
+from fewstep.samplers.registry import FITTED
 from fewstep.train.data.checks import BEYOND, as_images
 from fewstep.train.data.decode import BadImage, decode, size_of
 from fewstep.train.run import Run
@@ -131,6 +132,8 @@ def begin(
 ) -> tuple[Tableau, np.ndarray]:  # fmt: skip
     """(table, states at its first time): the images, repeated in turn, noised with the seeds or inverted."""
     process = run.model.process
+    if chosen.sampler.grid == FITTED:
+        raise UserError(f"--from: {chosen.name} begins with pure noise, at times of its own: choose another sampler")
     short = shortened(chosen.grid, chosen.settings.grids, process, strength, inverted)
     grid = grid_with_statistics(run, run.under(chosen.levers), short)
     table = open_to_images(run.table(chosen.sampler, chosen.nfe, grid, chosen.levers), chosen.name)

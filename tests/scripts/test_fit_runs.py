@@ -76,6 +76,9 @@ def test_what_is_refused(fewstep, run, digits_run):
     refused(fewstep("sample", digits_run, "--sampler", "fitted:fit-3"), "has none", "fewstep fit")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3", "--nfe", 4), "3 network calls, not of 4")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3", "--grid", "karras"), "times of its own")
+    np.savez(run / "images.npz", images=np.float32([[-0.5, 0.5], [0.3, -1.0]]))
+    begun = ("--from", run / "images.npz", "--sampler", "fitted:fit-3")
+    refused(fewstep("sample", run, *begun), "choose another sampler")
     refused(fewstep("samplers", "--table", "fitted:fit-3"), "give its file", "tables/fit-3.json")
     file = run / "tables/fit-3.json"
     refused(fewstep("samplers", "--table", f"fitted:{file}", "--process", "VP"), "fitted on Linear()")

@@ -76,9 +76,9 @@ def check_data_size(run: Any, den: Any) -> None:
         raise RunError(f"{run.folder} has no data of the image size under these levers: remove upsample_guidance")
 
 
-def grid_with_statistics(run: Any, den: Any, grid: Callable | None) -> Callable | None:
+def grid_with_statistics(run: Any, den: Any, grid: Callable) -> Callable:
     """The grid, with the run's statistics if it depends on them (`dp`)."""
-    if grid is None or "known" not in inspect.signature(grid).parameters:
+    if "known" not in inspect.signature(grid).parameters:
         return grid
     return partial(grid, known=_load(run, den)[0])
 

@@ -196,7 +196,7 @@ class Run:
         """
         grid = as_grid(grid)
         grid = grid and grid_with_statistics(self, self.under(levers), grid)
-        return table_at(chosen(self, sampler, levers), self.model.process, nfe, grid)
+        return table_at(chosen(self, sampler, as_levers(levers)), self.model.process, nfe, grid)
 
     def draw(
         self,
