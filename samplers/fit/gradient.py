@@ -34,7 +34,7 @@ def descend(
     the errors at each look.  The loss is the mean squared distance of the images."""
     dtype = jnp.zeros(()).dtype
     free = jax.tree.map(lambda a: jnp.asarray(a, dtype), numbers)
-    schedule = optax.cosine_decay_schedule(how.lr, how.steps)
+    schedule = optax.cosine_decay_schedule(how.lr, max(how.steps, 1))
     optimizer = optax.chain(optax.clip_by_global_norm(1.0), optax.adam(schedule, b2=0.99))
     state, rng = optimizer.init(free), np.random.default_rng(0)
     scale = float(np.mean(np.square(fitted.end - fitted.end.mean(0)))) or 1.0

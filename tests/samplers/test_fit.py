@@ -89,7 +89,16 @@ def distance_of(found, den, teacher):
     return distance(den, teacher, *numbers_of(den.process, found.table, found.last))
 
 
-@pytest.mark.parametrize("process", [Linear(), pytest.param(VP(), marks=pytest.mark.slow)], ids=repr)
+def test_weights_alone_make_a_better_table_than_the_start():
+    den = mixture(Linear())
+    teacher = trajectories(den, range(500_000, 500_100), (2,), calls=40)
+    start = numbers_of(Linear(), table_at(SAMPLERS["dpmpp_2m"], Linear(), 4), 0.0)
+    found = least_squares(den, teacher, *start)
+    assert distance(den, teacher, start[0], found) < 0.7 * distance(den, teacher, *start)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("process", [Linear(), VP()], ids=repr)
 def test_a_fitted_table_beats_every_unfitted_one_on_other_noise(process):
     den = mixture(process)
     teacher, judged = (trajectories(den, range(first, first + 200), (2,)) for first in (500_000, 1_000_000))

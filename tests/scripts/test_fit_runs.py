@@ -17,7 +17,7 @@ def fitted_run(moons_run, tmp_path_factory):
     from fewstep.cli.verbs.fit import main
 
     folder = shutil.copytree(moons_run, tmp_path_factory.mktemp("fitted") / "moons")
-    main(str(folder), Levers(), Opening(), 3, None, 16, 4, 500_000, None, None)
+    main(str(folder), Levers(), Opening(), 3, None, 16, 0, 500_000, None, None)
     return folder
 
 
@@ -57,6 +57,7 @@ def test_it_is_sampled_compared_and_printed(fewstep, run, tmp_path):
     assert status == 0, err
 
 
+@pytest.mark.slow
 def test_python_draws_it_too(run, monkeypatch):
     import fewstep
 
@@ -89,6 +90,7 @@ def test_what_is_refused(fewstep, run, digits_run):
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3"), str(file), "fit it again")
 
 
+@pytest.mark.slow
 def test_other_levers_and_weights_are_told(fewstep, run, tmp_path):
     words = ("--sampler", "fitted:fit-3", "--count", 2, "--out", tmp_path / "a.png")
     status, _, err = fewstep("sample", run, *words, "--lever", "clip_x0")
@@ -99,6 +101,7 @@ def test_other_levers_and_weights_are_told(fewstep, run, tmp_path):
         assert "other weights" in err
 
 
+@pytest.mark.slow
 def test_a_grid_of_the_spectrum_calls_no_network(fewstep, run, tmp_path):
     status, _, err = fewstep("fit", run, "--nfe", 4, "--spectral", "dpmpp_2m")
     assert (status, "spectral-4.json" in err) == (0, True), err
@@ -109,6 +112,7 @@ def test_a_grid_of_the_spectrum_calls_no_network(fewstep, run, tmp_path):
     refused(fewstep("fit", run, "--spectral", "ddim", "--lever", "clip_x0"), "calls no network")
 
 
+@pytest.mark.slow
 def test_a_second_fit_of_one_name_replaces_the_first(fewstep, run):
     before = (run / "tables/fit-3.json").read_bytes()
     status, _, err = fewstep("fit", run, *FIT, "--seed", 7)

@@ -17,6 +17,7 @@ def run(moons_run, tmp_path):
     return shutil.copytree(moons_run, tmp_path / "moons")
 
 
+@pytest.mark.slow
 def test_the_answer_is_a_command_and_its_evidence(fewstep, run, tmp_path):
     status, out, err = fewstep("recommend", run, *SMALL, "--json")
     assert status == 0, err
@@ -37,6 +38,7 @@ def test_the_answer_is_a_command_and_its_evidence(fewstep, run, tmp_path):
     assert "cells were drawn before" in err
 
 
+@pytest.mark.slow
 def test_an_interrupted_search_ends_with_the_same_answer(fewstep, run, monkeypatch):
     from fewstep.evaluation import drawing
 
@@ -68,6 +70,7 @@ def test_a_tie_is_undecided(fewstep, run):
     assert "undecided" in out
 
 
+@pytest.mark.slow
 def test_a_lever_that_costs_more_gets_fewer_calls(fewstep, digits_run, tmp_path):
     run = shutil.copytree(digits_run, tmp_path / "digits")
     words = ("--passes", 4, "--sampler", "ddim", "--grid", "uniform", "--sweep", "cfg.scale=2", "--count", 16)
@@ -83,6 +86,7 @@ def test_what_is_refused(fewstep, run):
     refused(fewstep("recommend", run, "--passes", 1, "--sampler", "heun"), "1 network passes")
 
 
+@pytest.mark.slow
 def test_features_of_the_training_do_not_decide(fewstep, run):
     import numpy as np
 
