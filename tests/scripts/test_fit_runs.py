@@ -68,13 +68,13 @@ def test_python_draws_it_too(run, monkeypatch):
     assert [cell.nfe for cell in result.cells] == [3]
 
 
-def test_what_is_refused(fewstep, run, digits_run):
+def test_what_is_refused(fewstep, run, moons_run):
     refused(fewstep("fit", run, "--nfe", 3, "--name", "ddim"), "ddim is a sampler")
     refused(fewstep("fit", run, "--nfe", 3, "--name", "../x"), "'../x' is not the name of a table")
     refused(fewstep("fit", run, "--seed", 10**6), "--seed", "999800")
     refused(fewstep("fit", run, "--count", 4), "--count")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-9"), "no table fit-9", "has fit-3")
-    refused(fewstep("sample", digits_run, "--sampler", "fitted:fit-3"), "has none", "fewstep fit")
+    refused(fewstep("sample", moons_run, "--sampler", "fitted:fit-3"), "has none", "fewstep fit")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3", "--nfe", 4), "3 network calls, not of 4")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3", "--grid", "karras"), "times of its own")
     np.savez(run / "images.npz", images=np.float32([[-0.5, 0.5], [0.3, -1.0]]))
