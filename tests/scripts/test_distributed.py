@@ -75,7 +75,7 @@ def one(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("count", "mesh"), [(2, "(-1, 1, 1)"), (4, "(2, 2, 1)")])
+@pytest.mark.parametrize(("count", "mesh"), [(4, "(2, 2, 1)")])
 def test_processes_have_the_losses_of_one(one, tmp_path, count, mesh):
     folder = tmp_path / "run"
     said = together(command(folder, f"train.mesh={mesh}"), count)
@@ -175,7 +175,7 @@ def long(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("victim", "then"), [(0, [2]), (1, [1, 2])])
+@pytest.mark.parametrize(("victim", "then"), [(1, [1, 2])])
 def test_a_process_that_dies_ends_the_others_and_the_same_command_goes_on(long, tmp_path, victim, then):
     """Also in one process, and in two after that."""
     folder, words = tmp_path / "run", command(tmp_path / "run", steps=100_000)

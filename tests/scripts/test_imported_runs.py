@@ -64,7 +64,7 @@ def test_the_example_of_the_page(fewstep, tmp_path, monkeypatch):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["discrete_consistency", "continuous_consistency", "shortcut"])
+@pytest.mark.parametrize("objective", ["continuous_consistency", "shortcut"])
 def test_it_is_tuned_into_other_few_step_models(fewstep, imported, tmp_path, objective):
     words = [f"train.objective=@{objective}()", *MEANFLOW[1:], "train.steps=3"]
     words = [word for override in words for word in ("--set", override)]

@@ -42,8 +42,6 @@ def drawn(fewstep, tmp_path, *words):
     [
         ("shortcut", "flow_map"),
         ("ect", "consistency"),
-        ("meanflow", "flow_map"),
-        ("scm", "consistency"),
     ],
 )
 def test_they_are_drawn_as_they_learned(fewstep, jumping, tmp_path, name, sampler):

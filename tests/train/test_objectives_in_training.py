@@ -42,7 +42,8 @@ OBJECTIVES = {
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
 QUICK = ("shortcut",)
-each = pytest.mark.parametrize("name", OBJECTIVES)
+# Every way to make a loss: alone, with a second output, of a split batch, by derivatives, with a teacher.
+ways = pytest.mark.parametrize("name", ["denoising", "hybrid", "shortcut", "meanflow", "distilled consistency"])
 
 
 def paired():
@@ -99,7 +100,7 @@ def test_resumed_to_the_last_bit(name, tmp_path):
 
 
 @pytest.mark.slow
-@each
+@ways
 def test_a_batch_in_parts_is_a_step_of_the_whole(name):
     found, begin = [], weights()
     for parts in (1, 2):
@@ -111,7 +112,7 @@ def test_a_batch_in_parts_is_a_step_of_the_whole(name):
 
 
 @pytest.mark.slow
-@each
+@ways
 def test_a_spike_does_not_destroy_a_run(name):
     """Images a thousand times too large for one step, then a step that is not finite at all."""
     run = training(name, steps=60)
