@@ -16,11 +16,12 @@ from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.samplers import GRIDS, SAMPLERS
 from fewstep.samplers.registry import COMPARED_SAMPLERS
 from fewstep.train.run.lever_texts import lever
+from fewstep.train.run.tables import is_fitted
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {
     "train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips",
-    "import", "export",
+    "import", "export", "fit", "recommend",
 }  # fmt: skip
 LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
@@ -43,7 +44,9 @@ def test_a_command_is_understood(command):
         name, verb, rest = verb.resolve_command(verb.make_context("data", list(rest), resilient_parsing=True), rest)
     parsed = verb.make_context(name, rest)  # refuses options that there are not
     for option in ("sampler", "table", "check"):
-        assert set((parsed.params.get(option) or "ddim").split(",")) <= {*SAMPLERS, "midpoint"}  # the page's own
+        named = (parsed.params.get(option) or "ddim").split(",")
+        own = {"midpoint", *(name for name in named if is_fitted(name))}  # a page's own
+        assert {*named} <= {*SAMPLERS, *own}
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
     if "lever" in parsed.params:
         swept = [
