@@ -78,9 +78,14 @@ class PlannedCell(NamedTuple):
     table: Tableau
     solution: Tableau | None  # the reference solution of its trajectories
     extras: tuple  # per set of seeds, the extra values to compute: {name: digest of what they depend on}
-    cond: Cond  # of one set of seeds
+    conds: tuple[Cond, ...]  # one per set of seeds
     name: str
     keys: tuple  # one per set of seeds
+
+    @property
+    def cond(self) -> Cond:
+        """Of the first set of seeds."""
+        return self.conds[0]
 
     @property
     def shape(self) -> tuple:
@@ -96,15 +101,18 @@ def labels_to_draw(den: Any, data: Dataset, count: int) -> Cond:
 
 
 def plan(
-    run: Any, lines: Sequence[Line], budgets: Sequence[int], seeds: Seeds, metrics: Sequence[str] = ()
-) -> list[PlannedCell]:
+    run: Any, lines: Sequence[Line], budgets: Sequence[int], seeds: Seeds, metrics: Sequence[str] = (),
+    conds: Sequence[Cond] | None = None,
+) -> list[PlannedCell]:  # fmt: skip
     """The cells of a run (`train.run.Run`) that have a table, with the extra values that the metrics need.
 
+    conds: the labels of each set of seeds; by default those of `labels_to_draw`, in every set.
     Raises UsageError if no cell has a table.
     """
-    found, refusal, cond = [], None, labels_to_draw(run.denoiser, run.data, seeds.count)
+    found, refusal = [], None
+    conds = conds or [labels_to_draw(run.denoiser, run.data, seeds.count)] * seeds.repeats
     dens = {line.name: run.under(line.levers) for line in lines}
-    calibrated = {}  # the denoisers with statistics
+    calibrated, resolved = {}, {}  # the denoisers with statistics; the samplers, of which fitted tables are the run's
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
         if not supports(dens[line.name], line.sampler):
@@ -112,7 +120,9 @@ def plan(
         try:
             grid = line.grids.get(line.grid_for(process))
             grid = grid and grid_with_statistics(run, dens[line.name], grid)
-            table = table_at(sampler(run, line.sampler, line.levers), process, budget, grid)
+            if line.name not in resolved:
+                resolved[line.name] = sampler(run, line.sampler, line.levers)
+            table = table_at(resolved[line.name], process, budget, grid)
         except NoTable as error:
             refusal = error
             continue
@@ -128,20 +138,26 @@ def plan(
             raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
         names, able = ", ".join(dict.fromkeys(line.sampler.name for line in lines)), default_sampler(run.denoiser)
         raise UsageError(f"{run.name} does not support {names}: leave that run out, or add the sampler {able}")
-    common = digest(environment(), run.denoiser, cond, run.shape, seeds.batch, str(run.mesh.devices.shape))
+    place = run.shape, seeds.batch, str(run.mesh.devices.shape)
+    by_id = {id(cond): digest(environment(), run.denoiser, cond, *place) for cond in conds}
+    commons = [by_id[id(cond)] for cond in conds]
     planned, unknown = [], uuid4().hex
     computed = {jax.tree.structure(den): den for _, _, den, _, _ in found}  # as few programs as there are
     computed = {at: computation(den, enlarged(run.shape, den), unknown) for at, den in computed.items()}
     for line, budget, den, table, solution in found:
-        shared = digest(common, levers_around(den), computed[jax.tree.structure(den)])
-        keys = tuple(digest(shared, table, at) for at in seeds.sets)
-        extras = [{"trajectory": digest(shared, solution, at)} if solution else {} for at in seeds.sets]
+        around, program_of = levers_around(den), computed[jax.tree.structure(den)]
+        shared = [digest(common, around, program_of) for common in commons]
+        keys = tuple(digest(of, table, at) for of, at in zip(shared, seeds.sets, strict=True))
+        extras = [
+            {"trajectory": digest(of, solution, at)} if solution else {}
+            for of, at in zip(shared, seeds.sets, strict=True)
+        ]
         of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
         if "bpd" in metrics and of_data and is_bound(den, table):
             code = source(likelihood), source(flow)
             extras = [extra | {"bpd": digest(at, *code)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
-        planned.append(PlannedCell(run, line, budget, den, table, solution, tuple(extras), cond, name, keys))
+        planned.append(PlannedCell(run, line, budget, den, table, solution, tuple(extras), tuple(conds), name, keys))
     return planned
 
 
@@ -165,10 +181,10 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
     with progress(calls, unit="calls") as show:
         for p, i in missing:
             if cheap := fewest.pop(_program(p), None):  # compile before timing
-                next(_batches(cheap, cheap.table, seeds.sets[0], seeds.batch))
+                next(_batches(cheap, cheap.table, seeds, 0))
             solution = p.extras[i].get("trajectory")
             if solution and solution not in solutions:
-                parts = _batches(p, p.solution, seeds.sets[i], seeds.batch)
+                parts = _batches(p, p.solution, seeds, i)
                 solutions[solution] = np.concatenate(list(parts))
             drawn = _drawn(p, i, seeds, solutions.get(solution))
             if is_main_process():
@@ -193,14 +209,15 @@ def _program(p):
     return p.run.folder, program(p.den, p.table)
 
 
-def _batches(p, table, seeds, batch):
-    options = {"cond": p.cond, "batch": batch, "sharding": batch_sharding(p.run.mesh)}
-    return draw_batches(p.den, table, seeds, p.shape, **options)
+def _batches(p, table, seeds, i):
+    """The images of one set of seeds, in batches."""
+    options = {"cond": p.conds[i], "batch": seeds.batch, "sharding": batch_sharding(p.run.mesh)}
+    return draw_batches(p.den, table, seeds.sets[i], p.shape, **options)
 
 
 def _drawn(p, i, seeds, solution) -> Drawn:
     images, seconds, start = [], [], time.perf_counter()
-    for part in _batches(p, p.table, seeds.sets[i], seeds.batch):
+    for part in _batches(p, p.table, seeds, i):
         images.append(part)
         seconds.append(time.perf_counter() - start)
         start = time.perf_counter()

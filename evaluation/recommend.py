@@ -9,25 +9,28 @@ measured on seeds that took no part in the search, because the best of many on s
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 from etils import epath
+from scipy.special import ndtri
 
 from fewstep.errors import UsageError
 from fewstep.evaluation.cells import Cells
-from fewstep.evaluation.drawing import Line, PlannedCell, Seeds, draw_missing, plan
-from fewstep.evaluation.estimate import UNDEFINED, Difference, Estimate, Interval, difference
+from fewstep.evaluation.drawing import Line, PlannedCell, Seeds, draw_missing, labels_to_draw, plan
+from fewstep.evaluation.estimate import LEVEL, UNDEFINED, Difference, Estimate, Interval, difference
 from fewstep.evaluation.features import Features
-from fewstep.evaluation.measure import MetricEvaluator, interval
+from fewstep.evaluation.measure import MetricEvaluator, interval, metric_name
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.reference import reference
-from fewstep.samplers import SAMPLERS, table_at
+from fewstep.samplers import Tableau, supports
+from fewstep.samplers.checks import check_capabilities
 from fewstep.samplers.cost import passes as passes_of
-from fewstep.samplers.registry import FITTED
 from fewstep.samplers.steps import NoTable
+from fewstep.samplers.tableau import reduced
 from fewstep.train.run.run import read_description
 from fewstep.train.utils.messages import say
 
@@ -60,7 +63,7 @@ class Recommendation:
     metric: str
     winner: str
     runner_up: str | None  # None: there was one candidate
-    calls: dict[str, int]  # network calls per image, of every candidate
+    budgets: dict[str, int]  # network calls that each candidate could afford
     values: dict[str, Interval]  # of the two, on seeds that took no part in the search
     apart: Difference | None  # the winner's value minus the runner-up's there
     rounds: list[Round]
@@ -70,115 +73,132 @@ class Recommendation:
     @property
     def decided(self) -> bool:
         """Whether the paired interval excludes 0."""
-        return self.apart is None or not self.apart.low <= 0 <= self.apart.high
+        return self.apart is None or (np.isfinite(self.apart.value) and not self.apart.low <= 0 <= self.apart.high)
 
-    def to_json(self) -> str:
-        """All fields."""
-        return json.dumps(asdict(self) | {"decided": self.decided}, indent=1)
+    def to_json(self) -> dict[str, Any]:
+        """All fields as plain data; numbers that are not finite are null."""
+        rounds = [vars(one) | {"values": _plain(one.values)} for one in self.rounds]
+        apart = None if self.apart is None else _numbers(self.apart)
+        plain = vars(self) | {"values": _plain(self.values), "apart": apart, "rounds": rounds}
+        return json.loads(json.dumps(plain | {"decided": bool(self.decided)}))
+
+
+def _numbers(found: Interval | Difference) -> dict[str, float | None]:
+    return {name: value if np.isfinite(value) else None for name, value in found._asdict().items()}
+
+
+def _plain(values: dict[str, Interval]) -> dict[str, dict]:
+    return {name: _numbers(value) for name, value in values.items()}
 
 
 def affordable(run: Any, lines: Iterable[Line], passes: int) -> list[Candidate]:
-    """The lines that have a table of at most so many network passes, each with its number of calls.
-
-    The passes of a call under levers are counted on DDIM's table, at the number of calls in question.
-    """
+    """The lines that have a table of at most so many network passes, each with its number of calls; of lines with the
+    same table the first.  What the model or its levers do not support is left out with a message."""
     counted: dict[tuple, float] = {}
-    found = []
+    found: dict[Any, Candidate] = {}
     for line in lines:
         den = run.under(line.levers)
-        nfe = line.sampler.nfe if line.sampler.grid == FITTED else passes
+        if not supports(den, line.sampler):
+            say(f"{line.name} is left out: this model does not support it")
+            continue
+        nfe = line.sampler.nfe or passes
         while nfe:
-            at = (tuple(map(id, line.levers)), nfe)
-            if at not in counted:
-                counted[at] = passes_of(den, table_at(SAMPLERS["ddim"], den.process, nfe))
-            if counted[at] <= passes:
-                found += [Candidate(line, nfe)] if _has_table(run, line, nfe) else []
+            try:
+                table = run.table(line.sampler, nfe, line.grids.get(line.grid_for(den.process)), line.levers)
+                check_capabilities(den, table)
+            except NoTable:
                 break
-            nfe = 0 if line.sampler.grid == FITTED else min(nfe - 1, int(nfe * passes / counted[at]))
-    return found
+            except UsageError as error:
+                say(f"{line.name} is left out: {error}")
+                break
+            at = (tuple(map(id, line.levers)), table.t.tobytes(), bool(table.spread.any()))
+            if at not in counted:
+                counted[at] = passes_of(den, table) if line.levers else table.nfe
+            if counted[at] <= passes:
+                found.setdefault((at[0], _same(table, den.process)), Candidate(line, nfe))
+                break
+            nfe = 0 if line.sampler.nfe else min(nfe - 1, int(nfe * passes / counted[at]))
+    return [*found.values()]
 
 
-def _has_table(run: Any, line: Line, nfe: int) -> bool:
-    try:
-        run.table(line.sampler, nfe, line.grids.get(line.grid_for(run.denoiser.process)), line.levers)
-    except NoTable:
-        return False
-    return True
+def _same(table: Tableau, process: Any) -> tuple:
+    """A key of what a table computes."""
+    parts = (*reduced(table, process), table.cap, table.stretch, table.start)
+    return tuple(np.round(np.nan_to_num(np.asarray(part, np.float64)), 9).tobytes() for part in parts)
 
 
 class _Measured:
     """Candidates with their cells, measured on more and more sets of seeds."""
 
-    def __init__(self, run, candidates, cells, evaluator, metric, first, batch):
-        self.run, self.cells, self.evaluator, self.metric = run, cells, evaluator, metric
-        self.first, self.batch, self.by_name = first, batch, {c.line.name: c for c in candidates}
-        self.drawn = 0
+    def __init__(self, run, candidates, cells, evaluator, metric, seeds):
+        """seeds: `first` is not used; metric: the name with its features."""
+        self.run, self.cells, self.evaluator, self.metric, self.seeds = run, cells, evaluator, metric, seeds
+        self.by_name = {c.line.name: c for c in candidates}
+        every = labels_to_draw(run.denoiser, run.data, seeds.count * seeds.repeats)
+        parts = [slice(i * seeds.count, (i + 1) * seeds.count) for i in range(seeds.repeats)]
+        self.conds = [jax.tree.map(lambda a, part=part: a[part], every) for part in parts]
 
     def __call__(self, names: Sequence[str], sets: int, first: int) -> dict[str, Estimate]:
         """The metric of candidates on so many sets of seeds from `first` on."""
-        seeds, planned = Seeds(self.first, first, sets, self.batch), {}
+        seeds, planned = Seeds(self.seeds.count, first, sets, self.seeds.batch), {}
         chosen = sorted((self.by_name[name] for name in names), key=lambda c: c.nfe)
         for nfe, group in groupby(chosen, key=lambda c: c.nfe):
-            for p in plan(self.run, [c.line for c in group], [nfe], seeds):
+            for p in plan(self.run, [c.line for c in group], [nfe], seeds, conds=self.conds[:sets]):
                 planned[p.line.name] = p
         draw_missing([*planned.values()], seeds, self.cells)
-        return {name: self._measured(planned[name]) for name in names if name in planned}
+        return {name: self._measured(planned[name]) for name in names}
 
     def _measured(self, p: PlannedCell) -> Estimate:
         drawn = [self.cells.load(p.name, key) for key in p.keys]
         if not all(d is not None and d.finite for d in drawn):
             return UNDEFINED
-        label = None if p.cond.label is None else np.tile(np.asarray(p.cond.label), len(drawn))
-        images = np.concatenate([d.images for d in drawn if d is not None])
-        found = self.evaluator.of_images(images, label)
-        return next(value for name, value in found.items() if name.split("-")[0] in (self.metric, "FID"))
+        return self.evaluator.of_images(np.concatenate([d.images for d in drawn if d is not None]))[self.metric]
 
 
 def recommend(
-    run: Any, lines: Sequence[Line], passes: int, *, folder: epath.Path, metric: str = "FD",
-    features: Sequence[Features], count: int = 2000, seed: int = SEARCHED, batch: int = 256,
+    run: Any, lines: Sequence[Line], passes: int, *, folder: epath.Path, metric: str = "FD", features: Features,
+    count: int = 2000, seed: int = SEARCHED, batch: int = 256,
 ) -> Recommendation:  # fmt: skip
     """The best of the lines for a run (`train.run.Run`) at so many network passes per image.
 
-    metric: a distance of `evaluation.distances`, on the first of `features`.  The last rounds draw `count` images of a
-    candidate.  Cells are kept in `folder`.  Raises UsageError if no line has a table.
+    metric: a distance of `evaluation.distances`.  The last rounds draw `count` images of a candidate, rounded up to a
+    multiple of SET.  Cells are kept in `folder`.  Raises UsageError if no line has a table, or none draws finite
+    images, and for features that the run was trained on.
     """
     if metric_info(metric).better != "lower":
         raise UsageError(f"{metric} is no distance: recommend by FD, KID, SW or energy")
+    _check_not_trained_on(run, features)
     candidates = affordable(run, lines, passes)
     if not candidates:
         raise UsageError(f"no candidate has a table of {passes} network passes: give more")
-    _check_not_trained_on(run, features[0])
-    real = reference(run.data, count)
-    evaluator = MetricEvaluator([metric], features[:1], run.denoiser.classes, real, run.folder / "stats")
-    first = min(SET, count)
-    measured = _Measured(run, candidates, Cells(folder / "cells"), evaluator, metric, first, batch)
-    names, rounds, sets, drawn = [c.line.name for c in candidates], [], 1, 0
-    most = max(1, count // first)
-    before = 0
+    real, size = reference(run.data, count), min(SET, count)
+    most = -(-count // size)
+    evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
+    told = metric_name(metric, features)
+    measured = _Measured(run, candidates, Cells(folder / "cells"), evaluator, told, Seeds(size, 0, most, batch))
+    names, rounds, drawn, before, sets = [c.line.name for c in candidates], [], 0, 0, 1
     while True:
         values = measured(names, sets, seed)
-        drawn += len(names) * (sets - before) * first
-        before = sets
+        drawn, before = drawn + len(names) * (sets - before) * size, sets
         ranked = sorted(values, key=lambda name: _score(values[name]))
-        rest = [name for name in ranked[1:] if not _worse(values[name], values[ranked[0]])]
+        if not np.isfinite(values[ranked[0]].value):
+            raise UsageError("no candidate draws finite images: give more passes, or other samplers")
+        rest = [name for name in ranked[1:] if not _worse(values[name], values[ranked[0]], len(names))]
         kept = [ranked[0], *rest][: max(2, -(-len(names) // 2))]
-        rounds.append(Round(sets * first, {name: interval(metric, values[name]) for name in ranked}, kept))
+        rounds.append(Round(sets * size, {name: interval(metric, values[name]) for name in ranked}, kept))
         leads = f"{kept[0]} leads, {len(kept)} kept"
-        say(f"round {len(rounds)}: {len(names)} candidates, {sets * first} images each; {leads}")
+        say(f"round {len(rounds)}: {len(names)} candidates, {sets * size} images each; {leads}")
         if len(kept) == 1 or sets >= most:
             break
         names, sets = kept, min(2 * sets, most)
-    two = [*kept, *[name for name in ranked if name not in kept]][:2]
+    two = [*kept, *(name for name in ranked if name not in kept)][:2]
     final = measured(two, most, seed + JUDGED - SEARCHED)
-    drawn += len(two) * most * first
     two = sorted(final, key=lambda name: _score(final[name]))
-    apart = difference(final[two[0]], final[two[1]]) if len(two) > 1 else None
     return Recommendation(
-        run=run.name, passes=passes, metric=f"{metric}-{features[0].name}", winner=two[0],
-        runner_up=two[1] if len(two) > 1 else None, calls={c.line.name: c.nfe for c in candidates},
-        values={name: interval(metric, final[name]) for name in two}, apart=apart, rounds=rounds, drawn=drawn,
-        exhaustive=len(candidates) * most * first,
+        run=run.name, passes=passes, metric=told, winner=two[0], runner_up=two[1] if len(two) > 1 else None,
+        budgets={c.line.name: c.nfe for c in candidates}, values={name: interval(metric, final[name]) for name in two},
+        apart=difference(final[two[0]], final[two[1]]) if len(two) > 1 else None, rounds=rounds,
+        drawn=drawn + len(two) * most * size, exhaustive=len(candidates) * most * size,
     )  # fmt: skip
 
 
@@ -193,7 +213,9 @@ def _score(found: Estimate) -> float:
     return found.value if np.isfinite(found.value) else np.inf
 
 
-def _worse(found: Estimate, leader: Estimate) -> bool:
-    """Whether a candidate is worse than the leader, by the paired interval."""
+def _worse(found: Estimate, leader: Estimate, of: int) -> bool:
+    """Whether a candidate is worse than the leader, by a paired interval that holds for so many at once (Bonferroni);
+    also if its images are not finite."""
     apart = difference(found, leader)
-    return not apart.low <= 0
+    wider = ndtri(1 - (1 - LEVEL) / (2 * of)) / ndtri(0.5 + LEVEL / 2)
+    return not apart.value - wider * (apart.value - apart.low) <= 0

@@ -9,6 +9,7 @@ import numpy as np
 
 from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.errors import UsageError
+from fewstep.samplers.checks import check_capabilities
 from fewstep.samplers.fit.gradient import Descent, descend, distance
 from fewstep.samplers.fit.numbers import Ends, Numbers, numbers_of, placed, table
 from fewstep.samplers.fit.path import shortest_path
@@ -35,8 +36,7 @@ class Fit(NamedTuple):
     table: Tableau
     last: float  # the time at which it ends
     method: str  # where it began
-    errors: Mapping[str, float]  # of each stage, on the trajectories that were not fitted on
-    free: int  # numbers
+    errors: Mapping[str, float]  # of each stage, on the trajectories that decided between them
 
 
 class _Stage(NamedTuple):
@@ -69,6 +69,7 @@ def unfitted(
         for grid in grids or [name for name in GRIDS if name != "dp"]:
             try:
                 made = table_at(SAMPLERS[sampler], den.process, nfe, GRIDS[grid])
+                check_capabilities(den, made)
                 last = float(GRIDS[grid](den.process, made.nfe)[-1])
             except (NoTable, UsageError):
                 continue
@@ -106,8 +107,9 @@ def fit(
     for name, _, made, last in starts:
         if len(begun) < REFINED and (found := numbers_of(process, made, last)):
             begun.append(_Stage(name, *found, distance(den, watched, *found)))
+    ours = min((stage.error for stage in begun), default=starts[0][1])
     path = shortest_path(fitted, process.ends[1], nfe)
-    if len(np.unique(path)) == nfe + 1:
+    if (np.diff(path) < 0).all():
         found = placed(process, path, np.zeros((nfe, nfe - 1)))
         begun.append(_Stage("the shortest path", *found, distance(den, watched, *found)))
     refined = []
@@ -123,12 +125,8 @@ def fit(
         show(done + step * calls, f"gradient: {away:.4g}")
 
     numbers, on_the_way = descend(den, fitted, watched, best.ends, best.numbers, how, told)
-    errors = {"unfitted": min(stage.error for stage in begun), "start": best.error, "fitted": min(on_the_way)}
-    return Fit(table(process, best.ends, numbers), best.ends.last, best.name, errors, _free(nfe))
-
-
-def _free(nfe: int) -> int:
-    return nfe - 1 + nfe * (nfe - 1) // 2
+    errors = {"unfitted": ours, "start": best.error, "fitted": min(on_the_way)}
+    return Fit(table(process, best.ends, numbers), best.ends.last, best.name, errors)
 
 
 def all_calls(nfe: int, count: int, solution: int, how: Descent) -> int:

@@ -57,7 +57,8 @@ def descend(
 
 
 def distance(den: DenoiserLike, teacher: Teacher, ends: Ends, numbers: Numbers, batch: int = 64) -> float:
-    """The root mean square distance of the images of the numbers' table from those of a teacher."""
+    """The root mean square distance of the images of the numbers' table from those of a teacher; inf for images that
+    are not finite."""
     made, starts = table(den.process, ends, numbers), teacher.start(ends.first)
     squares = 0.0
     for first in range(0, len(starts), batch):
@@ -66,7 +67,7 @@ def distance(den: DenoiserLike, teacher: Teacher, ends: Ends, numbers: Numbers, 
         images = np.asarray(_replayed(den, made, np.asarray(starts[rows], np.float32), cond), np.float64)
         kept = len(starts) - first
         squares += float(np.sum((images[:kept] - teacher.end[rows][:kept]) ** 2))
-    return float(np.sqrt(squares / teacher.end.size))
+    return float(np.sqrt(squares / teacher.end.size)) if np.isfinite(squares) else np.inf
 
 
 _replayed = jax.jit(replay)

@@ -8,12 +8,14 @@ constant prediction exactly is
 
 This includes every multistep method, exponential or not, and what Runge-Kutta methods become on distinct times (BNS,
 Shaul et al. 2024, arXiv:2403.01329).  Free are N - 1 times and the N (N - 1) / 2 weights of earlier predictions; that
-of the newest follows from the sum.  Times are kept as the first half log-SNR and the logarithms of its increments, so
-that they decrease for all values.
+of the newest follows from the sum.  Times are kept as shares of the way from the first to the last in the angle
+arctan(sigma / alpha), which is finite for every process, and shares as the softmax of numbers: times decrease from end
+to end for all values.
 """
 
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
@@ -26,8 +28,7 @@ from fewstep.samplers.tableau import Tableau, reduced
 class Numbers(NamedTuple):
     """Free numbers, NumPy or JAX arrays; the ends of the grid are not among them."""
 
-    first: Any  # () half log-SNR at t_1
-    gaps: Any  # (N - 2,) logarithms of its increments at t_2, ..., t_{N-1}
+    shares: Any  # (N,) whose softmax is the share of each step in the angle
     weights: Any  # (N, N - 1) w_{i, i-1-k} in column k < i, newest first; the rest is not used
 
 
@@ -38,20 +39,21 @@ class Ends(NamedTuple):
     last: float
 
 
-def inner_times(process: Process, numbers: Numbers) -> Any:
-    """t_1, ..., t_{N-1}, of the kind of the numbers."""
-    xp = jnp if isinstance(numbers.first, Array) else np
-    lam = numbers.first + xp.concatenate([xp.zeros(1), xp.cumsum(xp.exp(numbers.gaps))])
-    return process.time(lam)
+def angle(process: Process, t: Any) -> Any:
+    """arctan(sigma / alpha), from 0 at the data to at most pi / 2."""
+    return namespace(t).arctan2(process.sigma(t), process.alpha(t))
 
 
 def times(process: Process, ends: Ends, numbers: Numbers) -> Any:
-    """t_0, ..., t_N.  A table of one call has no inner times."""
-    if numbers.weights.shape[1] == 0:
-        return np.array(ends, np.float64)
-    inner = inner_times(process, numbers)
-    xp = namespace(inner)
-    return xp.concatenate([xp.full(1, ends.first), inner, xp.full(1, ends.last)])
+    """t_0, ..., t_N, of the kind of the numbers."""
+    first, last = (float(angle(process, np.float64(t))) for t in ends)
+    if isinstance(numbers.shares, Array):
+        xp, shares = jnp, jax.nn.softmax(numbers.shares)
+    else:
+        xp, shares = np, np.exp(numbers.shares - np.max(numbers.shares))
+        shares = shares / shares.sum()
+    inner = first + (last - first) * xp.cumsum(shares)[:-1]
+    return xp.concatenate([xp.full(1, ends.first), process.time(-xp.log(xp.tan(inner))), xp.full(1, ends.last)])
 
 
 def step(process: Process, t: Any, s: Any) -> tuple[Any, Any]:
@@ -92,13 +94,10 @@ def numbers_of(process: Process, found: Tableau, last: float) -> tuple[Ends, Num
     newest_first = np.zeros((n, n - 1))
     for i in range(n):
         newest_first[i, :i] = weights[i, :i][::-1]
-    lam = process.lam(at[1:-1])
-    first = lam[0] if n > 1 else np.float64(0)
-    return Ends(*map(float, (at[0], last))), Numbers(first, np.log(np.diff(lam)), newest_first)
+    return placed(process, at, newest_first)
 
 
 def placed(process: Process, at: np.ndarray, weights: np.ndarray) -> tuple[Ends, Numbers]:
     """The numbers of times (N + 1,), from the first to the end, and weights (N, N - 1)."""
-    lam = process.lam(np.asarray(at[1:-1], np.float64))
-    first = lam[0] if len(lam) else np.float64(0)
-    return Ends(float(at[0]), float(at[-1])), Numbers(first, np.log(np.diff(lam)), weights)
+    at = np.asarray(at, np.float64)
+    return Ends(float(at[0]), float(at[-1])), Numbers(np.log(-np.diff(angle(process, at))), weights)

@@ -6,20 +6,23 @@ import numpy as np
 from fewstep.samplers.fit.numbers import step
 from fewstep.samplers.fit.teacher import Teacher
 
+IMAGES = 16  # whose errors are computed at once, which bounds the memory
+
 
 def step_errors(teacher: Teacher, last: float) -> np.ndarray:
     """The root mean square errors of one step from each time of a teacher to each later one, the end `last` included:
     (M, M + 1), inf for others.  It takes no network call: both predictions and states are the teacher's."""
-    at = np.append(teacher.times, last)
-    m, end = len(teacher.times), teacher.end.reshape(-1)
-    x, x0 = (np.asarray(a, np.float64).reshape(m, -1) for a in (teacher.x, teacher.x0))
-    after = np.vstack([x, end])
-    cost = np.full((m, m + 1), np.inf)
-    for i in range(m):
-        ratio, gain = step(teacher.process, at[i], at[i + 1 :])
-        moved = ratio[:, None] * x[i] + gain[:, None] * x0[i]
-        cost[i, i + 1 :] = np.sqrt(np.mean((moved - after[i + 1 :]) ** 2, axis=1))
-    return cost
+    at, m = np.append(teacher.times, last), len(teacher.times)
+    squares = np.where(np.triu(np.ones((m, m + 1)), 1) > 0, 0.0, np.inf)
+    for first in range(0, len(teacher.end), IMAGES):
+        part = slice(first, first + IMAGES)
+        x, x0 = (np.asarray(a[:, part], np.float64).reshape(m, -1) for a in (teacher.x, teacher.x0))
+        after = np.vstack([x, teacher.end[part].reshape(-1)])
+        for i in range(m):
+            ratio, gain = step(teacher.process, at[i], at[i + 1 :])
+            moved = ratio[:, None] * x[i] + gain[:, None] * x0[i]
+            squares[i, i + 1 :] += np.sum((moved - after[i + 1 :]) ** 2, axis=1)
+    return np.sqrt(squares / teacher.end.size)
 
 
 def shortest(cost: np.ndarray, steps: int, later: float = 1.15) -> np.ndarray:

@@ -1,29 +1,32 @@
 """fewstep recommend."""
 
 import json
-import shlex
+from typing import Any
 
 from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import settings
+from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.sampling import opened
+from fewstep.cli.verbs.sampling import again, opened
 from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion.denoiser import INSTANT
-from fewstep.errors import lookup
+from fewstep.errors import UsageError, lookup
 from fewstep.evaluation.data import with_data
 from fewstep.evaluation.distances import DISTANCES
 from fewstep.evaluation.drawing import Line
 from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.recommend import Recommendation, recommend
 from fewstep.evaluation.report.table import number
-from fewstep.ranges import MOST_IMAGES, within
-from fewstep.samplers.registry import FITTED, compared_samplers
-from fewstep.train.run import tables
+from fewstep.ranges import MOST_CALLS, MOST_IMAGES, within
+from fewstep.samplers.registry import COMPARED_SAMPLERS, compared_samplers
+from fewstep.train.run import Run, tables
 from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.levers import LEVERS
+from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.messages import say
 
@@ -42,75 +45,92 @@ def main(
 ) -> None:  # fmt: skip
     """Search for the best way to sample a run at equal passes, and print the answer."""
     lookup("metric", metric, dict.fromkeys(METRICS))
-    within(passes, "--passes", 1, 4096)
+    within(passes, "--passes", 1, MOST_CALLS)
     within(count, "--count", 16, MOST_IMAGES)
     within(batch, "--batch", 1, MOST_IMAGES)
     within(seed, "--seed", 0, 2**31)
+    if len(parse.words(features, "--features")) != 1:
+        raise UserError(f"--features {features}: one kind of features decides; measure others with fewstep compare")
     settings(opening.set)
     run = opened(folder, opening)
     [run], _ = with_data([run], [metric], True)
-    instant = INSTANT in run.denoiser.capabilities
-    names = parse.words(samplers, "--sampler") if samplers else list(SAMPLERS) if instant else []
-    names = names or compared_samplers([run.denoiser])
-    spaced = parse.words(grids, "--grid") if grids else list(GRIDS) if instant else []
-    if not sweeps and instant and run.denoiser.classes and getattr(run.denoiser, "null_class", True):
-        sweeps = [SCALES]
-    process, overrides = [run.model.process], list(opening.set)
-    found = lines(names, spaced, texts, [], overrides).on(process)
-    given = {line.name: list(texts) for line in found}
-    if sweeps:
-        for line in lines(names, spaced, texts, sweeps, overrides).on(process):
-            given[line.name] = [*texts, *_swept(line)]
-            found.append(line)
-    for line, with_levers in _fitted(run, opening) if instant and not texts else ():
-        given[line.name] = with_levers
-        found.append(line)
-    kinds = [named_features(text, run) for text in parse.words(features, "--features")]
+    found = _candidates(run, samplers, grids, texts, sweeps, opening)
     results = parse.results(out or run.folder, "--out", "recommend")
+    options: dict[str, Any] = {"folder": results, "metric": metric, "count": count, "seed": seed, "batch": batch}
     try:
         answer = recommend(
-            run, found, passes, folder=results, metric=metric, features=kinds, count=count, seed=seed, batch=batch
+            run, [line for line, _ in found.values()], passes, features=named_features(features, run), **options
         )
     except KeyboardInterrupt:
         say(f"stopped: the images sampled so far are in {results}, and the same command resumes from there")
         raise
-    by_name = {line.name: line for line in found}
-    again = _command(run, by_name[answer.winner], answer, given[answer.winner], opening)
-    told = json.loads(answer.to_json()) | {"command": again}
-    write_atomic(results / "recommend.json", json.dumps(told, indent=1))
-    print(json.dumps(told, indent=1) if as_json else _told(answer, again, results / "recommend.json"))
+    line, with_levers = found[answer.winner]
+    swept = [f"{at}={value}" for at, value in line.swept.items() if at.split(".")[0] not in LEVERS]
+    command = again(
+        run, opening, line.sampler, answer.budgets[line.name], line.grid, with_levers, [*opening.set, *swept]
+    )
+    told = answer.to_json() | {"command": command}
+    file = results / "recommend.json"
+    write_atomic(file, json.dumps(told, indent=1))
+    print(json.dumps(told, indent=1) if as_json else _told(answer, command, file))
 
 
-def _swept(line: Line) -> list[str]:
-    """The texts of swept levers."""
+def _candidates(
+    run: Run, samplers: str | None, grids: str | None, texts: list[str], sweeps: list[str], opening: Opening
+) -> dict[str, tuple[Line, list[str]]]:
+    """{name: (line, the texts of its levers)}: what is asked for; by default dozens, and the run's fitted tables."""
+    instant, den = INSTANT in run.denoiser.capabilities, run.denoiser
+    own = [name for name in compared_samplers([den]) if name not in COMPARED_SAMPLERS]  # of a few-step model
+    names = parse.words(samplers, "--sampler") if samplers else list(SAMPLERS) if instant else own
+    spaced = parse.words(grids, "--grid") if grids else list(GRIDS) if instant else []
+    process, overrides = [run.model.process], list(opening.set)
+    scaled = {"cfg", *(target(text).split(".")[0] for text in overrides)}
+    guides = instant and den.classes and getattr(den, "null_class", True) and not texts and len(scaled) == 1
+    found = {}
+    if not sweeps:
+        found = {line.name: (line, list(texts)) for line in lines(names, spaced, texts, [], overrides).on(process)}
+    for one in [sweeps] if sweeps else [[SCALES]] if guides else []:
+        for line in lines(names, spaced, texts, one, overrides).on(process):
+            found[line.name] = line, _with_swept(texts, line)
+    if samplers is None:
+        if instant and own:
+            found |= {line.name: (line, list(texts)) for line in lines(own, [], texts, [], []).on(process)}
+        found |= _fitted(run, opening) if instant and not texts else {}
+    for name, (line, with_levers) in found.items():
+        found[name] = line._replace(sampler=tables.sampler(run, line.sampler, line.levers)), with_levers
+    return found
+
+
+def _with_swept(texts: list[str], line: Line) -> list[str]:
+    """The texts of levers, with the swept settings in them."""
     values: dict[str, list[str]] = {}
     for at, value in line.swept.items():
         name, _, parameter = at.partition(".")
         if name in LEVERS:
             values.setdefault(name, []).append(f"{parameter}={value}")
-    return [f"{name}({', '.join(parts)})" for name, parts in values.items()]
+    found = []
+    for text in texts:
+        name, bracket, given = text.partition("(")
+        settled = [given.rstrip().removesuffix(")")] if bracket else []
+        swept = values.pop(name.strip(), [])
+        found.append(f"{name.strip()}({', '.join([*settled, *swept])})" if swept else text)
+    return found + [f"{name}({', '.join(swept)})" for name, swept in values.items()]
 
 
-def _fitted(run, opening: Opening) -> list[tuple[Line, list[str]]]:
-    """A line for each fitted table of the run, with the texts of its levers."""
-    folder, known, found = tables.folder(run), settings(opening.set), []
+def _fitted(run: Run, opening: Opening) -> dict[str, tuple[Line, list[str]]]:
+    """A line for each fitted table of the run, under its levers; those that cannot be used are told."""
+    folder, known, found = tables.folder(run), settings(opening.set), {}
     for file in sorted(folder.glob("*.json")) if folder.exists() else ():
-        kept = tables.load(file)
-        wrap = tuple(lever(text, known.levers, [], "--lever")[1] for text in kept.levers)
-        sampler = tables.sampler(run, f"{tables.PREFIX}{file.stem}", wrap)
-        found.append((Line(f"{tables.PREFIX}{file.stem}", sampler, known.grids, None, wrap), list(kept.levers)))
+        name = f"{tables.PREFIX}{file.stem}"
+        try:
+            kept = tables.load(file)
+            wrap = tuple(lever(text, known.levers, [], "--lever")[1] for text in kept.levers)
+            line = Line(name, tables.sampler(run, name, wrap), known.grids, None, wrap)
+        except (UsageError, RunError) as error:
+            say(f"{name} is left out: {error}")
+            continue
+        found[name] = line, list(kept.levers)
     return found
-
-
-def _command(run, line: Line, answer: Recommendation, texts: list[str], opening: Opening) -> str:
-    """The command that samples like the winner."""
-    words = ["fewstep", "sample", str(run.folder), "--sampler", line.sampler.name]
-    words += ["--nfe", str(answer.calls[line.name])]
-    words += ["--grid", line.grid] if line.grid and line.sampler.grid != FITTED else []
-    words += [word for text in texts for word in ("--lever", text)]
-    swept = [f"{at}={value}" for at, value in line.swept.items() if at.split(".")[0] not in LEVERS]
-    words += [word for text in [*opening.set, *swept] for word in ("--set", text)]
-    return shlex.join(words)
 
 
 def _told(answer: Recommendation, again: str, file: epath.Path) -> str:
@@ -123,5 +143,5 @@ def _told(answer: Recommendation, again: str, file: epath.Path) -> str:
         told.append(f"difference {number(apart.value)}, 95 % {number(apart.low)} to {number(apart.high)}, paired")
         told += [] if answer.decided else ["undecided: these seeds do not tell the two apart"]
     share = answer.drawn / answer.exhaustive
-    told.append(f"{len(answer.calls)} candidates, {answer.drawn} images, {share:.0%} of drawing all of them as often")
+    told.append(f"{len(answer.budgets)} candidates, {answer.drawn} images, {share:.0%} of drawing all of them as often")
     return "\n".join([*told, f"next: {again}", f"all rounds: {file}"])

@@ -16,6 +16,7 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.evaluation.outside import Sampled, far_outside, root_mean_square
 from fewstep.ranges import MOST_IMAGES, within
 from fewstep.train.logs.images import picture, png, sheet
+from fewstep.train.run.tables import check_labels
 from fewstep.train.utils import npz
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.messages import say
@@ -73,6 +74,7 @@ def main(
     if not is_main_process():
         return
     labels = run.labels(wanted, count).label
+    check_labels(chosen.sampler, labels)
     columns, names = _columns(typed, run, count) if wanted is typed else (None, ())
     arrays = {"images": images, "seeds": seeds, "command": np.array(shlex.join(["fewstep", *sys.argv[1:]]))}
     beside = drawn / "samples" if single else drawn.with_suffix("")

@@ -8,6 +8,7 @@ from rich.table import Table
 
 from fewstep.cli.config.settings import settings
 from fewstep.cli.console import console
+from fewstep.cli.errors import UserError
 from fewstep.diffusion import Discrete
 from fewstep.diffusion.process import Process
 from fewstep.errors import lookup
@@ -47,6 +48,8 @@ def show(
     made = lookup("process", process, known.processes)()
     if grid is not None:
         lookup("grid", grid, known.grids)
+        if fitted := [name for name in chosen if tables.is_fitted(name)]:
+            raise UserError(f"--grid {grid}: {fitted[0]} has times of its own, leave it out")
     names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
     known.check_used({process, *names, *names.values()})
     made_of = {

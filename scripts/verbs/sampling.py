@@ -1,6 +1,7 @@
 """How images are sampled from a run: names are looked up before the run is opened, then applied to it."""
 
-from collections.abc import Callable
+import shlex
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from fewstep.cli import parse
@@ -13,7 +14,7 @@ from fewstep.diffusion.denoiser import names_of
 from fewstep.errors import lookup
 from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
-from fewstep.samplers.registry import Sampler, required
+from fewstep.samplers.registry import FITTED, Sampler, required
 from fewstep.train.data.absent import named
 from fewstep.train.run import Run, tables
 from fewstep.train.run.lever_texts import lever
@@ -90,3 +91,24 @@ def levers(given: Levers, overrides: list[str], known: Settings) -> list[tuple[s
     """[(name, lever)] of their texts."""
     bound = [*map(target, overrides)]
     return [lever(text, known.levers, bound, "--lever") for text in given.lever]
+
+
+def again(
+    run: Run, opening: Opening, sampler: Sampler, nfe: int, grid: str | None, levers: Sequence[str],
+    overrides: Sequence[str],
+) -> str:  # fmt: skip
+    """The command that samples a run in this way, with the options it was opened with; of the overrides those that
+    apply."""
+    grid = None if sampler.grid == FITTED else grid
+    used = {sampler.name, grid or sampler.grid_for(run.model.process), *(text.partition("(")[0] for text in levers)}
+    words = ["fewstep", "sample", str(run.folder), "--sampler", sampler.name, "--nfe", str(nfe)]
+    words += ["--grid", grid] if grid else []
+    words += [word for text in levers for word in ("--lever", text)]
+    words += [word for text in overrides if target(text).split(".")[0] in used for word in ("--set", text)]
+    words += [
+        word
+        for name in ("step", "dtype", "data")
+        if (value := getattr(opening, name)) is not None
+        for word in (f"--{name}", str(value))
+    ]
+    return shlex.join(words + ["--trust"] * opening.trust)

@@ -99,8 +99,10 @@ def lines(
         given |= {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
         texts = [*levers, *_added(point, levers, bound_here)]
         wrap = [lever(text, bound_here.levers, bound, "--lever") for text in texts]
-        for name, grid in product(names, [*grids] or [None]):
+        for name in names:
             tables.named(name, bound_here.samplers)
+        spaced = [(n, g) for n in names for g in ([None] if tables.is_fitted(n) else [*grids] or [None])]
+        for name, grid in spaced:
             if grid is not None:
                 lookup("grid", grid, bound_here.grids)
             parts.append(_Part(point, bound_here, name, grid, wrap))

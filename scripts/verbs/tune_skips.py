@@ -19,6 +19,7 @@ from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.evaluation.tuning import tune
 from fewstep.ranges import MOST_IMAGES, within
+from fewstep.samplers.registry import FITTED
 from fewstep.train.run.skip_factors import Tuned, path, save
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import is_main_process
@@ -94,7 +95,8 @@ def _show(found, run, tuned, step):
         say("the best value is at the end of --values: extend the range")
     if not found.checks[0].difference.high < 0:
         say("on the images that were not used for tuning, the improvement is not significant")
-    again = ["fewstep", "sample", run.folder, "--sampler", tuned.sampler, "--nfe", tuned.nfe, "--grid", tuned.grid]
+    again = ["fewstep", "sample", run.folder, "--sampler", tuned.sampler, "--nfe", tuned.nfe]
+    again += [] if tuned.grid == FITTED else ["--grid", tuned.grid]
     again += [] if step is None else ["--step", step]
     again += [word for text in tuned.overrides for word in ("--set", text)]
     again += [word for text in [*tuned.levers, "skip_tuning"] for word in ("--lever", text)]

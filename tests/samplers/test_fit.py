@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from refused import message
 
-from fewstep.diffusion import VP, Cond, Linear, oracles
+from fewstep.diffusion import VE, VP, Cond, Cosine, Discrete, Linear, oracles
 from fewstep.errors import UsageError
 from fewstep.samplers import GRIDS, SAMPLERS, exact, table_at, tabulate
 from fewstep.samplers.fit.fit import STARTS, fit, trajectories, unfitted
 from fewstep.samplers.fit.gradient import Descent, distance
-from fewstep.samplers.fit.numbers import Numbers, numbers_of, placed, step, table
+from fewstep.samplers.fit.numbers import Numbers, numbers_of, placed, step, table, times
 from fewstep.samplers.fit.path import shortest, shortest_path
 from fewstep.samplers.fit.rows import least_squares
 from fewstep.samplers.fit.spectral import spectral
@@ -29,11 +29,11 @@ def mixture(process):
 @pytest.mark.parametrize("name", STARTS)
 def test_a_sampler_is_a_point_of_the_form(name, process):
     for grid in ("uniform", "quadratic", "log_snr"):
-        times = GRIDS[grid](process, 5)
+        at = GRIDS[grid](process, 5)
         made = table_at(SAMPLERS[name], process, 5, GRIDS[grid])
-        if made.nfe < 5 or len(times) != 6:
+        if made.nfe < 5 or len(at) != 6:
             continue
-        again = table(process, *numbers_of(process, made, times[-1]))
+        again = table(process, *numbers_of(process, made, at[-1]))
         for ours, theirs in zip(reduced(again, process), reduced(made, process), strict=True):
             np.testing.assert_allclose(ours, theirs, rtol=1e-6, atol=1e-9)
 
@@ -44,17 +44,19 @@ def test_what_is_no_point_of_the_form():
         assert numbers_of(process, table_at(SAMPLERS[name], process, 5), 0.0) is None
 
 
-@pytest.mark.parametrize("process", [Linear(), VP()], ids=repr)
+@pytest.mark.parametrize("process", [Linear(), VP(), VE(), Cosine(), Discrete()], ids=lambda p: type(p).__name__)
 def test_a_constant_prediction_is_followed_exactly_by_all_numbers(process):
     rng = np.random.default_rng(0)
-    numbers = Numbers(np.float64(-1.0), rng.standard_normal(3), rng.standard_normal((5, 4)))
+    numbers = Numbers(rng.standard_normal(5), rng.standard_normal((5, 4)))
     ends, _ = placed(process, np.array([*process.ends]), np.zeros((1, 0)))
     made = table(process, ends, numbers)
     point, noise = np.array([0.3, -0.2]), rng.standard_normal((4, 2))
     den = oracles.dataset(process, point[None])
     start = process.alpha(ends.first) * point + process.sigma(ends.first) * noise
     expected = process.alpha(ends.last) * point + process.sigma(ends.last) * noise
-    np.testing.assert_allclose(exact.follow(made, den, start), expected, atol=1e-12)
+    np.testing.assert_allclose(exact.follow(made, den, start), expected, atol=1e-11)
+    wild = times(process, ends, numbers._replace(shares=5 * rng.standard_normal(5)))
+    assert (np.diff(wild) < 0).all()
 
 
 def test_least_squares_finds_the_weight_of_a_closed_form():

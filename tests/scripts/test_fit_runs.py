@@ -73,6 +73,7 @@ def test_what_is_refused(fewstep, run, moons_run):
     refused(fewstep("fit", run, "--nfe", 3, "--name", "../x"), "'../x' is not the name of a table")
     refused(fewstep("fit", run, "--seed", 10**6), "--seed", "999800")
     refused(fewstep("fit", run, "--count", 4), "--count")
+    refused(fewstep("fit", run, "--set", "cfg.scale=2", "--lever", "cfg"), "write the settings of a lever in it")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-9"), "no table fit-9", "has fit-3")
     refused(fewstep("sample", moons_run, "--sampler", "fitted:fit-3"), "has none", "fewstep fit")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3", "--nfe", 4), "3 network calls, not of 4")
@@ -83,11 +84,24 @@ def test_what_is_refused(fewstep, run, moons_run):
     refused(fewstep("samplers", "--table", "fitted:fit-3"), "give its file", "tables/fit-3.json")
     file = run / "tables/fit-3.json"
     refused(fewstep("samplers", "--table", f"fitted:{file}", "--process", "VP"), "fitted on Linear()")
+    refused(fewstep("samplers", "--table", f"fitted:{file}", "--grid", "karras"), "times of its own")
     refused(fewstep("samplers", "--table", "fitted:none.json"), "no table none.json")
     file.write_text(file.read_text().replace("0.", "1.", 1))
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3"), str(file), "has changed")
     file.write_text("{}")
     refused(fewstep("sample", run, "--sampler", "fitted:fit-3"), str(file), "fit it again")
+
+
+@pytest.mark.slow
+def test_guidance_and_classes_are_fitted_to_and_told(fewstep, run, tmp_path):
+    words = ("--nfe", 3, "--count", 16, "--steps", 2, "--lever", "cfg(2)", "--label", 1)
+    status, _, err = fewstep("fit", run, *words)
+    assert (status, "--lever 'cfg(2)'" in err) == (0, True), err
+    words = ("--sampler", "fitted:fit-cfg-3", "--count", 4, "--out", tmp_path / "a.png", "--lever", "cfg(2)")
+    status, _, err = fewstep("sample", run, *words, "--label", 1)
+    assert (status, "warning" in err) == (0, False), err
+    status, _, err = fewstep("sample", run, *words)
+    assert (status, "fitted on the classes (1,), not on [0]" in err) == (0, True), err
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""fewstep recommend: the answer of a search, its cost, a tie, a killed search, and what is refused."""
+"""fewstep recommend: the answer of a search, its cost, a tie, an interrupted search, and what is refused."""
 
 import json
 import shlex
@@ -6,6 +6,16 @@ import shutil
 
 import pytest
 from one_line import refused
+from refused import message
+
+from fewstep import open_run
+from fewstep.errors import UsageError
+from fewstep.evaluation.drawing import Line
+from fewstep.evaluation.features import Pixels
+from fewstep.evaluation.recommend import recommend
+from fewstep.samplers import ddim
+from fewstep.samplers.registry import as_sampler
+from fewstep.train.run.run import read_description, write_description
 
 SMALL = ("--passes", 4, "--sampler", "ddim,dpmpp_2m,euler_maruyama", "--grid", "uniform,quadratic", "--metric", "SW")
 SMALL += ("--count", 250)
@@ -23,13 +33,12 @@ def test_the_answer_is_a_command_and_its_evidence(fewstep, run, tmp_path):
     assert status == 0, err
     told = json.loads(out)
     assert told == json.loads((run / "recommend/recommend.json").read_text())
-    guided = [calls for line, calls in told["calls"].items() if "cfg" in line]  # 3 scales, at two passes per call
-    assert (guided, [*told["calls"].values()]) == ([2] * 18, [4] * 6 + [2] * 18)
+    guided = [calls for line, calls in told["budgets"].items() if "cfg" in line]  # at two passes per call
+    assert (guided, [*told["budgets"].values()]) == ([2] * 18, [4] * 6 + [2] * 18)
     assert told["drawn"] < told["exhaustive"]
     assert told["rounds"][0]["images"] == 125
-    assert min(told["values"], key=lambda name: told["values"][name][0]) == told["winner"]
-    low, high = told["apart"][1:3]
-    assert told["decided"] == (not low <= 0 <= high)
+    assert min(told["values"], key=lambda name: told["values"][name]["value"]) == told["winner"]
+    assert told["decided"] == (not told["apart"]["low"] <= 0 <= told["apart"]["high"])
     status, _, err = fewstep(*shlex.split(told["command"])[1:], "--count", 4, "--out", tmp_path / "a.png")
     assert status == 0, err
     status, again, err = fewstep("recommend", run, *SMALL)  # from the cells of the first search
@@ -62,54 +71,72 @@ def test_an_interrupted_search_ends_with_the_same_answer(fewstep, run, monkeypat
         assert json.loads(again)[field] == json.loads(out)[field]
 
 
-def test_a_tie_is_undecided(fewstep, run):
-    """Of two calls each, dpmpp_2m and dpmpp_3m have one table."""
-    words = ("--passes", 2, "--sampler", "dpmpp_2m,dpmpp_3m", "--grid", "uniform", "--metric", "SW", "--count", 250)
-    status, out, err = fewstep("recommend", run, *words)
-    assert status == 0, err
-    assert "undecided" in out
+def nearly_ddim(process, grid):
+    """The steps of ddim, with so little noise at the first that it makes no difference but a random one."""
+    for i, row in enumerate(ddim(process, grid)):
+        yield row._replace(noise=1e-4) if i == 0 else row
+
+
+def searched(run, names, **options):
+    """The answer among samplers, or functions, on points."""
+    opened = open_run(run)
+    lines = [Line(getattr(one, "__name__", one), as_sampler(one)) for one in names]
+    options = {"folder": run / "found", "metric": "SW", "features": Pixels((2,)), "count": 125} | options
+    return recommend(opened, lines, 4, **options)
+
+
+def test_a_tie_is_undecided(run):
+    found = searched(run, ["ddim", nearly_ddim])
+    assert not found.decided
+    assert {found.winner, found.runner_up} == {"ddim", "nearly_ddim"}
+
+
+def test_two_names_of_one_table_are_one_candidate(run):
+    """With few calls, the last of which falls back to lower orders, dpmpp_2m and dpmpp_3m are the same."""
+    assert [*searched(run, ["dpmpp_2m", "dpmpp_3m", "ddim"]).budgets] == ["dpmpp_2m", "ddim"]
 
 
 @pytest.mark.slow
 def test_a_lever_that_costs_more_gets_fewer_calls(fewstep, digits_run, tmp_path):
     run = shutil.copytree(digits_run, tmp_path / "digits")
-    words = ("--passes", 4, "--sampler", "ddim", "--grid", "uniform", "--sweep", "cfg.scale=2", "--count", 16)
-    status, out, err = fewstep("recommend", run, *words, "--json")
+    words = ("--passes", 4, "--sampler", "ddim", "--grid", "uniform", "--count", 16, "--json")
+    status, out, err = fewstep("recommend", run, *words)
     assert status == 0, err
-    assert json.loads(out)["calls"] == {"ddim": 4, "ddim cfg.scale=2": 2}
+    assert json.loads(out)["budgets"] == {"ddim": 4} | {f"ddim cfg.scale={scale}": 2 for scale in ("1.5", "2", "3")}
+    for more in (("--lever", "cfg", "--sweep", "cfg.scale=2,4"), ("--lever", "cfg(4)")):
+        status, out, err = fewstep("recommend", run, *words, *more)
+        assert status == 0, err
+        assert {*json.loads(out)["budgets"].values()} == {2}
+        assert "--lever 'cfg(" in json.loads(out)["command"]
+
+
+@pytest.mark.slow
+def test_a_consistency_model_is_searched_among_its_own(fewstep, tiny, tmp_path):
+    from trained_run import trained
+
+    trained("configs/digits/ect.gin", tmp_path / "ect", tiny)
+    words = ("--passes", 2, "--count", 16, "--json")
+    status, out, err = fewstep("recommend", tmp_path / "ect", *words)
+    assert status == 0, err
+    assert json.loads(out)["winner"] == "consistency"
 
 
 def test_what_is_refused(fewstep, run):
     refused(fewstep("recommend", run, "--passes", 0), "--passes")
     refused(fewstep("recommend", run, "--metric", "recall"), "metric")
+    refused(fewstep("recommend", run, "--features", "pixels,classifier"), "one kind of features decides")
     refused(fewstep("recommend", run, "--sampler", "dpm"), "sampler", "dpm")
+    refused(fewstep("recommend", run, "--sampler", "ddim", "--set", "karras.rho=5"), "karras is not used here")
+    refused(fewstep("recommend", run, "--sampler", "fitted:no"), "no table no")
     refused(fewstep("recommend", run, "--passes", 1, "--sampler", "heun"), "1 network passes")
 
 
-@pytest.mark.slow
-def test_features_of_the_training_do_not_decide(fewstep, run):
-    import numpy as np
-
-    import fewstep as package
-    from fewstep.errors import UsageError
-    from fewstep.evaluation.drawing import Line
-    from fewstep.evaluation.features import Pixels
-    from fewstep.evaluation.recommend import recommend
-    from fewstep.samplers import SAMPLERS
-    from fewstep.train.run.run import read_description, write_description
-
+def test_features_of_the_training_do_not_decide(run):
     class Own(Pixels):
         digest = "abc"
 
         def __init__(self):
             self.name = "own"
 
-    known = read_description(run)
-    write_description(run, known | {"trained_features": [["own", "abc"]]})
-    opened = package.open_run(run)
-    lines = [Line(name, SAMPLERS[name]) for name in ("ddim", "dpmpp_2m")]
-    with pytest.raises(UsageError, match="cannot decide"):
-        recommend(opened, lines, 2, folder=run / "x", metric="SW", features=[Own()], count=16)
-    assert np.isfinite(
-        recommend(opened, lines, 2, folder=run / "x", metric="SW", features=[Pixels((2,))], count=16).apart.value
-    )
+    write_description(run, read_description(run) | {"trained_features": [["own", "abc"]]})
+    assert "cannot decide" in message(lambda: searched(run, ["ddim"], features=Own()), UsageError)

@@ -1,7 +1,7 @@
 """Fitting a table to a run (`samplers.fit`)."""
 
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -10,8 +10,9 @@ from fewstep.errors import UsageError
 from fewstep.ranges import within
 from fewstep.samplers.fit.fit import all_calls, fit, trajectories
 from fewstep.samplers.fit.gradient import Descent
-from fewstep.samplers.fit.numbers import numbers_of, table
+from fewstep.samplers.fit.numbers import Ends, Numbers, numbers_of, table
 from fewstep.samplers.fit.spectral import spectral
+from fewstep.samplers.grids import GRIDS
 from fewstep.samplers.registry import as_sampler
 from fewstep.samplers.tableau import tabulate
 from fewstep.train.run.calibration import levers_around
@@ -21,6 +22,7 @@ from fewstep.train.utils.progress import progress
 
 MOST_FITTED = 10**6  # seeds from here on are for judging
 SOLUTION = 100  # network calls of the trajectories
+MOST_BYTES = 2**32  # of trajectories
 
 
 def fit_table(
@@ -36,6 +38,8 @@ def fit_table(
     within(nfe, "nfe", 1, 64)
     den, cond = run.under(levers), run.labels(label, len(seeds))
     shape = enlarged(run.shape, den)
+    if (size := 8 * len(seeds) * SOLUTION * int(np.prod(shape))) > MOST_BYTES:
+        raise UsageError(f"{len(seeds)} trajectories of this size take {size / 2**30:.0f} GiB: fit to fewer (count)")
     total = all_calls(nfe, len(seeds), SOLUTION, how)
     with progress(total, unit="calls", note="compiling") as show:
         teacher = trajectories(den, seeds, shape, cond, SOLUTION, show=show)
@@ -53,11 +57,17 @@ def spectral_table(run: Any, nfe: int, sampler: Any, mean: np.ndarray, var: np.n
     Raises UsageError for a sampler that is no multistep method without noise.
     """
     chosen, process = as_sampler(sampler), run.model.process
+
+    def numbers(grid: np.ndarray) -> tuple[Ends, Numbers]:
+        made = tabulate(chosen(process, grid))
+        found = numbers_of(process, made, float(grid[-1])) if made.nfe == nfe else None
+        if found is None:
+            raise UsageError(f"{chosen.name} is no multistep method without noise: take ddim, dpmpp_2m or unipc")
+        return found
+
+    numbers(GRIDS["uniform"](process, nfe))
     grid = spectral(process, chosen, nfe, mean, var)
-    made = tabulate(chosen(process, grid))
-    if made.nfe != nfe or numbers_of(process, made, float(grid[-1])) is None:
-        raise UsageError(f"{chosen.name} is no multistep method without noise: take ddim, dpmpp_2m or unipc")
-    plain = table(process, *cast(tuple, numbers_of(process, made, float(grid[-1]))))
+    plain = table(process, *numbers(grid))
     return _told(run, plain, float(grid[-1]), f"{chosen.name} on the spectral grid", {}, (), run.denoiser, None, (0, 0))
 
 

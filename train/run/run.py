@@ -29,6 +29,7 @@ from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
 from fewstep.train.run.computation import code
 from fewstep.train.run.levers import Levers, as_levers, levered
+from fewstep.train.run.tables import check_labels
 from fewstep.train.run.tables import sampler as chosen
 from fewstep.train.sharding import batch_sharding, gathered, make_mesh, parameter_shardings, replicated
 from fewstep.train.utils.errors import CheckpointError, Damaged, RunError
@@ -215,6 +216,9 @@ class Run:
         "cfg(1.5)" or [cfg(1.5), clip_x0()].  Raises UsageError for what does not fit.
         """
         levers = as_levers(levers)
+        sampler = chosen(self, sampler, levers)
+        seeds = as_seeds(seeds)
+        check_labels(sampler, self.labels(label, len(seeds)).label)
         return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
 
     def follow(

@@ -60,7 +60,7 @@ def checked_name(name: str) -> str:
     """The name of a table; UsageError for names of samplers, and for others that cannot be files."""
     if name in SAMPLERS:
         raise UsageError(f"{name} is a sampler: choose another name for the table")
-    if not NAME.fullmatch(name):
+    if not NAME.fullmatch(name) or name.endswith(".json"):
         raise UsageError(f"{name!r} is not the name of a table: take letters, digits, dots, dashes and underscores")
     return name
 
@@ -92,6 +92,8 @@ def load(file: epath.Path) -> FittedTable:
             raise ValueError("columns of different lengths")
         if not all(np.isfinite(column).all() for column in columns.values()):
             raise ValueError("a number that is not finite")
+        if not (np.diff(np.append(columns["t"], plain["last"])) < 0).all():
+            raise ValueError("times that do not decrease")
         plain |= {"levers": tuple(plain["levers"]), "seeds": tuple(plain["seeds"])}
         plain["labels"] = None if plain["labels"] is None else tuple(plain["labels"])
         return FittedTable(_whole(columns, n), **plain)
@@ -114,12 +116,15 @@ class Fitted(Sampler):
     """A fitted table in the place of a sampler."""
 
     checked: bool = False  # against a run
+    labels: tuple[int, ...] | None = None  # the classes that it was fitted on; None: all
 
 
 def of_file(file: epath.Path, name: str, checked: bool = False) -> Fitted:
     """The sampler of the table in a file."""
     found = load(file)
-    return Fitted(found.rows, None, FITTED, found.method, nfe=found.table.nfe, title=name, checked=checked)
+    return Fitted(
+        found.rows, None, FITTED, found.method, nfe=found.table.nfe, title=name, checked=checked, labels=found.labels
+    )
 
 
 def named(name: Any, known: Mapping[str, Sampler] = SAMPLERS) -> Sampler:
@@ -169,3 +174,10 @@ def sampler(run: Any, one: Any, levers: Iterable[Any] = ()) -> Sampler:
         before = f"under {', '.join(found.levers)}" if found.levers else "without levers"
         say(f"warning: {name} was fitted {before}: fit another table for these")
     return of_file(file, name, checked=True)
+
+
+def check_labels(sampler: Sampler, labels: Any) -> None:
+    """Warns of classes that a fitted table was not fitted on."""
+    fitted = sampler.labels if isinstance(sampler, Fitted) else None
+    if fitted is not None and labels is not None and (other := {*map(int, labels)} - {*fitted}):
+        say(f"warning: {sampler.name} was fitted on the classes {fitted}, not on {sorted(other)}")
