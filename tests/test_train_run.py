@@ -67,7 +67,8 @@ class Sends(logging.Handler):
             signal.raise_signal(self.number)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_interrupted_run_is_saved_and_the_signal_delivered(tmp_path, number):
     seen = []
     before = signal.signal(signal.SIGTERM, lambda number, frame: seen.append(number))
@@ -138,6 +139,7 @@ def test_what_would_not_open_again_is_refused_before_anything_is_written(tmp_pat
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_runs_of_the_command_line_and_of_python_resume_each_other(tmp_path):
     small = ["MLP.width=8", "train.steps=4", "points.count=1000", "points.held_out=200"]
     trained("configs/points/moons.gin", tmp_path / "cli", small)
@@ -176,6 +178,7 @@ def test_a_part_may_be_imported_from_elsewhere(tmp_path, monkeypatch):
     assert train(tmp_path / "run", network=Net).step == 4
 
 
+@pytest.mark.slow
 def test_own_networks_start_from_other_runs(tmp_path):
     first = train(tmp_path / "first", network=Net)
     for name, start in (("path", tmp_path / "first"), ("run", first)):

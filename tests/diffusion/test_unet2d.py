@@ -90,6 +90,7 @@ def test_random_frequencies_are_not_trained():
     assert still == ["['conditioning']['frequencies']"]
 
 
+@pytest.mark.slow
 def test_jumps_start_at_zero():
     x = normal((3, 8, 8, 1))
     apply, params = split(unet(jumps=True))

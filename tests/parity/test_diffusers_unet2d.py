@@ -105,6 +105,7 @@ def theirs_of(folder, scheduler, steps, start):
     return x.permute(0, 2, 3, 1).numpy()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", LOOPS)
 def test_the_printed_words_draw_the_images_of_the_loop(name, tmp_path):
     """From the same noise, clipped as the scheduler clips, on the grid that it takes."""

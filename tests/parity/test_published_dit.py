@@ -67,6 +67,7 @@ def test_norms_add_1e_6_to_the_variance():
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_the_denoiser_is_told_what_the_authors_tell_the_network(published):
     """DiT: index n of 1000, x = alpha x0 + sigma eps.  SiT: x = t x0 + (1 - t) eps at their t, with v = x0 - eps."""
     found, given, _ = published

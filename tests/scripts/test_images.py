@@ -36,6 +36,7 @@ def sampled(fewstep, digits_run, tmp_path):
     return run
 
 
+@pytest.mark.slow
 def test_an_image_little_changed_stays_itself(sampled, image):
     words = ("--from", image, "--nfe", 4, "--sampler", "ddim")
     near, _ = sampled(*words, "--strength", 0.02)

@@ -85,6 +85,7 @@ def test_how_near_the_other_time_is():
     np.testing.assert_allclose(found[-1] / (1 - found[-1]), np.maximum(want, 0), rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_neighbours_on_a_grid_that_doubles():
     """As of improved consistency training: which pairs, how often, on how fine a grid."""
     t = log_normal(VE(), jax.random.key(0), 40_000, mean=-1.1, std=2.0)
@@ -180,7 +181,7 @@ def test_its_tangent_is_that_of_trigflow(r):
 @pytest.mark.parametrize(
     ("process", "prediction"), [(Linear(), V), (Linear(), edm(0.4)), (VE(), edm(0.4)), (VE(), V), (VP(), V)]
 )
-@pytest.mark.parametrize("warmup", [0, 10**9])
+@pytest.mark.parametrize("warmup", [0, pytest.param(10**9, marks=pytest.mark.slow)])
 def test_a_step_down_its_gradient_leads_to_a_better_image(process, prediction, warmup):
     """Whatever the sign of det: the image moves towards that of a time a little nearer to the data, or in the warm-up
     towards the image itself."""
