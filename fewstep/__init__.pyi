@@ -25,7 +25,7 @@ from .diffusion.adapters import as_denoiser
 from .diffusion.networks import MLP, DiT, UNet
 from .errors import UsageError
 from .evaluation.images import distances
-from .front_door import compare, import_run, train_run
+from .front_door import compare, fit, import_run, train_run
 from .samplers import GRIDS, SAMPLERS, Row, Tableau, draw, draw_many, table_at, tabulate
 from .samplers.registry import Sampler
 from .samplers.steps import steps
@@ -38,6 +38,6 @@ __all__ = [
     "EPS", "GRIDS", "MLP", "SAMPLERS", "SCORE", "VE", "VELOCITY", "VP", "X0", "Cond", "Cosine", "Dataset", "Denoiser",
     "DiT", "Discrete", "Linear", "Objective", "Pred", "Row", "Run", "Sampler", "Shifted", "Tableau", "UNet",
     "UsageError", "V", "as_denoiser", "cfg", "cli", "clip_x0", "compare", "diffusion", "distances", "draw",
-    "draw_many", "edm", "errors", "evaluation", "import_run", "levers", "objectives", "open_run",
+    "draw_many", "edm", "errors", "evaluation", "fit", "import_run", "levers", "objectives", "open_run",
     "oracles", "samplers", "steps", "table_at", "tabulate", "train", "train_run",
 ]  # fmt: skip

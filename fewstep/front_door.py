@@ -7,6 +7,7 @@ from os import PathLike
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 from etils import epath
 from flax import nnx
 
@@ -32,15 +33,18 @@ from fewstep.evaluation.images import image_sets, is_images, numbered
 from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
+from fewstep.ranges import within
 from fewstep.samplers import GRIDS, SAMPLERS, Row
+from fewstep.samplers.fit.gradient import Descent
 from fewstep.samplers.registry import Sampler, compared_samplers
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
+from fewstep.train.run.fitting import fit_table
 from fewstep.train.run.levers import Levers, as_levers
-from fewstep.train.run.tables import named
+from fewstep.train.run.tables import PREFIX, checked_name, named, of_file, save
 from fewstep.train.utils.files import check_is_text, read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
@@ -129,6 +133,32 @@ def _handed(given, params, text) -> dict[str, Any]:
 
 class _Unnamed:
     """Stands for a part that no config can name."""
+
+
+def fit(
+    run: Run,
+    nfe: int,
+    *,
+    levers: Levers = (),
+    label: Any = None,
+    count: int = 200,
+    steps: int = 200,
+    seed: int = 500_000,
+    name: str | None = None,
+) -> Sampler:
+    """Fit a table of `nfe` network calls to a run and store it there, as `fewstep fit` does (docs/find.md); returns it
+    as a sampler for `run.draw` and `compare`.
+
+    levers: texts, such as "cfg(2)", so that the table can tell them.  count: trajectories; steps: of the descent by
+    gradient.  name: by default "fit-N".  Raises UsageError for what does not fit.
+    """
+    texts = listed(levers)
+    if not all(isinstance(text, str) for text in texts):
+        raise UsageError('give the levers of a fit as texts, such as levers="cfg(2)"')
+    name = checked_name(name or f"fit-{nfe}")
+    seeds = np.arange(seed, seed + within(count, "count", 8, 100_000))
+    found = fit_table(run, nfe, as_levers(texts), texts=texts, label=label, seeds=seeds, how=Descent(steps=steps))
+    return of_file(save(run, name, found), f"{PREFIX}{name}", checked=True)
 
 
 def compare(

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from one_line import refused
+from refused import message
 
 FIT = ("--nfe", 3, "--count", 16, "--steps", 4)
 
@@ -66,6 +67,10 @@ def test_python_draws_it_too(run, monkeypatch):
     assert images.shape == (4, 2)
     result = fewstep.compare(opened, samplers=["fitted:fit-3"], nfe=[3], count=20, metrics=["SW"])
     assert [cell.nfe for cell in result.cells] == [3]
+    table = fewstep.fit(opened, 3, count=16, steps=0, name="again")
+    np.testing.assert_array_equal(opened.draw(table, 3, range(4)), images)
+    np.testing.assert_array_equal(opened.draw("fitted:again", 3, range(4)), images)
+    assert "as texts" in message(lambda: fewstep.fit(opened, 3, levers=fewstep.cfg(2.0)), fewstep.UsageError)
 
 
 def test_what_is_refused(fewstep, run, moons_run):
