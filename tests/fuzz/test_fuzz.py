@@ -1,9 +1,11 @@
 """Whatever is typed and whatever stands in a file, a command ends with status 0 or with one line for the user, soon;
 and damage to a run is noticed or changes no image.
 
-To repeat what failed with a seed: pytest -m "slow or not slow" "tests/fuzz/test_fuzz.py::test_command_lines[123]"
+The slow tests take a third of the seeds; FEWSTEP_FUZZ=whole takes all.  To repeat what failed with a seed:
+FEWSTEP_FUZZ=whole pytest -m "slow or not slow" "tests/fuzz/test_fuzz.py::test_command_lines[123]"
 """
 
+import os
 import shutil
 
 import pytest
@@ -15,6 +17,7 @@ from results import results
 
 def seeds(quick, whole):
     """The seeds of a test; those after the first `quick` are slow."""
+    whole = whole if os.environ.get("FEWSTEP_FUZZ") == "whole" else whole // 3
     return [pytest.param(seed, marks=[pytest.mark.slow] if seed >= quick else []) for seed in range(whole)]
 
 

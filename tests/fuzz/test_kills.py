@@ -21,7 +21,7 @@ COMMANDS = {
     "sample": ["sample", "run", "--count", "500", "--nfe", "20", "--out", "a.png"],
     "data": ["data", "pack", "images", "packed", "--size", "64", "--shard-size", "3"],
 }
-KILLS = {"train": (3, 1), "compare": (2, 2), "pairs": (2, 1), "calibrate": (2,), "sample": (1,), "data": (1, 1, 1)}
+KILLS = {"train": (2, 1), "compare": (2,), "pairs": (2,), "calibrate": (1,), "sample": (1,), "data": (1, 1)}
 """How often in each place before the command may end."""
 
 

@@ -89,4 +89,4 @@ def test_jax_compiles_and_keeps_anew_what_was_cut_short(root, tmp_path):
     size = kept.stat().st_size
     kept.write_bytes(kept.read_bytes()[: size // 2])
     kept.with_name(kept.name.removesuffix("-cache") + "-atime").unlink()
-    assert entry().stat().st_size == size
+    assert entry().stat().st_size > 0.9 * size  # it holds the time of its compilation, which is compressed too

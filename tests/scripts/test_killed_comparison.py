@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-KILLS = 3
+KILLS = 2
 
 
 def command(run, out):
