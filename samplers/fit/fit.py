@@ -10,13 +10,13 @@ import numpy as np
 from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.errors import UsageError
 from fewstep.samplers.checks import check_capabilities
-from fewstep.samplers.fit.gradient import Descent, descend, distance
+from fewstep.samplers.fit.gradient import Descent, descend
 from fewstep.samplers.fit.numbers import Ends, Numbers, numbers_of, placed, table
 from fewstep.samplers.fit.path import shortest_path
 from fewstep.samplers.fit.rows import least_squares
-from fewstep.samplers.fit.teacher import Teacher, error, follow, joined
+from fewstep.samplers.fit.teacher import Teacher, distance, follow, joined
 from fewstep.samplers.grids import GRIDS
-from fewstep.samplers.loop import Seeds, as_seeds, draw_many, unit_noise
+from fewstep.samplers.loop import Seeds, as_seeds, unit_noise
 from fewstep.samplers.registry import SAMPLERS, table_at
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Tableau
@@ -47,13 +47,13 @@ class _Stage(NamedTuple):
 
 
 def trajectories(
-    den: DenoiserLike, seeds: Seeds, shape: Sequence[int], cond: Cond = Cond(), calls: int = 100, batch: int = 64,
+    den: DenoiserLike, seeds: Seeds, shape: Sequence[int], cond: Cond = Cond(), calls: int = 100,
     show: Show = lambda done, note: None,
 ) -> Teacher:  # fmt: skip
     """The trajectories of the noise of the seeds by dpmpp_3m in `calls` calls, on its default grid."""
     accurate, parts, done = table_at(SAMPLERS[SOLVER], den.process, calls), [], 0
     starts = np.asarray(unit_noise(jnp.asarray(as_seeds(seeds)), tuple(shape))) * den.process.sigma(accurate.t[0])
-    for part in follow(den, accurate, starts.astype(np.float32), cond, batch):
+    for part in follow(den, accurate, starts.astype(np.float32), cond):
         parts.append(part)
         done += len(part.end) * accurate.nfe
         show(done, "trajectories")
@@ -64,7 +64,7 @@ def unfitted(
     den: DenoiserLike, nfe: int, teacher: Teacher, samplers: Sequence[str] = STARTS, grids: Sequence[str] | None = None
 ) -> list[tuple[str, float, Tableau, float]]:
     """(name, error, table, its last time) of deterministic samplers of the registry on its grids, the best first."""
-    found, zeros = [], np.zeros(len(teacher.end), np.uint32)
+    found = []
     for sampler in samplers:
         for grid in grids or [name for name in GRIDS if name != "dp"]:
             try:
@@ -75,10 +75,7 @@ def unfitted(
                 continue
             if made.nfe != nfe or made.noise.any():
                 continue
-            starts = teacher.start(made.t[0]).astype(np.float32)
-            images = draw_many(den, made, zeros, starts.shape[1:], cond=teacher.cond, start=starts, batch=64)
-            away = error(images, teacher.end)
-            found.append((f"{sampler} on {grid}", away if np.isfinite(away) else np.inf, made, last))
+            found.append((f"{sampler} on {grid}", distance(den, made, teacher), made, last))
     return sorted(found, key=lambda one: one[1])
 
 
@@ -106,16 +103,17 @@ def fit(
     begun = []
     for name, _, made, last in starts:
         if len(begun) < REFINED and (found := numbers_of(process, made, last)):
-            begun.append(_Stage(name, *found, distance(den, watched, *found)))
+            begun.append(_Stage(name, *found, distance(den, made, watched)))
     ours = min((stage.error for stage in begun), default=starts[0][1])
     path = shortest_path(fitted, process.ends[1], nfe)
     if (np.diff(path) < 0).all():
         found = placed(process, path, np.zeros((nfe, nfe - 1)))
-        begun.append(_Stage("the shortest path", *found, distance(den, watched, *found)))
+        begun.append(_Stage("the shortest path", *found, distance(den, table(process, *found), watched)))
     refined = []
     for stage in begun:
         found = least_squares(den, fitted, stage.ends, stage.numbers)
-        refined.append(_Stage(stage.name, stage.ends, found, distance(den, watched, stage.ends, found)))
+        away = distance(den, table(process, stage.ends, found), watched)
+        refined.append(_Stage(stage.name, stage.ends, found, away))
         done += nfe * len(teacher.end)
         show(done, f"least squares: {refined[-1].error:.4g}")
     best = min([*begun, *refined], key=lambda stage: stage.error)

@@ -12,7 +12,7 @@ import optax
 
 from fewstep.diffusion.denoiser import DenoiserLike
 from fewstep.samplers.fit.numbers import Ends, Numbers, table
-from fewstep.samplers.fit.teacher import Teacher
+from fewstep.samplers.fit.teacher import Teacher, distance
 from fewstep.samplers.loop import replay
 
 
@@ -40,37 +40,20 @@ def descend(
     scale = float(np.mean(np.square(fitted.end - fitted.end.mean(0)))) or 1.0
     seen = jnp.asarray(fitted.start(ends.first), dtype), jnp.asarray(fitted.end, dtype), fitted.cond
     step = jax.jit(partial(_step, optimizer, ends, scale))
-    best, errors, since = numbers, [distance(den, watched, ends, numbers)], 0
+    best, errors, since = numbers, [distance(den, table(den.process, ends, numbers), watched)], 0
     for k in range(how.steps):
         rows = rng.choice(len(fitted.end), min(how.batch, len(fitted.end)), replace=False)
         free, state = step(den, free, state, *jax.tree.map(lambda a, rows=rows: a[rows], seen))
         if (k + 1) % how.every and k + 1 < how.steps:
             continue
         now = jax.tree.map(lambda a: np.asarray(a, np.float64), free)
-        error = distance(den, watched, ends, now)
+        error = distance(den, table(den.process, ends, now), watched)
         best, since = (now, 0) if error < min(errors) else (best, since + 1)
         errors.append(error)
         show(k + 1, error)
         if since >= how.patience or not np.isfinite(error):
             break
     return best, errors
-
-
-def distance(den: DenoiserLike, teacher: Teacher, ends: Ends, numbers: Numbers, batch: int = 64) -> float:
-    """The root mean square distance of the images of the numbers' table from those of a teacher; inf for images that
-    are not finite."""
-    made, starts = table(den.process, ends, numbers), teacher.start(ends.first)
-    squares = 0.0
-    for first in range(0, len(starts), batch):
-        rows = np.minimum(np.arange(first, first + batch), len(starts) - 1)
-        cond = jax.tree.map(lambda a, rows=rows: np.asarray(a)[rows], teacher.cond)
-        images = np.asarray(_replayed(den, made, np.asarray(starts[rows], np.float32), cond), np.float64)
-        kept = len(starts) - first
-        squares += float(np.sum((images[:kept] - teacher.end[rows][:kept]) ** 2))
-    return float(np.sqrt(squares / teacher.end.size)) if np.isfinite(squares) else np.inf
-
-
-_replayed = jax.jit(replay)
 
 
 def _step(optimizer, ends, scale, den, free, state, starts, wanted, cond):

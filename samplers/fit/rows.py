@@ -4,13 +4,10 @@ import numpy as np
 
 from fewstep.diffusion.denoiser import DenoiserLike
 from fewstep.samplers.fit.numbers import Ends, Numbers, step, times
-from fewstep.samplers.fit.predict import predictions
-from fewstep.samplers.fit.teacher import Teacher
+from fewstep.samplers.fit.teacher import Teacher, predictions
 
 
-def least_squares(
-    den: DenoiserLike, teacher: Teacher, ends: Ends, numbers: Numbers, ridge: float = 1e-3, batch: int = 64
-) -> Numbers:
+def least_squares(den: DenoiserLike, teacher: Teacher, ends: Ends, numbers: Numbers, ridge: float = 1e-3) -> Numbers:
     """The numbers with the weights that bring the states after each row closest to those of a teacher.
 
     The predictions are the fitted table's own: the errors of earlier rows are seen, and corrected.  `ridge` pulls
@@ -20,7 +17,7 @@ def least_squares(
     n, weights = len(at) - 1, np.array(numbers.weights, np.float64)
     x, seen = teacher.start(at[0]), []
     for i in range(n):
-        new = np.asarray(predictions(den, x, at[i], teacher.cond, batch), np.float64)
+        new = predictions(den, at[i], x, teacher.cond)
         ratio, gain = step(den.process, at[i], at[i + 1])
         target = np.asarray(teacher.end if i == n - 1 else teacher.at(at[i + 1]), np.float64)
         base = ratio * x + gain * new

@@ -4,13 +4,16 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.diffusion.process import Process
 from fewstep.samplers.fit.numbers import step
-from fewstep.samplers.loop import draw
-from fewstep.samplers.tableau import Tableau
+from fewstep.samplers.loop import draw, draw_many
+from fewstep.samplers.tableau import Row, Tableau, tabulate
+
+BATCH = 64  # images at once
 
 
 class Teacher(NamedTuple):
@@ -49,7 +52,7 @@ class Teacher(NamedTuple):
 
 
 def follow(
-    den: DenoiserLike, table: Tableau, starts: np.ndarray, cond: Cond = Cond(), batch: int = 64
+    den: DenoiserLike, table: Tableau, starts: np.ndarray, cond: Cond = Cond(), batch: int = BATCH
 ) -> Iterator[Teacher]:
     """Yields the trajectories of initial states (B, ...) by a table without noise, in batches, on the host."""
     for first in range(0, len(starts), batch):
@@ -70,6 +73,21 @@ def joined(parts: list[Teacher]) -> Teacher:
     return Teacher(first.process, first.times, x, x0, np.concatenate([part.end for part in parts]), cond)
 
 
-def error(found: Any, wanted: Any) -> Any:
-    """The root mean square distance of images (B, ...), as the metric `trajectory` of a comparison."""
-    return float(np.sqrt(np.mean((np.asarray(found, np.float64) - wanted) ** 2)))
+def distance(den: DenoiserLike, table: Tableau, teacher: Teacher) -> float:
+    """The root mean square distance of the images of a table from those of a teacher, as the metric `trajectory` of a
+    comparison; inf for images that are not finite."""
+    images = drawn_from(den, table, teacher.start(table.t[0]), teacher.cond)
+    found = float(np.sqrt(np.mean((images - teacher.end) ** 2)))
+    return found if np.isfinite(found) else np.inf
+
+
+def predictions(den: DenoiserLike, t: float, x: np.ndarray, cond: Cond) -> np.ndarray:
+    """The clean images predicted from the states x (B, ...) at one time, in float64."""
+    return drawn_from(den, tabulate([Row(t, x0=1.0)]), x, cond)
+
+
+def drawn_from(den: DenoiserLike, table: Tableau, starts: np.ndarray, cond: Cond) -> np.ndarray:
+    """The images of a table without noise from initial states (B, ...), in float64."""
+    seeds, dtype = np.zeros(len(starts), np.uint32), jnp.zeros(()).dtype
+    images = draw_many(den, table, seeds, starts.shape[1:], cond=cond, start=starts.astype(dtype), batch=BATCH)
+    return images.astype(np.float64)

@@ -10,12 +10,12 @@ from fewstep.diffusion import VE, VP, Cond, Cosine, Discrete, Linear, oracles
 from fewstep.errors import UsageError
 from fewstep.samplers import GRIDS, SAMPLERS, exact, table_at, tabulate
 from fewstep.samplers.fit.fit import STARTS, fit, trajectories, unfitted
-from fewstep.samplers.fit.gradient import Descent, distance
+from fewstep.samplers.fit.gradient import Descent
 from fewstep.samplers.fit.numbers import Numbers, numbers_of, placed, step, table, times
 from fewstep.samplers.fit.path import shortest, shortest_path
 from fewstep.samplers.fit.rows import least_squares
 from fewstep.samplers.fit.spectral import spectral
-from fewstep.samplers.fit.teacher import Teacher
+from fewstep.samplers.fit.teacher import Teacher, distance
 from fewstep.samplers.tableau import reduced
 
 MIXTURE = {"mean": [[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]], "std": [0.15, 0.2, 0.25], "weight": [0.3, 0.3, 0.4]}
@@ -83,12 +83,8 @@ def test_as_many_numbers_as_conditions_make_a_table_exact():
     teacher = trajectories(den, range(256), (3,), calls=400)
     found = fit(den, 3, teacher, Descent(steps=1500, batch=128, lr=3e-2, every=100, patience=15))
     before = min(one[1] for one in unfitted(den, 3, teacher))
-    assert distance_of(found, den, teacher) < before / 30
+    assert distance(den, found.table, teacher) < before / 30
     np.testing.assert_allclose(np.sqrt(exact.moments(found.table, process, np.zeros(3), std**2).var), std, rtol=5e-3)
-
-
-def distance_of(found, den, teacher):
-    return distance(den, teacher, *numbers_of(den.process, found.table, found.last))
 
 
 def test_weights_alone_make_a_better_table_than_the_start():
@@ -96,7 +92,8 @@ def test_weights_alone_make_a_better_table_than_the_start():
     teacher = trajectories(den, range(500_000, 500_100), (2,), calls=40)
     start = numbers_of(Linear(), table_at(SAMPLERS["dpmpp_2m"], Linear(), 4), 0.0)
     found = least_squares(den, teacher, *start)
-    assert distance(den, teacher, start[0], found) < 0.7 * distance(den, teacher, *start)
+    before, after = (distance(den, table(Linear(), start[0], one), teacher) for one in (start[1], found))
+    assert after < 0.7 * before
 
 
 @pytest.mark.slow
@@ -106,7 +103,7 @@ def test_a_fitted_table_beats_every_unfitted_one_on_other_noise(process):
     teacher, judged = (trajectories(den, range(first, first + 200), (2,)) for first in (500_000, 1_000_000))
     found = fit(den, 5, teacher, Descent(steps=100, batch=32, every=50))
     best = min(one[1] for one in unfitted(den, 5, judged, samplers=[*STARTS, "dpm_fast", "ipndm_v"]))
-    assert distance_of(found, den, judged) < 0.6 * best
+    assert distance(den, found.table, judged) < 0.6 * best
     assert found.errors["fitted"] <= found.errors["start"] <= found.errors["unfitted"]
     assert (np.diff(found.table.t) < 0).all()
 
@@ -128,7 +125,7 @@ def test_the_path_is_better_than_equal_steps_where_paths_are_curved_at_one_end()
     den = oracles.gaussian(process, np.zeros(1), np.array([0.1]))
     teacher = trajectories(den, range(64), (1,))
     errors = [
-        distance(den, teacher, *placed(process, grid, np.zeros((6, 5))))
+        distance(den, table(process, *placed(process, grid, np.zeros((6, 5)))), teacher)
         for grid in (shortest_path(teacher, process.ends[1], 6), GRIDS["uniform"](process, 6))
     ]
     assert errors[0] < 0.5 * errors[1]

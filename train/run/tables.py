@@ -13,7 +13,7 @@ from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError, lookup
 from fewstep.samplers.registry import FITTED, SAMPLERS, Sampler, as_sampler
 from fewstep.samplers.steps import NoTable
-from fewstep.samplers.tableau import Row, Tableau
+from fewstep.samplers.tableau import Row, Tableau, tabulate
 from fewstep.train.run.calibration import levers_around
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import write_atomic
@@ -90,25 +90,14 @@ def load(file: epath.Path) -> FittedTable:
         columns["past"] = columns["past"].reshape(n, -1)
         if [columns[name].shape[0] for name in COLUMNS] != [n] * len(COLUMNS) or not n:
             raise ValueError("columns of different lengths")
-        if not all(np.isfinite(column).all() for column in columns.values()):
-            raise ValueError("a number that is not finite")
         if not (np.diff(np.append(columns["t"], plain["last"])) < 0).all():
             raise ValueError("times that do not decrease")
         plain |= {"levers": tuple(plain["levers"]), "seeds": tuple(plain["seeds"])}
         plain["labels"] = None if plain["labels"] is None else tuple(plain["labels"])
-        return FittedTable(_whole(columns, n), **plain)
+        rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
+        return FittedTable(tabulate(Row(t, x=x, x0=x0, past=tuple(past)) for t, x, x0, past in rows), **plain)
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{error if isinstance(error, Damaged) else f'{file} is damaged'}: fit it again") from None
-
-
-def _whole(columns, n):
-    """The table of its columns that have an effect."""
-    zero = np.zeros(n)
-    return Tableau(
-        t=columns["t"], s=np.full(n, np.nan), x=columns["x"], x0=columns["x0"], eps=zero, past=columns["past"],
-        noise=zero, spread=zero, cap=np.full(n, np.inf), stretch=np.ones(n), keep=np.tile([1.0, 0.0], (n, 1)),
-        path=np.full((n, 2), np.nan), start=np.float64(np.nan),
-    )  # fmt: skip
 
 
 @dataclass(frozen=True)
