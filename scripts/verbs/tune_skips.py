@@ -1,7 +1,6 @@
 """fewstep tune-skips."""
 
 import math
-import shlex
 
 from rich import box
 from rich.console import Console
@@ -11,7 +10,7 @@ from fewstep.cli import parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs.features import named
-from fewstep.cli.verbs.sampling import look_up, opened
+from fewstep.cli.verbs.sampling import again, look_up, opened
 from fewstep.diffusion.levers import skip_tuning
 from fewstep.errors import lookup
 from fewstep.evaluation.distances import DISTANCES
@@ -19,7 +18,6 @@ from fewstep.evaluation.metrics import metric_info
 from fewstep.evaluation.report.table import number
 from fewstep.evaluation.tuning import tune
 from fewstep.ranges import MOST_IMAGES, within
-from fewstep.samplers.registry import FITTED
 from fewstep.train.run.skip_factors import Tuned, path, save
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import is_main_process
@@ -58,7 +56,7 @@ def main(
         about = {"step": run.step, "count": count, "seed": seed, "metric": found.metric}
         about |= {name: [point._asdict() for point in getattr(found, name)] for name in ("curve", "steps")}
         save(run, tuned, **about, checks=[check._asdict() for check in found.checks])
-        _show(found, run, tuned, opening.step)
+        _show(found, run, tuned, opening, chosen)
 
 
 def _window(text):
@@ -71,7 +69,7 @@ def _window(text):
     return ends
 
 
-def _show(found, run, tuned, step):
+def _show(found, run, tuned, opening, chosen):
     """The curve, the check, and what to do next."""
     console = Console(width=80)
     table = Table(box=box.SIMPLE_HEAD)
@@ -95,9 +93,7 @@ def _show(found, run, tuned, step):
         say("the best value is at the end of --values: extend the range")
     if not found.checks[0].difference.high < 0:
         say("on the images that were not used for tuning, the improvement is not significant")
-    again = ["fewstep", "sample", run.folder, "--sampler", tuned.sampler, "--nfe", tuned.nfe]
-    again += [] if tuned.grid == FITTED else ["--grid", tuned.grid]
-    again += [] if step is None else ["--step", step]
-    again += [word for text in tuned.overrides for word in ("--set", text)]
-    again += [word for text in [*tuned.levers, "skip_tuning"] for word in ("--lever", text)]
-    say(f"{path(run)}: {tuned}. Next: {shlex.join(map(str, again))}")
+    command = again(
+        run, opening, chosen.sampler, tuned.nfe, tuned.grid, [*tuned.levers, "skip_tuning"], tuned.overrides
+    )
+    say(f"{path(run)}: {tuned}. Next: {command}")
