@@ -1,7 +1,6 @@
 """Comparison of samplers at budgets of network calls: the same seeds for all, measured against held-out images."""
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -11,18 +10,21 @@ from fewstep.diffusion.denoiser import CAPABILITY_NAMES, INSTANT, names_of
 from fewstep.errors import UsageError
 from fewstep.evaluation.asked import check_lines, names_of_runs
 from fewstep.evaluation.cells import Cells, Drawn
-from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
+from fewstep.evaluation.comparison import Cell, Comparison
 from fewstep.evaluation.distances import DISTANCES, expected_bias
 from fewstep.evaluation.drawing import Line, Seeds, draw_missing, plan
-from fewstep.evaluation.estimate import Interval, difference, mean
+from fewstep.evaluation.estimate import Interval, mean
 from fewstep.evaluation.features import Features, Pixels
 from fewstep.evaluation.flow import flow_bits
+from fewstep.evaluation.gaps import changes, gaps
 from fewstep.evaluation.measure import MetricEvaluator, bpd, interval, metric_name
-from fewstep.evaluation.metrics import BATCH, COUNT, METRICS, REFERENCE_ROWS
+from fewstep.evaluation.metrics import BATCH, COUNT, METRICS, REFERENCE_ROWS, TRAINED, name_and_features
+from fewstep.evaluation.models import model_record, trained_features
 from fewstep.evaluation.outside import Sampled, far_outside
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import SAMPLERS, supports
 from fewstep.samplers.cost import passes
+from fewstep.samplers.registry import adds_other_noise
 from fewstep.train.data.fingerprint import change, fingerprint
 from fewstep.train.utils.multihost import is_main_process
 from fewstep.train.utils.progress import progress
@@ -115,7 +117,12 @@ def compare(
     shown = [
         name for metric in metrics for name in [metric, *(metric_name(metric, f) for f in features)] if name in kinds
     ]
-    notes = [*data_notes, *_larger(plans), *_left_out(names, runs, lines)]
+    trained = {name: _trained(run, features, shown) for name, run in named.items()}
+    judged = {
+        at: {metric: value for metric, value in values.items() if metric not in trained[at[0]]}
+        for at, values in measured.items()
+    }
+    notes = [*data_notes, *_no_evidence(trained), *_larger(plans), *_left_out(names, runs, lines)]
     for group in groups:
         notes += _notes(group, evaluator[group[0]], named[group[0]].data, rows, count)
     notes += [
@@ -126,10 +133,12 @@ def compare(
     notes += far_outside(sampled)
     return Comparison(
         runs=names, groups=groups, lines=[line.name for line in lines], budgets=list(budgets), metrics=shown,
-        cells=rows, gaps=_gaps(measured, groups, budgets, shown), floors=dict(zip(names, floors, strict=True)),
+        cells=rows, gaps=gaps(judged, groups, budgets, shown), changes=changes(judged, groups, shown),
+        floors=dict(zip(names, floors, strict=True)), models={name: model_record(run) for name, run in named.items()},
         images=others, notes=notes, count=count, seed=seed, repeats=repeats,
         memory={name: memory.get(id(run)) for name, run in zip(names, runs, strict=True)}, previews=previews,
-        levers=tuple(levers), classes=classes, **about,
+        levers=tuple(levers), classes=classes, trained={name: found for name, found in trained.items() if found},
+        **about,
     )  # fmt: skip
 
 
@@ -185,6 +194,8 @@ def _check_metrics(metrics, features, runs, plans, count):
         raise UsageError(
             "accuracy requires features of a classifier with the classes of the run: add --features classifier"
         )
+    for run in runs if "bpd" in metrics else ():
+        run.denoiser.process.check_gaussian("bpd")
     computed = {name for of_run in plans for p in of_run for extra in p.extras for name in extra}
     requires = {
         "trajectory": "a sampler without noise",
@@ -225,23 +236,26 @@ def _intervals(values):
     return {metric: interval(metric, value) for metric, value in values.items()}
 
 
-def _gaps(measured, groups, budgets, metrics):
-    """The gaps of all rows but the best, by group, budget and metric."""
-    found = []
-    for group, budget, metric in product(groups, budgets, metrics):
-        here = {at[:2]: v[metric] for at, v in measured.items() if at[0] in group and at[2] == budget and metric in v}
-        for best in best_of({row: value.value for row, value in here.items()}, metric)[:1]:
-            apart = {row: difference(value, here[best]) for row, value in here.items() if row != best}
-            found += [Gap(run, line, best[0], best[1], budget, metric, gap) for (run, line), gap in apart.items()]
-    return found
-
-
 def _left_out(names, runs, lines):
     """A note for each run about samplers that it does not support."""
     asked = {line.sampler.name: line.sampler for line in lines}
     for name, run in zip(names, runs, strict=True):
-        if missing := [sampler for sampler in asked if not supports(run.denoiser, asked[sampler])]:
+        den = run.denoiser
+        if missing := [name for name, one in asked.items() if not supports(den, one) or adds_other_noise(den, one)]:
             yield f"{name} does not support {', '.join(missing)}."
+
+
+def _trained(run, features, metrics):
+    """The metrics on features that a run was trained on."""
+    used = trained_features(run)
+    names = {kind.name for kind in features if [kind.name, kind.digest] in used}
+    return [metric for metric in metrics if name_and_features(metric)[1] in names]
+
+
+def _no_evidence(trained):
+    for name, metrics in trained.items():
+        if metrics:
+            yield f"{TRAINED} {name} was trained on the features of {', '.join(metrics)}: its values are no evidence."
 
 
 def _larger(plans):

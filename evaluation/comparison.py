@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
 from fewstep.evaluation.estimate import Difference, Interval
-from fewstep.evaluation.metrics import metric_info
+from fewstep.evaluation.metrics import TRAINED, metric_info
 from fewstep.train.utils.sealed import opened_json, sealed_json
 
 Key = TypeVar("Key")
@@ -49,6 +49,20 @@ class Gap:
 
 
 @dataclass(frozen=True)
+class Change:
+    """The metric of a cell minus that of another one at another budget, of the same line or the best of all."""
+
+    run: str
+    line: str
+    budget: int
+    other_run: str
+    other: str
+    other_budget: int
+    metric: str
+    difference: Difference
+
+
+@dataclass(frozen=True)
 class Comparison:
     """Cells of runs x lines x budgets; a missing cell is a budget for which the sampler has no table.
 
@@ -77,6 +91,10 @@ class Comparison:
     memory: dict[str, int | None]  # peak bytes on a device after the cells of a run; None if unknown
     images: dict[str, dict[str, dict[str, Interval]]] = field(default_factory=dict)
     classes: dict[str, list[str]] = field(default_factory=dict)  # run: names of the classes of its previews
+    changes: list[Change] = field(default_factory=list)
+    models: dict[str, dict[str, Any]] = field(default_factory=dict)  # run: its record, of `models.model_record`
+    commands: dict[str, dict[str, str]] = field(default_factory=dict)  # run: line: what draws it in N calls
+    trained: dict[str, list[str]] = field(default_factory=dict)  # run: metrics on features that it was trained on
     previews: dict = field(default_factory=dict, compare=False, repr=False)
 
     def cell(self, run: str, line: str, budget: int) -> Cell | None:
@@ -91,6 +109,14 @@ class Comparison:
     def label(self, group: Sequence[str], run: str, line: str) -> str:
         """The name of a row of a group: the line, after its run if the group has several."""
         return line if len(group) == 1 else f"{run} {line}"
+
+    def is_evidence(self, run: str, metric: str) -> bool:
+        """Whether a metric of a run tells how good it is: not on features that the run was trained on."""
+        return metric not in self.trained.get(run, ())
+
+    def marked(self, group: Sequence[str], run: str, line: str, metric: str) -> str:
+        """The label of a row in a plot of a metric, which says whether the run was trained on it."""
+        return self.label(group, run, line) + ("" if self.is_evidence(run, metric) else f" {TRAINED}")
 
     def rows(self, group: Sequence[str]) -> list[Row]:
         """The lines of all runs of a group, without those that only other runs have cells of."""
@@ -112,9 +138,10 @@ class Comparison:
         return self.floor(group, metric) | {name: values[metric] for name, values in sets.items() if metric in values}
 
     def best(self, group: Sequence[str], budget: int, metric: str) -> list[Row]:
-        """The rows with the best value at this budget; several if they are equal."""
+        """The rows with the best value at this budget, of those whose value is evidence; several if they are equal."""
         here = (c for c in self.cells if c.run in group and c.budget == budget and metric in c.metrics)
-        return best_of({(c.run, c.line): c.metrics[metric].value for c in here}, metric)
+        values = {(c.run, c.line): c.metrics[metric].value for c in here if self.is_evidence(c.run, metric)}
+        return best_of(values, metric)
 
     def ties(self, group: Sequence[str], budget: int, metric: str) -> set[Row]:
         """The rows whose paired interval of the difference from the best contains 0."""
@@ -138,15 +165,20 @@ class Comparison:
 
     @classmethod
     def from_json(cls, text: str) -> "Comparison":
-        """The inverse of `to_json`; in files of earlier versions every run is a group of its own."""
-        plain = opened_json(text)
+        """The inverse of `to_json`; ValueError if the text is damaged, or has changed."""
+        return cls.from_plain(opened_json(text))
+
+    @classmethod
+    def from_plain(cls, plain: dict[str, Any]) -> "Comparison":
+        """From the value in the JSON text; in those of earlier versions every run is a group of its own."""
         for cell in plain["cells"]:
             cell |= {"metrics": _intervals(cell["metrics"]), "ms_per_image": _numbers(Interval, cell["ms_per_image"])}
-        for gap in plain["gaps"]:
+        for gap in (*plain["gaps"], *plain.get("changes", [])):
             gap["difference"] = _numbers(Difference, gap["difference"])
         made = {
             "cells": [Cell(**cell) for cell in plain["cells"]],
             "gaps": [Gap(**gap) for gap in plain["gaps"]],
+            "changes": [Change(**change) for change in plain.get("changes", [])],
             "floors": {run: _intervals(metrics) for run, metrics in plain["floors"].items()},
             "images": {
                 run: {name: _intervals(metrics) for name, metrics in sets.items()}
@@ -161,16 +193,19 @@ class Comparison:
         """One line per cell, then the reference rows."""
         fields = ["run", "line", "sampler", "grid", "swept", "budget", "nfe", "passes"]
         fields += ["ms_per_image", "ms_low", "ms_high"]
-        rows: list[list[Any]] = [fields + [metric + end for metric in self.metrics for end in ("", " low", " high")]]
+        columns = [metric + end for metric in self.metrics for end in ("", " low", " high")]
+        rows: list[list[Any]] = [[*fields, *columns, "trained on"]]
         for c in self.cells:
             swept = " ".join(f"{name}={value}" for name, value in c.swept.items())
             rows.append([c.run, c.line, c.sampler, c.grid, swept, c.budget, c.nfe, c.passes, *c.ms_per_image])
             rows[-1] += [value for metric in self.metrics for value in c.metrics.get(metric, [""] * 3)]
+            rows[-1].append(" ".join(self.trained.get(c.run, ())))
         for run in self.runs:
             references = {metric: self.reference_rows([run], metric) for metric in self.metrics}
             for name in dict.fromkeys(name for here in references.values() for name in here):
                 rows.append([run, name, *[""] * 9])
                 rows[-1] += [value for metric in self.metrics for value in references[metric].get(name, [""] * 3)]
+                rows[-1].append("")
         return _written(rows)
 
     def gaps_to_csv(self) -> str:

@@ -5,10 +5,9 @@ from dataclasses import replace
 from typing import Any
 
 from fewstep.errors import UsageError
+from fewstep.evaluation.metrics import ALONE
 from fewstep.train.data.absent import blank
 from fewstep.train.utils.messages import say
-
-ALONE = "trajectory"  # the metric that needs no data
 
 
 def with_data(runs: Sequence[Any], metrics: Sequence[str], chosen: bool) -> tuple[list[Any], Sequence[str]]:

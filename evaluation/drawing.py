@@ -22,9 +22,8 @@ from fewstep.evaluation.flow import held_out, labels_of
 from fewstep.evaluation.likelihood import is_bound, vlb
 from fewstep.evaluation.outside import root_mean_square
 from fewstep.samplers import GRIDS, SAMPLERS, Tableau, default_sampler, supports, table_at
-from fewstep.samplers.loop import HISTORY, batch_of, draw_batches, program
+from fewstep.samplers.loop import batch_of, draw_batches, program, remembering
 from fewstep.samplers.steps import NoTable
-from fewstep.samplers.tableau import pad
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.run.calibration import grid_with_statistics, levers_around, with_statistics
 from fewstep.train.run.computation import computation
@@ -77,6 +76,7 @@ class PlannedCell(NamedTuple):
     den: Any
     table: Tableau
     solution: Tableau | None  # the reference solution of its trajectories
+    solved: Any  # the denoiser of the solution, without what only the sampler's own rows are for
     extras: tuple  # per set of seeds, the extra values to compute: {name: digest of what they depend on}
     conds: tuple[Cond, ...]  # one per set of seeds
     name: str
@@ -111,7 +111,8 @@ def plan(
     """
     found, refusal = [], None
     conds = conds or [labels_to_draw(run.denoiser, run.data, seeds.count)] * seeds.repeats
-    dens = {line.name: run.under(line.levers) for line in lines}
+    plainly = {line.name: run.under(line.levers) for line in lines}
+    dens = dict(plainly)
     calibrated, resolved = {}, {}  # the denoisers with statistics; the samplers, of which fitted tables are the run's
     for line, budget in product(lines, budgets):
         process = dens[line.name].process
@@ -122,6 +123,8 @@ def plan(
             grid = grid and grid_with_statistics(run, dens[line.name], grid)
             if line.name not in resolved:
                 resolved[line.name] = sampler(run, line.sampler, line.levers)
+                for lever in resolved[line.name].levers:
+                    dens[line.name] = lever(dens[line.name])
             table = table_at(resolved[line.name], process, budget, grid)
         except NoTable as error:
             refusal = error
@@ -132,7 +135,7 @@ def plan(
         if table.spread.any() and line.name not in calibrated:
             calibrated[line.name] = with_statistics(run, dens[line.name], table)
         den = (calibrated if table.spread.any() else dens)[line.name]
-        found.append((line, budget, den, _remembering(table), solution and _remembering(solution)))
+        found.append((line, budget, den, remembering(table), solution and remembering(solution), plainly[line.name]))
     if not found:
         if refusal:
             raise UsageError(f"no sampler has a table at any of these budgets: {refusal}")
@@ -142,28 +145,30 @@ def plan(
     by_id = {id(cond): digest(environment(), run.denoiser, cond, *place) for cond in conds}
     commons = [by_id[id(cond)] for cond in conds]
     planned, unknown = [], uuid4().hex
-    computed = {jax.tree.structure(den): den for _, _, den, _, _ in found}  # as few programs as there are
+    both = [one for _, _, den, *_, plain in found for one in (den, plain)]
+    computed = {jax.tree.structure(den): den for den in both}  # as few programs as there are
     computed = {at: computation(den, enlarged(run.shape, den), unknown) for at, den in computed.items()}
-    for line, budget, den, table, solution in found:
-        around, program_of = levers_around(den), computed[jax.tree.structure(den)]
-        shared = [digest(common, around, program_of) for common in commons]
-        keys = tuple(digest(of, table, at) for of, at in zip(shared, seeds.sets, strict=True))
+
+    def shared(den: Any) -> list[str]:
+        """A digest of the denoiser for each set of seeds."""
+        program_of = computed[jax.tree.structure(den)]
+        return [digest(common, levers_around(den), program_of) for common in commons]
+
+    for line, budget, den, table, solution, plain in found:
+        keys = tuple(digest(of, table, at) for of, at in zip(shared(den), seeds.sets, strict=True))
         extras = [
             {"trajectory": digest(of, solution, at)} if solution else {}
-            for of, at in zip(shared, seeds.sets, strict=True)
+            for of, at in zip(shared(plain), seeds.sets, strict=True)
         ]
         of_data = len(run.shape) == 3 and enlarged(run.shape, den) == run.shape
         if "bpd" in metrics and of_data and is_bound(den, table):
             code = source(likelihood), source(flow)
             extras = [extra | {"bpd": digest(at, *code)} for extra, at in zip(extras, seeds.sets, strict=True)]
         name = f"{run.name}-{line.name}-{table.nfe}"
-        planned.append(PlannedCell(run, line, budget, den, table, solution, tuple(extras), tuple(conds), name, keys))
+        planned.append(
+            PlannedCell(run, line, budget, den, table, solution, plain, tuple(extras), tuple(conds), name, keys)
+        )
     return planned
-
-
-def _remembering(table):
-    """The table with the history of most samplers, even if it is unused, so that they share a compilation."""
-    return pad(table, table.nfe, max(table.history, HISTORY))
 
 
 def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict:
@@ -184,7 +189,7 @@ def draw_missing(planned: list[PlannedCell], seeds: Seeds, cells: Cells) -> dict
                 next(_batches(cheap, cheap.table, seeds, 0))
             solution = p.extras[i].get("trajectory")
             if solution and solution not in solutions:
-                parts = _batches(p, p.solution, seeds, i)
+                parts = _batches(p._replace(den=p.solved), p.solution, seeds, i)
                 solutions[solution] = np.concatenate(list(parts))
             drawn = _drawn(p, i, seeds, solutions.get(solution))
             if is_main_process():

@@ -77,8 +77,8 @@ def distances(
 
     drawn, real: arrays (N, H, W, C) or (N, d), uint8 or floats in [-1, 1]; or paths of folders of image files, of one
     size, or of .npz files with an array `images`.  Floats of drawn images beyond [-1, 1] are clipped.  metrics: FD,
-    FDinf, KID, SW, energy, precision, recall, density, coverage.  features: as of `evaluation.features`, by default
-    pixels.  Raises UsageError for images of different sizes, and for fewer images than a metric needs.
+    FDinf, KID, SW, mind, energy, precision, recall, density, coverage.  features: as of `evaluation.features`, by
+    default pixels.  Raises UsageError for images of different sizes, and for fewer images than a metric needs.
     """
     sets = [read_images(drawn, drawn=True), read_images(real)]
     if sets[0].shape[1:] != sets[1].shape[1:]:

@@ -92,6 +92,7 @@ def _steps(den, table):
     if table.past.any() or table.x.any() or np.isfinite(table.s).any() or table.nfe < 2:
         raise UsageError("bpd requires a chain of two or more DDPM steps")
     found = []
+    process.check_gaussian("bpd")
     for i, (t, s) in enumerate(pairwise(times)):
         kept, _ = process.split_noise(t, s, 1.0)
         if not np.allclose((table.x0[i], table.eps[i]), (process.alpha(s), kept), rtol=1e-9):
@@ -150,7 +151,10 @@ def log_likelihood(
     log N(x_1; 0, sigma_1^2) + int div u dt from t_min to 1, u = alpha' D + sigma' eps; t_min is by default the last
     time of the process, and at least 1e-5.  The divergence is Hutchinson's estimate eta . du/dx eta with one Rademacher
     eta per image, constant in time so that the integrand is smooth.  All states of a batch share the solver's steps.
+
+    Raises UsageError for a process whose noise is not Gaussian.
     """
+    den.process.check_gaussian("bpd")
     found, t_min = [], max(den.process.ends[1], 1e-5) if t_min is None else t_min
     for first in range(0, len(x), batch):
         at = np.minimum(np.arange(first, first + batch), len(x) - 1)

@@ -20,7 +20,7 @@ def interval(metric: str, estimate: Estimate) -> Interval:
 
 
 def metric_name(metric: str, features: Features) -> str:
-    """The name of a metric on features, such as "FD-pixels"; "FID" is FD on the original network and weights only."""
+    """The name of a metric on features, such as "FD-pixels": the inverse of `name_and_features`."""
     return "FID" if (metric, features.name) == ("FD", "inception2015") else f"{metric}-{features.name}"
 
 

@@ -42,7 +42,8 @@ def far_outside(sampled: Iterable[Sampled]) -> list[str]:
     text = f"{names}: far outside the data's range of -1 to 1 (root mean square {number(worst.rms)})"
     text += ", likely unstable at so few calls"
     process = type(worst.process).__name__
-    if worst.sampler in SAMPLERS and worst.grid in GRIDS and hasattr(diffusion, process):  # not one's own
+    known = hasattr(diffusion, process) and np.isinf(worst.process.freedom)  # not one's own, and exactly solved
+    if worst.sampler in SAMPLERS and worst.grid in GRIDS and known:
         text += f": see fewstep samplers --check {worst.sampler} --nfe {worst.budget} --process {process} --grid "
         text += worst.grid
     return [text]

@@ -25,13 +25,13 @@ from fewstep.evaluation.estimate import LEVEL, UNDEFINED, Difference, Estimate, 
 from fewstep.evaluation.features import Features
 from fewstep.evaluation.measure import MetricEvaluator, interval, metric_name
 from fewstep.evaluation.metrics import metric_info
+from fewstep.evaluation.models import trained_features
 from fewstep.evaluation.reference import reference
 from fewstep.samplers import Tableau, supports
 from fewstep.samplers.checks import check_capabilities
 from fewstep.samplers.cost import passes as passes_of
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import reduced
-from fewstep.train.run.run import read_description
 from fewstep.train.utils.messages import say
 
 SEARCHED, JUDGED = 10**6, 2 * 10**6  # the first seeds of the search, and of the last comparison
@@ -97,7 +97,8 @@ def affordable(run: Any, lines: Iterable[Line], passes: int) -> list[Candidate]:
     counted: dict[tuple, float] = {}
     found: dict[Any, Candidate] = {}
     for line in lines:
-        den = run.under(line.levers)
+        around = (*line.levers, *line.sampler.levers)
+        den = run.under(around)
         if not supports(den, line.sampler):
             say(f"{line.name} is left out: this model does not support it")
             continue
@@ -111,7 +112,7 @@ def affordable(run: Any, lines: Iterable[Line], passes: int) -> list[Candidate]:
             except UsageError as error:
                 say(f"{line.name} is left out: {error}")
                 break
-            at = (tuple(map(id, line.levers)), table.t.tobytes(), bool(table.spread.any()))
+            at = (tuple(map(id, around)), table.t.tobytes(), bool(table.spread.any()))
             if at not in counted:
                 counted[at] = passes_of(den, table) if line.levers else table.nfe
             if counted[at] <= passes:
@@ -127,7 +128,7 @@ def _same(table: Tableau, process: Any) -> tuple:
     return tuple(np.round(np.nan_to_num(np.asarray(part, np.float64)), 9).tobytes() for part in parts)
 
 
-class _Measured:
+class Measured:
     """Candidates with their cells, measured on more and more sets of seeds."""
 
     def __init__(self, run, candidates, cells, evaluator, metric, seeds):
@@ -166,7 +167,7 @@ def recommend(
     images, and for features that the run was trained on.
     """
     if metric_info(metric).better != "lower":
-        raise UsageError(f"{metric} is no distance: recommend by FD, KID, SW or energy")
+        raise UsageError(f"{metric} is no distance: recommend by FD, KID, SW, mind or energy")
     _check_not_trained_on(run, features)
     candidates = affordable(run, lines, passes)
     if not candidates:
@@ -175,7 +176,7 @@ def recommend(
     most = -(-count // size)
     evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
     told = metric_name(metric, features)
-    measured = _Measured(run, candidates, Cells(folder / "cells"), evaluator, told, Seeds(size, 0, most, batch))
+    measured = Measured(run, candidates, Cells(folder / "cells"), evaluator, told, Seeds(size, 0, most, batch))
     names, rounds, drawn, before, sets = [c.line.name for c in candidates], [], 0, 0, 1
     while True:
         values = measured(names, sets, seed)
@@ -204,8 +205,7 @@ def recommend(
 
 def _check_not_trained_on(run: Any, kind: Features) -> None:
     """UsageError for features that the training of a run has used: they do not tell how good its samples are."""
-    used = read_description(run.folder)["trained_features"] if (run.folder / "run.json").exists() else []
-    if [kind.name, kind.digest] in used:
+    if [kind.name, kind.digest] in trained_features(run):
         raise UsageError(f"{run.folder} was trained on the features {kind.name}, which cannot decide: choose others")
 
 

@@ -8,13 +8,13 @@ from typing import Any
 from fewstep.evaluation.distances.frechet import Extrapolated, Frechet, expected_bias, frechet
 from fewstep.evaluation.distances.kernels import Energy, Kernel
 from fewstep.evaluation.distances.neighbours import Neighbours, Novelty
-from fewstep.evaluation.distances.sliced import SlicedWasserstein
+from fewstep.evaluation.distances.sliced import Mind, SlicedWasserstein
 
 DISTANCES: dict[str, Any] = {
     name: distance
-    for distance in (Frechet, Kernel, SlicedWasserstein, Energy, Neighbours, Novelty, Extrapolated)
+    for distance in (Frechet, Kernel, SlicedWasserstein, Mind, Energy, Neighbours, Novelty, Extrapolated)
     for name in distance.names
 }
 
-__all__ = ["DISTANCES", "Energy", "Extrapolated", "Frechet", "Kernel", "Neighbours", "Novelty", "SlicedWasserstein"]
-__all__ += ["expected_bias", "frechet"]
+__all__ = ["DISTANCES", "Energy", "Extrapolated", "Frechet", "Kernel", "Mind", "Neighbours", "Novelty"]
+__all__ += ["SlicedWasserstein", "expected_bias", "frechet"]

@@ -1,7 +1,8 @@
 """Features of images on which distances are computed."""
 
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
+import jax
 import numpy as np
 
 from fewstep.train.logs.images import to_uint8
@@ -40,10 +41,23 @@ class Classifying(Features, Protocol):
         ...
 
 
+class Differentiable(Features, Protocol):
+    """Features that can be trained on."""
+
+    @property
+    def params(self) -> Any:
+        """The parameters of their network."""
+        ...
+
+    def apply(self, params: Any, pixels: jax.Array) -> jax.Array:
+        """The features (B, d) of images whose pixels are floats from 0 to 255, (B, H, W, C), as JAX traces them."""
+        ...
+
+
 class Pixels:
     """uint8 pixels divided by 255, or for data that are not images the values themselves, named "points"."""
 
-    digest, classes = "", 0
+    digest, classes, params = "", 0, ()
 
     def __init__(self, shape: tuple):
         self.name = "pixels" if len(shape) == 3 else "points"
@@ -51,6 +65,10 @@ class Pixels:
     def __call__(self, images: np.ndarray) -> np.ndarray:
         images = images / 255 if images.dtype == np.uint8 else images
         return images.reshape(len(images), -1).astype(np.float64)
+
+    def apply(self, params: Any, pixels: jax.Array) -> jax.Array:
+        """The features of pixels from 0 to 255, or of points, as JAX traces them."""
+        return (pixels / 255 if pixels.ndim == 4 else pixels).reshape(len(pixels), -1)
 
 
 def quantized(images: np.ndarray) -> np.ndarray:

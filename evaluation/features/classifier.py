@@ -46,6 +46,10 @@ class Classifier:
         """uint8 images (N, H, W, C) -> (N, classes) float64."""
         return self._run(images, 1)
 
+    def apply(self, params: Any, pixels: jax.Array) -> jax.Array:
+        """The features (B, 64) of pixels from 0 to 255, as JAX traces them."""
+        return network(params, pixels / 127.5 - 1)[0]
+
     def _run(self, images, output):
         return batched(lambda part: _apply(self.params, part)[output], images, BATCH, self.name)
 

@@ -11,7 +11,10 @@ def curve(comparison: Comparison, kind: str, metric: str | None = None) -> bytes
         Panel(
             comparison.title(group),
             "network calls per image",
-            {comparison.label(group, *row): _points(comparison, *row, metric) for row in comparison.rows(group)},
+            {
+                comparison.marked(group, *row, metric): _points(comparison, *row, metric)
+                for row in comparison.rows(group)
+            },
             comparison.floor(group, metric),
             comparison.budgets,
         )

@@ -1,4 +1,4 @@
-"""Plots of a comparison: lines with confidence bands, and dashed reference values."""
+"""Plots of a comparison: lines with confidence intervals, and dashed reference values."""
 
 import io
 import textwrap
@@ -17,6 +17,7 @@ from fewstep.evaluation.metrics import metric_info
 # Okabe and Ito's colors for color-blind readers; one marker more than colors, so that their pairs do not repeat early.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = "osD^vPX*"
+APART, SEVERAL = 1.04, 8  # the ratio between lines that are set side by side, and the most lines that are
 
 
 class Points(NamedTuple):
@@ -59,11 +60,13 @@ def _lines(axis, panel, styles):
     """Draw the lines; returns their finite values."""
     ring = {"marker": "o", "markersize": 11, "markerfacecolor": "none", "markeredgecolor": "0.2", "linestyle": "none"}
     rings = []
-    for label, (x, values, best) in panel.lines.items():
+    for k, (label, (x, values, best)) in enumerate(panel.lines.items()):
         colour, marker = styles[label]
+        if panel.ticks and len(panel.lines) <= SEVERAL:  # side by side, so that none hides another
+            x = [at * APART ** (k - (len(panel.lines) - 1) / 2) for at in x]
         axis.plot(x, [v.value for v in values], color=colour, marker=marker, markersize=5, label=label)
         lows = [v.low if v.low > 0 or v.value <= 0 else 1e-3 * v.value for v in values]  # for a logarithmic axis
-        axis.fill_between(x, lows, [v.high for v in values], color=colour, alpha=0.15, linewidth=0)
+        axis.vlines(x, lows, [v.high for v in values], color=colour, alpha=0.5, linewidth=1.2)
         rings += [(x[i], values[i].value) for i in best]
     if rings:
         axis.plot(*zip(*rings, strict=True), **ring, label="best of its line")
@@ -88,7 +91,9 @@ def _dress(axis, panel, metric, least):
     if metric_info(metric).better == "lower" and least > 0:
         axis.set_yscale("log")
         axis.set_ylim(bottom=max(axis.get_ylim()[0], least / 3))  # bands that reach 0 are cut off
-        axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        low, high = axis.get_ylim()
+        subs = (1, 2, 5) if high > 20 * low else (1, 1.5, 2, 3, 4, 5, 6, 8)
+        axis.yaxis.set_major_locator(LogLocator(subs=subs))
         axis.yaxis.set_major_formatter("{x:g}")
     axis.minorticks_off()
     axis.grid(alpha=0.25)

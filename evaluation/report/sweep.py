@@ -52,7 +52,7 @@ def _lines(comparison, group, name, metric):
         if cell.run in group and name in cell.swept and metric in cell.metrics:
             text = cell.swept[name]
             line = cell.line.replace(f" {name}={text}", "")
-            label = f"{comparison.label(group, cell.run, line)}, {cell.budget} calls"
+            label = f"{comparison.marked(group, cell.run, line, metric)}, {cell.budget} calls"
             found.setdefault(label, []).append((float(text), cell.metrics[metric]))
     return {label: _points(pairs, metric) for label, pairs in found.items()}
 

@@ -4,7 +4,14 @@ import textwrap
 from itertools import takewhile
 
 from fewstep.evaluation.comparison import Comparison
-from fewstep.evaluation.metrics import REFERENCE_ROWS, metric_info
+from fewstep.evaluation.metrics import (
+    ALONE,
+    REFERENCE_ROWS,
+    TRAINED,
+    metric_info,
+    name_and_features,
+    on_several_features,
+)
 
 WIDTH = 80
 BETTER = {"lower": "lower is better", "higher": "higher is better", "": "neither direction is better"}
@@ -18,24 +25,48 @@ def number(value: float) -> str:
 
 def render(comparison: Comparison, width: int = WIDTH) -> str:
     """For each metric and group of runs: a table by NFE, where * is the best of a column and ~ not significantly worse,
-    and the best ones with confidence intervals.  A legend follows."""
+    and the best ones with confidence intervals; one table of each metric on several features.  A legend follows."""
     found = []
     for metric in comparison.metrics:
         for group in comparison.groups:
             found += [*_blocks(comparison, group, metric, width), *_leaders(comparison, group, metric, width)]
+    for metrics in on_several_features(comparison.metrics).values():
+        for group in comparison.groups:
+            found += _by_features(comparison, group, metrics, width)
     found += [textwrap.fill(text, width) for text in (*_legend(comparison), *comparison.notes)]
     return "\n\n".join(found) + "\n"
 
 
 def _blocks(comparison, group, metric, width):
-    """The table, split into blocks of columns that fit the width."""
+    """The table of a metric: a row for each line, a column for each budget."""
     columns = [[str(budget) + " ", *_column(comparison, group, metric, budget)] for budget in comparison.budgets]
     names = ["sampler", *(comparison.label(group, *row) for row in comparison.rows(group))]
     for name, value in comparison.reference_rows(group, metric).items():
         names.append(name)
         columns = [[*column, "" if i else number(value.value) + " "] for i, column in enumerate(columns)]
+    yield from _split(f"{comparison.title(group)}: {metric} by network calls", names, columns, width)
+
+
+def _by_features(comparison, group, metrics, width):
+    """The table of a metric on several features: a row for each line and budget, a column for the features."""
+    names, columns = ["sampler @ calls"], [[name_and_features(metric)[1] + " "] for metric in metrics]
+    for budget in comparison.budgets:
+        names += [f"{comparison.label(group, *row)} @ {budget}" for row in comparison.rows(group)]
+        for metric, column in zip(metrics, columns, strict=True):
+            column += _column(comparison, group, metric, budget)
+    references = [comparison.reference_rows(group, metric) for metric in metrics]
+    for name in dict.fromkeys(name for known in references for name in known):
+        names.append(name)
+        for known, column in zip(references, columns, strict=True):
+            column.append(number(known[name].value) + " " if name in known else "")
+    of = name_and_features(metrics[0])[0]
+    yield from _split(f"{comparison.title(group)}: {of} on several features", names, columns, width)
+
+
+def _split(title, names, columns, width):
+    """A table with its title, split into blocks of columns that fit the width."""
     first, size = max(map(len, names)) + 2, 1 + max(8, *(len(text) for column in columns for text in column))
-    fit, title = max(1, (width - first) // size), f"{comparison.title(group)}: {metric} by network calls"
+    fit = max(1, (width - first) // size)
     title = textwrap.fill(title, width, break_long_words=False, break_on_hyphens=False)
     for i in range(0, len(columns), fit):
         rows = zip(names, *columns[i : i + fit], strict=True)
@@ -48,7 +79,9 @@ def _column(comparison, group, metric, budget):
     for row in comparison.rows(group):
         cell = comparison.cell(*row, budget)
         value = cell.metrics.get(metric) if cell else None
-        mark = "*" if row in best else "~" if row in ties else " "
+        mark = (
+            "*" if row in best else "~" if row in ties else " " if comparison.is_evidence(row[0], metric) else TRAINED
+        )
         yield ("-" if value is None else number(value.value)) + mark
 
 
@@ -103,13 +136,19 @@ def _legend(comparison):
         kinds[metric_info(metric).better].append(metric)
     better = "; ".join(f"{', '.join(metrics)}: {BETTER[kind]}" for kind, metrics in kinds.items())
     sets = f", mean of {comparison.repeats} sets" if comparison.repeats > 1 else ""
+    real = measured_against(comparison)
     yield (
-        f"{comparison.count} images per cell{sets}, against held-out images. {better}. * is best; ~ is not "
+        f"{comparison.count} images per cell{sets}, against {real}. {better}. * is best; ~ is not "
         f"significantly worse: the 95 % interval of its difference from the best, paired by seed, contains 0. "
         f"unpaired: the interval for independent seeds. {' '.join(reference_rows(comparison))}"
     )
     if comparison.levers:
         yield f"Levers: {', '.join(comparison.levers)}."
+
+
+def measured_against(comparison: Comparison) -> str:
+    """What the metrics measure against."""
+    return "samples in many calls from the same noise" if comparison.metrics == [ALONE] else "held-out images"
 
 
 def reference_rows(comparison: Comparison) -> list[str]:

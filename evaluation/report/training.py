@@ -7,7 +7,9 @@ from importlib.util import find_spec
 import numpy as np
 from etils import epath
 
+from fewstep.evaluation.metrics import TRAINED, name_and_features
 from fewstep.train.logs.jsonl import read
+from fewstep.train.run.run import read_description
 from fewstep.train.utils.files import write_atomic
 
 WINDOWS = 50  # of the running mean, in the whole run
@@ -18,12 +20,17 @@ def write_curve(run: epath.Path) -> epath.Path | None:
     lines = read(run / "metrics.jsonl")
     if find_spec("matplotlib") is None or sum(line.get("loss") is not None for line in lines) < 2:
         return None
-    write_atomic(run / "curve.png", training_curve(lines))
+    known = read_description(run) if (run / "run.json").exists() else {"trained_features": []}
+    trained = [name for name, _ in known["trained_features"]]
+    write_atomic(run / "curve.png", training_curve(lines, trained))
     return run / "curve.png"
 
 
-def training_curve(lines: Sequence[Mapping[str, float]]) -> bytes:
-    """The lines of a metrics file as a PNG: a panel of the loss with its running mean, and one of each distance."""
+def training_curve(lines: Sequence[Mapping[str, float]], trained: Sequence[str] = ()) -> bytes:
+    """The lines of a metrics file as a PNG: a panel of the loss with its running mean, and one of each distance.
+
+    trained: the features that the run was trained on, on which distances are marked.
+    """
     from matplotlib.figure import Figure
 
     names = ["loss", *dict.fromkeys(name for line in lines for name in line if name.startswith("FD"))]
@@ -44,7 +51,7 @@ def training_curve(lines: Sequence[Mapping[str, float]]) -> bytes:
                 axis.yaxis.set_minor_formatter("{x:g}")
         else:
             axis.plot(step, value, "o-", color="#D55E00", markersize=4)
-        axis.set(ylabel=name)
+        axis.set(ylabel=f"{name} {TRAINED}, trained on" if name_and_features(name)[1] in trained else name)
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     axes[-1].set(xlabel="step")

@@ -147,6 +147,7 @@ def known():
     return calibrated(den, found), found, np.asarray(images[1000:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("steps", [2, 3, 5, 7, 10, 30])
 @pytest.mark.parametrize("variance", TABLES)
 def test_the_best_trajectory_has_the_better_bound(known, steps, variance):
@@ -206,6 +207,7 @@ def test_probes_are_those_of_the_image_and_not_of_its_place_in_a_batch(points):
     np.testing.assert_allclose(one, two, rtol=1e-4)
 
 
+@pytest.mark.slow
 def test_the_optimal_variance_is_the_best(points):
     den = oracles.gaussian(Linear(), MEAN, STD)
     for steps in (3, 10):

@@ -1,21 +1,24 @@
 """The files of a comparison."""
 
+import base64
 import csv
 import io
 import json
 import math
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from PIL import Image
+from report_page import Page
 
 from fewstep.evaluation.comparison import Cell, Comparison, Gap, best_of
 from fewstep.evaluation.estimate import Difference, Interval
 from fewstep.evaluation.report import write
+from fewstep.evaluation.report.data import page_data
 from fewstep.evaluation.report.plot import COLOURS, MARKERS
+from fewstep.evaluation.report.strips import strips
 from fewstep.evaluation.report.table import number, render
 from fewstep.samplers import SAMPLERS
 
@@ -102,9 +105,9 @@ def test_the_flow_stands_beside_the_bounds(tmp_path):
     assert "Flow" not in render(made())
     *_, floor, flow = csv.DictReader(io.StringIO(comparison.to_csv()))
     assert (floor["line"], floor["bpd"], flow["line"], flow["bpd"]) == ("floor", "", "flow", "5.27")
-    page = write(tmp_path, comparison)["report.html"].read_text()
-    assert "<td>flow</td>" in page
-    assert "Flow: held-out images" in page
+    page = Page(write(tmp_path, comparison)["report.html"].read_text())
+    assert page.data["groups"][0]["references"]["bpd"]["flow"] == [5.27, 5.1, 5.4]
+    assert "Flow: held-out images" in page.text
 
 
 def test_table_fits_marks_the_best_and_leaves_blanks():
@@ -199,37 +202,21 @@ def test_numbers_have_three_digits(value, text):
     assert number(value) == text
 
 
-class Page(HTMLParser):
-    """Collects the tags, links and text of a page."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.sources, self.text, self.tags = [], "", set()
-        self.feed(text)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.add(tag)
-        self.sources += [value for name, value in attributes if name in ("src", "href")]
-
-    def handle_data(self, data):
-        self.text += data
-
-
 @pytest.mark.parametrize("shape", [(8, 8, 8, 1), (4, 6, 8, 3), (100, 2), (100, 1), (4, 6, 6, 2)])
 def test_the_page_needs_nothing_else(tmp_path, shape):
     comparison = made(shape)
     if len(shape) == 2:
         comparison.previews.update({key: np.zeros(shape) for key in comparison.previews})
     written = write(tmp_path / "out", comparison)
-    text = written["report.html"].read_text()
-    page = Page(text)
-    assert all(source.startswith("data:") for source in page.sources)
+    page = Page(written["report.html"].read_text())
+    assert page.sources == []
+    assert not {"link", "img", "iframe"} & {*page.tags}
+    (group,) = page.data["groups"]
     seen = shape not in ((100, 1), (4, 6, 6, 2))
-    assert len(page.sources) == 1 + seen * len(comparison.cells)
-    assert "script" not in page.tags
-    for cell in comparison.cells:
-        assert number(cell.metrics["FD-pixels"].value) in page.text
-    assert "has no value at 1 calls" in text
+    assert sum(cell["strip"] is not None for cell in group["cells"]) == seen * len(comparison.cells)
+    assert all(cell["strip"].startswith("data:image/png;base64,") for cell in group["cells"] if seen)
+    for cell, shown in zip(comparison.cells, group["cells"], strict=True):
+        assert shown["values"] == {name: pytest.approx(list(v), rel=1e-5) for name, v in cell.metrics.items()}
     assert "<runs/digits>" in page.text
     assert Image.open(written["curve.png"]).size[0] > 600
     assert {p.name for p in (tmp_path / "out").iterdir()} == FILES
@@ -238,18 +225,70 @@ def test_the_page_needs_nothing_else(tmp_path, shape):
 def test_the_page_sets_runs_beside_each_other(tmp_path):
     comparison = made(runs=("a", "b"), together=True)
     written = write(tmp_path, comparison)
-    html = written["report.html"].read_text()
-    text = Page(html).text
+    (group,) = Page(written["report.html"].read_text()).data["groups"]
+    assert [row["label"] for row in group["rows"]] == [f"{run} {line}" for run in "ab" for line in LINES]
     for metric in METRICS:
-        assert text.count(f"a, b: {metric}") == 1
-        assert re.search(rf"a, b: {metric}\s*sampler[\s0-9]*a ddim", text)
-    assert text.count("floor") == len(METRICS)
-    rows = r"16\s*a ddim\s*a heun\s*0\.0625\s*0\.0225 to 0\.10[23]\s*-0\.0375 to 1\.00"
-    assert len(re.findall(rows, text)) == len(METRICS)
-    assert html.count('class="best"') == len(METRICS) * (len(BUDGETS) + 3)  # ties at 32 and 64 calls
+        assert [*group["references"][metric]] == ["floor"]
+        assert {found["best"] for found in group["answers"][metric]["at"].values()} == {0}
+        at = group["answers"][metric]["at"]
+        assert [at[str(b)]["sure"] for b in BUDGETS] == ["clear"] * 5 + ["or a heun", "or 2 others"]
+        clear = r"Clear: on the same seeds the next, a heun, is 0\.0625 worse \(95 % interval 0\.0225 to 0\.10[23]\)\."
+        assert re.fullmatch(clear, at["16"]["reason"])
     drawn = written["curve.svg"].read_text()
     assert all(drawn.count(f">{run} {line}</text>") == 1 for run in "ab" for line in comparison.lines)
     assert drawn.count(">floor </text>") == 1
+
+
+def test_the_answer_says_of_which_data_it_is():
+    answers = [group["answers"]["FD-pixels"] for group in page_data(made(runs=("a", "b")))["groups"]]
+    assert [answer["sentence"][:16] for answer in answers] == ["a: ddim is best ", "b: ddim is best "]
+
+
+def test_the_page_says_how_it_was_made(tmp_path):
+    record = {
+        "data": "digits", "training_images": 1297, "held_out_images": 500, "shape": [8, 8, 1], "classes": 10,
+        "learned": ["velocities at an instant"], "folder": "runs/digits", "checkpoint": 1500, "weights": "a1b2",
+        "parameters": 709025, "training_seconds": 90.4, "trained_features": ["classifier"], "commit": "c3d4",
+        "versions": {"jax": "1.2.3"},
+    }  # fmt: skip
+    comparison = replace(
+        made(), models={"digits": record}, commands={"digits": {"ddim": "fewstep sample runs/digits --nfe N"}}
+    )
+    page = Page(write(tmp_path, comparison)["report.html"].read_text())
+    text = " ".join(page.text.split())
+    for fact in (
+        "step 1500", "709,025", "digits: 1,297 to train on, 500 held out", "8 x 8 x 1, 10 classes", "a1b2", "c3d4",
+        "1 min 30 s, without previews", "trained on features classifier", "1024 MiB", "jax 1.2.3", "seeds 0 to 499",
+    ):  # fmt: skip
+        assert fact in text
+    assert [row["command"] for row in page.data["groups"][0]["rows"]] == [
+        "fewstep sample runs/digits --nfe N",
+        None,
+        None,
+    ]
+
+
+def test_what_comes_from_elsewhere_is_text(tmp_path):
+    """Names of runs and samplers, notes and commands cannot become a part of the page."""
+    bad = "</script><script>alert(1)</script><b>"
+    comparison = replace(made(runs=(bad,)), notes=[bad], command=bad, environment={bad: bad})
+    page = Page(write(tmp_path, comparison)["report.html"].read_text())
+    assert page.tags.count("script") == 6
+    assert "b" not in page.tags
+    assert page.data["groups"][0]["title"] == bad
+
+
+def test_strips_are_exact_while_they_are_small_and_bounded_where_they_are_not():
+    rng = np.random.default_rng(0)
+    previews = {i: rng.integers(0, 256, (8, 16, 16, 3)).astype(np.uint8) for i in range(4)}
+    found = strips(previews)
+    for i, strip in found.items():
+        image = np.asarray(Image.open(io.BytesIO(base64.b64decode(strip.uri.partition(",")[2]))))
+        np.testing.assert_array_equal(image, np.concatenate([*previews[i]], axis=1))
+    most = sum(len(strip.uri) for strip in found.values()) // 8
+    small = strips(previews, most)
+    assert {(strip.uri[:15], strip.seeds) for strip in small.values()} == {("data:image/webp", 4)}
+    assert sum(len(strip.uri) * 3 / 4 for strip in small.values()) <= most + 30
 
 
 def test_the_flow_of_each_run_is_a_row_of_a_group():

@@ -52,7 +52,7 @@ class Encoder:
         sizes = self.size or ARCHITECTURES[self.architecture].SIZES
         return sha256(f"{self.architecture} {PREPROCESSING} {sizes} {self.weights}".encode())
 
-    def side(self, images: np.ndarray) -> int:
+    def side(self, images: np.ndarray | jax.Array) -> int:
         """The side that images (N, H, W, C) are resized to."""
         sizes = ARCHITECTURES[self.architecture].SIZES
         return self.size or next((size for size in sizes if max(images.shape[1:3]) < size), sizes[-1])
@@ -65,6 +65,10 @@ class Encoder:
         if not self.classes:
             raise UsageError(f"{self.name} has no classifier head: use mobilenet_v2 or resnet56 for logits")
         return self._run(images, 1)
+
+    def apply(self, params: Any, pixels: jax.Array) -> jax.Array:
+        """The features (B, d) of pixels from 0 to 255, as JAX traces them."""
+        return _apply(self.architecture, self.side(pixels), params, pixels)[0]
 
     def _run(self, images, output):
         images = np.asarray(images)

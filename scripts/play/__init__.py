@@ -1,0 +1,1 @@
+"""`fewstep play`: a page on this machine that draws while its sliders move."""
