@@ -14,6 +14,7 @@ from fewstep.samplers.grids import (
     arctan,
     ays,
     beta,
+    bong_tangent,
     karras,
     log_snr,
     polyexponential,
@@ -26,6 +27,7 @@ from fewstep.samplers.interpolant import interpolant_sde
 from fewstep.samplers.langevin import langevin
 from fewstep.samplers.loop import draw, draw_many
 from fewstep.samplers.registry import SAMPLERS, default_nfe, default_sampler, preview_table, supports, table_at
+from fewstep.samplers.res import res_2s, res_3s
 from fewstep.samplers.restart import restart
 from fewstep.samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from fewstep.samplers.sa_solver import sa_solver
@@ -45,6 +47,7 @@ __all__ = [
     "arctan",
     "ays",
     "beta",
+    "bong_tangent",
     "ddim",
     "ddpm",
     "default_nfe",
@@ -89,6 +92,8 @@ __all__ = [
     "quadratic",
     "quadratic_ddim",
     "reduced",
+    "res_2s",
+    "res_3s",
     "restart",
     "rho_rk2",
     "rho_rk3",

@@ -81,7 +81,7 @@ def ipndm(process: Process, grid: np.ndarray, points: Points = 4, first: str = "
     Order `points` if steps in sigma / alpha are equal, order 2 on other grids.  One call per step.  `first` as in deis.
     """
     rows = (
-        transfer(process, t, s, NOISE, _move(process, t, s) * _equal(1 + len(before))[1:] if before else ())
+        transfer(process, t, s, NOISE, _move(process, t, s) * equal_weights(1 + len(before))[1:] if before else ())
         for t, s, before in multistep(process, grid, points, lower_final=False)
     )
     return first_step.start(rows, process, first)
@@ -109,7 +109,7 @@ BASES: dict[str, tuple[Callable[..., Any], Callable[..., Any]]] = {
 }
 
 
-def _equal(points: int) -> np.ndarray:
+def equal_weights(points: int) -> np.ndarray:
     """Adams-Bashforth weights of equal steps, newest first."""
     return weights(-np.arange(points), 0.0, 1.0)
 
@@ -131,7 +131,8 @@ def _pseudo(
         else:
             now = [rows, *begins] if finite else [rows]
             past = np.zeros(now[0] - now[-1])
-            past[[rows - row - 1 for row in now[1:]]] = _move(process, t, s) * _equal(len(now))[1:] if finite else 0.0
+            if finite:
+                past[[rows - row - 1 for row in now[1:]]] = _move(process, t, s) * equal_weights(len(now))[1:]
             new = [transfer(process, t, s, NOISE, past)]
         begins = [*([rows] if finite else []), *begins][:3]
         rows += len(new)

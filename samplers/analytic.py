@@ -14,6 +14,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, Share, checked
+from fewstep.samplers.brownian import Noise
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.tableau import Row
 
@@ -64,12 +65,14 @@ def _with_spread(row: Row, process: Process) -> Row:
 
 
 @checked
-def analytic_ddpm(process: Process, grid: np.ndarray, grey: Grey = None) -> list[Row]:
+def analytic_ddpm(process: Process, grid: np.ndarray, grey: Grey = None, noise: Noise = "fresh") -> list[Row]:
     """DDPM with the optimal variance; `grey` as in `optimal_variance`."""
-    return optimal_variance(ddim(process, grid, eta=1.0), process, grey)
+    return optimal_variance(ddim(process, grid, 1.0, noise), process, grey)
 
 
 @checked
-def analytic_ddim(process: Process, grid: np.ndarray, eta: Share = 0.0, grey: Grey = None) -> list[Row]:
+def analytic_ddim(
+    process: Process, grid: np.ndarray, eta: Share = 0.0, grey: Grey = None, noise: Noise = "fresh"
+) -> list[Row]:
     """DDIM with the optimal variance, which is the only noise for eta = 0; `grey` as in `optimal_variance`."""
-    return optimal_variance(ddim(process, grid, eta), process, grey)
+    return optimal_variance(ddim(process, grid, eta, noise), process, grey)

@@ -12,6 +12,7 @@ from fewstep.diffusion.posterior import large, posterior
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import checked
+from fewstep.samplers.brownian import Noise
 from fewstep.samplers.ddim import Eta, ddim
 from fewstep.samplers.runge_kutta import NOISE, level
 from fewstep.samplers.stages import transfer
@@ -19,7 +20,8 @@ from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
-def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterator[Row]:
+@checked
+def ddpm(process: Process, grid: np.ndarray, variance: str = "small", noise: Noise = "fresh") -> Iterator[Row]:
     """The posterior mean, with noise of one of the two variances of DDPM section 3.2, or of a learned one between them
     ("range": Nichol & Dhariwal 2021, arXiv:2102.09672 eq. 15).
 
@@ -31,7 +33,7 @@ def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterato
     if variance not in ("small", "large", "range"):
         raise UsageError(f"ddpm.variance is 'small', 'large' or 'range', not {variance!r}")
     last = len(grid) - 2
-    for i, ((t, s), row) in enumerate(zip(steps(grid), ddim(process, grid, eta=1.0), strict=True)):
+    for i, ((t, s), row) in enumerate(zip(steps(grid), ddim(process, grid, 1.0, noise), strict=True)):
         if variance == "small" or i == last:
             yield row
             continue
@@ -40,9 +42,9 @@ def ddpm(process: Process, grid: np.ndarray, variance: str = "small") -> Iterato
 
 
 @checked
-def euler_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
+def euler_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0, noise: Noise = "fresh") -> Iterator[Row]:
     """Euler's method in sigma/alpha down, then noise: k-diffusion's name for ddim(eta)."""
-    return ddim(process, grid, eta)
+    return ddim(process, grid, eta, noise)
 
 
 def dpm2(process: Process, grid: np.ndarray) -> Iterator[Row]:
@@ -54,9 +56,9 @@ def dpm2(process: Process, grid: np.ndarray) -> Iterator[Row]:
 
 
 @checked
-def dpm2_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
+def dpm2_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0, noise: Noise = "fresh") -> Iterator[Row]:
     """The step of `dpm2` down, then noise."""
-    for row, t, m in _halfway(process, grid, eta):
+    for row, t, m in _halfway(process, grid, eta, noise):
         if m is not None:
             yield transfer(process, t, m, NOISE)
             back = row.x0 * (level(process, t) - level(process, m))  # undoes the step to m along the first eps
@@ -65,9 +67,9 @@ def dpm2_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterat
 
 
 @checked
-def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
+def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0, noise: Noise = "fresh") -> Iterator[Row]:
     """A step of DPM-Solver++(2S), r = 1/2, down (arXiv:2211.01095), then noise; calls as in `dpm2`."""
-    for row, t, m in _halfway(process, grid, eta):
+    for row, t, m in _halfway(process, grid, eta, noise):
         if m is not None:
             yield transfer(process, t, m, (1.0, 0.0))
             h = process.lam(m) - process.lam(t)
@@ -76,9 +78,9 @@ def dpmpp_2s_ancestral(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> It
         yield row
 
 
-def _halfway(process: Process, grid: np.ndarray, eta: float) -> Iterator[tuple[Row, float, float | None]]:
+def _halfway(process: Process, grid: np.ndarray, eta: float, noise: Noise) -> Iterator[tuple[Row, float, float | None]]:
     """(ddim's row, t, m) of each step, with m the midpoint in log sigma/alpha; None for steps of one call."""
-    for (t, s), row in zip(steps(grid), ddim(process, grid, eta), strict=True):
+    for (t, s), row in zip(steps(grid), ddim(process, grid, eta, noise), strict=True):
         m = None
         if process.alpha(t) > 0 and s > 0 and row.eps > 0:
             m = float(process.time(0.5 * (process.lam(t) + np.log(row.x0 / row.eps))))

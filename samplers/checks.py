@@ -20,7 +20,9 @@ from fewstep.diffusion.denoiser import (
     names_of,
     wrappers,
 )
+from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
+from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Tableau
 
 
@@ -37,6 +39,7 @@ def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
             f"this sampler requires {names_of(missing)}, and the model learned only {names_of(den.capabilities)}: "
             f"choose another sampler, or a model trained for it"
         )
+    check_noise(den.process, table)
     model, t = _network(den, table.t[0])
     if model and model.prediction.det(model.process, t) == 0:
         raise UsageError(
@@ -47,6 +50,15 @@ def check_capabilities(den: DenoiserLike, table: Tableau) -> None:
         raise UsageError(
             "a lever of this model (cfg_pp, clip_x0 without rebuild) breaks alpha x0 + sigma eps = x, so it requires "
             "samplers of the ddim form: ddim or ddpm"
+        )
+
+
+def check_noise(process: Process, table: Tableau, name: str = "this table") -> None:
+    """Raises NoTable for a table that adds Gaussian noise, on a process whose noise is not Gaussian."""
+    if (table.noise.any() or table.spread.any()) and not np.isinf(process.freedom):
+        raise NoTable(
+            f"{name} adds Gaussian noise, and that of {type(process).__name__} is not: choose a sampler without noise, "
+            f"such as dpmpp_2m"
         )
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.ranges import NonNegative, Range, checked
 from fewstep.samplers import runge_kutta
+from fewstep.samplers.brownian import Noise, along
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
@@ -22,6 +23,7 @@ def edm(
     s_min: NonNegative = 0.0,
     s_max: Annotated[float, Range(0, np.inf)] | None = None,
     s_noise: NoiseScale = 1.0,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """EDM's stochastic sampler (algorithm 2) on x / alpha, thus for every process: before each step to s, added noise
     increases sigma/alpha at t by the factor 1 + min(churn / steps, sqrt(2) - 1), if sigma/alpha is in [s_min, s_max].
@@ -43,16 +45,19 @@ def edm(
             return t
         return min(float(process.time(process.lam(t) - np.log1p(gamma))), max(t, process.snr_ends[0]))
 
-    return zigzag(process, [(churned(t), s) for t, s in pairs], s_noise)
+    return zigzag(process, [(churned(t), s) for t, s in pairs], s_noise, noise)
 
 
-def zigzag(process: Process, pairs: Sequence[tuple[float, float]], s_noise: float) -> Iterator[Row]:
-    """Heun's steps t -> s in sigma/alpha, with added noise from each s up to the next t."""
+def zigzag(
+    process: Process, pairs: Sequence[tuple[float, float]], s_noise: float, noise: Noise = "fresh"
+) -> Iterator[Row]:
+    """Heun's steps t -> s in sigma/alpha, with added noise from each s up to the next t, on the path that of the next
+    step."""
     for i, (t, s) in enumerate(pairs):
         *first, last = runge_kutta.step(process, t, s, runge_kutta.HEUN)
         yield from first
-        up = pairs[i + 1][0] if i + 1 < len(pairs) else s
-        yield last if up == s else _raised(process, last, s, up, s_noise)
+        up, after = pairs[i + 1] if i + 1 < len(pairs) else (s, s)
+        yield last if up == s else _raised(process, last, s, up, s_noise)._replace(path=along(noise, s, after))
 
 
 def _raised(process: Process, row: Row, s: float, t: float, s_noise: float) -> Row:

@@ -11,9 +11,9 @@ from jax.core import Tracer
 from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred, predict_shape
 from fewstep.diffusion.levers import enlarged
-from fewstep.samplers.loop import draw
+from fewstep.samplers.loop import with_keys
 from fewstep.samplers.tableau import Tableau
 
 
@@ -49,12 +49,16 @@ def passes(den: DenoiserLike, table: Tableau, shape: Sequence[int] = (8, 8, 1)) 
     Guidance counts 2 per row where it is on, upsampling a fraction; without levers it is the number of rows.
     """
     counter, den = _Counter(), den if table.spread.any() else _without_variance(den)
-    still = np.zeros_like(table.noise)
-    table = table._replace(noise=still, spread=still)  # noise costs no pass, and would slow down the count
-    cond = Cond(jnp.zeros(1, jnp.int32)) if den.classes else Cond()
+    counted, label = _replaced(den, counter), jnp.zeros(1, jnp.int32) if den.classes else None
+    x, jumps, told = jnp.zeros((1, *enlarged(shape, den))), np.isfinite(table.s).any(), Cond(label)
     with jax.disable_jit():
-        image = draw(_replaced(den, counter), table, [0], enlarged(shape, den), cond=cond)
-    return counter.elements / image.size
+        told = with_keys(told, jax.vmap(jax.random.key)(np.zeros(1, np.uint32)), 0) if table.spread.any() else told
+        memory = predict_shape(counted, x, x.dtype.type(1), None, told).memory
+        memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), memory)
+        for t, s in zip(table.t, np.where(np.isnan(table.s), table.t, table.s), strict=True):
+            t, s = jnp.asarray(t, x.dtype), jnp.asarray(s, x.dtype) if jumps else None
+            memory = counted(x, t, s, told._replace(memory=memory)).memory
+    return counter.elements / x.size
 
 
 def _without_variance(den: Any) -> Any:

@@ -8,6 +8,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
+from fewstep.samplers.brownian import Noise, along
 from fewstep.samplers.integrals import weights
 from fewstep.samplers.steps import multistep
 from fewstep.samplers.tableau import Row
@@ -29,6 +30,7 @@ def er_sde(
     points: Annotated[int, Range(1, 3)] = 3,
     phi: str | Callable = "default",
     corrected: bool = True,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """With v = sigma/alpha, q = (phi(v_s) / v_s) / (phi(v_t) / v_t) and D' the slope of the predictions in v:
 
@@ -65,7 +67,7 @@ def er_sde(
             x0=process.alpha(s) * (1 - q * np.exp(-h) + now),
             past=tuple(process.alpha(s) * past),
             noise=process.sigma(s) * np.sqrt(max((1 - q) * (1 + q), 0.0)),
-            path=(t, s),
+            path=along(noise, t, s),
         )
 
 

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 import numpy as np
 
 from fewstep.diffusion.process import Process
+from fewstep.ranges import checked
+from fewstep.samplers.brownian import Noise, along
 from fewstep.samplers.steps import NoTable, steps
 from fewstep.samplers.tableau import Row
 
@@ -47,7 +49,10 @@ def classical(process: Process, t: float) -> float:
 SDE_NOISES = {"noise_growth": noise_growth, "classical": classical}
 
 
-def euler_maruyama(process: Process, grid: np.ndarray, w: Callable = noise_growth) -> Iterator[Row]:
+@checked
+def euler_maruyama(
+    process: Process, grid: np.ndarray, w: Callable = noise_growth, noise: Noise = "fresh"
+) -> Iterator[Row]:
     """x_s = x + (s - t)(u - w score) + sqrt(2 w (t - s)) z, with score = -eps / sigma.
 
     Any w(process, t) >= 0 keeps the marginals (arXiv:2401.08740).  w = `classical` is Song et al. 2021
@@ -58,8 +63,8 @@ def euler_maruyama(process: Process, grid: np.ndarray, w: Callable = noise_growt
         row = _to_data(process, t, s)
         if row is None:
             weight = w(process, t)
-            noise = np.sqrt(2 * weight * (t - s)) if s > process.ends[1] else 0.0
-            row = drift_step(process, t, s, weight)._replace(noise=noise, path=(t, s))
+            added = np.sqrt(2 * weight * (t - s)) if s > process.ends[1] else 0.0
+            row = drift_step(process, t, s, weight)._replace(noise=added, path=along(noise, t, s))
         yield row
 
 

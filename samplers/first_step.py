@@ -1,9 +1,11 @@
 """The analytical first step: at the highest noise level the prediction is known without a network call."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
+from fewstep.diffusion.arrays import NumberT
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.samplers.steps import NoTable
@@ -33,9 +35,9 @@ def analytical_first_step(rows: Iterable[Row], process: Process) -> Iterator[Row
     if not rest:
         raise NoTable("an analytic first step needs two rows or more: with one, no call of one is left")
     _check_deterministic(first)
-    guess = _guess(process, first.t)  # (x0, eps) per unit of x
-    gain = first.x + guess @ [first.x0, first.eps]
-    kept = guess @ np.asarray(first.keep) / gain  # the remembered prediction, per unit of the state after the row
+    known = np.array(guess(process, first.t))
+    gain = first.x + known @ [first.x0, first.eps]
+    kept = known @ np.asarray(first.keep) / gain  # the remembered prediction, per unit of the state after the row
     std = process.sigma(first.t) if first.start is None else first.start
     share, since = 1.0, np.zeros(0)  # the current state: coefficients of the state after the first row, of predictions
     for i, row in enumerate(rest):
@@ -48,11 +50,11 @@ def analytical_first_step(rows: Iterable[Row], process: Process) -> Iterator[Row
             share, since = _advanced(process, row, share, since)
 
 
-def _guess(process: Process, t: float) -> np.ndarray:
+def guess(process: Process, t: NumberT) -> tuple[NumberT, NumberT]:
     """(x0, eps) per unit of x; x0 = (1 - sigma eps) / alpha, in a form without cancellation."""
     alpha, sigma = process.alpha(t), process.sigma(t)
-    size = np.hypot(alpha, sigma)
-    return np.array([alpha / (size * (size + sigma)), 1 / size])
+    size: Any = (alpha**2 + sigma**2) ** 0.5
+    return alpha / (size * (size + sigma)), 1 / size
 
 
 def _advanced(process: Process, row: Row, share: float, since: np.ndarray) -> tuple[float, np.ndarray]:

@@ -12,7 +12,7 @@ from fewstep.diffusion.arrays import AnyArray
 from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.diffusion.levers.curvature import covariance_times
 from fewstep.errors import UsageError
-from fewstep.samplers.loop import Seeds, as_seeds
+from fewstep.samplers.start import Seeds, as_seeds, started
 from fewstep.samplers.tableau import Tableau
 
 
@@ -41,13 +41,11 @@ def draw_full_covariance(
         raise UsageError("a full covariance has no bound: leave out the sampler's option grey")
     if products != int(products) or products < 1:
         raise UsageError(f"products is a whole number, at least 1: got {products}")
-    keys = jax.vmap(jax.random.key)(as_seeds(seeds))
+    seeds = as_seeds(seeds)
     rows = {name: np.asarray(getattr(table, name), np.float32) for name in ("t", "x", "x0", "eps", "noise", "spread")}
     if start is None:
-        t = rows["t"][0]
-        start = jax.vmap(lambda key: den.process.prior(jax.random.fold_in(key, 0), t, tuple(shape)))(keys)
-        start = start if np.isnan(table.start) else start * table.start / den.process.sigma(float(table.t[0]))
-    return _run(tuple(shape), int(products), den, rows, keys, cond, jnp.asarray(start))
+        start = started(den.process, table, seeds, tuple(shape))
+    return _run(tuple(shape), int(products), den, rows, jax.vmap(jax.random.key)(seeds), cond, jnp.asarray(start))
 
 
 @partial(jax.jit, static_argnums=(0, 1))

@@ -19,6 +19,7 @@ from fewstep.samplers.optimal_grid import dp
 
 Start = Annotated[float, Range(above=0, most=1)] | None
 Shape = Annotated[float, Range(above=0, most=1000)]
+Inner = Annotated[float, Range(above=0, below=1)]
 
 
 def _in_time(process: Process, start: float | None, end: float | None) -> tuple[float, float]:
@@ -162,6 +163,32 @@ def beta(
     return times
 
 
+@checked
+def bong_tangent(
+    process: Process,
+    steps: Steps,
+    start: Start = None,
+    end: End = None,
+    middle: Inner = 0.5,
+    pivot: Inner = 0.6,
+    slope: Positive = 8.0,
+) -> np.ndarray:
+    """Two arctangents in t that meet at the share `middle` of its range after the share `pivot` of the steps, where the
+    steps are longest: t goes as middle + (1 - middle) arctan(slope (pivot - u)) / arctan(slope pivot) before, and as
+    middle (1 - arctan(slope (u - pivot)) / arctan(slope (1 - pivot))) after.
+
+    Known by this name from node editors, on sigma of flow models; there the pivot is rounded to a step, and slope is
+    0.2 for each of 40 steps.
+    """
+    start, end = _in_time(process, start, end)
+    u = np.linspace(0, 1, steps + 1)
+    before = middle + (1 - middle) * np.arctan(slope * (pivot - u)) / np.arctan(slope * pivot)
+    after = middle * (1 - np.arctan(slope * (u - pivot)) / np.arctan(slope * (1 - pivot)))
+    times = _between(end, start, np.where(u < pivot, before, after))
+    times[0], times[-1] = start, end
+    return times
+
+
 AYS = {
     "sd15": (14.615, 6.475, 3.861, 2.697, 1.886, 1.396, 0.963, 0.652, 0.399, 0.152, 0.029),
     "sdxl": (14.615, 6.315, 3.771, 2.181, 1.342, 0.862, 0.555, 0.380, 0.234, 0.113, 0.029),
@@ -197,7 +224,7 @@ def ays(process: Process, steps: Steps, start: Start = None, end: End = None, ta
 GRIDS = {
     grid.__name__: grid
     for grid in (
-        *(uniform, quadratic, shifted, log_snr, polyexponential, karras, arctan, beta, ays),
+        *(uniform, quadratic, shifted, log_snr, polyexponential, karras, arctan, beta, ays, bong_tangent),
         *(leading, trailing, linspace, quadratic_ddim),
         dp,
     )

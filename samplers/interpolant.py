@@ -8,6 +8,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
+from fewstep.samplers.brownian import Noise, along
 from fewstep.samplers.euler import drift_step, euler, euler_maruyama, heun_step
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
@@ -49,6 +50,7 @@ def interpolant_sde(
     scale: Annotated[float, Range(0, 1000)] = 1.0,
     method: str = "euler",
     last: str = "tweedie",
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """dx = (u - scale w score) dt + sqrt(2 scale w) dW for any w(process, t) >= 0 (the paper's w is twice this one).
 
@@ -68,10 +70,10 @@ def interpolant_sde(
         return scale * w(process, t)
 
     if s > process.ends[1]:
-        yield from METHODS[method](process, grid, strength)
+        yield from METHODS[method](process, grid, strength, noise)
         return
     if len(grid) > 2:
-        yield from METHODS[method](process, grid[:-1], strength)
+        yield from METHODS[method](process, grid[:-1], strength, noise)
     if last == "tweedie":
         yield Row(t, x0=process.alpha(s))
     elif last == "euler":
@@ -80,14 +82,16 @@ def interpolant_sde(
         yield drift_step(process, t, s, strength(process, t))
 
 
-def _heun(process: Process, grid: np.ndarray, w: Callable) -> Iterator[Row]:
+def _heun(process: Process, grid: np.ndarray, w: Callable, noise: Noise) -> Iterator[Row]:
     """Noise, Euler to s, the mean of both slopes.  The noise of a step precedes its call, so it belongs to the previous
     row; the first step has no previous row, so neither noise nor w."""
     for (t, s), after in zip(steps(grid), [*grid[2:], None], strict=True):
         weights = (w(process, t), w(process, s)) if t < grid[0] else (0.0, 0.0)
         first, second = heun_step(process, t, s, *weights)
         yield first
-        yield second._replace(noise=0.0 if after is None else np.sqrt(2 * w(process, s) * (s - after)))
+        if after is not None:
+            second = second._replace(noise=np.sqrt(2 * w(process, s) * (s - after)), path=along(noise, s, after))
+        yield second
 
 
 METHODS = {"euler": euler_maruyama, "heun": _heun}

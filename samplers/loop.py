@@ -1,6 +1,6 @@
 """The one loop that runs every table."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any, Literal, NamedTuple, overload
 
@@ -10,24 +10,16 @@ import numpy as np
 from jax.core import Tracer
 from jax.experimental import multihost_utils
 
-from fewstep.diffusion import Linear
-from fewstep.diffusion.arrays import AnyArray, Number
-from fewstep.diffusion.denoiser import (
-    Cond,
-    DenoiserLike,
-    Pred,
-    predict_shape,
-)
-from fewstep.diffusion.process import Process
-from fewstep.errors import UsageError
+from fewstep.diffusion.arrays import AnyArray
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, predict_shape
+from fewstep.samplers import row_noise
 from fewstep.samplers.checks import check_arguments, check_capabilities, check_variance_known
+from fewstep.samplers.start import Seeds, as_seeds, first_state, start_scale
 from fewstep.samplers.tableau import Tableau, pad
 
-# Tables are padded to multiples of these, so that all step counts share a compilation, and all samplers with memory:
-# unused memory costs one multiply-add over the images per row.
-ROWS, HISTORY = 1024, 4
-
-Seeds = Iterable[int] | AnyArray
+# Tables and records are padded to multiples of these, so that all step counts share a compilation, and all samplers
+# with memory: unused memory costs one multiply-add over the images per row.
+ROWS, HISTORY, KEPT = 1024, 4, 8
 
 
 class Trajectory(NamedTuple):
@@ -43,22 +35,24 @@ class _Static(NamedTuple):
     spread: bool  # some row needs Pred.var
     stretch: bool  # some row needs Pred.range
     jumps: bool
+    path: bool  # some row's noise is a part of the Brownian path
     shape: tuple[int, ...]
-    noise: str
     trajectory: bool
+    kept: int = 0  # how many predictions are recorded
+    unroll: bool = False  # whether the rows are compiled one after the other, not as a loop
 
 
 @overload
 def draw(
     den: DenoiserLike, table: Tableau, seeds: Seeds, shape: Sequence[int], *, cond: Cond = ...,
-    start: AnyArray | None = ..., trajectory: Literal[False] = ..., noise: str = ...,
+    start: AnyArray | None = ..., trajectory: Literal[False] = ...,
 ) -> jax.Array: ...  # fmt: skip
 
 
 @overload
 def draw(
     den: DenoiserLike, table: Tableau, seeds: Seeds, shape: Sequence[int], *, cond: Cond = ...,
-    start: AnyArray | None = ..., trajectory: Literal[True], noise: str = ...,
+    start: AnyArray | None = ..., trajectory: Literal[True],
 ) -> tuple[jax.Array, Trajectory]: ...  # fmt: skip
 
 
@@ -71,37 +65,62 @@ def draw(
     cond: Cond = Cond(),
     start: AnyArray | None = None,
     trajectory: bool = False,
-    noise: str = "fresh",
 ) -> jax.Array | tuple[jax.Array, Trajectory]:
     """Images of the given seeds, (B, *shape): runs the table on the denoiser, in float32 (float64 under x64).
 
     An image depends only on its seed (a whole number below 2^32) and its row of `cond`, never on its batch.  `start`
-    (B, *shape) replaces the initial noise.  noise = "path" draws the noise of rows with `Row.path` from the image's
-    Brownian path, so that tables of different step counts share it.  With `trajectory` it returns
-    (images, Trajectory), and is differentiable.
+    (B, *shape) replaces the initial noise.  The noise of rows with `Row.path` is drawn from the image's Brownian path,
+    which tables of different step counts share.  With `trajectory` it returns (images, Trajectory), and is
+    differentiable.
 
     Raises UsageError, before compilation, if the denoiser lacks a capability that the table requires, and for shapes
     and labels that do not fit.
     """
-    if noise not in ("fresh", "path"):
-        raise UsageError(f"noise is 'fresh' or 'path', not {noise!r}")
+    static = _Static(*_requirements(table), tuple(shape), trajectory)
+    return _checked_run(static, den, table, seeds, cond, start)
+
+
+def recorded(
+    den: DenoiserLike, table: Tableau, seeds: Seeds, shape: Sequence[int], calls: Sequence[int], *, cond: Cond = Cond(),
+    start: AnyArray | None = None,
+) -> tuple[jax.Array, jax.Array]:  # fmt: skip
+    """`draw`, and the clean images predicted at some of its calls, which count from 0: (images (B, *shape), x0
+    (len(calls), B, *shape)).  As in `draw`, all step counts share a compilation."""
+    kept = -(-len(calls) // KEPT) * KEPT
+    slots = np.full(_padded(table)[0], kept, np.int32)
+    slots[list(calls)] = np.arange(len(calls))
+    static = _Static(*_requirements(table), tuple(shape), trajectory=False, kept=kept)
+    images, record = _checked_run(static, den, table, seeds, cond, start, slots)
+    return images, record[: len(calls)]
+
+
+def _checked_run(static, den, table, seeds, cond, start, slots=None):
+    """Run a table, padded unless its whole trajectory is returned, after all checks."""
     on_device = isinstance(seeds, Tracer) or (isinstance(seeds, jax.Array) and seeds.dtype == jnp.uint32)
     keyed: Any = seeds if on_device else as_seeds(seeds)
     check_capabilities(den, table)
-    check_arguments(den, len(keyed), tuple(shape), cond, start)
-    rows, static = table.nfe, _Static(*_requirements(table), tuple(shape), noise, trajectory)
-    if not trajectory:
-        table = pad(table, *_padded(table))
-    scale = 1.0 if np.isnan(table.start) else table.start / den.process.sigma(float(table.t[0]))
-    return _run(static, den, table, np.int32(rows), np.float64(scale), keyed, cond, start)
+    check_arguments(den, len(keyed), static.shape, cond, start)
+    rows, scale = np.int32(table.nfe), start_scale(den.process, table)
+    table = table if static.trajectory else pad(table, *_padded(table))
+    return _run(static, den, table, rows, scale, keyed, cond, start, slots)
 
 
 def replay(den: DenoiserLike, table: Tableau, start: AnyArray, cond: Cond = Cond()) -> jax.Array:
-    """The images of a table without noise or jumps from initial states (B, ...): `draw` for coefficients that are
-    traced, in which it is differentiable."""
-    static = _Static(False, False, False, tuple(start.shape[1:]), "fresh", True)
+    """The images of a table without noise from initial states (B, ...): `draw` for coefficients that are traced, in
+    which it is differentiable, and for a denoiser that is."""
+    static = _Static(False, False, bool(np.isfinite(table.s).any()), False, tuple(start.shape[1:]), True)
     seeds = np.zeros(len(start), np.uint32)
     return _run(static, den, table, np.int32(len(table.t)), np.float64(1.0), seeds, cond, start)[0]
+
+
+def unrolled(den: DenoiserLike, table: Tableau, seeds: Seeds, start: AnyArray, cond: Cond = Cond()) -> jax.Array:
+    """The images of a short table from initial states (B, ...), for gradients with respect to the network.
+
+    Its rows are compiled one after the other: in a loop, even of one row, the gradient of a U-Net takes XLA on CPU 25
+    times as long.
+    """
+    static = _Static(*_requirements(table), tuple(start.shape[1:]), trajectory=True, unroll=True)
+    return _checked_run(static, den, table, seeds, cond, start)
 
 
 def program(den: DenoiserLike, table: Tableau) -> tuple:
@@ -110,29 +129,20 @@ def program(den: DenoiserLike, table: Tableau) -> tuple:
     return jax.tree.structure(den), _padded(table), _requirements(table)
 
 
+def remembering(table: Tableau) -> Tableau:
+    """The table with the memory of most samplers, even if it is unused, so that they share a compilation."""
+    return pad(table, table.nfe, max(table.history, HISTORY))
+
+
 def _padded(table: Tableau) -> tuple[int, int]:
     """The numbers of rows and remembered predictions of the compiled loop."""
     return -(-table.nfe // ROWS) * ROWS, -(-table.history // HISTORY) * HISTORY
 
 
-def _requirements(table: Tableau) -> tuple[bool, bool, bool]:
-    """Whether any row requires Pred.var, Pred.range, or a jump."""
-    return bool(table.spread.any()), bool((table.stretch != 1).any()), bool(np.isfinite(table.s).any())
-
-
-def as_seeds(seeds: Seeds) -> np.ndarray:
-    """Seeds as uint32; raises UsageError unless they are a list of whole numbers in [0, 2^32)."""
-    array = np.asarray(list(seeds) if isinstance(seeds, Iterable) and not hasattr(seeds, "shape") else seeds)
-    if array.ndim != 1 or array.size == 0 or array.dtype.kind not in "iu" or array.min() < 0 or array.max() >= 2**32:
-        raise UsageError("seeds are one or more whole numbers from 0 to 2^32 - 1")
-    return array.astype(np.uint32)
-
-
-def noised(process: Process, t: Number, seeds: Seeds, images: AnyArray) -> np.ndarray:
-    """x_t = alpha_t x0 + sigma_t z of the images x0 (B, ...), with the initial z of a draw of each seed at t."""
-    time, x0 = (jnp.asarray(a, jnp.zeros(()).dtype) for a in (t, images))
-    keys = jax.vmap(jax.random.key)(as_seeds(seeds))
-    return np.asarray(process.alpha(time) * x0 + _first(process, time, keys, x0.shape[1:]))
+def _requirements(table: Tableau) -> tuple[bool, bool, bool, bool]:
+    """Whether any row requires Pred.var, Pred.range, a jump, or a Brownian path."""
+    spread, stretch = table.spread.any(), (table.stretch != 1).any()
+    return bool(spread), bool(stretch), bool(np.isfinite(table.s).any()), bool(np.isfinite(table.path).any())
 
 
 def draw_many(
@@ -143,14 +153,11 @@ def draw_many(
     *,
     cond: Cond = Cond(),
     start: AnyArray | None = None,
-    noise: str = "fresh",
     batch: int = 256,
     sharding: jax.sharding.Sharding | None = None,
 ) -> np.ndarray:
     """`draw` for more images than fit in memory at once, (B, *shape) on the host: concatenates `draw_batches`."""
-    batches = draw_batches(
-        den, table, seeds, shape, cond=cond, start=start, noise=noise, batch=batch, sharding=sharding
-    )
+    batches = draw_batches(den, table, seeds, shape, cond=cond, start=start, batch=batch, sharding=sharding)
     return np.concatenate(list(batches))
 
 
@@ -162,7 +169,6 @@ def draw_batches(
     *,
     cond: Cond = Cond(),
     start: AnyArray | None = None,
-    noise: str = "fresh",
     batch: int = 256,
     sharding: jax.sharding.Sharding | None = None,
 ) -> Iterator[np.ndarray]:
@@ -181,7 +187,7 @@ def draw_batches(
         placed = seeds[rows]
         if sharding is not None:
             placed = jax.make_array_from_callback(placed.shape, sharding, lambda at, seeds=placed: seeds[at])
-        images = fetched(draw(den, table, placed, shape, cond=part, start=begin, noise=noise))
+        images = fetched(draw(den, table, placed, shape, cond=part, start=begin))
         yield images[: len(seeds) - first]
 
 
@@ -195,43 +201,48 @@ def batch_of(count: int, batch: int, sharding: jax.sharding.Sharding | None = No
     return -(-batch // parts) * parts
 
 
-def unit_noise(seeds: AnyArray, shape: Sequence[int]) -> jax.Array:
-    """The initial z of draws of the seeds (B,), x = sigma_t z, (B, *shape)."""
-    return _first(Linear(), 1.0, jax.vmap(jax.random.key)(seeds), shape)
-
-
-def _first(process: Process, t: Number, keys: jax.Array, shape: Sequence[int]) -> jax.Array:
-    """The initial state of each image at time t."""
-    return jax.vmap(lambda key: process.prior(jax.random.fold_in(key, 0), t, shape))(keys)
-
-
 def fetched(array: Any) -> np.ndarray:
     """The array on the host, also if it is sharded over the devices of several Python processes."""
     return np.asarray(array if array.is_fully_addressable else multihost_utils.process_allgather(array, tiled=True))
 
 
 @partial(jax.jit, static_argnums=0)
-def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, start):
+def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, start, slots=None):
     keys = jax.vmap(jax.random.key)(seeds)
     dtype = jnp.zeros(()).dtype
     table = jax.tree.map(lambda a: jnp.asarray(a, dtype), table)
     x = start
     if start is None:
-        x = scale * _first(den.process, table.t[0], keys, static.shape)
+        x = scale * first_state(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
     expected = predict_shape(den, x, table.t[0], None, cond)
     check_variance_known(static.spread, static.stretch, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
     past = (jnp.zeros_like(x),) * table.past.shape[1]
     step = partial(_row, static, den, cond, table, keys)
+    first = x, past, memory
+    if static.unroll:
+        for i in range(table.t.shape[0]):
+            first, _ = step(first, i)
+        return first[0]
     if static.trajectory:
-        (x, _, _), seen = jax.lax.scan(step, (x, past, memory), jnp.arange(table.t.shape[0]))
-        return x, Trajectory(*seen)  # pyright: ignore[reportOptionalIterable]
-    return jax.lax.fori_loop(0, rows, lambda i, carry: step(carry, i)[0], (x, past, memory))[0]
+        (x, _, _), seen = jax.lax.scan(step, first, jnp.arange(table.t.shape[0]))
+        return x, Trajectory(*seen)
+    if slots is not None:
+
+        def recording(i, carry):
+            at, (_, x0) = step(carry[0], i)
+            return at, carry[1].at[slots[i]].set(x0)
+
+        record = jnp.zeros((static.kept + 1, *x.shape), dtype)  # the last slot is of the rows that are not kept
+        (x, _, _), record = jax.lax.fori_loop(0, rows, recording, (first, record))
+        return x, record
+    return jax.lax.fori_loop(0, rows, lambda i, carry: step(carry, i)[0], first)[0]
 
 
 def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
-    """One row of the table: the network call, then the update of `Row`."""
+    """One row of the table: the network call, then the update of `Row`; returns what the next row carries, and (x, x0)
+    of this one."""
     x, past, memory = carry
     t, s = table.t[i], table.s[i]
     s = jnp.where(jnp.isnan(s), t, s) if static.jumps else None
@@ -241,51 +252,15 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     for j, m in enumerate(past):
         new = new + table.past[i, j] * m
     quiet = (table.noise[i] == 0) & (table.spread[i] == 0)
+    sd = partial(row_noise.deviation, table, i, pred, static.spread, static.stretch)
     # The deviation is computed only where it is used, because its square root has no gradient at 0.
-    new = jax.lax.cond(
-        quiet, lambda: new, lambda: new + _deviation(static, table, i, pred) * _noise(static, table, keys, i, x)
-    )
+    new = jax.lax.cond(quiet, lambda: new, lambda: new + sd() * row_noise.noise(table, i, keys, x, static.path))
     if past:
         past = (table.keep[i, 0] * pred.x0 + table.keep[i, 1] * pred.eps, *past[:-1])
-    return (new, past, pred.memory), ((x, pred.x0) if static.trajectory else None)
+    return (new, past, pred.memory), (x, pred.x0)
 
 
 def with_keys(cond: Cond, keys: jax.Array, i: Any) -> Cond:
     """The conditioning at row i, with its keys for levers, from one key per image, independent of all other noise."""
     at_row = jax.vmap(lambda key: jax.random.fold_in(jax.random.fold_in(key, 2**32 - 1), i))
     return cond._replace(key=at_row(keys))
-
-
-def _deviation(static: _Static, table: Tableau, i: jax.Array, pred: Pred) -> jax.Array:
-    """sd of row i: a number, or one per element if it depends on the prediction."""
-    if not (static.spread or static.stretch):
-        return table.noise[i]
-    var = table.noise[i] ** 2
-    if static.stretch and pred.range is not None:
-        var = var * table.stretch[i] ** (2 * pred.range)
-    if static.spread and pred.var is not None:
-        var = var + jnp.minimum(table.spread[i] ** 2 * pred.var, table.cap[i])
-    return jnp.sqrt(var)
-
-
-def _noise(static: _Static, table: Tableau, keys: jax.Array, i: jax.Array, x: jax.Array) -> jax.Array:
-    """Standard normal noise of row i, with one key per image."""
-    fresh = jax.vmap(lambda key: jax.random.normal(jax.random.fold_in(key, i + 1), static.shape, x.dtype))
-    if static.noise == "fresh":
-        return fresh(keys)
-    path = table.path[i]
-    return jax.lax.cond(jnp.isnan(path[0]), lambda: fresh(keys), lambda: _increments(static, path, keys, x))
-
-
-def _increments(static: _Static, path: jax.Array, keys: jax.Array, x: jax.Array) -> jax.Array:
-    """The increment of each image's Brownian path over [path[1], path[0]], a part of [0, 1], at unit variance."""
-    import diffrax  # local, because the import takes a second and only this option needs it
-
-    low, high = jnp.min(path), jnp.max(path)
-
-    def increment(key: jax.Array) -> Any:
-        image = jax.ShapeDtypeStruct(static.shape, x.dtype)
-        tree = diffrax.VirtualBrownianTree(0.0, 1.0, tol=2**-22, shape=image, key=jax.random.fold_in(key, 1))
-        return tree.evaluate(low, high)
-
-    return jax.vmap(increment)(keys) / jnp.sqrt(high - low)

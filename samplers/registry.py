@@ -1,33 +1,39 @@
 """The registry of samplers, and tables for a budget of network calls."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from itertools import pairwise
 from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from fewstep.diffusion.denoiser import INSTANT, DenoiserLike
+from fewstep.diffusion.denoiser import INSTANT, DenoiserLike, Lever
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError, lookup
 from fewstep.samplers.adams import deis, ipndm, ipndm_v, lms, plms, pndm
 from fewstep.samplers.analytic import analytic_ddim, analytic_ddpm
 from fewstep.samplers.ancestral import ddpm, dpm2, dpm2_ancestral, dpmpp_2s_ancestral, euler_ancestral
+from fewstep.samplers.checks import check_noise
 from fewstep.samplers.churn import edm
 from fewstep.samplers.ddim import ddim
+from fewstep.samplers.dpm_solver_v3 import dpm_solver_v3
 from fewstep.samplers.er_sde import er_sde
 from fewstep.samplers.euler import euler, euler_maruyama, heun
 from fewstep.samplers.exponential import dpmpp_2m, dpmpp_3m, exponential_ab
-from fewstep.samplers.flow_map import consistency, flow_map
+from fewstep.samplers.flow_map import consistency, flow_map, gamma
 from fewstep.samplers.grids import GRIDS
 from fewstep.samplers.interpolant import interpolant_sde
 from fewstep.samplers.langevin import langevin
+from fewstep.samplers.res import res_2s, res_3s
 from fewstep.samplers.restart import restart
 from fewstep.samplers.runge_kutta import rho_rk2, rho_rk3, rho_rk4
 from fewstep.samplers.sa_solver import sa_solver
 from fewstep.samplers.sde import dpmpp_2m_sde, dpmpp_3m_sde, dpmpp_sde, sde_dpmpp_1
 from fewstep.samplers.singlestep import dpm_fast, dpm_solver_2, dpm_solver_3, dpmpp_2s, dpmpp_3s
+from fewstep.samplers.splice import splice
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Row, Tableau, tabulate
 from fewstep.samplers.unipc import unipc
@@ -45,13 +51,20 @@ class Sampler:
     paper: str
     calls: int = 1  # network calls per step (a step to sigma = 0 takes 1)
     stochastic: bool = False
-    needs: frozenset[str] = frozenset()  # a subset of {"var", "jump", "zero"}
+    needs: frozenset[str] = frozenset()  # a subset of {"var", "ems", "jump", "zero"}
     nfe: int | None = None  # the only number of network calls, of a fitted table
     title: str = ""  # its name, if it is not that of the function
+    parts: tuple["Sampler", ...] = ()  # of a splice
+    levers: tuple[Lever, ...] = ()  # that its rows are for, outside those of the model
 
     @property
     def name(self) -> str:
         return self.title or name_of(self.rows)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """Those whose options have an effect: its own, or those of its parts."""
+        return frozenset(part.name for part in self.parts) or frozenset({self.name})
 
     def __call__(self, process: Process, grid: np.ndarray, **options: Any) -> Iterable[Row]:
         return self.rows(process, grid, **options)
@@ -75,6 +88,9 @@ SAMPLERS = {
         Sampler(unipc, 3, "log_snr", "Zhao et al. 2023, arXiv:2302.04867"),
         Sampler(dpm_solver_2, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=2),
         Sampler(dpm_solver_3, 3, "log_snr", "Lu et al. 2022, arXiv:2206.00927", calls=3),
+        Sampler(dpm_solver_v3, 4, "log_snr", "Zheng et al. 2023, arXiv:2310.13268", needs=frozenset({"ems"})),
+        Sampler(res_2s, 2, "log_snr", "Hochbruck & Ostermann 2005; Zhang et al. 2023, arXiv:2308.02157", calls=2),
+        Sampler(res_3s, 3, "log_snr", "Hochbruck & Ostermann 2005; Zhang et al. 2023, arXiv:2308.02157", calls=3),
         Sampler(dpm_fast, 2, "log_snr", "Lu et al. 2022, arXiv:2206.00927"),
         Sampler(dpmpp_2s, 2, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=2),
         Sampler(dpmpp_3s, 3, "log_snr", "Lu et al. 2022, arXiv:2211.01095", calls=3),
@@ -103,6 +119,7 @@ SAMPLERS = {
         Sampler(analytic_ddpm, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
         Sampler(analytic_ddim, 1, "uniform", "Bao et al. 2022, arXiv:2201.06503", stochastic=True, needs=VAR),
         Sampler(flow_map, None, "uniform", "Frans et al. 2024, arXiv:2410.12557", needs=JUMP),
+        Sampler(gamma, None, "uniform", "Kim et al. 2023, arXiv:2310.02279", stochastic=True, needs=JUMP),
         Sampler(consistency, None, "uniform", "Song et al. 2023, arXiv:2303.01469", stochastic=True, needs=ZERO),
         Sampler(sa_solver, 2, "log_snr", "Xue et al. 2023, arXiv:2309.05019", stochastic=True),
         # Up to some 300 steps its errors fall as those of order 3; then the order-2 errors of its small noise dominate.
@@ -121,6 +138,11 @@ def supports(den: DenoiserLike, sampler: "Sampler") -> bool:
     return required(sampler) <= den.capabilities | (ZERO if den.capabilities >= JUMP else frozenset())
 
 
+def adds_other_noise(den: DenoiserLike, sampler: "Sampler") -> bool:
+    """Whether a sampler of the registry adds Gaussian noise, and that of the model's process is not Gaussian."""
+    return sampler.stochastic and not np.isinf(den.process.freedom)
+
+
 # By capability of a model; the first that it has determines the default.
 DEFAULT_SAMPLERS = {"jump": "flow_map", "zero": "consistency", "instant": "dpmpp_2m"}
 
@@ -133,8 +155,39 @@ def compared_samplers(dens: Iterable[DenoiserLike]) -> list[str]:
     """The names of the samplers that a comparison of models shows by default."""
     dens = list(dens)
     jumping = dict.fromkeys(name for name in map(default_sampler, dens) if name != DEFAULT_SAMPLERS[INSTANT])
-    velocities = any(INSTANT in den.capabilities for den in dens)
-    return [*(COMPARED_SAMPLERS if velocities else ()), *jumping]
+    velocities = [den for den in dens if INSTANT in den.capabilities]
+    of_velocities = [
+        name for name in COMPARED_SAMPLERS if not all(adds_other_noise(den, SAMPLERS[name]) for den in velocities)
+    ]
+    return [*of_velocities, *jumping]
+
+
+def find(name: str, known: Mapping[str, Sampler] = SAMPLERS) -> Sampler:
+    """The sampler of a name, or the splice of "NAME:LEVEL:NAME", also of more; UsageError for anything else."""
+    names = name.split(":") if isinstance(name, str) else [name]
+    if len(names) == 1:
+        return lookup("sampler", name, known)
+    parts = [lookup("sampler", one, known) for one in names[::2]]
+    levels = [_number(text) for text in names[1::2]]
+    if len(parts) != len(levels) + 1 or not all(a > b for a, b in pairwise([np.inf, *levels, 0.0])):
+        raise UsageError(
+            f"{name!r} is no splice: write SAMPLER:LEVEL:SAMPLER, with noise levels sigma / alpha that decrease, such "
+            f"as dpmpp_2m_sde:0.5:dpmpp_2m"
+        )
+    orders = [part.order for part in parts if part.order is not None]
+    return Sampler(
+        partial(splice, parts, levels), min(orders, default=None), parts[0].grid, "", max(part.calls for part in parts),
+        any(part.stochastic for part in parts), frozenset().union(*(part.needs for part in parts)), title=name,
+        parts=tuple(parts),
+    )  # fmt: skip
+
+
+def _number(text: str) -> float:
+    """The number in a text, nan if there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return np.nan
 
 
 def as_sampler(sampler: "str | Sampler | Callable[..., Iterable[Row]]") -> "Sampler":
@@ -142,7 +195,7 @@ def as_sampler(sampler: "str | Sampler | Callable[..., Iterable[Row]]") -> "Samp
     if isinstance(sampler, Sampler):
         return sampler
     if not callable(sampler):
-        return lookup("sampler", sampler, SAMPLERS)
+        return find(sampler)
     return Sampler(sampler, None, "uniform", "")
 
 
@@ -174,7 +227,8 @@ def table_at(
     steps less than possible, where the number of calls does not grow with the steps (restart).
 
     sampler and grid are callables as in SAMPLERS and GRIDS (or partials of them).  The default grid is the process's,
-    else the sampler's, else uniform.  Raises NoTable, a UsageError, if no table fits (Heun in one call).
+    else the sampler's, else uniform.  Raises NoTable, a UsageError, if no table fits (Heun in one call), and for one
+    with noise on a process whose noise is not Gaussian.
     """
     if not isinstance(nfe, Real) or nfe < 1 or nfe % 1:
         raise UsageError(f"nfe is a whole number of network calls, at least 1: got {nfe!r}")
@@ -192,6 +246,7 @@ def table_at(
             reason, beyond = error, 0
         else:
             if table.nfe <= nfe:
+                check_noise(process, table, name_of(sampler))
                 return table
             reason, beyond = "every table has more", steps * (1 - nfe / table.nfe)
         # One by one, as calls need not grow with the steps (restart); if far too many, by half of the excess first.

@@ -8,6 +8,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import Points, Range, checked
+from fewstep.samplers.brownian import Noise
 from fewstep.samplers.exponential import Integral, integral, nodes
 from fewstep.samplers.integrals import added
 from fewstep.samplers.sde import constant
@@ -35,6 +36,7 @@ def sa_solver(
     few_steps: bool = True,
     slope: str = "exact",
     lower_final: bool | None = None,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """x_s = (sigma_s/sigma_t) e^(-tau^2 h) x + sum_j w_j D_j + sigma_s sqrt(1 - e^(-2 tau^2 h)) z, with exact moments
     w_j = (1 + tau^2) alpha_s int_0^h e^((1 + tau^2)(u - h)) l_j(u) du (eq. 15 and 18, u from the current half log-SNR).
@@ -54,7 +56,7 @@ def sa_solver(
     owed = np.zeros(1)  # changes by the corrector in the weights of (D at t, previous D, ...), applied in the next row
     for t, s, before in multistep(process, grid, max(predictor, corrector - 1), lower_final):
         power = 0.0 if few_steps and s == grid[-1] else (tau(process, t) if callable(tau) else tau) ** 2
-        row, step, times = constant(process, t, s, power), integral(process, t, s, power=power), (t, *before)
+        row, step, times = constant(process, t, s, power, noise), integral(process, t, s, power=power), (t, *before)
         predicted = np.array([row.x0])
         if before and step:
             predicted = _weights(step, nodes(process, t, times[:predictor]), slope)

@@ -14,6 +14,7 @@ import numpy as np
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, Share, checked
+from fewstep.samplers.brownian import Noise, along
 from fewstep.samplers.ddim import ddim
 from fewstep.samplers.exponential import Kappa, curved, finite_integral, nodes
 from fewstep.samplers.steps import multistep, steps
@@ -23,18 +24,23 @@ Eta = Annotated[float, Range(0, 10)]
 
 
 @checked
-def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: Eta = 1.0) -> Iterator[Row]:
+def sde_dpmpp_1(process: Process, grid: np.ndarray, eta: Eta = 1.0, noise: Noise = "fresh") -> Iterator[Row]:
     """SDE-DPM-Solver++-1: the step above.  ddpm where eta = 1, ddim where eta = 0.
 
     Not k-diffusion's "DPM++ SDE", which is `dpmpp_sde` here.
     """
     for t, s in steps(grid):
-        yield constant(process, t, s, eta)
+        yield constant(process, t, s, eta, noise)
 
 
 @checked
 def dpmpp_2m_sde(
-    process: Process, grid: np.ndarray, eta: Eta = 1.0, solver: str = "midpoint", lower_final: bool | None = None
+    process: Process,
+    grid: np.ndarray,
+    eta: Eta = 1.0,
+    solver: str = "midpoint",
+    lower_final: bool | None = None,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(2M): D on the line through the last two, D + (D - D_before) u / h_before at lam_t + u.
 
@@ -44,7 +50,7 @@ def dpmpp_2m_sde(
     if solver not in ("midpoint", "heun"):
         raise UsageError(f"dpmpp_2m_sde.solver is 'midpoint' or 'heun', not {solver!r}")
     for t, s, before in multistep(process, grid, 2, lower_final):
-        row = constant(process, t, s, eta)
+        row = constant(process, t, s, eta, noise)
         if before:
             at = nodes(process, t, (t, *before))
             if solver == "heun":
@@ -58,7 +64,12 @@ def dpmpp_2m_sde(
 
 @checked
 def dpmpp_3m_sde(
-    process: Process, grid: np.ndarray, eta: Eta = 1.0, kappa: Kappa = 2.0, lower_final: bool | None = None
+    process: Process,
+    grid: np.ndarray,
+    eta: Eta = 1.0,
+    kappa: Kappa = 2.0,
+    lower_final: bool | None = None,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """SDE-DPM-Solver++(3M): D on the parabola through the last three, integrated exactly.
 
@@ -67,7 +78,7 @@ def dpmpp_3m_sde(
     steps on which dpmpp_2m is of first order.
     """
     for t, s, before in multistep(process, grid, 3, lower_final):
-        row = constant(process, t, s, eta)
+        row = constant(process, t, s, eta, noise)
         if before:
             at = nodes(process, t, (t, *before))
             step = finite_integral(process, t, s, power=eta)
@@ -78,7 +89,11 @@ def dpmpp_3m_sde(
 
 @checked
 def dpmpp_sde(
-    process: Process, grid: np.ndarray, eta: Share = 1.0, r: Annotated[float, Range(above=0, below=1)] = 0.5
+    process: Process,
+    grid: np.ndarray,
+    eta: Share = 1.0,
+    r: Annotated[float, Range(above=0, below=1)] = 0.5,
+    noise: Noise = "fresh",
 ) -> Iterator[Row]:
     """k-diffusion's "DPM++ SDE", two calls per step: ddim(eta) to lam_m = lam_t + r h, including noise, then ddim(eta)
     from t again with D + (D_m - D) / (2 r) as the clean image.
@@ -87,21 +102,21 @@ def dpmpp_sde(
     kept, and only the rest is fresh.  (k-diffusion takes both from a Brownian motion in sigma, with slightly different
     correlation.)  One call on steps from alpha = 0 or to sigma = 0.
     """
-    for (t, s), whole in zip(steps(grid), ddim(process, grid, eta), strict=True):
+    for (t, s), whole in zip(steps(grid), ddim(process, grid, eta, noise), strict=True):
         if process.alpha(t) == 0 or process.sigma(s) == 0:
             yield whole
             continue
         m = float(process.time((1 - r) * process.lam(t) + r * process.lam(s)))
         kept, fresh = process.split_noise(t, m, eta)
-        yield Row(t, x0=process.alpha(m), eps=kept, noise=fresh, path=(t, m))
+        yield Row(t, x0=process.alpha(m), eps=kept, noise=fresh, path=along(noise, t, m))
         ratio, half, snr = whole.eps / kept, 0.5 / r, process.alpha(t) / process.sigma(t)
         gain, undone = process.alpha(s) - whole.eps * snr, ratio * (process.alpha(m) - kept * snr)
         left = eta * process.sigma(m) * np.exp(process.lam(t) - process.lam(m)) / kept
         rest = process.sigma(s) * left * np.sqrt(-np.expm1(-2 * (process.lam(s) - process.lam(m))))
-        yield Row(m, x=ratio, x0=gain * half, past=(gain * (1 - half) - undone,), noise=rest, path=(m, s))
+        yield Row(m, x=ratio, x0=gain * half, past=(gain * (1 - half) - undone,), noise=rest, path=along(noise, m, s))
 
 
-def constant(process: Process, t: float, s: float, eta: float) -> Row:
+def constant(process: Process, t: float, s: float, eta: float, noise: Noise) -> Row:
     """The step with a constant D, eta = tau^2; h is infinite from alpha = 0 and to sigma = 0."""
     h = process.lam(s) - process.lam(t)
     decay = eta * h if eta else 0.0
@@ -110,5 +125,5 @@ def constant(process: Process, t: float, s: float, eta: float) -> Row:
         x=process.sigma(s) / process.sigma(t) * np.exp(-decay),
         x0=process.alpha(s) * -np.expm1(-h - decay),
         noise=process.sigma(s) * np.sqrt(-np.expm1(-2 * decay)),
-        path=(t, s),
+        path=along(noise, t, s),
     )

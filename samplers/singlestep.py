@@ -5,20 +5,22 @@ of infinite length (from alpha = 0, to sigma = 0) is one call.  With `taylor` th
 polynomial through all calls; without, the step has the published shorter form of the same order.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from fewstep.diffusion.process import Process
+from fewstep.samplers import first_step
 from fewstep.samplers.exponential import KEEP, Integral, finite_integral, integral
 from fewstep.samplers.stages import staged, transfer
 from fewstep.samplers.steps import steps
 from fewstep.samplers.tableau import Row
 
 
-def dpm_solver_2(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:
-    """DPM-Solver-2: noise form, 2 calls per step, order 2."""
-    return _singlestep(process, grid, 2, "noise", taylor)
+def dpm_solver_2(process: Process, grid: np.ndarray, taylor: bool = False, first: str = "network") -> Iterable[Row]:
+    """DPM-Solver-2: noise form, 2 calls per step, order 2.  first: "network", or "analytic" for no call in the first
+    step (first_step.py)."""
+    return first_step.start(_singlestep(process, grid, 2, "noise", taylor), process, first)
 
 
 def dpm_solver_3(process: Process, grid: np.ndarray, taylor: bool = False) -> Iterator[Row]:

@@ -59,10 +59,11 @@ def multistep(
     `before` is shorter on the first steps.  It is empty on a step from alpha = 0 or to sigma = 0, where the half
     log-SNR is infinite and cannot be a node; without `denoise`, for methods in sigma / alpha, only on a step from
     alpha = 0.  With `lower_final` the number of points is at most the number of remaining steps (None: on grids of
-    fewer than 15 steps, diffusers' rule).
+    fewer than 15 steps that end at the data, diffusers' rule).
     """
     pairs = steps(grid)
-    lower = len(pairs) < 15 if lower_final is None else lower_final
+    few = len(pairs) < 15 and pairs[-1][1] <= process.snr_ends[1]
+    lower = few if lower_final is None else lower_final
     before = ()
     for i, (t, s) in enumerate(pairs):
         order = min(points, len(pairs) - i) if lower else points

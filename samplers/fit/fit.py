@@ -16,8 +16,8 @@ from fewstep.samplers.fit.path import shortest_path
 from fewstep.samplers.fit.rows import least_squares
 from fewstep.samplers.fit.teacher import Teacher, distance, follow, joined
 from fewstep.samplers.grids import GRIDS
-from fewstep.samplers.loop import Seeds, as_seeds, unit_noise
-from fewstep.samplers.registry import SAMPLERS, table_at
+from fewstep.samplers.registry import SAMPLERS, Sampler, as_sampler, table_at
+from fewstep.samplers.start import Seeds, as_seeds, unit_noise
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Tableau
 
@@ -52,7 +52,8 @@ def trajectories(
 ) -> Teacher:  # fmt: skip
     """The trajectories of the noise of the seeds by dpmpp_3m in `calls` calls, on its default grid."""
     accurate, parts, done = table_at(SAMPLERS[SOLVER], den.process, calls), [], 0
-    starts = np.asarray(unit_noise(jnp.asarray(as_seeds(seeds)), tuple(shape))) * den.process.sigma(accurate.t[0])
+    eps = unit_noise(jnp.asarray(as_seeds(seeds)), tuple(shape), den.process)
+    starts = np.asarray(eps) * den.process.sigma(accurate.t[0])
     for part in follow(den, accurate, starts.astype(np.float32), cond):
         parts.append(part)
         done += len(part.end) * accurate.nfe
@@ -61,22 +62,31 @@ def trajectories(
 
 
 def unfitted(
-    den: DenoiserLike, nfe: int, teacher: Teacher, samplers: Sequence[str] = STARTS, grids: Sequence[str] | None = None
-) -> list[tuple[str, float, Tableau, float]]:
-    """(name, error, table, its last time) of deterministic samplers of the registry on its grids, the best first."""
+    den: DenoiserLike, nfe: int, teacher: Teacher, samplers: Sequence[str | Sampler] = STARTS,
+    grids: Sequence[str] | None = None,
+) -> list[tuple[str, float, Tableau, float]]:  # fmt: skip
+    """(name, error, table, its last time) of deterministic samplers on the grids of the registry, the best first."""
     found = []
-    for sampler in samplers:
+    for sampler in map(as_sampler, samplers):
         for grid in grids or [name for name in GRIDS if name != "dp"]:
             try:
-                made = table_at(SAMPLERS[sampler], den.process, nfe, GRIDS[grid])
+                made = table_at(sampler, den.process, nfe, GRIDS[grid])
                 check_capabilities(den, made)
                 last = float(GRIDS[grid](den.process, made.nfe)[-1])
             except (NoTable, UsageError):
                 continue
             if made.nfe != nfe or made.noise.any():
                 continue
-            found.append((f"{sampler} on {grid}", distance(den, made, teacher), made, last))
+            found.append((f"{sampler.name} on {grid}", distance(den, made, teacher), made, last))
     return sorted(found, key=lambda one: one[1])
+
+
+def parted(teacher: Teacher) -> tuple[Teacher, Teacher]:
+    """The trajectories that decide, and those that are fitted on; UsageError for less than 8."""
+    if len(teacher.end) < 8:
+        raise UsageError(f"a fit requires at least 8 trajectories: got {len(teacher.end)}")
+    apart = int(WATCHED * len(teacher.end))
+    return teacher.part(slice(apart)), teacher.part(slice(apart, None))
 
 
 def fit(
@@ -90,10 +100,7 @@ def fit(
     show(done, note) is called with the number of network calls so far.  Raises UsageError if there is no table of this
     form, for a model that learned jumps only.
     """
-    apart = max(1, int(WATCHED * len(teacher.end)))
-    if len(teacher.end) < 8:
-        raise UsageError(f"a fit requires at least 8 trajectories: got {len(teacher.end)}")
-    watched, fitted = teacher.part(slice(apart)), teacher.part(slice(apart, None))
+    watched, fitted = parted(teacher)
     ranked = watched.part(slice(RANKED))
     process, starts, done = den.process, unfitted(den, nfe, ranked), 0
     if not starts:
@@ -117,7 +124,7 @@ def fit(
         done += nfe * len(teacher.end)
         show(done, f"least squares: {refined[-1].error:.4g}")
     best = min([*begun, *refined], key=lambda stage: stage.error)
-    calls = 3 * nfe * how.batch  # a gradient costs about two predictions more
+    calls = _calls_of_step(nfe, len(fitted.end), how)
 
     def told(step: int, away: float) -> None:
         show(done + step * calls, f"gradient: {away:.4g}")
@@ -130,4 +137,10 @@ def fit(
 def all_calls(nfe: int, count: int, solution: int, how: Descent) -> int:
     """About the network calls of `trajectories` and `fit`, for progress."""
     starts = len(STARTS) * (len(GRIDS) - 1) * nfe * RANKED
-    return count * solution + starts + (REFINED + 1) * nfe * count + 3 * nfe * how.batch * how.steps
+    return count * solution + starts + (REFINED + 1) * nfe * count + how.steps * _calls_of_step(nfe, count, how)
+
+
+def _calls_of_step(nfe, count, how):
+    """About the network calls of a step of the descent: a gradient takes as long as two more, a curvature as one for
+    each number."""
+    return nfe * (5 * count + how.curved * (1 + nfe * (nfe + 1) // 2))

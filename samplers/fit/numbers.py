@@ -101,3 +101,20 @@ def placed(process: Process, at: np.ndarray, weights: np.ndarray) -> tuple[Ends,
     """The numbers of times (N + 1,), from the first to the end, and weights (N, N - 1)."""
     at = np.asarray(at, np.float64)
     return Ends(float(at[0]), float(at[-1])), Numbers(np.log(-np.diff(angle(process, at))), weights)
+
+
+def packed(numbers: Numbers) -> np.ndarray:
+    """The numbers that matter as a vector, (N (N + 1) / 2 - 1,): the shares but the first, relative to it, as a common
+    factor cancels, then the weights, row by row."""
+    n = len(numbers.shares)
+    return np.concatenate([numbers.shares[1:] - numbers.shares[0], np.asarray(numbers.weights)[np.tril_indices(n, -1)]])
+
+
+def unpacked(vector: Any, n: int) -> Numbers:
+    """The inverse of `packed` for N calls, of the kind of the vector."""
+    xp = namespace(vector)
+    rows, columns = np.tril_indices(n, -1)
+    place = np.zeros((n, n - 1), int)
+    place[rows, columns] = np.arange(len(rows))
+    weights = xp.where(np.tri(n, n - 1, -1) > 0, vector[n - 1 :][place], 0.0) if n > 1 else xp.zeros((1, 0))
+    return Numbers(xp.concatenate([xp.zeros(1), vector[: n - 1]]), weights)

@@ -11,6 +11,7 @@ from fewstep.diffusion.denoiser import Cond, DenoiserLike
 from fewstep.diffusion.process import Process
 from fewstep.samplers.fit.numbers import step
 from fewstep.samplers.loop import draw, draw_many
+from fewstep.samplers.start import start_scale
 from fewstep.samplers.tableau import Row, Tableau, tabulate
 
 BATCH = 64  # images at once
@@ -34,6 +35,10 @@ class Teacher(NamedTuple):
     def start(self, t: float) -> np.ndarray:
         """The initial states of draws that begin at a time, with the noise of the trajectories, in float64."""
         return np.asarray(self.x[0], np.float64) * (self.process.sigma(t) / self.process.sigma(self.times[0]))
+
+    def scaled_start(self, table: Tableau) -> np.ndarray:
+        """The initial states of a table, which may begin at another scale, in float32."""
+        return (self.start(table.t[0]) * start_scale(self.process, table)).astype(np.float32)
 
     def at(self, t: float) -> np.ndarray:
         """The states at a time within the times, (B, ...): from the call before it, with the prediction interpolated
@@ -76,7 +81,7 @@ def joined(parts: list[Teacher]) -> Teacher:
 def distance(den: DenoiserLike, table: Tableau, teacher: Teacher) -> float:
     """The root mean square distance of the images of a table from those of a teacher, as the metric `trajectory` of a
     comparison; inf for images that are not finite."""
-    images = drawn_from(den, table, teacher.start(table.t[0]), teacher.cond)
+    images = drawn_from(den, table, teacher.scaled_start(table), teacher.cond)
     found = float(np.sqrt(np.mean((images - teacher.end) ** 2)))
     return found if np.isfinite(found) else np.inf
 

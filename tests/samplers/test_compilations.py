@@ -4,6 +4,7 @@ import sys
 from itertools import product
 
 import numpy as np
+import pytest
 from checks import ALL
 
 from fewstep.diffusion import VP, oracles
@@ -40,6 +41,7 @@ def compilations(samplers, shape):
     return run._cache_size() - before, tables
 
 
+@pytest.mark.slow
 def test_a_sweep_of_all_samplers_compiles_at_most_twice():
     """But those that ask the network for more than its mean, for which the loop is another, and pndm, which remembers
     twelve calls.

@@ -25,19 +25,19 @@ def main():
 
     jax.config.update("jax_num_cpu_devices", 8)
     import numpy as np
-    from checks import common
+    from checks import ALL, common
     from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
     from fewstep.diffusion import VP, oracles
     from fewstep.diffusion.denoiser import Denoiser
     from fewstep.diffusion.prediction import X0
-    from fewstep.samplers import SAMPLERS, draw, draw_many, supports, table_at
+    from fewstep.samplers import GRIDS, SAMPLERS, ddpm, draw, draw_many, supports, table_at, tabulate
 
     den = oracles.mixture(VP(), [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
     seeds = np.arange(16, dtype=np.uint32)
     mesh = jax.make_mesh((8,), ("data",), axis_types=(AxisType.Auto,))
     sharded = jax.device_put(seeds, NamedSharding(mesh, PartitionSpec("data")))
-    for sampler in SAMPLERS.values():
+    for sampler in (ALL[name] for name in SAMPLERS):
         if not supports(den, sampler):
             continue
         table = common(table_at(sampler, VP(), 8))
@@ -49,9 +49,11 @@ def main():
     noise = [draw(den, table, s, (4, 4, 1), trajectory=True)[1].x[0] for s in (seeds, sharded)]
     np.testing.assert_array_equal(*noise)
     quiet = Denoiser.from_function(lambda params, x, *_: 0 * x, {}, VP(), X0)  # nothing is left but noise
-    table = table._replace(x=0 * table.x, eps=0 * table.eps)
-    np.testing.assert_array_equal(*(draw(quiet, table, s, (4, 4, 1)) for s in (seeds, sharded)))
-    assert np.std(draw(quiet, table, seeds, (4, 4, 1))) > 0
+    path = tabulate(ddpm(VP(), GRIDS["uniform"](VP(), 4), noise="path"))
+    for noisy in (table, path):
+        noisy = noisy._replace(x=0 * noisy.x, eps=0 * noisy.eps)
+        np.testing.assert_array_equal(*(draw(quiet, noisy, s, (4, 4, 1)) for s in (seeds, sharded)))
+        assert np.std(draw(quiet, noisy, seeds, (4, 4, 1))) > 0
     many = draw_many(den, table, range(11), (4, 4, 1), batch=4, sharding=sharded.sharding)
     np.testing.assert_allclose(many, draw(den, table, range(11), (4, 4, 1)), atol=1e-5)
     print(jax.device_count(), "devices")

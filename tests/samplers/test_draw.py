@@ -20,14 +20,13 @@ from fewstep.samplers import (
     draw,
     draw_many,
     euler,
-    euler_maruyama,
     exact,
     heun,
-    log_snr,
     optimal_variance,
     tabulate,
     uniform,
 )  # fmt: skip
+from fewstep.samplers.loop import recorded
 
 PROCESS = VP()
 MIXTURE = oracles.mixture(PROCESS, [-1.0, 0.8], [0.3, 0.4], [0.4, 0.6])
@@ -67,6 +66,17 @@ def test_start_and_trajectory_agree_with_the_host(sampler):
 def test_trajectory_of_a_stochastic_table_ends_in_the_draw():
     images, _ = draw(MIXTURE, table(ddpm), range(4), SHAPE, trajectory=True)
     np.testing.assert_allclose(images, draw(MIXTURE, table(ddpm), range(4), SHAPE), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("calls", [[0], [5, 0, 3], [*range(12)]])
+@pytest.mark.parametrize("sampler", [heun, ddpm])
+def test_records_are_of_the_trajectory(sampler, calls):
+    """Also in another order, and of more calls than a record is padded to."""
+    rows = table(sampler, 12)
+    images, x0 = recorded(MIXTURE, rows, range(4), SHAPE, calls)
+    end, seen = draw(MIXTURE, rows, range(4), SHAPE, trajectory=True)
+    np.testing.assert_allclose(images, end, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(x0, np.asarray(seen.x0)[calls], rtol=1e-5, atol=1e-5)
 
 
 def test_standard_deviation_of_the_initial_state():
@@ -114,37 +124,6 @@ def test_what_is_not_a_list_of_seeds(seeds):
     for run in (draw, draw_many):
         with pytest.raises(ValueError, match="whole numbers"):
             run(MIXTURE, table(ddim), seeds, SHAPE)
-
-
-def test_path_noise_is_of_unit_variance_and_follows_the_path():
-    """One increment over [0, 1] is the sum of its parts; disjoint parts are independent."""
-    seeds, shape = range(2**8), (2**6,)
-
-    def noise(rows):
-        rows = [Row(t, x=1.0, noise=sd, path=(t, s)) for t, s, sd in rows]
-        zero = np.zeros((2**8, *shape))
-        return np.asarray(draw(Zero(PROCESS), tabulate(rows), seeds, shape, start=zero, noise="path"), np.float64)
-
-    whole, late, early = noise([(1.0, 0.0, 1.0)]), noise([(1.0, 0.7, 1.0)]), noise([(0.7, 0.0, 1.0)])
-    unit = exact.Moments(np.zeros(1), np.ones(1))
-    for z in (whole, late, early):
-        check_moments(z, unit)
-    np.testing.assert_allclose(np.sqrt(0.3) * late + np.sqrt(0.7) * early, whole, atol=1e-3)
-    np.testing.assert_allclose(noise([(1.0, 0.7, np.sqrt(0.3)), (0.7, 0.0, np.sqrt(0.7))]), whole, atol=1e-3)
-    assert abs((late * early).mean()) < 4 / np.sqrt(late.size)
-    check_moments(noise([(2.5e-5, 1.5e-5, 1.0)]), unit)
-
-
-@pytest.mark.parametrize("sampler", [ddpm, euler_maruyama])
-def test_step_counts_share_the_path(sampler):
-    """Strong convergence: on one path twice the steps change little; on fresh noise they change everything."""
-    tables = [tabulate(sampler(PROCESS, log_snr(PROCESS, steps))) for steps in (64, 128)]
-
-    def apart(noise):
-        coarse, fine = (draw(MIXTURE, rows, range(64), SHAPE, noise=noise) for rows in tables)
-        return float(jnp.abs(coarse - fine).mean())
-
-    assert apart("path") < 0.25 * apart("fresh")
 
 
 def jumps(process, times):
@@ -202,8 +181,6 @@ def test_refusals():
         draw(cfg(1.0)(MIXTURE), tabulate([Row(0.9, x0=1.0, spread=0.5)]), [0], SHAPE)
     with pytest.raises(ValueError, match="needs a learned range"):
         draw(GAUSSIAN, tabulate([Row(0.9, x0=1.0, noise=0.5, stretch=1.5)]), [0], SHAPE)
-    with pytest.raises(ValueError, match=r"fresh.*path"):
-        draw(MIXTURE, table(ddim), [0], SHAPE, noise="brown")
 
 
 def test_inconsistent_levers_take_only_tables_of_the_ddim_form():

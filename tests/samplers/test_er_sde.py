@@ -57,6 +57,7 @@ def test_weak_orders(phi):
         assert got == pytest.approx(points, abs=0.3)
 
 
+@pytest.mark.slow
 def test_the_weak_order_in_the_limit():
     """The errors of order 3 are larger up to some 300 steps; in the limit those of the noise, of order 2, remain."""
     got = exact.order(SAMPLERS["er_sde"], VP(), 3, steps=5120, stochastic=True)

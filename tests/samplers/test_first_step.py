@@ -12,11 +12,13 @@ from fewstep.samplers.adams import deis, ipndm, ipndm_v, plms, pndm
 from fewstep.samplers.exponential import dpmpp_3m
 from fewstep.samplers.first_step import analytical_first_step
 from fewstep.samplers.runge_kutta import rho_rk2, rho_rk4
+from fewstep.samplers.singlestep import dpm_solver_2
 
 each = pytest.mark.parametrize("name", PROCESSES)
 METHODS = {
     "ddim": ddim, "heun": heun, "rho_rk2": rho_rk2, "rho_rk4": rho_rk4, "ipndm": ipndm, "ipndm_v": ipndm_v,
     "deis": deis, "plms": plms, "pndm": pndm, "dpmpp_2m": dpmpp_2m, "dpmpp_3m": dpmpp_3m,
+    "dpm_solver_2": dpm_solver_2,
 }  # fmt: skip
 
 

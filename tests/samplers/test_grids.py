@@ -9,7 +9,7 @@ from checks import each
 from fewstep.diffusion import VE, VP, Cosine, Discrete, Linear, Shifted
 from fewstep.samplers import GRIDS, SAMPLERS, ddim, karras, log_snr, quadratic, table_at, tabulate, uniform
 from fewstep.samplers.exact import Moments, moments
-from fewstep.samplers.grids import AYS, arctan, ays, beta, flux_mu, polyexponential, shifted
+from fewstep.samplers.grids import AYS, arctan, ays, beta, bong_tangent, flux_mu, polyexponential, shifted
 
 ELSEWHERE = ("leading", "trailing", "linspace", "quadratic_ddim", "dp")  # test_index_grids.py, test_optimal_grid.py
 GRIDS = {name: grid for name, grid in GRIDS.items() if name not in ELSEWHERE} | {
@@ -28,7 +28,7 @@ def test_ends_and_monotony(grid, process, steps):
     assert times.dtype == np.float64
     assert times.shape == (steps + 1,)
     assert (np.diff(times) < 0).all()
-    in_time = grid in [GRIDS[name] for name in ("uniform", "quadratic", "shifted", "beta")]
+    in_time = grid in [GRIDS[name] for name in ("uniform", "quadratic", "shifted", "beta", "bong_tangent")]
     assert times[0] == pytest.approx((process.ends if in_time else process.snr_ends)[0], abs=1e-15)
     assert times[-1] == pytest.approx(process.ends[1], abs=1e-15)
     assert (times[:-1] > 0).all()
@@ -233,6 +233,19 @@ def test_ays_goes_through_its_eleventh_level(table):
     assert AYS[table][-1] < sigma[-2] < 1.2 * AYS[table][-1]
     drawn = moments(table_at(SAMPLERS["dpmpp_2m"], process, 160, partial(ays, table=table)), process, 0.7, 0.09)
     assert np.sqrt(drawn.var[0]) == pytest.approx(0.3, abs=2e-3)
+
+
+@each
+def test_bong_tangent(process):
+    """It passes the middle at the pivot, where its steps are longest, and both pieces are arctangents."""
+    (first, last), u = process.ends, np.linspace(0, 1, 101)
+    times = bong_tangent(process, 100, middle=0.3, pivot=0.6, slope=5.0)
+    level = (times - last) / (first - last)
+    assert level[60] == pytest.approx(0.3, abs=1e-12)
+    assert abs(np.argmax(-np.diff(level)) - 59.5) <= 1
+    upper, lower = np.tan((level[:61] - 0.3) / 0.7 * np.arctan(3.0)), np.tan((1 - level[60:] / 0.3) * np.arctan(2.0))
+    np.testing.assert_allclose(upper, 5 * (0.6 - u[:61]), atol=1e-9)
+    np.testing.assert_allclose(lower, 5 * (u[60:] - 0.6), atol=1e-9)
 
 
 def test_indices_in_place_of_times_are_refused():

@@ -7,7 +7,7 @@ from checks import MEAN, MIXTURE, STD, common, each, on
 from fewstep.diffusion import VP, Linear, oracles
 from fewstep.samplers import Row, ddim, draw, exact, tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
-from fewstep.samplers.loop import noised
+from fewstep.samplers.start import noised
 
 
 def between(process, steps, low=-2.0, high=3.0):

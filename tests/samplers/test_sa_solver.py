@@ -83,6 +83,7 @@ def test_orders_of_the_ode(predictor, corrector, order):
     assert got == pytest.approx(order, abs=0.3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tau", [0.5, 1.0])
 def test_weak_orders(tau):
     """One point 1, two points 2; more points leave it at 2 as long as there is noise."""
