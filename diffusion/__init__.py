@@ -5,6 +5,7 @@ from fewstep.diffusion.denoiser import Cond, Denoiser, Model, Pred
 from fewstep.diffusion.discrete import Discrete
 from fewstep.diffusion.foreign import CM, Clocked, Transferred, indexed
 from fewstep.diffusion.levers import LEVERS, cfg, clip_x0
+from fewstep.diffusion.pfgm import PFGM
 from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from fewstep.diffusion.process import VE, VP, Cosine, Linear, Process
 from fewstep.diffusion.shifted import Shifted
@@ -13,6 +14,7 @@ __all__ = [
     "CM",
     "EPS",
     "LEVERS",
+    "PFGM",
     "SCORE",
     "VE",
     "VELOCITY",

@@ -20,6 +20,7 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import levels
 from fewstep.diffusion.arrays import AnyArray, Number, namespace, over
+from fewstep.diffusion.at_levels import at_levels
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred, Wrapper
 from fewstep.errors import UsageError
 
@@ -54,19 +55,11 @@ def measure(
     Each image has one noise, the same at all K.  show: called with the number of images done.  eight_bit: the images
     are 8-bit images in [-1, 1], and the code length of their levels is measured too.
     """
+    den.process.check_gaussian("the variance of x0 given x_t")
     lam = np.sort(np.asarray(lam, np.float64))
-    process, found = den.process, []
     deviations = np.asarray(DEVIATIONS if eight_bit else [], np.float32)
-    times = np.asarray(process.time(lam), np.float64)
-    for first in range(0, len(x0), batch):
-        at = np.minimum(np.arange(first, first + batch), len(x0) - 1)
-        part, part_cond = jax.tree.map(lambda a, at=at: np.asarray(a)[at], (x0, cond))
-        keys = jax.vmap(partial(jax.random.fold_in, jax.random.key(seed)))(at)
-        points = [np.asarray(_errors(den, part, np.float32(t), keys, part_cond, deviations)) for t in times]
-        found.append(np.stack(points)[..., : len(x0) - first])
-        if show is not None:
-            show(min(first + batch, len(x0)))
-    residual, squares, *decoder = np.moveaxis(np.concatenate(found, -1).astype(np.float64), 1, 0)  # (K, N) each
+    found = at_levels(partial(_errors, deviations), den, x0, lam, seed, cond, batch, show)
+    residual, squares, *decoder = np.moveaxis(found, 1, 0)  # (K, N) each
     score_norm = np.exp(-2 * lam)[:, None] * (1 - squares)
     return Statistics(
         lam=lam,
@@ -79,7 +72,7 @@ def measure(
 
 
 @jax.jit
-def _errors(den, x0, t, keys, cond, deviations):
+def _errors(deviations, den, x0, t, keys, cond):
     """Means over the elements of each image of (x0 - D)^2, eps_hat^2, and the code length of its levels with each of
     the deviations: (2 + len(deviations), N)."""
     x0 = jnp.asarray(x0, jnp.zeros(()).dtype)

@@ -14,6 +14,7 @@ from fewstep.diffusion.arrays import AnyArray, Number, check_output, namespace, 
 from fewstep.diffusion.prediction import Prediction
 from fewstep.diffusion.process import Process
 from fewstep.diffusion.variance import Variance
+from fewstep.errors import UsageError
 
 INSTANT, JUMP, ZERO = "instant", "jump", "zero"
 CAPABILITY_NAMES = {INSTANT: "velocities at an instant", JUMP: "jumps to any time", ZERO: "jumps to the data"}
@@ -36,6 +37,7 @@ class Pred(NamedTuple):
     var: Array | None = None  # Var[x0 | x_t] per element, (B, ...) or broadcastable to it; None: not estimated
     range: Array | None = None  # of a LearnedRange: position between DDPM's small (0) and large (1) variance, (B, ...)
     memory: tuple = ()  # state of a lever, passed back to it in Cond.memory at the next row
+    features: Array | None = None  # of the middle of the network, (B, F), for samplers that learn from them
 
 
 class Cond(NamedTuple):
@@ -45,6 +47,7 @@ class Cond(NamedTuple):
     skip: Array | None = None  # (B, levels) multipliers of U-Net skips, innermost level first
     low: Array | None = None  # (B, levels) multipliers of the lowest frequencies of the skips
     backbone: Array | None = None  # (B, levels) multipliers of the first half of the channels that meet the skips
+    guidance: Array | None = None  # (B, 3) scale of guidance, and the first and last time t between which it applies
     attention: Array | None = None  # (B,) powers of log(tokens) / log(tokens in training), which multiplies logits
     text: Array | None = None  # reserved: (B, L, D) tokens
     memory: tuple = ()  # Pred.memory of the previous row
@@ -102,6 +105,7 @@ class Model:
     `classes` is the number of classes, 0 for an unconditional network; label = classes is the null class.
     `levels` is the number of levels of U-Net skips, 0 for a network without; `attends`: it uses Cond.attention.
     `null_class`: False for a network that was trained on labels alone.
+    `guided` is the largest scale of guidance that the network was trained to use as an input, Cond.guidance; 0: none.
     """
 
     network: Callable[..., Array]
@@ -113,34 +117,39 @@ class Model:
     levels: int = 0
     attends: bool = False
     null_class: bool = True
+    guided: float = 0.0
 
     def __repr__(self) -> str:
         """The same in every Python process, because digests hash it: capabilities are sorted, as sets have no order."""
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
-        if self.null_class:  # digests of before this field existed still hold
-            del values["null_class"]
+        for name, default in {"null_class": True, "guided": 0.0}.items():
+            if values[name] == default:  # digests of before this field existed still hold
+                del values[name]
         return f"Model({', '.join(f'{name}={value!r}' for name, value in values.items())})"
 
     def outputs(
-        self,
-        params: Any,
-        x: AnyArray,
-        t: Number,
-        d: Number | None = None,
-        cond: Cond = Cond(),
+        self, params: Any, x: AnyArray, t: Number, d: Number | None = None, cond: Cond = Cond(),
         key: Array | None = None,
-    ) -> tuple[Array, Array | None]:
+    ) -> tuple[Array, Array | None]:  # fmt: skip
         """The raw outputs for the mean and for the variance (or None), (B, ...) each, cast to the dtype of x.
 
         Raises UsageError, while JAX traces, for a network that returns another shape.
         """
+        return self.with_features(params, x, t, d, cond, key)[:2]
+
+    def with_features(
+        self, params: Any, x: AnyArray, t: Number, d: Number | None, cond: Cond, key: Array | None
+    ) -> tuple[Array, Array | None, Array | None]:
+        """`outputs`, and the features of the network (B, F), or None."""
         scaled = self.prediction.input_scale(self.process, over(t, x)) * x
-        raw = self.network(params, scaled, self.prediction.clock(self.process, t), d, cond, key)
+        told = params, scaled, self.prediction.clock(self.process, t), d, cond, key
+        whole = getattr(self.network, "with_features", None)
+        raw, features = (self.network(*told), None) if whole is None else whole(*told)
         check_output(raw, x.shape, x.shape if self.variance is None else (*x.shape[:-1], 2 * x.shape[-1]))
         if self.variance is None:
-            return raw.astype(x.dtype), None
+            return raw.astype(x.dtype), None, features
         mean, var = jnp.split(raw.astype(x.dtype), 2, axis=-1)
-        return mean, var
+        return mean, var, features
 
     def denoiser(self, params: Any) -> "Denoiser":
         """This model with parameters."""
@@ -168,6 +177,7 @@ class Denoiser:
     levels = _forwarded("model.levels")
     attends = _forwarded("model.attends")
     null_class = _forwarded("model.null_class")
+    guided = _forwarded("model.guided")
 
     @classmethod
     def from_function(
@@ -182,15 +192,15 @@ class Denoiser:
         """The prediction at x (B, ...) and t; t and s are numbers or (B,)."""
         d = (t - (t if s is None else s)) if JUMP in self.capabilities else None
         at, process, prediction = over(t, x), self.process, self.model.prediction
-        raw, raw_var = self.model.outputs(self.params, x, t, d, cond, key)
-        pred = Pred(*prediction.decode(process, at, x, raw))
+        raw, raw_var, features = self.model.with_features(self.params, x, t, d, cond, key)
+        pred = Pred(*prediction.decode(process, at, x, raw), features=features)
         if self.model.variance is None or raw_var is None:
             return pred
         return pred._replace(**self.model.variance.predict(process, prediction, at, raw, raw_var))
 
     def under(self, process: Process) -> "Under":
         """This denoiser for states of another process."""
-        return Under(self, process)
+        return _moved(self, process)
 
 
 class Wrapper:
@@ -204,6 +214,7 @@ class Wrapper:
     levels = _forwarded("inner.levels")
     attends = _forwarded("inner.attends")
     null_class = _forwarded("inner.null_class")
+    guided = _forwarded("inner.guided")
     consistent = _forwarded("inner.consistent")
 
     @property
@@ -218,7 +229,7 @@ class Wrapper:
 
     def under(self, process: Process) -> "Under":
         """This denoiser for states of another process."""
-        return Under(self, process)
+        return _moved(self, process)
 
     def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
         """The prediction at x (B, ...) and t; t and s are numbers or (B,)."""
@@ -274,6 +285,13 @@ class Under(Wrapper):
             return pred
         missing = (x - alpha * pred.x0 - sigma * pred.eps) / (alpha**2 + sigma**2)
         return pred._replace(x0=pred.x0 + alpha * missing, eps=pred.eps + sigma * missing)
+
+
+def _moved(den: DenoiserLike, process: Process) -> Under:
+    """The denoiser for states of another process; UsageError for one with other noise."""
+    if process.freedom != den.process.freedom:
+        raise UsageError(f"{process} has other noise than {den.process}, on which this model was trained")
+    return Under(den, process)
 
 
 def predict_shape(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:

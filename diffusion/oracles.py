@@ -15,7 +15,7 @@ from fewstep.diffusion.denoiser import INSTANT, JUMP, ZERO, Cond, Pred
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
 
-_TINY = 1e-30
+_TINY = 1e-18  # its square is a normal number in float32, so that derivatives are finite
 
 
 class _Oracle:
@@ -112,7 +112,8 @@ class Finite(_Oracle):
         at, st = self.process.alpha(over(t, x)), self.process.sigma(over(t, x))
         away = x[:, None] - (at if xp.ndim(at) == 0 else at[:, None]) * xp.asarray(self.images)[None]
         distance = xp.sum(away**2, axis=tuple(range(2, away.ndim)))
-        logits = -distance / (2 * (st if xp.ndim(st) == 0 else xp.reshape(st, (-1, 1))) ** 2)
+        squares = distance / (st if xp.ndim(st) == 0 else xp.reshape(st, (-1, 1))) ** 2
+        logits = self.process.log_noise(squares, int(np.prod(x.shape[1:])))
         r = _responsibilities(xp, logits, cond.label, self.classes, self.labels)
         flat = xp.reshape(xp.asarray(self.images), (len(self.images), -1))
         x0 = xp.reshape(r @ flat, x.shape)
@@ -137,7 +138,8 @@ def _responsibilities(xp, logits, label, classes, labels):
 
 
 def gaussian(process: Process, mean: Number = 0.0, std: Number = 1.0) -> Gaussian:
-    """Exact denoiser, posterior variance and flow map of N(mean, std^2) data."""
+    """Exact denoiser, posterior variance and flow map of N(mean, std^2) data, under Gaussian noise."""
+    process.check_gaussian("the exact denoiser of Gaussian data")
     return Gaussian(process, mean, std)
 
 
@@ -147,10 +149,11 @@ def mixture(
     stds: AnyArray | Sequence[Any],
     weights: AnyArray | Sequence[float] | None = None,
 ) -> Mixture:
-    """Exact denoiser and posterior variance of a Gaussian mixture; weights are equal by default.
+    """Exact denoiser and posterior variance of a Gaussian mixture, under Gaussian noise; weights are equal by default.
 
     Raises UsageError unless there are as many stds and weights as means.
     """
+    process.check_gaussian("the exact denoiser of a mixture")
     xp = namespace(means)
     mu, std = xp.asarray(means) * 1.0, xp.asarray(stds) * 1.0
     w = xp.ones(len(mu)) if weights is None else xp.asarray(weights) * 1.0

@@ -10,9 +10,10 @@ from functools import cached_property
 from typing import Annotated
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from fewstep.diffusion.arrays import Number, NumberT, namespace
+from fewstep.diffusion.arrays import Number, NumberT, namespace, over
 from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Range, checked
 
@@ -84,9 +85,35 @@ class Process:
         kept = xp.sqrt(xp.maximum(xp.exp(-2 * h) + (1 - eta**2) * gone, 0.0))
         return self.sigma(s) * kept, self.sigma(s) * xp.sqrt(xp.minimum(eta**2 * gone, 1.0))
 
+    @property
+    def freedom(self) -> float:
+        """The degrees of freedom of the noise: inf for Gaussian noise, otherwise those of Student's t (pfgm.py)."""
+        return np.inf
+
+    def noise(self, key: jax.Array, shape: Sequence[int]) -> jax.Array:
+        """The noise eps of images, (B, ...): Gaussian z, or z sqrt(n / chi^2) with one chi^2 of n = `freedom` degrees
+        of freedom per image."""
+        z = jax.random.normal(key, shape)
+        if np.isinf(self.freedom):
+            return z
+        chi2 = jax.random.chisquare(jax.random.fold_in(key, 1), self.freedom, shape[:1])
+        return z * over(jnp.sqrt(self.freedom / chi2), z)
+
+    def log_noise(self, squares: NumberT, size: int) -> NumberT:
+        """log p(eps) of an image of `size` elements with |eps|^2 = squares, up to a constant."""
+        if np.isinf(self.freedom):
+            return -squares / 2
+        return -0.5 * (size + self.freedom) * namespace(squares).log1p(squares / self.freedom)
+
+    def check_gaussian(self, what: str) -> None:
+        """Raises UsageError for a process whose noise is not Gaussian."""
+        if not np.isinf(self.freedom):
+            name = type(self).__name__
+            raise UsageError(f"{what} requires Gaussian noise, and that of {name} is not: choose another process")
+
     def prior(self, key: jax.Array, t: Number, shape: Sequence[int]) -> jax.Array:
-        """The initial state of one image at time t: N(0, sigma_t^2)."""
-        return jax.random.normal(key, shape) * self.sigma(t)
+        """The initial state of one image at time t, sigma_t eps."""
+        return self.noise(key, (1, *shape))[0] * self.sigma(t)
 
     def _require(self, condition: bool | np.bool, what: str) -> None:
         """Raises UsageError unless the condition on the parameters holds; for __post_init__."""

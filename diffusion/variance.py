@@ -88,4 +88,14 @@ class LearnedRange(Variance):
         return {"range": (raw_var + 1) / 2}
 
 
+@dataclass(frozen=True)
+class Auxiliary(Variance):
+    """A second output that objectives train and use, and sampling does not."""
+
+    def predict(
+        self, process: Process, prediction: Prediction, t: Number, raw: Array, raw_var: Array
+    ) -> dict[str, Array]:
+        return {}
+
+
 VARIANCES = {"SN": SN, "NPR": NPR, "LearnedRange": LearnedRange}

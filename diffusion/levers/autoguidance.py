@@ -34,7 +34,7 @@ class Autoguidance(Guidance):
 
     def pair(self, x: AnyArray, t: Number, s: Number | None, cond: Cond) -> tuple[Pred, Pred]:
         # Multipliers of skips are for the good network only; attention depends only on the number of tokens.
-        bad_cond = cond._replace(skip=None, low=None, backbone=None, memory=())
+        bad_cond = cond._replace(skip=None, low=None, backbone=None, guidance=None, memory=())
         bad_cond = bad_cond if self.bad.attends else bad_cond._replace(attention=None)
         return self.inner(x, t, s, cond), self.bad(x, t, s, bad_cond)
 

@@ -23,6 +23,7 @@ def covariance_times(den: DenoiserLike, x: AnyArray, t: Number, v: AnyArray, con
     t is at most process.snr_ends[0], because the derivative does not determine the covariance where alpha = 0.
     """
     process = den.process
+    process.check_gaussian("the covariance from the Jacobian")
     t = jnp.minimum(t, process.snr_ends[0])
     _, moved = jax.jvp(lambda x: den(x, t, None, cond).x0, (x,), (v,))
     return process.sigma(over(t, x)) ** 2 / process.alpha(over(t, x)) * moved

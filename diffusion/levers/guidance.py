@@ -12,6 +12,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, DenoiserLike, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.checks import check_no_memory
+from fewstep.diffusion.levers.trained_guidance import TrainedGuidance
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, Share, checked
@@ -41,7 +42,8 @@ class Guidance(Wrapper):
         return Pred(x0, eps)
 
     def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
-        return self.mix(*self.pair(x, t, s, cond), t, cond)
+        good, bad = self.pair(x, t, s, cond)
+        return self.mix(good, bad, t, cond)._replace(features=good.features)
 
 
 class ByClass(Guidance):
@@ -55,7 +57,8 @@ class ByClass(Guidance):
         both = both._replace(label=jnp.concatenate([label, null]))
         times = (jnp.concatenate([a, a]) if a is not None and jnp.ndim(a) else a for a in (t, s))
         pred = self.inner(jnp.concatenate([x, x]), *times, both)
-        return Pred(pred.x0[:n], pred.eps[:n]), Pred(pred.x0[n:], pred.eps[n:])
+        features = None if pred.features is None else pred.features[:n]
+        return Pred(pred.x0[:n], pred.eps[:n], features=features), Pred(pred.x0[n:], pred.eps[n:])
 
 
 @register_dataclass
@@ -88,8 +91,15 @@ class CFGpp(ByClass):
 @named
 @checked
 def cfg(scale: Scale) -> Lever:
-    """Classifier-free guidance; scale 1 is the conditional model, 0 the unconditional one."""
-    return partial(class_guidance, "cfg", CFG, scale=float(scale))
+    """Classifier-free guidance; scale 1 is the conditional model, 0 the unconditional one.  A network that was trained
+    with guidance as an input up to this scale gets it, and needs one pass."""
+    return partial(_cfg, float(scale))
+
+
+def _cfg(scale: float, den: DenoiserLike) -> Wrapper:
+    if 1 <= scale <= getattr(den, "guided", 0.0):  # a denoiser of a user need not say
+        return TrainedGuidance(den, scale)
+    return class_guidance("cfg", CFG, den, scale=scale)
 
 
 @named

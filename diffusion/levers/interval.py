@@ -15,6 +15,7 @@ from fewstep.diffusion.arrays import AnyArray, Number, over
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper, predict_shape
 from fewstep.diffusion.levers.checks import remembers
 from fewstep.diffusion.levers.conditioning import ConditioningLever
+from fewstep.diffusion.levers.trained_guidance import TrainedGuidance
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
@@ -82,4 +83,6 @@ def _within(low, high, den):
         )
     if getattr(den, "variance_alone", False):
         raise UsageError("interval is for levers that change x0 and eps, and the one inside only estimates a variance")
+    if isinstance(den, TrainedGuidance):
+        return den.within(low, high)
     return Interval(den, low, high)

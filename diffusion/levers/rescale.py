@@ -11,6 +11,7 @@ from jax.tree_util import register_dataclass
 from fewstep.diffusion.arrays import AnyArray, Number
 from fewstep.diffusion.denoiser import Cond, Lever, Pred, Wrapper
 from fewstep.diffusion.levers.guidance import Guidance
+from fewstep.diffusion.levers.trained_guidance import TrainedGuidance
 from fewstep.diffusion.naming import named
 from fewstep.errors import UsageError
 from fewstep.ranges import Share, checked
@@ -53,6 +54,8 @@ def rescale(share: Share = 0.7) -> Lever:
 
 
 def _rescaled(share, den):
+    if isinstance(den, TrainedGuidance):
+        raise UsageError("rescale mixes two predictions, and this network has guidance as an input: leave it out")
     if not isinstance(den, Guidance):
         raise UsageError("rescale goes just around a guidance: give it right after cfg, apg, cfg_pp or autoguidance")
     return Rescale(den, share)

@@ -77,7 +77,7 @@ class UpsampleGuidance(Wrapper):
             return tuple(a + self.theta * repeated(d, self.m) for a, d in zip(pred[:2], moved, strict=True))
 
         on = jnp.asarray((t > 1 - self.eta) & (self.theta != 0))
-        return Pred(*switched(on, guided, lambda: tuple(pred[:2])))
+        return Pred(*switched(on, guided, lambda: tuple(pred[:2])), features=pred.features)
 
 
 def enlarged(shape: Sequence[int], den: DenoiserLike) -> tuple[int, ...]:

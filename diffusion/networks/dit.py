@@ -12,6 +12,7 @@ from flax import nnx
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
 from fewstep.diffusion.networks.positions import places, rotary, sincos
@@ -63,7 +64,7 @@ class _Variance(nnx.Module):
 
 
 @checked
-class DiT(nnx.Module):
+class DiT(Featured):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
     shape = (H, W, C), with H and W divisible by `patch`, else UsageError.  Calls may have other H and W; positions are
@@ -72,6 +73,7 @@ class DiT(nnx.Module):
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
     pass instead of storing them.  dtype is that of the computation; parameters are float32.
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
+    jump_blocks: only that many last blocks get the size of a jump (Decoupled MeanFlow, arXiv:2510.24474); 0: all.
 
     The published networks (facebookresearch/DiT, SiT, MeanFlow) have waves = 256, columns_first and joint.  waves: that
     many of time_class.Waves, with the class after the layers, in place of `fastest`; 0: none.  jump_layers: as in
@@ -92,12 +94,14 @@ class DiT(nnx.Module):
         ratio: Annotated[int, Range(1, 64)] = 4,
         positions: str = "sincos",
         remat: bool = False,
+        jump_blocks: Annotated[int, Range(0, 256)] = 0,
         fastest: Fastest = FASTEST,
         waves: Annotated[int, Range(0, 65_536)] = 0,
         jump_layers: bool = False,
         columns_first: bool = False,
         joint: bool = False,
         jumps: bool = False,
+        guided: bool = False,
         variance: bool = False,
         dtype: Precision = "float32",
         *,
@@ -112,18 +116,22 @@ class DiT(nnx.Module):
                 f"a DiT of width {width} does not divide into {heads} heads, or the heads into pairs of two "
                 f"coordinates: choose a width that is a multiple of 4 heads"
             )
+        if jump_blocks > depth:
+            raise UsageError(f"DiT.jump_blocks is at most its depth: got {jump_blocks} of {depth} blocks")
         if jump_layers and not waves:
             raise UsageError("DiT.jump_layers needs waves: set DiT.waves = 256, or leave it False")
         height, wide, channels = shape
         self.columns_first, self.joint = columns_first, joint
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
+        self.first_jump = depth - jump_blocks if jump_blocks else 0
         self.trained = self._grid(height, wide)
         if waves:
             features = Waves(waves, "cos_sin")
-            self.conditioning = TimeClass(features, width, classes, "after", True, jumps, jump_layers, rngs=rngs)
+            options = jumps, jump_layers, guided
+            self.conditioning = TimeClass(features, width, classes, "after", True, *options, rngs=rngs)
         else:
-            self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
+            self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
         block = partial(Block, width, heads, ratio, math.prod(self.trained), dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
@@ -142,14 +150,14 @@ class DiT(nnx.Module):
             )
         return height // self.patch, width // self.patch
 
-    def __call__(
+    def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C);
-        uses cond.label (B,) and cond.attention (B,).
+        uses cond.label (B,), cond.guidance (B, 3) and cond.attention (B,).
 
         There is no dropout: key is ignored.  Raises UsageError for labels or jumps the network was not built for, and
-        for multipliers of skips.
+        for multipliers of skips.  The features are the means of the tokens after the middle block.
         """
         check_unused(cond, "a DiT has no skips", *SKIPS)
         batch, height, width, channels = x.shape
@@ -169,16 +177,19 @@ class DiT(nnx.Module):
             h += sincos(at, h.shape[-1]).astype(h.dtype)
         else:
             turn = rotary(at, h.shape[-1] // self.heads)
-        embedding = self.conditioning(batch, t, d, cond.label)
+        embedding = self.conditioning(batch, t, d, cond.label, cond.guidance)
+        instant = self.conditioning(batch, t, None, cond.label, cond.guidance) if self.first_jump else embedding
 
         def run(block, h, embedding):
             return block(h, embedding, turn, cond.attention)
 
         run = nnx.remat(run) if self.remat else run
-        for block in self.blocks:
-            h = run(block, h, embedding)
+        features = jnp.zeros((batch, 0))
+        for i, block in enumerate(self.blocks):
+            h = run(block, h, instant if i < self.first_jump else embedding)
+            features = h.astype(jnp.float32).mean(1) if i == len(self.blocks) // 2 else features
         joint = [self.variance] if self.joint and self.variance is not None else []
         parts = images(h, self.modulation, self.head, *joint)
         if isinstance(self.variance, _Variance):
             parts += images(run(self.variance.block, h, embedding), self.variance.modulation, self.variance.head)
-        return jnp.concatenate(parts, axis=-1)
+        return jnp.concatenate(parts, axis=-1), features

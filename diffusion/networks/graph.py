@@ -11,6 +11,7 @@ from jax.sharding import PartitionSpec
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.errors import UsageError
 
 
@@ -25,6 +26,15 @@ class Apply:
     ) -> jax.Array:
         """The output of the network with these parameters, of the shape of x, in float32."""
         return nnx.merge(self.graph, params)(x, t, d, cond, key)
+
+    def with_features(
+        self, params: Any, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
+    ) -> tuple[jax.Array, jax.Array | None]:
+        """The output, and the features of the middle of the network (B, F); None from a network that returns none."""
+        module: Any = nnx.merge(self.graph, params)
+        if isinstance(module, Featured) and module.returns_features:
+            return module.with_features(x, t, d, cond, key)
+        return module(x, t, d, cond, key), None
 
     @cached_property
     def _hash(self) -> int:
@@ -74,6 +84,29 @@ def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
         is_leaf=lambda p: isinstance(p, nnx.Variable),
     )
     return nnx.to_pure_dict(names)
+
+
+def fused_heads(build: Callable[[], nnx.Module]) -> dict[str, int]:
+    """The numbers of heads of the kernels of build() that compute queries, keys and values, outputs (heads, 3, size),
+    by name: {"blocks.0.attention.qkv.kernel": 6}; nothing is computed.
+
+    A module gives them in the metadata of its kernel, heads=6.
+    """
+    _, params = nnx.split(nnx.eval_shape(build), nnx.Param)
+    known = {".".join(map(str, path)): p.get_metadata().get("heads") for path, p in nnx.to_flat_state(params)}
+    return {name: heads for name, heads in known.items() if heads}
+
+
+class _OneKey(nnx.RngStream):
+    def __call__(self) -> jax.Array:
+        return self.key[...]
+
+
+def one_key() -> nnx.Rngs:
+    """Keys that are all the same, to build a network for its shapes: counting keys is most of what that costs."""
+    rngs = nnx.Rngs()
+    rngs.default = _OneKey(0, tag="default")  # pyright: ignore[reportAttributeAccessIssue]
+    return rngs
 
 
 def abstract(build: Callable[[], nnx.Module]) -> tuple[Apply, dict[str, Any]]:

@@ -127,6 +127,7 @@ class SelfAttention(nnx.Module):
     ):
         self.heads, self.tokens = heads, tokens
         self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        self.qkv.kernel.set_metadata(heads=heads)
         self.out = Linear(channels, channels, (HIDDEN, EMBED), kernel_init=out_init, dtype=dtype, rngs=rngs)
 
     def __call__(

@@ -10,6 +10,7 @@ from jax import Array
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation
 from fewstep.errors import UsageError
@@ -41,7 +42,7 @@ class _Variance(nnx.Module):
 
 
 @checked
-class MLP(nnx.Module):
+class MLP(Featured):
     """Predicts an array of the shape of points, in float32; with `variance` a second one in additional features, from a
     block of its own.  There is no normalisation, which would remove the norm of the points.
 
@@ -59,6 +60,7 @@ class MLP(nnx.Module):
         depth: Annotated[int, Range(1, 256)] = 4,
         fastest: Fastest = FASTEST,
         jumps: bool = False,
+        guided: bool = False,
         variance: bool = False,
         dtype: Precision = "float32",
         *,
@@ -68,22 +70,29 @@ class MLP(nnx.Module):
             raise UsageError(f"an MLP is for points of shape (d,), not {tuple(shape)}: use UNet for images")
         (features,) = shape
         compute = jnp.dtype(dtype)
-        self.conditioning = Conditioning(classes, width, jumps, fastest, rngs=rngs)
+        self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(features, width, (None, EMBED), dtype=compute, rngs=rngs)
         self.blocks = nnx.List([Block(width, compute, rngs=rngs) for _ in range(depth)])
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(width, features, compute, rngs=rngs) if variance else None
 
-    def __call__(self, x: Array, t: Number, d: Number | None, cond: Cond, key: Array | None = None) -> Array:
+    def with_features(
+        self, x: Array, t: Number, d: Number | None, cond: Cond, key: Array | None = None
+    ) -> tuple[Array, Array]:
         """x (B, d), t and d (or d None) numbers or (B,) -> (B, d) in float32, with variance (B, 2d).
 
-        Uses cond.label (B,).  There is no dropout: key is ignored.  Raises UsageError for labels or jumps the network
-        was not built for, and for multipliers of skips or attention.
+        Uses cond.label (B,) and cond.guidance (B, 3).  There is no dropout: key is ignored.  Raises UsageError for
+        labels or jumps the network was not built for, and for multipliers of skips or attention.  The features are the
+        activations after the middle block.
         """
         check_unused(cond, "an MLP has no skips and no attention", *SKIPS, "attention")
-        embedding = self.conditioning(len(x), t, d, cond.label)
+        embedding = self.conditioning(len(x), t, d, cond.label, cond.guidance)
         h = self.stem(x)
-        for block in self.blocks:
+        features = h
+        for i, block in enumerate(self.blocks):
             h = block(h, embedding)
-        out = self.head(h.astype(jnp.float32))
-        return out if self.variance is None else jnp.concatenate([out, self.variance(h, embedding)], axis=-1)
+            features = h if i == len(self.blocks) // 2 else features
+        out, features = self.head(h.astype(jnp.float32)), features.astype(jnp.float32)
+        if self.variance is None:
+            return out, features
+        return jnp.concatenate([out, self.variance(h, embedding)], axis=-1), features

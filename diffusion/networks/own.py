@@ -15,7 +15,8 @@ from fewstep.diffusion.denoiser import Cond
 from fewstep.errors import UsageError
 
 PROTOCOL = ("x", "t", "d", "cond", "key")
-OPTIONS = ("shape", "classes", "rngs", "jumps", "variance")  # that a class or a function of a network may take
+# What a class or a function of a network may take.
+OPTIONS = ("shape", "classes", "rngs", "jumps", "guided", "variance")
 
 
 class Named(nnx.Module):
@@ -86,6 +87,8 @@ def constructor(network: Any, params: Any = None) -> Callable[..., nnx.Module]:
             module = _adapted(_called(network, {"shape": shape, "classes": classes, **options}), classes)
         if options.get("jumps") and "d" not in getattr(module, "names", PROTOCOL):
             raise UsageError("the objective trains jumps: the network must have an argument d, the length of a jump")
+        if options.get("guided") and "cond" not in getattr(module, "names", PROTOCOL):
+            raise UsageError("guidance is an input of the network: it must have an argument cond, with cond.guidance")
         return module
 
     return made

@@ -12,7 +12,7 @@ from flax import nnx
 from jax import Array
 
 from fewstep.diffusion.arrays import AnyArray, Number
-from fewstep.diffusion.networks.embeddings import FEATURES, sinusoids
+from fewstep.diffusion.networks.embeddings import FEATURES, SLOW, Guided, check_conditioning, sinusoids
 from fewstep.diffusion.networks.initializers import fan_in, unit
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear
 from fewstep.errors import UsageError
@@ -20,7 +20,6 @@ from fewstep.errors import UsageError
 Order = Literal["sin_cos", "cos_sin", "fourier"]
 Join = Literal["before", "after"]
 PERIOD = 10_000  # the longest wave, over 2 pi
-SLOW = 16.0  # the highest frequency of jumps, whose derivatives MeanFlow uses: see FASTEST in embeddings.py
 
 
 @dataclass(frozen=True)
@@ -85,6 +84,7 @@ class TimeClass(nnx.Module):
         null: bool,
         jumps: bool,
         jump_layers: bool = False,
+        guided: bool = False,
         *,
         rngs: nnx.Rngs,
     ):
@@ -100,18 +100,18 @@ class TimeClass(nnx.Module):
         self.jump = jump() if jumps else None
         joined, init = (waves.count, fan_in) if label == "before" else (width, unit)
         self.label = nnx.Embed(classes + null, joined, embedding_init=init, rngs=rngs) if classes else None
+        self.guidance = Guided(width, rngs=rngs) if guided else None
         self.bias = nnx.Param(jnp.zeros(joined), axes=(None,)) if classes and label == "before" else None
 
-    def __call__(self, batch: int, t: Number, d: Number | None, label: AnyArray | None) -> Array:
-        """t and d numbers or (batch,), label (batch,) int -> (batch, width).
+    def __call__(
+        self, batch: int, t: Number, d: Number | None, label: AnyArray | None, guidance: AnyArray | None = None
+    ) -> Array:
+        """t and d numbers or (batch,), label (batch,) int, guidance (batch, 3) -> (batch, width).
 
-        d None is 0.  Raises UsageError for conditioning that the network was not built for, and without labels if it
-        has no null class.
+        d None is 0, and guidance None is none.  Raises UsageError for conditioning that the network was not built for,
+        and without labels if it has no null class.
         """
-        if d is not None and self.jump is None:
-            raise UsageError("this network has no jumps: build it with jumps=True, or leave d None")
-        if label is not None and self.label is None:
-            raise UsageError("this network has no labels: build it with classes > 0, or leave cond.label None")
+        check_conditioning(self, d, label, guidance)
         h = self.waves(jnp.broadcast_to(t, (batch,)), self._frequencies())
         joined = None if self.label is None else self._joined(batch, label)
         if self.join == "before" and joined is not None:
@@ -123,6 +123,8 @@ class TimeClass(nnx.Module):
             d = jnp.broadcast_to(0.0 if d is None else d, (batch,))
             waves = self.waves(d, self._frequencies()) if isinstance(self.jump, _Layers) else sinusoids(d, SLOW)
             h += self.jump(waves)
+        if self.guidance is not None:
+            h += self.guidance(batch, guidance)
         return nnx.silu(h)
 
     def _frequencies(self):

@@ -13,6 +13,7 @@ from flax import nnx
 from fewstep.diffusion.arrays import Number, repeated
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Block, Conv, GroupNorm, Linear
 from fewstep.errors import UsageError
@@ -60,7 +61,7 @@ class _Variance(nnx.Module):
 
 
 @checked
-class UNet(nnx.Module):
+class UNet(Featured):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
     shape = (H, W, C), with H and W divisible by 2**(len(mult) - 1), else UsageError; calls may have other H and W.
@@ -81,6 +82,7 @@ class UNet(nnx.Module):
         attention: tuple[Annotated[int, Range(1, 8192)], ...] = (4,),
         fastest: Fastest = FASTEST,
         jumps: bool = False,
+        guided: bool = False,
         variance: bool = False,
         dropout: Fraction = 0.0,
         dtype: Precision = "float32",
@@ -101,7 +103,7 @@ class UNet(nnx.Module):
         tokens = [math.prod(side) if min(side) in attention else 0 for side in sides]  # 0 without attention
         self.attends = any(tokens)
         stages = list(zip([base, *outs[:-1]], outs, tokens, strict=True))
-        self.conditioning = Conditioning(classes, 4 * base, jumps, fastest, rngs=rngs)
+        self.conditioning = Conditioning(classes, 4 * base, jumps, fastest, guided, rngs=rngs)
         self.stem = Conv(channels, base, (None, EMBED), **layer)
         self.down = nnx.List([stage([into] + [out] * (blocks - 1), out, n) for into, out, n in stages])
         self.shrink = nnx.List([Linear(4 * c, c, (EMBED, None), **layer) for c in outs[:-1]])
@@ -112,22 +114,22 @@ class UNet(nnx.Module):
         self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(outs[0], channels, block, rngs=rngs) if variance else None
 
-    def __call__(
+    def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
-        Uses cond.label (B,), cond.attention (B,), and cond.skip, low and backbone (B, levels): column 0 is for the
-        innermost level, the last column for full resolution.  key (B,), one per image; None: no dropout.  Raises
-        UsageError for labels or jumps the network was not built for, for another number of columns, and for attention
-        if it has none.
+        Uses cond.label (B,), cond.guidance (B, 3), cond.attention (B,), and cond.skip, low and backbone (B, levels):
+        column 0 is for the innermost level, the last column for full resolution.  key (B,), one per image; None: no
+        dropout.  Raises UsageError for labels or jumps the network was not built for, for another number of columns,
+        and for attention if it has none.  The features are the means of the channels after the middle blocks.
         """
         batch, height, width, _ = x.shape
         check_divisible(height, width, self.levels)
         check_columns(cond, self.levels)
         if not self.attends:
             check_unused(cond, "this U-Net has no attention", "attention")
-        embedding = self.conditioning(batch, t, d, cond.label)
+        embedding = self.conditioning(batch, t, d, cond.label, cond.guidance)
         keys = repeat(None) if key is None else (jax.vmap(jax.random.fold_in, (0, None))(key, i) for i in count())
 
         def run(block, h):
@@ -142,6 +144,7 @@ class UNet(nnx.Module):
                 skips.append(h := run(block, h))
         for block in self.middle:
             h = run(block, h)
+        features = h.astype(jnp.float32).mean((1, 2))
         for level, stage in reversed(list(enumerate(self.up))):
             for block in stage:
                 h = run(block, joined(h, skips.pop(), cond, self.levels - 1 - level))
@@ -149,5 +152,5 @@ class UNet(nnx.Module):
                 h = repeated(self.grow[level - 1](h), 2)
         out = self.head(nnx.silu(self.norm(h.astype(jnp.float32))))
         if self.variance is None:
-            return out
-        return jnp.concatenate([out, self.variance(h, embedding, next(keys))], axis=-1)
+            return out, features
+        return jnp.concatenate([out, self.variance(h, embedding, next(keys))], axis=-1), features

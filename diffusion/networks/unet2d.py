@@ -16,6 +16,7 @@ from flax import nnx
 from fewstep.diffusion.arrays import Number, repeated
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import Classes, Precision
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.networks.hooks import check_columns, check_unused, joined
 from fewstep.diffusion.networks.layers import EMBED, ZEROS, Conv
 from fewstep.diffusion.networks.resnet import Block, Filter, Modulated, Resampling, Style, blurred
@@ -38,7 +39,7 @@ class _Aux(nnx.Module):
 
 
 @checked
-class UNet2D(nnx.Module):
+class UNet2D(Featured):
     """Predicts an array of the shape of an image, in float32; with `variance` a second one in additional channels.
 
     shape = (H, W, C), with H and W divisible by 2**(len(channels) - 1), else UsageError; calls may have other H and W.
@@ -83,6 +84,7 @@ class UNet2D(nnx.Module):
         label: Join = "after",
         null: bool = True,
         jumps: bool = False,
+        guided: bool = False,
         variance: bool = False,
         dropout: Fraction = 0.0,
         dtype: Precision = "float32",
@@ -103,7 +105,7 @@ class UNet2D(nnx.Module):
         inner = math.prod(sides[-1]) if middle_attention else 0
         self.attends, self.null_class = any(tokens) or middle_attention, null
         time = Waves(stem if waves is None else waves, order, shift)
-        self.conditioning = TimeClass(time, embedding, classes, label, null, jumps, rngs=rngs)
+        self.conditioning = TimeClass(time, embedding, classes, label, null, jumps, guided=guided, rngs=rngs)
 
         def block(inputs, out, tokens=0, resample=1.0):
             return Block(inputs, out, style, tokens, resample, rngs=rngs)
@@ -141,21 +143,22 @@ class UNet2D(nnx.Module):
         self.head = Conv(h, colours, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = Conv(h, colours, (EMBED, None), kernel_init=ZEROS, rngs=rngs) if variance else None
 
-    def __call__(
+    def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
-    ) -> jax.Array:
+    ) -> tuple[jax.Array, jax.Array]:
         """x (B, H, W, C), t and d (or d None) numbers or (B,) -> (B, H, W, C) in float32, with variance (B, H, W, 2C).
 
-        Uses cond.label (B,), cond.attention (B,), and cond.skip, low and backbone (B, levels): column 0 is for the
-        innermost level, the last column for full resolution.  key (B,), one per image; None: no dropout.  Raises
-        UsageError for conditioning that the network was not built for.
+        Uses cond.label (B,), cond.guidance (B, 3), cond.attention (B,), and cond.skip, low and backbone (B, levels):
+        column 0 is for the innermost level, the last column for full resolution.  key (B,), one per image; None: no
+        dropout.  Raises UsageError for conditioning that the network was not built for.  The features are the means of
+        the channels after the middle blocks.
         """
         batch, height, width, _ = x.shape
         check_divisible(height, width, self.levels, "channels")
         check_columns(cond, self.levels)
         if not self.attends:
             check_unused(cond, "this U-Net has no attention", "attention")
-        embedding = self.conditioning(batch, t, d, cond.label)
+        embedding = self.conditioning(batch, t, d, cond.label, cond.guidance)
         keys = repeat(None) if key is None else (jax.vmap(jax.random.fold_in, (0, None))(key, i) for i in count())
 
         def run(block, h):
@@ -173,6 +176,7 @@ class UNet2D(nnx.Module):
                 skips.append(h := run(block, h))
         for block in self.middle:
             h = run(block, h)
+        features = h.astype(jnp.float32).mean((1, 2))
         for level, stage in reversed(list(enumerate(self.up))):
             for block in stage:
                 h = run(block, joined(h, skips.pop(), cond, self.levels - 1 - level))
@@ -181,7 +185,7 @@ class UNet2D(nnx.Module):
                 h = run(grow, h) if isinstance(grow, Block) else grow(repeated(h, 2))
         h = nnx.silu(self.norm(h.astype(jnp.float32)))
         parts = [self.head(h)] + ([] if self.variance is None else [self.variance(h)])
-        return jnp.concatenate(parts, axis=-1)
+        return jnp.concatenate(parts, axis=-1), features
 
     def _shrunk(self, shrink, h, run):
         if isinstance(shrink, Block):

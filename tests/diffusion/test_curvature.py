@@ -153,6 +153,7 @@ def test_many_probes_approach_the_diagonal(mixture):
     assert errors[1] / errors[0] == pytest.approx(np.sqrt(4 / 1024), rel=0.5)
 
 
+@pytest.mark.slow
 def test_samplers_draw_with_it_and_levers_mix(mixture):
     """Under guidance a variance is that of nothing; around it, of what is guided."""
     table = tabulate(analytic_ddpm(VP(), uniform(VP(), 3, end=0.02)))

@@ -92,6 +92,7 @@ def test_a_neutral_setting_changes_no_bit(name, t):
     np.testing.assert_array_equal(with_it.eps, without.eps)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lever", [skip_tuning(1.0), skip_tuning((1, 1)), freeu(1, 1, 1, 1), attention_scale(0)])
 def test_no_bit_of_a_real_network_changes_either(lever):
     apply, params = split(UNet(SHAPE, 3, base=8, mult=(1, 2), blocks=1, attention=(4,), rngs=nnx.Rngs(0)))
@@ -141,6 +142,7 @@ def test_the_pair_belongs_together_after_any_chain(process, chains):
             assert off.max() <= 2e-5, (i, t, off)
 
 
+@pytest.mark.slow
 def test_a_memory_goes_through_intervals_within_intervals():
     """And a draw is the calls one by one."""
     process, table = Linear(), table_at(SAMPLERS["ddim"], Linear(), 5)

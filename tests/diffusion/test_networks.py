@@ -8,7 +8,7 @@ from flax import nnx
 from small_inputs import CALL, LABEL, T, normal, perturbed
 
 from fewstep.diffusion.denoiser import Cond
-from fewstep.diffusion.networks import MLP, UNet, abstract, split
+from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D, abstract, split
 from fewstep.diffusion.networks.layers import dropout, group_norm
 
 SMALL = {"base": 8, "blocks": 1}
@@ -189,3 +189,41 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(net, x):
     for path, leaf in jax.tree_util.tree_leaves_with_path(gradient(params)):
         assert np.isfinite(leaf).all(), path
         assert np.any(leaf), path
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "options", "width"),
+    [
+        (UNet, (8, 8, 1), {"mult": (1, 2), **SMALL}, 16),
+        (UNet2D, (8, 8, 1), {"channels": (8, 16), "blocks": 1, "groups": 4}, 16),
+        (DiT, (8, 8, 1), {"width": 16, "depth": 2, "heads": 2}, 16),
+        (MLP, (2,), {"width": 12, "depth": 2}, 12),
+    ],
+)
+def test_features_come_with_the_same_output(network, shape, options, width):
+    apply, params = split(network(shape, **options, rngs=nnx.Rngs(0)))
+    params, x = perturbed(params), normal((3, *shape))
+    out, features = apply.with_features(params, x, 0.3, None, Cond())
+    np.testing.assert_array_equal(out, apply(params, x, 0.3, None, Cond()))
+    assert (features.shape, features.dtype) == ((3, width), jnp.float32)
+    assert len(np.unique(np.asarray(features), axis=0)) == 3
+
+
+def test_a_network_of_ones_own_may_have_no_features():
+    class Plain(nnx.Module):
+        def __init__(self):
+            self.scale = nnx.Param(jnp.ones(()))
+
+        def __call__(self, x, t, d, cond, key=None):
+            return self.scale[...] * x
+
+    class Halved(MLP):
+        def __call__(self, x, t, d, cond, key=None):
+            return super().__call__(x, t, d, cond, key) / 2
+
+    for network in (Plain(), Halved((2,), width=8, depth=1, rngs=nnx.Rngs(0))):
+        apply, params = split(network)
+        params, x = perturbed(params), jnp.ones((1, 2))
+        out, features = apply.with_features(params, x, 0.3, None, Cond())
+        np.testing.assert_array_equal(out, apply(params, x, 0.3, None, Cond()))
+        assert features is None

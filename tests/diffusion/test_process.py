@@ -7,9 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fewstep.diffusion import VE, VP, Cosine, Linear, Shifted
+from fewstep.diffusion import PFGM, VE, VP, Cosine, Linear, Shifted
 
-PROCESSES = [Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Shifted(VP(), 2.0)]
+PROCESSES = [
+    Linear(), VP(), Cosine(), VE(), VE(geometric=True), Shifted(), Shifted(VP(), 2.0), PFGM(Linear(), 1e6),
+]  # fmt: skip
 T = np.linspace(0.02, 0.98, 25)
 every = pytest.mark.parametrize("process", PROCESSES, ids=str)
 

@@ -66,14 +66,18 @@ def test_output_has_the_shape_of_x_and_starts_at_zero(options):
     assert np.abs(out).min(axis=(1, 2)).all()
 
 
-def test_labels_and_the_null_class():
+@pytest.mark.parametrize("label", ["before", pytest.param("after", marks=pytest.mark.slow)])
+def test_labels_and_the_null_class(label):
     x = normal((3, 8, 8, 1))
-    for label in ("before", "after"):
-        apply, params = split(unet(label=label))
-        params = perturbed(params)
-        none, null, some = (CALL(apply, params, x, T, None, Cond(c)) for c in (None, np.full(3, 3, np.int32), LABEL))
-        np.testing.assert_allclose(none, null, atol=1e-5)
-        assert np.all(np.abs(none - some).max((1, 2, 3)) > 1e-3)
+    apply, params = split(unet(label=label))
+    params = perturbed(params)
+    none, null, some = (CALL(apply, params, x, T, None, Cond(c)) for c in (None, np.full(3, 3, np.int32), LABEL))
+    np.testing.assert_allclose(none, null, atol=1e-5)
+    assert np.all(np.abs(none - some).max((1, 2, 3)) > 1e-3)
+
+
+def test_a_network_without_a_null_class():
+    x = normal((3, 8, 8, 1))
     apply, params = split(unet(null=False))
     assert params["conditioning"]["label"]["embedding"].shape[0] == 3
     assert "without a null class" in message(lambda: apply(params, x, T, None, Cond()))

@@ -114,6 +114,7 @@ def test_a_range_is_from_minus_one_to_one_in_the_output():
         assert found.var is None
 
 
+@pytest.mark.slow
 def test_under_levers():
     """Clipping leaves what x0 may be, mixing does not; averaging makes it one number an image."""
     t = 0.4

@@ -14,7 +14,9 @@ from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import VE, VP, Cond, Cosine, Discrete, Linear, Pred, Shifted, oracles
 from fewstep.diffusion.denoiser import INSTANT, JUMP
+from fewstep.diffusion.ems import EMS
 from fewstep.samplers import GRIDS, SAMPLERS, draw, exact, reduced, table_at, tabulate
+from fewstep.samplers.registry import find
 from fewstep.samplers.tableau import pad
 
 PROCESSES = {
@@ -36,8 +38,11 @@ def variant(name, **options):
     return replace(SAMPLERS[name], rows=wraps(rows)(partial(rows, **options)))
 
 
+DATA_FORM = EMS(np.array([-8.0, 8.0]), np.ones(2), np.zeros(2))  # dpm_solver_v3 with l = 1, s = 0
+
 # Every sampler, and the options that make another method of it.
 ALL = SAMPLERS | {
+    "dpm_solver_v3": variant("dpm_solver_v3", known=DATA_FORM),
     "ddpm large": variant("ddpm", variance="large"),
     "ddim eta 0.5": replace(variant("ddim", eta=0.5), stochastic=True),
     "dpmpp_2m full": variant("dpmpp_2m", lower_final=False),
@@ -78,6 +83,10 @@ ALL = SAMPLERS | {
     "er_sde published": replace(variant("er_sde", phi="ode", corrected=False), stochastic=False),
     "interpolant_sde heun": replace(variant("interpolant_sde", method="heun"), calls=2),
     "langevin 2": replace(variant("langevin", corrections=2), calls=3),
+    "res_2s early": variant("res_2s", c2=0.25),
+    "res_3s early": variant("res_3s", c2=0.3, c3=0.8),
+    "dpmpp_2m_sde:0.5:dpmpp_2m": find("dpmpp_2m_sde:0.5:dpmpp_2m"),
+    "rho_rk2:2:unipc:0.3:res_3s": find("rho_rk2:2:unipc:0.3:res_3s"),
 }
 AFFINE = (Linear(), VE())  # alpha and sigma affine in t
 MEAN, STD = 0.2, 0.5
@@ -159,8 +168,7 @@ def check_jumps(sampler, process):
         begin = exact.Moments(*(np.array([a]) for a in (process.alpha(start) * MEAN, 0.0)))
         begin = begin._replace(var=np.array([(process.alpha(start) * STD) ** 2 + process.sigma(start) ** 2]))
         got, last = exact.moments(table, process, MEAN, STD**2, start=begin), process.ends[1]
-        # The last jump to the data is left as it is, with what noise there is at t = 0.
-        end = last if not sampler.stochastic else 0.0
+        end = table.s[-1]  # a last jump to the data is left as it is, with what noise there is at t = 0
         want = process.alpha(last) ** 2 * (STD**2 + (process.sigma(end) / process.alpha(end)) ** 2)
         assert table.nfe == nfe
         np.testing.assert_allclose((got.mean[0], got.var[0]), (process.alpha(last) * MEAN, want), rtol=1e-9)

@@ -10,6 +10,7 @@ jax.config.update("jax_num_cpu_devices", 8)
 
 import numpy as np
 import optax
+from optimizers_on_devices import same_optimizers
 
 from fewstep.diffusion.networks import MLP, DiT, UNet, UNet2D
 from fewstep.diffusion.variance import NPR
@@ -19,13 +20,23 @@ from fewstep.train.data import digits, points
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import (
+    CTM,
+    DMD,
+    IMM,
+    LSD,
+    PSD,
+    AlphaFlow,
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
+    Frechet,
+    ImprovedMeanFlow,
     MeanFlow,
     SecondMoment,
     Shortcut,
+    SiD,
 )  # fmt: skip
+from fewstep.train.objectives.frechet import Measured
 from fewstep.train.run.run import Run
 from fewstep.train.sharding import device_share, gathered
 
@@ -56,11 +67,33 @@ WHOLE = {"UNet": 0.2, "UNet2D": 0.2, "DiT": 0.4, "MLP": 0.3}
 STEPS, BATCH = 3, 16
 
 
+def sgd(steps):
+    """Not adam, which would divide the rounding of gradients that are nearly zero by themselves."""
+    return optax.sgd(0.1, 0.9)
+
+
+def slow(steps):
+    return optax.sgd(0.01, 0.9)
+
+
+class SmallSiD(SiD):
+    """Of small gradients, or sgd leads random weights to where rounding counts."""
+
+    def weight(self, *asked):
+        return 0.1 * super().weight(*asked)
+
+
+class SmallDMD(DMD):
+    """The same."""
+
+    def weight(self, *asked):
+        return 0.1 * super().weight(*asked)
+
+
 def training_of(name, mesh, objective=Denoising(), **options):
     data, network = NETWORKS[name]
-    # sgd: adam would divide the rounding of gradients that are nearly zero by themselves
-    settings = {"batch_size": BATCH, "steps": STEPS, "ema": (0.9,), "mesh": mesh} | options
-    return prepare(Experiment(data, network, objective, lambda steps: optax.sgd(0.1, 0.9), **settings), data())
+    settings = {"optimizer": sgd, "batch_size": BATCH, "steps": STEPS, "ema": (0.9,), "mesh": mesh} | options
+    return prepare(Experiment(data, network, objective, **settings), data())
 
 
 def stepped(training, state):
@@ -167,26 +200,50 @@ def same_teachers(name):
     rng = np.random.default_rng(0)
     weights = training_of(name, (1, 1, 1)).fresh().params["net"]  # their head is zero, and would hide all else
     weights = jax.tree.map(lambda a: np.float32(0.2 * rng.standard_normal(a.shape)), weights)
-    path, (rows, columns) = DIVIDED[name]
     # huber: the direction of a small difference of two outputs is rounding.
     distilled = DiscreteConsistency(teacher=True, huber=1.0)
-    for objective in (Shortcut(label_drop=0.0), distilled, ContinuousConsistency(), MeanFlow()):
+    # power and floor: small gradients, or sgd leads random weights to where rounding counts.
+    distilled_maps = (kind(same=0.5, power=1.0, floor=100.0) for kind in (LSD, PSD, CTM))
+    maps = (MeanFlow(), ImprovedMeanFlow(), AlphaFlow(same=0.5), IMM(), *distilled_maps)
+    matched = (SmallSiD(score_optimizer=slow), SmallDMD(calls=2, ratio=2, score_optimizer=slow))
+    for objective in (Shortcut(label_drop=0.0), distilled, ContinuousConsistency(), *maps, *matched):
+        same_training(name, objective, weights)
+
+
+def same_training(name, objective, weights):
+    path, (rows, columns) = DIVIDED[name]
+    found = []
+    for mesh in ((1, 1, 1), (2, 2, 2)):
+        training = training_of(name, mesh, objective)
+        begun = with_weights(training.fresh(), weights)
+        frozen = jax.device_get(begun.frozen)
+        state, losses = stepped(training, begun)
+        found.append((losses, state.params))
+        assert_equal(state.frozen, frozen, f"a teacher on {mesh}")
+        copies = [state.params[group] for group in objective.copies]
+        for leaf in [*(teacher["net"] for teacher in state.frozen.values()), *copies]:
+            for key in path:
+                leaf = leaf[key]
+            assert leaf.addressable_shards[0].data.shape == (rows // mesh[1], columns // mesh[2])
+        for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(training.placed), strict=True):
+            assert a.sharding.is_equivalent_to(b, a.ndim)
+    for losses, params in found[1:]:
+        np.testing.assert_allclose(losses, found[0][0], rtol=2e-5)
+        assert_close(params, found[0][1], f"{objective}")
+
+
+def same_populations(name):
+    """The moments of what is drawn are those of all devices."""
+    kind = Measured("points", "", lambda params, x: params * x, np.float32(2.0), np.ones(2), np.diag([1.0, 0.1]))
+    for options in ({"decay": 0.5}, {"queue": 2 * BATCH}):
         found = []
         for mesh in ((1, 1, 1), (2, 2, 2)):
-            training = training_of(name, mesh, objective)
-            state, losses = stepped(training, with_weights(training.fresh(), weights))
-            found.append((losses, state.params["net"]))
-            for teacher in state.frozen.values():
-                assert_equal(teacher["net"], weights, f"a teacher on {mesh}")
-                leaf = teacher["net"]
-                for key in path:
-                    leaf = leaf[key]
-                assert leaf.addressable_shards[0].data.shape == (rows // mesh[1], columns // mesh[2])
-            for a, b in zip(jax.tree.leaves(state), jax.tree.leaves(training.placed), strict=True):
-                assert a.sharding.is_equivalent_to(b, a.ndim)
-        for losses, net in found[1:]:
-            np.testing.assert_allclose(losses, found[0][0], rtol=2e-5)
-            assert_close(net, found[0][1], f"{objective}")
+            training = training_of(name, mesh, Frechet(learned="instant", nfe=2, known=(kind,), **options))
+            found.append(stepped(training, training.fresh()))
+        (one, losses), (other, others) = found
+        np.testing.assert_allclose(others, losses, rtol=2e-5)
+        assert_close(other.params, one.params, "after draws")
+        assert_close(other.memory, one.memory, "moments")
 
 
 def same_parts(name):
@@ -206,7 +263,9 @@ def main(name, folder):
     if name == "MLP":  # what does not depend on the network
         same_checkpoints(states, Path(folder))
         same_parts(name)
+        same_optimizers(STEPS, assert_close)
         same_teachers(name)
+        same_populations(name)
     if name in ("MLP", "UNet"):
         same_second_outputs(name, jax.device_get(next(iter(states.values()))[1].params["net"]))
     print(name, "on", jax.device_count(), "devices")

@@ -42,12 +42,23 @@ class ToTheData(Exact):
         return super().__call__(params, x, t, t, cond)
 
 
+class WithVelocity(Exact):
+    """With a second output: what the velocity is beyond the mean velocity, without parameters."""
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        jump, instant = GAUSSIAN(x, t, t - d), GAUSSIAN(x, t)
+        second = instant.eps - instant.x0 - (jump.eps - jump.x0)
+        return jnp.concatenate([super().__call__(params, x, t, d, cond), second], axis=-1)
+
+
 def model(*capabilities):
     return Model(Exact(), Linear(), VELOCITY, capabilities=frozenset(capabilities))
 
 
 PARAMS = {"net": {"a": jnp.zeros(4)}, "weight": {"waves": jnp.zeros(16)}}
+PERTURBED = {"a": jnp.array([0.1, 0.2, -0.15, 0.2])}  # parameters of a network that is off the exact map everywhere
 STATE = State(jnp.int32(0), jnp.int32(0), PARAMS, {"0.9": PARAMS}, {}, None)
+TAUGHT = STATE._replace(frozen={"teacher": PARAMS})  # by the exact map
 
 
 def batch(n, seed=0):
@@ -55,15 +66,29 @@ def batch(n, seed=0):
     return Batch(np.float32(MEAN + STD * rng.standard_normal((n, 2))), None)
 
 
-def gradients(objective, asked, n=4000, state=STATE, at=PARAMS["net"]):
-    """Of every example alone, (n, 4), at parameters of the network."""
+def gradients(objective, asked, n=4000, state=STATE, at=PARAMS["net"], group=1):
+    """Of every example alone, or of every `group` of those that are n / group apart, (n / group, 4), at parameters of
+    the network."""
     examples = objective.draw(asked, batch(n), jax.random.key(0))
+    examples = jax.tree.map(lambda a: a.reshape(group, n // group, *a.shape[1:]).swapaxes(0, 1), examples)
 
-    def one(example):
-        example = jax.tree.map(lambda a: a[None], example)
-        return jax.grad(lambda net: objective(asked, PARAMS | {"net": net}, state, example)[0])(at)["a"]
+    def one(some):
+        return jax.grad(lambda net: objective(asked, PARAMS | {"net": net}, state, some)[0])(at)["a"]
 
     return np.asarray(jax.jit(jax.vmap(one))(examples))
+
+
+def expected(objective, asked, n=2000, state=STATE, at=PARAMS["net"]):
+    """The mean gradient, (4,), without random errors, of an objective whose gradient is affine in x0 and eps at fixed
+    x_t: of the conditional means of x0 and eps in their place."""
+    examples = objective.draw(asked, batch(n), jax.random.key(0))
+    pred = GAUSSIAN(x_of(examples), examples.t)
+    examples = examples._replace(x0=pred.x0, eps=pred.eps)
+
+    def loss(net):
+        return objective(asked, PARAMS | {"net": net}, state, examples)[0]
+
+    return np.asarray(jax.jit(jax.grad(loss))(at)["a"])
 
 
 @partial(jax.jit, static_argnums=(0, 1))
@@ -73,7 +98,7 @@ def evaluated(objective, asked, params, state, examples):
 
 
 def far(found):
-    """By how many standard errors the mean gradient is off."""
+    """By how many standard errors the mean gradient differs from 0."""
     return abs(found.mean(0)) / np.maximum(found.std(0) / np.sqrt(len(found)), 1e-30)
 
 

@@ -23,7 +23,7 @@ def state_of(step, mesh):
         return jax.make_array_from_callback(a.shape, sharding, lambda index: a[index])
 
     kernel = np.arange(512.0, dtype=np.float32).reshape(64, 8) + step
-    state = initial_state({"net": {"kernel": kernel, "bias": np.ones(8, np.float32)}}, (0.9,), optax.adam(1e-3))
+    state = initial_state({"net": {"kernel": kernel, "bias": np.ones(8, np.float32)}}, ("0.9",), optax.adam(1e-3))
     return jax.tree.map(lambda a: placed(np.asarray(a)), state)._replace(
         step=np.int32(step), nonfinite_steps=np.int32(0)
     )

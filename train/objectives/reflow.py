@@ -11,7 +11,7 @@ from jax import Array
 from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Share
-from fewstep.samplers.loop import unit_noise
+from fewstep.samplers.start import unit_noise
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy, target
 from fewstep.train.objectives.objective import Example
@@ -38,6 +38,7 @@ class ReFlow(Noised):
         """batch.image (B, *shape), batch.label (B,) or None, batch.seed (B,)."""
         if batch.seed is None:
             raise UsageError("@reflow() requires pairs: set train.pairs = @pairs and pairs.path, see fewstep pairs")
+        model.process.check_gaussian("@reflow()")  # as the noise of the pairs
         eps = unit_noise(batch.seed, batch.image.shape[1:])
         if batch.mirrored is not None:
             eps = jnp.where(batch.mirrored[:, None, None, None], eps[:, :, ::-1], eps)

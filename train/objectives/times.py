@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jax import Array
 
 from fewstep.diffusion.process import Process
-from fewstep.ranges import Range, checked
+from fewstep.errors import UsageError
+from fewstep.ranges import Positive, Range, Share, checked
 
 Mean = Annotated[float, Range(-20, 20)]
 Std = Annotated[float, Range(above=0, most=20)]
@@ -55,7 +56,28 @@ def at_steps(process: Process, key: Array, n: int, steps: Annotated[int, Range(1
     return _within(process, first - (first - last) * place / steps)
 
 
+@checked
+def karras_times(
+    process: Process,
+    key: Array,
+    n: int,
+    first: Share = 0.0,
+    last: Share = 0.8,
+    low: Positive = 0.002,
+    high: Positive = 80.0,
+    rho: Positive = 7.0,
+) -> Array:
+    """Stratified uniform between `first` and `last` of the grid of Karras et al. (2022, arXiv:2206.00364 eq. 5), which
+    goes from `low` to `high` in sigma / alpha."""
+    if not (low < high and first < last):
+        raise UsageError(f"karras_times needs low < high and first < last: got {low}, {high}, {first} and {last}")
+    u = first + (last - first) * ((jax.random.uniform(key) + jnp.arange(n) / n) % 1.0)
+    start, end = low ** (1 / rho), high ** (1 / rho)
+    return _within(process, process.time(-rho * jnp.log(start + u * (end - start))))
+
+
 TIMES = {
+    "karras_times": karras_times,
     "u_shaped": u_shaped,
     "at_steps": at_steps,
     "uniform_times": uniform,
