@@ -23,10 +23,7 @@ cpu.tune()
 import jax, numpy as np
 from fewstep.diffusion import Cond
 from fewstep.cli.config.load import experiment, find, load
-from fewstep.train.data import Batches
-from fewstep.train.sharding import make_mesh
-from fewstep.train.state import initial_state
-from fewstep.train.step import make_step
+from fewstep.train.loop import prepare
 load(find("configs/digits/flow.gin"))
 e = experiment()
 data = e.data()
@@ -40,13 +37,11 @@ def best(f, n):
         begin = time.perf_counter(); f(); times.append(time.perf_counter() - begin)
     return 1e3 * min(times)
 forward = best(lambda: call(params, x, cond).block_until_ready(), 20)
-optimizer = e.optimizer(e.steps)
-state = initial_state({"net": params}, e.ema, optimizer)
-step = make_step(model, e.objective, optimizer, make_mesh(), 0)
-batch = Batches(data.train, 64, 0).batch(0)
+training = prepare(e, data)
+state, batch = training.fresh(), training.batches.batch(0)
 def train():
     global state
-    state, metrics = step(state, batch)
+    state, metrics = training.step(state, batch)
     metrics["loss"].block_until_ready()
 print(json.dumps([forward, best(train, 20)]))
 """

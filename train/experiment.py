@@ -2,19 +2,22 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from inspect import isclass
+from inspect import isclass, signature
 from typing import Annotated, Any, cast
 
+import optax
 from flax import nnx
 
 from fewstep.diffusion.denoiser import JUMP, Model
 from fewstep.diffusion.levers import LEVERS
-from fewstep.diffusion.networks import axes, split
+from fewstep.diffusion.networks import axes, fused_heads, one_key, split
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
 from fewstep.errors import UsageError
 from fewstep.ranges import Count, Fraction, Range, Seed, checked_as
+from fewstep.train.data.semidiscrete import Semidiscrete
+from fewstep.train.ema import Length
 from fewstep.train.objectives.objective import Objective
 
 Devices = Annotated[int, Range(-1, 1_000_000)]
@@ -40,12 +43,14 @@ class Experiment:
     process: Process = Linear()
     prediction: Prediction = VELOCITY
     pairs: Callable | None = None  # () -> Split of pairs that replace the training images
+    coupling: Semidiscrete | None = None  # of noise and images; None: they are independent
     variance: Variance | None = None  # the kind of variance that the second output of the network predicts
     steps: Count = 10_000
     minutes: Annotated[float, Range(above=0, most=1e6)] | None = None
     batch_size: Count = 64
     seed: Seed = 0
-    ema: tuple[Fraction, ...] = (0.999,)
+    ema: tuple[Fraction, ...] = (0.999,)  # decays
+    ema_lengths: tuple[Length, ...] = ()  # of averages from which any other length is rebuilt: (0.05, 0.1)
     accumulate: Count = 1
     flip: bool = False
     conditional: bool = True
@@ -59,6 +64,10 @@ class Experiment:
     def __post_init__(self):
         if not (isinstance(self.ema, tuple) and self.ema and all(isinstance(decay, float) for decay in self.ema)):
             raise UsageError(f"train.ema must be a tuple of decays in [0, 1), such as (0.999,): got {self.ema!r}")
+        if len({*self.ema_lengths}) != len(self.ema_lengths) or len(self.ema_lengths) == 1:
+            raise UsageError(
+                f"train.ema_lengths must be two or more different lengths, such as (0.05, 0.1): got {self.ema_lengths}"
+            )
         if self.wandb is not None and (not isinstance(self.wandb, str) or not self.wandb):
             raise UsageError(f"train.wandb must be the name of a project, or None: got {self.wandb!r}")
         kinds = {"process": Process, "prediction": Prediction} | ({"variance": Variance} if self.variance else {})
@@ -67,6 +76,8 @@ class Experiment:
                 given = getattr(self, name)
                 hint = f": write it with brackets, @{given.__name__}()" if isclass(given) else ""
                 raise UsageError(f"train.{name} is not a {kind.__name__.lower()}: got {given!r}{hint}")
+        if self.variance:
+            self.process.check_gaussian("train.variance")
         start, _ = self.process.ends
         if self.prediction.det(self.process, start) == 0:
             raise UsageError(
@@ -86,14 +97,34 @@ class Experiment:
             raise UsageError(f"train.objective must subclass fewstep.Objective: got {self.objective!r}")
         if bool(self.pairs) != self.objective.needs_pairs:
             raise UsageError("train.pairs and the objective @reflow() require each other: set both or neither")
+        if self.objective.whole_batch and self.accumulate > 1:
+            raise UsageError("the loss of this objective is of a whole batch: set train.accumulate = 1")
+        if auxiliary := self.objective.auxiliary:
+            if self.variance not in (None, auxiliary):
+                raise UsageError("this objective has a second output of its own: set train.variance = None")
+            object.__setattr__(self, "variance", auxiliary)
         if getattr(self.objective, "until", 0) is None:
             objective: Any = self.objective
             object.__setattr__(self, "objective", replace(objective, until=self.steps))
+        if self.coupling is not None:
+            self._check_coupling()
+
+    def _check_coupling(self):
+        if not isinstance(self.coupling, Semidiscrete):
+            raise UsageError("train.coupling must be an instance: write it with brackets, as in @semidiscrete()")
+        self.process.check_gaussian("train.coupling")
+        if not cast(Objective, self.objective).needs_images:
+            raise UsageError("train.coupling is for objectives that train on images, which this one does not: set None")
+        if self.pairs or self.variance not in (None, cast(Objective, self.objective).auxiliary):
+            other = "train.pairs, which have noise of their own" if self.pairs else "train.variance"
+            raise UsageError(f"train.coupling does not go with {other}: set one of the two to None")
 
     def _build(self, shape, classes):
         more = {"variance": True} if self.variance else {}
-        more |= {"jumps": True} if JUMP in cast(Objective, self.objective).capabilities else {}
-        return lambda: self.network(tuple(shape), self._known_classes(classes), rngs=nnx.Rngs(self.seed), **more)
+        objective = cast(Objective, self.objective)
+        more |= {"jumps": True} if JUMP in objective.capabilities else {}
+        more |= {"guided": True} if objective.guided else {}
+        return lambda rngs: self.network(tuple(shape), self._known_classes(classes), rngs=rngs, **more)
 
     def _known_classes(self, classes):
         """The number of classes of the network."""
@@ -101,21 +132,28 @@ class Experiment:
 
     def params(self, shape: tuple, classes: int) -> Any:
         """Initial parameters for images of this shape; under jax.jit the result has the same bits."""
-        return split(self._build(shape, classes)())[1]
+        return split(self._build(shape, classes)(nnx.Rngs(self.seed)))[1]
 
     def abstract(self, shape: tuple, classes: int) -> tuple[Model, Any]:
         """The model and the shapes of its parameters, without initializing them.
 
         `levels`, `attends` and `null_class` of the model are attributes of the module, by default 0, False and True.
         """
-        module: Any = nnx.eval_shape(self._build(shape, classes))
+        module: Any = nnx.eval_shape(lambda: self._build(shape, classes)(one_key()))
         apply, shapes = split(module)
         capabilities = cast(Objective, self.objective).capabilities
         options: dict[str, Any] = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
         options["null_class"] = getattr(module, "null_class", True)
+        options["guided"] = cast(Objective, self.objective).guided
         known = self._known_classes(classes)
         return Model(apply, self.process, self.prediction, known, capabilities, self.variance, **options), shapes
 
+    def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:
+        """optimizer(steps), or optimizer(steps, heads=`fused_heads` of the network) if it has that parameter."""
+        if "heads" not in signature(self.optimizer).parameters:
+            return self.optimizer(self.steps)
+        return self.optimizer(self.steps, heads=fused_heads(lambda: self._build(shape, classes)(one_key())))
+
     def axes(self, shape: tuple, classes: int) -> Any:
         """The logical names of the axes of the parameters."""
-        return axes(self._build(shape, classes))
+        return axes(lambda: self._build(shape, classes)(one_key()))

@@ -17,8 +17,9 @@ from fewstep.diffusion.levers import enlarged, under
 from fewstep.errors import UsageError
 from fewstep.samplers import preview_table
 from fewstep.samplers.checks import check_capabilities
-from fewstep.train import sharding
+from fewstep.train import ema, sharding
 from fewstep.train.checkpoints.checkpoints import Checkpoints
+from fewstep.train.checkpoints.snapshots import Snapshots
 from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
@@ -27,11 +28,11 @@ from fewstep.train.logs.cost import Cost
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
 from fewstep.train.objectives.objective import Objective
-from fewstep.train.optimizers import train_only
 from fewstep.train.sharding import batch_sharding, gathered, global_batch, local_rows, make_mesh
 from fewstep.train.state import initial_state
 from fewstep.train.step import PATIENCE, make_step
 from fewstep.train.utils.errors import Diverged
+from fewstep.train.utils.memory import amount
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process
 from fewstep.train.utils.progress import QUIET, progress
@@ -60,24 +61,33 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     if not isinstance(data, Dataset):
         raise UsageError("train.data must be a data set: set pairs as train.pairs")
     pairs = _pairs(experiment, data) if experiment.pairs else None
-    batches = Batches(data.train if pairs is None else pairs, experiment.batch_size, experiment.seed, experiment.flip)
+    split, size = data.train if pairs is None else pairs, experiment.batch_size
+    coupling = experiment.coupling and experiment.coupling.couple(split, data.classes if experiment.conditional else 0)
+    batches = Batches(split, size, experiment.seed, experiment.flip, coupling)
     model, shapes = experiment.abstract(data.shape, data.classes)
     _check_preview_levers(model.denoiser(shapes), experiment.levers, data)
     objective = cast(Objective, experiment.objective)
-    optimizer = train_only(experiment.optimizer(experiment.steps), objective.trainable_part)
+    optimizer = objective.optimizer(experiment.optimizer_for(data.shape, data.classes), experiment.steps)
 
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}
         frozen = {"teacher": jax.tree.map(jnp.copy, net)} if objective.needs_teacher else {}
-        return initial_state(net | objective.extra_params(), experiment.ema, optimizer, frozen)
+        copies = {name: jax.tree.map(jnp.copy, net["net"]) for name in objective.copies}
+        averages = ema.names(experiment.ema, experiment.ema_lengths)
+        state = initial_state(net | objective.extra_params(), averages, optimizer, frozen, copies)
+        return state._replace(memory=objective.memory())
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameter_shardings(shapes, experiment.axes(data.shape, data.classes), mesh)
     whole = jax.tree.map(lambda _: sharding.replicated(mesh), objective.extra_params())
-    placed = sharding.state_shardings(state, {"net": placed} | whole, optimizer, mesh)
+    networks = dict.fromkeys(("net", *objective.copies), placed)
+    placed = sharding.state_shardings(state, networks | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:
         part = sharding.device_share(state.params, placed.params)
         say(f"each device holds {part:.1%} of the parameters (1/{parts} would be {1 / parts:.1%})")
+    if objective.copies or state.memory:
+        size, several = amount(sharding.device_bytes(state, placed)), f"{len(networks)} networks are trained: "
+        say(f"{several if objective.copies else ''}the state takes {size} on each device")
     fresh = jax.jit(fresh, out_shardings=placed)
     step: Any = make_step(model, objective, optimizer, mesh, placed, experiment.seed, experiment.accumulate)
     one = batches.batch(0, slice(1))
@@ -144,9 +154,14 @@ def train(
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), local_rows(training.mesh, size)
-    with Checkpoints(folder / "checkpoints") as checkpoints:
+    lengths, steps = experiment.ema_lengths, experiment.steps
+    with (
+        Checkpoints(folder / "checkpoints") as checkpoints,
+        Snapshots(folder, lengths, steps, experiment.save_every) as snapshots,
+    ):
         state = _start(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
+        snapshots.resume(now, state)
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
             progress(experiment.steps, now, note="compiling", after=0 if now < experiment.steps else QUIET) as show,
@@ -179,6 +194,7 @@ def train(
                     _check(state, now)
                     with logs.untimed():
                         logs.flush()
+                        snapshots.take(now, state)
                         checkpoints.save(now, state)
                     cost.interrupt()
         _check(state, now)
@@ -190,9 +206,8 @@ def _start(training, checkpoints, step, weights):
     """The state of a step (None: the newest saved one, or the initial state), placed on the mesh."""
     step = checkpoints.latest() if step is None else step
     if step is None:
-        if weights is None and (
-            training.experiment.objective.trainable_part or training.experiment.objective.needs_teacher
-        ):
+        objective = training.experiment.objective
+        if weights is None and (objective.trainable_part or objective.needs_teacher or objective.requires):
             raise UsageError("the objective requires initial weights of another run: give init_from")
         checkpoints.set_aside(0)
         return training.fresh() if weights is None else with_weights(training.fresh(), weights())

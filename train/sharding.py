@@ -78,25 +78,46 @@ def gathered(placed: NamedSharding) -> NamedSharding:
 
 
 def state_shardings(shapes: State, params: Any, optimizer: optax.GradientTransformation, mesh: Mesh) -> Any:
-    """A State of shardings: averages, moments and teachers are sharded like the parameters, the rest is replicated."""
+    """A State of shardings: averages, moments and teachers are sharded like the parameters, the rest is replicated.
+
+    Moments with fewer elements are sharded along the axes that they share with the parameter.
+    """
     whole = replicated(mesh)
+
+    def moment(a, placed, parameter):
+        if not isinstance(a, jax.ShapeDtypeStruct) or a.shape == parameter.shape:
+            return placed if isinstance(a, jax.ShapeDtypeStruct) else a
+        sides = zip(placed.spec, a.shape, parameter.shape, strict=False)
+        return NamedSharding(mesh, PartitionSpec(*(part if size == full else None for part, size, full in sides)))
+
     moments = optax.tree_map_params(
         optimizer,
-        lambda a, s: s if isinstance(a, jax.ShapeDtypeStruct) else a,
+        moment,
         shapes.opt_state,
         params,
+        shapes.params,
         transform_non_params=lambda _: whole,
         is_leaf=lambda a: isinstance(a, optax.MaskedNode),
     )
-    frozen = {name: {group: params[group] for group in groups} for name, groups in shapes.frozen.items()}
+    ema, frozen = (
+        {name: {group: params[group] for group in groups} for name, groups in some.items()}
+        for some in (shapes.ema, shapes.frozen)
+    )
     everywhere: Any = whole
-    return State(everywhere, everywhere, params, dict.fromkeys(shapes.ema, params), frozen, moments)
+    memory = jax.tree.map(lambda _: whole, shapes.memory)
+    return State(everywhere, everywhere, params, ema, frozen, moments, memory)
 
 
 def device_share(shapes: Any, placed: Any) -> float:
     """The fraction of all elements of a tree of `shapes` that one device holds."""
     parts = jax.tree.map(lambda a, s: math.prod(s.shard_shape(a.shape)), shapes, placed)
     return sum(jax.tree.leaves(parts)) / sum(math.prod(a.shape) for a in jax.tree.leaves(shapes))
+
+
+def device_bytes(shapes: Any, placed: Any) -> int:
+    """The bytes of a tree of `shapes` that one device holds."""
+    parts = jax.tree.map(lambda a, s: math.prod(s.shard_shape(a.shape)) * a.dtype.itemsize, shapes, placed)
+    return sum(jax.tree.leaves(parts))
 
 
 def local_rows(mesh: Mesh, size: int) -> np.ndarray:

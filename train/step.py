@@ -12,6 +12,7 @@ from jax.sharding import Mesh
 from fewstep.diffusion.denoiser import Model
 from fewstep.train import ema
 from fewstep.train.objectives.objective import Objective, checked
+from fewstep.train.optimizers.chain import Clipped
 from fewstep.train.sharding import batch_sharding, gathered, replicated
 from fewstep.train.state import State
 
@@ -29,9 +30,9 @@ def make_step(
 ) -> Callable:
     """A jitted (state, batch) -> (state, metrics); the state is sharded as `placed` (`state_shardings`) and donated.
 
-    Gradients are accumulated over `accumulate` equal parts of the batch, with the result of the whole batch.  A step
-    with a loss or gradient that is not finite updates only the counters; after PATIENCE such steps in a row the counter
-    is not reset, so that the host sees it.
+    Gradients are accumulated over `accumulate` equal parts of the batch, with the result of the whole batch.  The
+    `further` updates of an objective's copies come first.  A step with a loss or gradient that is not finite updates
+    only the counters; after PATIENCE such steps in a row the counter is not reset, so that the host sees it.
     """
 
     in_use = jax.tree.map(gathered, placed)
@@ -44,37 +45,51 @@ def make_step(
     )
     def step(state: State, batch):
         key = jax.random.fold_in(jax.random.key(seed), state.step)
-        examples = objective.draw(model, batch, key)
 
         # Averages and teachers as well, for objectives that use them; XLA does not gather what is unused.
-        whole, averages, frozen = jax.lax.with_sharding_constraint(
-            (state.params, state.ema, state.frozen), (in_use.params, in_use.ema, in_use.frozen)
-        )
+        averages, frozen = jax.lax.with_sharding_constraint((state.ema, state.frozen), (in_use.ema, in_use.frozen))
         gathered_state = state._replace(ema=averages, frozen=frozen)
 
-        def loss_of(params, examples):
-            return checked(objective, objective(model, params, gathered_state, examples))
+        def gradient(function, params, key):
+            """((loss, (metrics, memory)), gradients, their norm, whether all is finite)."""
+            whole = jax.lax.with_sharding_constraint(params, in_use.params)
 
-        def gradient(examples):
-            value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)
-            return value, jax.lax.with_sharding_constraint(grads, placed.params)
+            def loss_of(params, examples):
+                return checked(objective, function(model, params, gathered_state, examples), state.memory)
 
-        (loss, metrics), grads = _mean(gradient, examples, accumulate, mesh)
-        norm = optax.tree.norm(grads)
-        good = jnp.isfinite(loss) & jnp.isfinite(norm)
+            def of_part(examples):
+                value, grads = jax.value_and_grad(loss_of, has_aux=True)(whole, examples)
+                return value, jax.lax.with_sharding_constraint(grads, placed.params)
 
-        def advance(params, averages, opt_state):
+            value, grads = _mean(of_part, objective.draw(model, batch, key), accumulate, mesh)
+            norm = optax.tree.norm(grads)
+            return value, grads, norm, jnp.isfinite(value[0]) & jnp.isfinite(norm)
+
+        def moved(grads, params, opt_state):
             updates, opt_state = optimizer.update(grads, opt_state, params)
-            params = optax.apply_updates(params, updates)
-            return params, ema.update(averages, params, state.step), opt_state
+            return optax.apply_updates(params, updates), opt_state
+
+        params, opt_state, good = state.params, state.opt_state, jnp.bool_(True)
+        for further in jax.random.split(jax.random.fold_in(key, 6), objective.further) if objective.further else ():
+            _, grads, _, finite = gradient(objective.loss_of_copies, params, further)
+            params, opt_state = moved(grads, params, opt_state)
+            good &= finite
+        (loss, (metrics, memory)), grads, norm, finite = gradient(objective, params, key)
+        good &= finite
+
+        def advance(params, averages, opt_state, _):
+            params, opt_state = moved(grads, params, opt_state)
+            return params, ema.update(averages, params, state.step), opt_state, memory
 
         # Not jnp.where per array: XLA on CPU fuses it with the update, which makes a step of configs/digits/dit.gin 1.6
         # times as long.
-        old = (state.params, state.ema, state.opt_state)
-        params, averages, opt_state = jax.lax.cond(good, advance, lambda *old: old, *old)
+        old = (state.params, state.ema, state.opt_state, state.memory)
+        now = (params, state.ema, opt_state, state.memory)
+        params, averages, opt_state, memory = jax.lax.cond(good, advance, lambda *_: old, *now)
         nonfinite = jnp.where(good & (state.nonfinite_steps < PATIENCE), 0, state.nonfinite_steps + 1)
-        state = State(state.step + 1, nonfinite, params, averages, state.frozen, opt_state)
-        return state, {"loss": loss, "grad_norm": norm, **_rate(opt_state), **metrics}
+        state = State(state.step + 1, nonfinite, params, averages, state.frozen, opt_state, memory)
+        removed = {"clip": optimizer.removed(norm)} if isinstance(optimizer, Clipped) else {}
+        return state, {"loss": loss, "grad_norm": norm, **removed, **_rate(opt_state), **metrics}
 
     return step
 

@@ -14,7 +14,7 @@ from fewstep.train.utils.errors import CheckpointError
 
 def state_of(width):
     params = {"net": {"kernel": np.arange(4.0 * width, dtype=np.float32).reshape(4, width), "list": {0: np.ones(3)}}}
-    return initial_state(jax.tree.map(np.float32, params), (0.9, 0.999), optax.adam(1e-3))
+    return initial_state(jax.tree.map(np.float32, params), ("0.9", "0.999"), optax.adam(1e-3))
 
 
 @pytest.fixture(scope="module")

@@ -208,6 +208,7 @@ def test_a_step_down_its_gradient_leads_to_a_better_image(process, prediction, w
     assert (towards / jnp.linalg.norm(moved, axis=1) > 0.9).mean() > 0.9
 
 
+@pytest.mark.slow
 def test_what_is_compared_with_is_not_differentiated():
     """The gradient is that of the loss with the other side held."""
     objective, asked = (

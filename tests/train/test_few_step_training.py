@@ -18,9 +18,12 @@ from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import (
+    LSD,
+    PSD,
     ContinuousConsistency,
     Denoising,
     DiscreteConsistency,
+    ImprovedMeanFlow,
     MeanFlow,
     ReFlow,
     Shortcut,
@@ -38,6 +41,9 @@ METHODS = {
     "reflow": (ReFlow(u_shaped), ddim),
     "shortcut": (Shortcut(even, label_drop=0.0), flow_map),
     "meanflow": (MeanFlow(even, label_drop=0.0, same=0.5, power=0.0), flow_map),
+    "imf": (ImprovedMeanFlow(even, label_drop=0.0, same=0.5, power=0.0), flow_map),
+    "lsd": (LSD(even, label_drop=0.0, same=0.5, power=0.0), flow_map),
+    "psd": (PSD(even, label_drop=0.0, same=0.5, power=0.0), flow_map),
     "easy consistency": (DiscreteConsistency(wide, weight=of_square, huber=1.0), consistency),
     "improved consistency": (DiscreteConsistency(wide, pair=doubling, weight=of_slope, huber=1.0), consistency),
     "distilled consistency": (DiscreteConsistency(even, huber=1.0, teacher=True), consistency),

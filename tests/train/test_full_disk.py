@@ -70,7 +70,7 @@ def test_so_does_the_save_that_answers_a_signal(tmp_path, monkeypatch):
 
 
 def state_of(step):
-    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
+    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, ("0.9",), optax.sgd(0.1, momentum=0.9))
     return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 

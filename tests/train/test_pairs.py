@@ -9,7 +9,7 @@ from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Model
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.samplers import draw, euler, heun, tabulate, uniform
-from fewstep.samplers.loop import unit_noise
+from fewstep.samplers.start import unit_noise
 from fewstep.train.data import Batches
 from fewstep.train.data.pairs import Paired
 from fewstep.train.data.split import Batch, Split

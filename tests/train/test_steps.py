@@ -14,7 +14,7 @@ from fewstep.train.utils.errors import CheckpointError
 
 
 def state_of(step):
-    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, (0.9,), optax.sgd(0.1, momentum=0.9))
+    state = initial_state({"net": {"kernel": np.full(4, step, np.float32)}}, ("0.9",), optax.sgd(0.1, momentum=0.9))
     return state._replace(step=np.int32(step), nonfinite_steps=np.int32(0))
 
 

@@ -23,7 +23,7 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import any_process, barrier, is_disconnect, is_main_process
 
 PATIENCE = 300  # seconds that processes wait for one that has not written its shards
-TREES = ("params", "ema", "frozen", "opt_state")  # the fields of State that are pytrees of arrays
+TREES = ("params", "ema", "frozen", "opt_state", "memory")  # the fields of State that are pytrees of arrays
 
 
 class Checkpoints:
@@ -35,7 +35,7 @@ class Checkpoints:
     With several processes, all of them open, save and restore together, in one folder that all of them can access.
     """
 
-    def __init__(self, folder: epath.PathLike, keep: int = 3, create: bool = True):
+    def __init__(self, folder: epath.PathLike, keep: int | None = 3, create: bool = True):
         self.folder = absolute(folder)
         if self.folder.is_file():
             raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go to a folder of that name")
@@ -125,6 +125,10 @@ class Checkpoints:
         """
         unfinished = self.folder / f"{self._saving}.orbax-checkpoint-tmp"
         digests.write(unfinished if unfinished.exists() else self.folder / str(self._saving))
+
+    def remove(self, step: int) -> None:
+        """Remove a step."""
+        self._manager.delete(step)
 
     def set_aside(self, step: int) -> None:
         """Rename later steps, and what is no checkpoint, to STEP.aside, and log it; renamed ones are never listed, read

@@ -26,8 +26,9 @@ def missing_parameters(net: Any, found: Any) -> list[str]:
 
 
 def with_weights(state: State, found: Any) -> State:
-    """The initial state with the parameters `found`, also in its averages and its teacher, if it has one."""
-    theirs = _named(found)
+    """The initial state with the parameters `found`, also in its averages, and in its teacher and the copies of the
+    network (groups of the same structure), if it has any."""
+    theirs, network = _named(found), jax.tree.structure(state.params["net"])
 
     def replaced(tree):
         leaves, shape = jax.tree_util.tree_flatten_with_path(tree)
@@ -36,12 +37,12 @@ def with_weights(state: State, found: Any) -> State:
             [jax.device_put(theirs.get(_name(path), a), a.sharding, may_alias=False) for path, a in leaves]
         )
 
-    def group(params):
-        return params | {"net": replaced(params["net"])}
+    def groups(params):
+        return {name: replaced(a) if jax.tree.structure(a) == network else a for name, a in params.items()}
 
-    ema = {decay: group(params) for decay, params in state.ema.items()}
-    frozen = {name: group(params) for name, params in state.frozen.items()}
-    return state._replace(params=group(state.params), ema=ema, frozen=frozen)
+    ema = {decay: groups(params) for decay, params in state.ema.items()}
+    frozen = {name: groups(params) for name, params in state.frozen.items()}
+    return state._replace(params=groups(state.params), ema=ema, frozen=frozen)
 
 
 def _named(tree):

@@ -14,6 +14,7 @@ from fewstep.train.data.sources import digits, npz
 from fewstep.train.data.split import Arrays, Split
 
 HALF = 0.5
+BLANK = "no data"  # the name of what stands in the place of data
 
 
 def no_data() -> Dataset:
@@ -47,4 +48,4 @@ def blank(shape: Iterable[int], classes: int, names: Iterable[str] = ()) -> Data
     grey = np.zeros((count, *shape), np.float32)
     labels = np.arange(count, dtype=np.int32) if classes else None
     whole = Arrays(grey, labels)
-    return Dataset("no data", Split(whole, np.arange(count)), Split(whole, np.arange(2)), classes, tuple(names))
+    return Dataset(BLANK, Split(whole, np.arange(count)), Split(whole, np.arange(2)), classes, tuple(names))

@@ -8,24 +8,27 @@ from typing import Any
 import numpy as np
 
 from fewstep.errors import UsageError
+from fewstep.train.data.semidiscrete import Coupled
 from fewstep.train.data.split import Batch, Split
 from fewstep.train.data.threads import THREADS
 
-FLIPS = 1  # separates the random stream of the flips from that of the permutations
+FLIPS, NOISES = 1, 2  # separate the random streams of the flips and of the noise from that of the permutations
 
 
 @dataclass(frozen=True, eq=False)
 class Batches:
     """An infinite sequence of batches: each epoch is a new permutation, without the incomplete last batch.
 
-    flip: mirror each image left to right with probability 1/2, as a function of (seed, k, row).  Raises UsageError if
-    the split has fewer items than a batch, or for flip with data that are not images.
+    flip: mirror each image left to right with probability 1/2, as a function of (seed, k, row).  coupling: replace each
+    image by that of its class which fresh noise is paired with; both are mirrored together.  Raises UsageError if the
+    split has fewer items than a batch, or for flip with data that are not images.
     """
 
     split: Split
     size: int
     seed: int = 0
     flip: bool = False
+    coupling: Coupled | None = None
 
     def __post_init__(self):
         if self.size < 1:
@@ -46,10 +49,17 @@ class Batches:
         """Batch k, counted from 0; with `rows` (a slice or an array of indices) only these rows are read."""
         epoch, place = divmod(int(k), self.per_epoch)
         index = _permutation(self.seed, epoch, len(self.split))[place * self.size : (place + 1) * self.size]
-        batch = self.split[index[rows]]
+        if self.coupling is None:
+            batch = self.split[index[rows]]
+        else:
+            rng = np.random.default_rng([self.seed, int(k), NOISES])
+            eps = rng.standard_normal((self.size, *self.split.shape), np.float32)[rows]
+            batch = self.coupling.batch(index[rows], eps)
         if self.flip:
             mirrored = np.random.default_rng([self.seed, int(k), FLIPS]).random(self.size)[rows] < 0.5
-            batch.image[mirrored] = batch.image[mirrored, :, ::-1]
+            for array in (batch.image, batch.eps):
+                if array is not None:
+                    array[mirrored] = array[mirrored, :, ::-1]
             batch = batch if batch.seed is None else batch._replace(mirrored=mirrored)
         return batch
 

@@ -78,7 +78,7 @@ def shard_names(record: dict[str, Any]) -> list[str]:
 
 def noise_fingerprint(seed: int, shape: Sequence[int]) -> list[float]:
     """The first values of the noise of a seed, to verify that the noise can be regenerated."""
-    from fewstep.samplers.loop import unit_noise  # imported late: reading data does not need JAX
+    from fewstep.samplers.start import unit_noise  # imported late: reading data does not need JAX
 
     return [round(float(z), 3) for z in np.ravel(unit_noise(np.array([seed], np.uint32), tuple(shape)))[:8]]
 

@@ -9,13 +9,14 @@ import numpy as np
 class Batch(NamedTuple):
     """A batch of NumPy arrays, or of JAX arrays under jit; a single item has no axis B.
 
-    seed and mirrored are set for pairs of noise and image only.
+    seed and mirrored are set for pairs of noise and image only, eps for a coupling.
     """
 
     image: Any  # (B, *shape) float32 in [-1, 1]
     label: Any  # (B,) int32, or None without labels
     seed: Any = None  # (B,) seed of the noise of each image
     mirrored: Any = None  # (B,) bool, whether the image was mirrored; None: no image was
+    eps: Any = None  # (B, *shape) float32 noise that the image was chosen for
 
 
 class Source(Protocol):

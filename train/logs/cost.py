@@ -1,14 +1,40 @@
-"""What training costs, told once its first steps have been measured."""
+"""What training costs: its memory, and its time, told once its first steps have been measured."""
 
 import time
-from typing import Any
+from typing import Any, cast
 
 import jax
+import numpy as np
 
+from fewstep.train import ema
+from fewstep.train.experiment import Experiment
+from fewstep.train.objectives.objective import Objective
+from fewstep.train.optimizers import OPTIMIZERS
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import duration
 
 MEASURED = 2.0  # seconds
+SIDE = 1024  # of the matrix on which memory is counted
+
+
+def memory(experiment: Experiment) -> str:
+    """The bytes of memory per parameter, in words: counted on a hidden matrix, where optimizers differ most."""
+    objective = cast(Objective, experiment.objective)
+    groups = ("net", *objective.copies)
+    parts = {"itself": 4.0, "its gradient": 4.0}
+    if objective.copies:
+        parts["its copies and their gradients"] = 8.0 * len(objective.copies)
+    if getattr(experiment.optimizer, "__name__", "") in OPTIMIZERS:
+        matrix = {"hidden": {"kernel": jax.ShapeDtypeStruct((SIDE, SIDE), np.float32)}}
+        optimizer = objective.optimizer(experiment.optimizer(experiment.steps), experiment.steps)
+        moments = jax.tree.leaves(jax.eval_shape(optimizer.init, dict.fromkeys(groups, matrix)))
+        parts["the optimizer"] = sum(a.size * a.dtype.itemsize for a in moments) / SIDE**2
+    count = len(ema.names(experiment.ema, experiment.ema_lengths))
+    parts[f"{count} average{'s' * (count > 1)}"] = 4.0 * count
+    if objective.needs_teacher:
+        parts["its teacher"] = 4.0
+    listed = ", ".join(f"{size:.3g} of {what}" for what, size in parts.items())
+    return f"memory: {sum(parts.values()):.3g} bytes per parameter of a hidden matrix: {listed}"
 
 
 class Cost:

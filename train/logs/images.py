@@ -79,9 +79,14 @@ def png(picture: np.ndarray) -> bytes:
     return buffer.getvalue()
 
 
+def previewed(shape: tuple) -> int:
+    """Samples per preview of data of this shape."""
+    return IMAGES if len(shape) == 3 else POINTS
+
+
 def preview(den: Denoiser, shape: tuple, sharding: Sharding | None) -> np.ndarray | None:
     """Samples of fixed seeds, with the classes in turn, by `preview_table(den)`; None as in `picture`."""
-    count = IMAGES if len(shape) == 3 else POINTS
+    count = previewed(shape)
     label = np.arange(count, dtype=np.int32) % den.classes if den.classes else None
     drawn = draw_many(den, preview_table(den), range(count), shape, cond=Cond(label), batch=count, sharding=sharding)
     return picture(drawn, columns=10)

@@ -1,13 +1,17 @@
 """Fitting a table to a run (`samplers.fit`)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from fewstep.diffusion.levers import enlarged
-from fewstep.errors import UsageError
+from fewstep.errors import UsageError, lookup
 from fewstep.ranges import within
+from fewstep.samplers.amed import FORMS
+from fewstep.samplers.fit.amed import Trained, Training, calls_of_epoch, train
 from fewstep.samplers.fit.fit import all_calls, fit, trajectories
 from fewstep.samplers.fit.gradient import Descent
 from fewstep.samplers.fit.numbers import Ends, Numbers, numbers_of, table
@@ -23,13 +27,28 @@ from fewstep.train.utils.progress import progress
 MOST_FITTED = 10**6  # seeds from here on are for judging
 SOLUTION = 100  # network calls of the trajectories
 MOST_BYTES = 2**32  # of trajectories
+METHODS = {"table": Descent()} | {form if form == "amed" else f"amed_{form}": Training(form) for form in FORMS}
+
+
+def method(name: str, steps: int) -> Descent | Training:
+    """The settings of a method of METHODS with so many steps, or epochs; UsageError for an unknown name."""
+    found = lookup("method", name, METHODS)
+    if isinstance(found, Training):
+        return found._replace(epochs=within(steps, "steps", 1, 100_000))
+    return found._replace(steps=within(steps, "steps", 0, 1_000_000))
+
+
+def prefix(name: str) -> str:
+    """What the default names of tables begin with, by the name of their method."""
+    return "fit" if name == "table" else name
 
 
 def fit_table(
     run: Any, nfe: int, levers: Sequence[Any] = (), *, texts: Sequence[str] = (), label: Any = None,
-    seeds: np.ndarray = np.arange(5 * 10**5, 5 * 10**5 + 200), how: Descent = Descent(),
+    seeds: np.ndarray = np.arange(5 * 10**5, 5 * 10**5 + 200), how: Descent | Training = Descent(),
 ) -> FittedTable:  # fmt: skip
-    """A table of `nfe` calls fitted to the trajectories of a run (`train.run.Run`) from the noise of the seeds.
+    """A table of `nfe` calls fitted to the trajectories of a run (`train.run.Run`) from the noise of the seeds, or with
+    a `Training` one of AMED.
 
     texts: the levers as they are told.  Raises UsageError for seeds of a million and above, which judge.
     """
@@ -40,14 +59,22 @@ def fit_table(
     shape = enlarged(run.shape, den)
     if (size := 8 * len(seeds) * SOLUTION * int(np.prod(shape))) > MOST_BYTES:
         raise UsageError(f"{len(seeds)} trajectories of this size take {size / 2**30:.0f} GiB: fit to fewer (count)")
-    total = all_calls(nfe, len(seeds), SOLUTION, how)
+    begun = len(seeds) * SOLUTION
+    if isinstance(how, Training):
+        search, total = partial(train, how=how), begun + how.epochs * calls_of_epoch(nfe, len(seeds))
+    else:
+        search, total = partial(fit, how=how), all_calls(nfe, len(seeds), SOLUTION, how)
     with progress(total, unit="calls", note="compiling") as show:
+
+        def also(done: int, note: str) -> None:
+            show(min(begun + done, total), note)
+
         teacher = trajectories(den, seeds, shape, cond, SOLUTION, show=show)
-        begun = len(seeds) * SOLUTION
-        found = fit(den, nfe, teacher, how, lambda done, note: show(min(begun + done, total), note))
+        found = search(den, nfe, teacher, show=also)
     labels = None if label is None or cond.label is None else tuple(dict.fromkeys(map(int, np.asarray(cond.label))))
     errors, of_seeds = dict(found.errors), (int(seeds[0]), len(seeds))
-    return _told(run, found.table, found.last, found.method, errors, texts, den, labels, of_seeds)
+    told = _told(run, found.table, found.last, found.method, errors, texts, den, labels, of_seeds)
+    return replace(told, form=found.form, predictor=found.predictor) if isinstance(found, Trained) else told
 
 
 def spectral_table(run: Any, nfe: int, sampler: Any, mean: np.ndarray, var: np.ndarray) -> FittedTable:

@@ -6,13 +6,17 @@ from functools import cache, partial
 from typing import Annotated, Any
 
 import jax
+from jax.tree_util import register_dataclass
 
 from fewstep.diffusion import levers
+from fewstep.diffusion.arrays import AnyArray, Number
+from fewstep.diffusion.denoiser import Cond, Pred, Wrapper
 from fewstep.diffusion.levers import under
 from fewstep.diffusion.levers.guidance import Scale
 from fewstep.diffusion.levers.skips import Factor
 from fewstep.errors import UsageError, listed
 from fewstep.ranges import Range, checked_as
+from fewstep.train.ema import Length
 from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.skip_factors import load_tuned
 from fewstep.train.sharding import replicated
@@ -51,6 +55,30 @@ def guidance_by_run(run: str, scale: Scale, step: Annotated[int, Range(0)] | Non
     return RunLever("autoguidance", partial(_guided, run, scale, step))
 
 
+@checked_as("ema")
+def average(length: Length) -> RunLever:
+    """Other weights: the parameters averaged over a share of training, `length`, rebuilt from the averages that the run
+    keeps with train.ema_lengths.  It goes inside all other levers, wherever it is written."""
+    return RunLever("ema", partial(_averaged, length))
+
+
+def _averaged(length, run):
+    params = jax.tree.map(lambda a, b: a.astype(b.dtype), run.averaged(length)["net"], run.params)
+    return lambda den: Averaged(run.model.denoiser(params), length)
+
+
+@register_dataclass
+@dataclass(frozen=True)
+class Averaged(Wrapper):
+    """A network with parameters of another average than those of its run."""
+
+    inner: Any
+    length: float
+
+    def __call__(self, x: AnyArray, t: Number, s: Number | None = None, cond: Cond = Cond()) -> Pred:
+        return self.inner(x, t, s, cond)
+
+
 def _tuned(run):
     found = load_tuned(run)
     _say_once(f"skip_tuning of {run.folder}: {found}")
@@ -69,7 +97,8 @@ def _guided(folder, scale, step, run):
     return levers.autoguidance(bad.model.denoiser(params), scale)
 
 
-LEVERS = levers.LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors}
+LEVERS = levers.LEVERS | {"autoguidance": guidance_by_run, "skip_tuning": skip_factors, "ema": average}
+IMPLIED = ("ema",)  # levers that a setting adds, as in --set ema.length=0.03
 Levers = str | Callable[..., Any] | Iterable[str | Callable[..., Any]]  # one or several, as texts or made
 
 
@@ -81,7 +110,8 @@ def as_levers(levers: Levers) -> list[Any]:
 def levered(run: Any, levers: Levers) -> Any:
     """The denoiser of a run with levers or their texts, the first innermost; those that depend on a run get this
     one."""
-    return under(run.denoiser, [one.of(run) if hasattr(one, "of") else one for one in as_levers(levers)])
+    made = sorted(as_levers(levers), key=lambda one: getattr(one, "name", "") != "ema")
+    return under(run.denoiser, [one.of(run) if hasattr(one, "of") else one for one in made])
 
 
 @cache

@@ -38,6 +38,7 @@ def write_pairs(
     run is a `train.run.Run`.  Raises RunError for a table with noise, for one that does not start at the first time of
     the process, and for a folder with other files or other pairs.
     """
+    run.model.process.check_gaussian("drawing pairs")
     folder, first = epath.Path(folder), run.model.process.ends[0]
     if table.noise.any() or table.spread.any():
         raise RunError("pairs require a deterministic sampler: choose one without noise, such as heun")

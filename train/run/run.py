@@ -1,13 +1,9 @@
 """A run, finished or not: its EMA network, ready to sample."""
 
-import platform
 import re
-import subprocess
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import cached_property
-from importlib.metadata import version
-from pathlib import Path
+from functools import cached_property, lru_cache, partial
 from typing import Any, get_args
 
 import jax
@@ -20,10 +16,13 @@ from fewstep.diffusion.levers import enlarged
 from fewstep.diffusion.networks.embeddings import Precision
 from fewstep.errors import UsageError, lookup
 from fewstep.ranges import MOST_IMAGES, within
-from fewstep.samplers import Tableau, draw, table_at
-from fewstep.samplers.loop import as_seeds, draw_batches, fetched
+from fewstep.samplers import Tableau, table_at
+from fewstep.samplers.loop import draw_batches, fetched, recorded
 from fewstep.samplers.registry import as_grid
+from fewstep.samplers.start import as_seeds
+from fewstep.train import ema
 from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.checkpoints.snapshots import rebuilt
 from fewstep.train.data.dataset import Dataset
 from fewstep.train.data.fingerprint import change, check_record, fingerprint
 from fewstep.train.run.calibration import grid_with_statistics, with_statistics
@@ -37,16 +36,18 @@ from fewstep.train.utils.files import absolute, write_atomic
 from fewstep.train.utils.hashing import digest
 from fewstep.train.utils.progress import progress
 from fewstep.train.utils.sealed import read_json, sealed_json
+from fewstep.train.utils.versions import commit, versions
 
 PRECISIONS = get_args(Precision)
-LIBRARIES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
     """The contents of run.json; `begun` is the record of the run that the initial weights come from."""
     data, shapes = training.data, training.fresh.eval_shape().params["net"]
     known = description(shapes, data.shape, data.classes, data.names, training.experiment.seed)
-    known["trained_features"] = (begun or {}).get("trained_features", [])
+    used = training.experiment.objective.trained_features
+    before = (begun or {}).get("trained_features", [])
+    known["trained_features"] = before + [kind for kind in used if kind not in before]
     return known | {"data": fingerprint(data, training.pairs)} | ({"begun": begun} if begun else {})
 
 
@@ -60,24 +61,9 @@ def description(params: Any, shape: Iterable[int], classes: int, names: Iterable
         "seed": seed,
         "data": {},
         "trained_features": [],  # (name, digest) of each kind of features that the objective uses
-        "versions": {"fewstep": version("fewstep"), "python": platform.python_version()}
-        | {name: version(name) for name in LIBRARIES},
-        "commit": _commit(),
+        "versions": versions(),
+        "commit": commit(),
     }
-
-
-def _commit():
-    """The git commit of the code; None outside a checkout."""
-    root = Path(__file__).parents[2]
-    if not (root / ".git").exists():
-        return None
-    try:
-        done = subprocess.run(
-            ["git", "-C", root, "rev-parse", "HEAD"], capture_output=True, text=True, timeout=10, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def write_description(folder: epath.PathLike, description: dict[str, Any]) -> None:
@@ -121,6 +107,7 @@ class Run:
     names: tuple[str, ...] = ()  # of the classes, if they have names
     own: bool = False  # whether the network was given in Python, so that its code may change
     has_data: bool = True  # False for an imported run whose data nobody has named
+    averaged: Any = None  # (length) -> the parameters averaged to a length (`snapshots.rebuilt`)
 
     def __repr__(self) -> str:
         form = "x".join(map(str, self.shape))
@@ -219,7 +206,8 @@ class Run:
         sampler = chosen(self, sampler, levers)
         seeds = as_seeds(seeds)
         check_labels(sampler, self.labels(label, len(seeds)).label)
-        return self.follow(self.table(sampler, nfe, grid, levers), seeds, label, levers, batch=batch)
+        table = self.table(sampler, nfe, grid, levers)
+        return self.follow(table, seeds, label, [*levers, *sampler.levers], batch=batch)
 
     def follow(
         self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None, batch: int = 256
@@ -241,13 +229,12 @@ class Run:
         return np.concatenate(images)
 
     def predictions(
-        self, table: Tableau, seeds: Any, label: Any = None, levers: Levers = (), start: Any = None
+        self, table: Tableau, seeds: Any, calls: Any, label: Any = None, levers: Levers = (), start: Any = None
     ) -> np.ndarray:
-        """The predicted x0 at each call of a table, (N, B, *shape)."""
+        """The predicted x0 at some calls of a table, which count from 0: (len(calls), B, *shape)."""
         seeds = as_seeds(seeds)
         den, cond = with_statistics(self, self.under(levers), table), self.labels(label, len(seeds))
-        shape = enlarged(self.shape, den)
-        return fetched(draw(den, table, seeds, shape, cond=cond, start=start, trajectory=True)[1].x0)
+        return fetched(recorded(den, table, seeds, enlarged(self.shape, den), calls, cond=cond, start=start)[1])
 
     def under(self, levers: Levers) -> Any:
         """The denoiser with levers or their texts, the first innermost; those that depend on a run get this one."""
@@ -276,7 +263,8 @@ def restore(
     model, shapes = experiment.abstract(shape, classes)
     mesh = make_mesh(mesh)
     placed = jax.tree.map(gathered, parameter_shardings(shapes, experiment.axes(shape, classes), mesh))
-    shapes = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, dtype or a.dtype, sharding=s), shapes, placed)
+    full = jax.tree.map(lambda a, s: jax.ShapeDtypeStruct(a.shape, a.dtype, sharding=s), shapes, placed)
+    shapes = jax.tree.map(lambda a: a.update(dtype=dtype or a.dtype), full)
     with Checkpoints(folder / "checkpoints", create=False) as checkpoints:
         step = checkpoints.latest() if step is None else step
         if step is None:
@@ -284,7 +272,9 @@ def restore(
         # The extra parameters of the objective are restored as well, and discarded.
         extra = jax.eval_shape(experiment.objective.extra_params)
         extra = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), extra)
-        like = {str(decay): {"net": shapes} | extra for decay in experiment.ema}
-        ema = checkpoints.restore_ema(step, like)
-    params = ema[str(experiment.ema[0])]["net"]
-    return Run(folder, model, params, step, known["shape"], load_data, mesh, names=known["names"])
+        averages = ema.names(experiment.ema, experiment.ema_lengths)
+        found = checkpoints.restore_ema(step, dict.fromkeys(averages, {"net": shapes} | extra))
+    params = found[str(experiment.ema[0])]["net"]
+    full = dict.fromkeys(averages, {"net": full} | extra)  # also where the weights are loaded in bfloat16
+    averaged = lru_cache(1)(partial(rebuilt, folder, step, full, experiment.ema_lengths))
+    return Run(folder, model, params, step, known["shape"], load_data, mesh, names=known["names"], averaged=averaged)

@@ -1,6 +1,7 @@
 """Tables that `fewstep fit` found for a run, RUN/tables/NAME.json: chosen as the sampler fitted:NAME."""
 
 import re
+from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -9,12 +10,16 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.process import Process
-from fewstep.errors import UsageError, lookup
-from fewstep.samplers.registry import FITTED, SAMPLERS, Sampler, as_sampler
+from fewstep.errors import UsageError
+from fewstep.samplers.amed import FORMS, mean_direction
+from fewstep.samplers.predictor import Predictor, untrained
+from fewstep.samplers.registry import FITTED, SAMPLERS, Sampler, as_sampler, find
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import Row, Tableau, tabulate
-from fewstep.train.run.calibration import levers_around
+from fewstep.train.run.calibration import levers_around, sampler_with_statistics
+from fewstep.train.utils import npz
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.hashing import digest
@@ -23,6 +28,7 @@ from fewstep.train.utils.sealed import read_json, sealed_json
 
 PREFIX = "fitted:"
 COLUMNS = ("t", "x", "x0", "past")  # those of a table without noise whose memory is of clean images
+JUMPS = ("t", "s", "x", "x0", "eps", "past")  # those of AMED, whose jumps its predictor makes
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -42,13 +48,19 @@ class FittedTable:
     seeds: tuple[int, int]  # the first, and how many
     method: str
     errors: dict[str, float]  # on trajectories that were not fitted on
+    form: str = ""  # of AMED
+    predictor: Predictor | None = None  # of AMED
+
+    @property
+    def levers_of_rows(self) -> tuple[Lever, ...]:
+        """What makes the jumps of the rows, none of a table without."""
+        return () if self.predictor is None else (mean_direction(self.predictor, self.form),)
 
     def rows(self, process: Process, grid: Any = None) -> Iterator[Row]:
         """The rows of the table, on its own times instead of those of a grid; UsageError for another process."""
         if repr(process) != self.process:
             raise UsageError(f"this table was fitted on {self.process}, and this model has {process}: fit another one")
-        for i in range(self.table.nfe):
-            yield Row(self.table.t[i], x=self.table.x[i], x0=self.table.x0[i], past=tuple(self.table.past[i]))
+        yield from _rows(self.table._asdict(), self.table.start)
 
 
 def folder(run: Any) -> epath.Path:
@@ -70,12 +82,25 @@ def is_fitted(name: Any) -> bool:
     return isinstance(name, str) and name.startswith(PREFIX)
 
 
+def _rows(columns: Mapping[str, Any], start: Any) -> Iterator[Row]:
+    for i, t in enumerate(columns["t"]):
+        own = {name: columns[name][i] for name in ("x", "x0", "eps") if name in columns}
+        s = columns["s"][i] if "s" in columns and np.isfinite(columns["s"][i]) else None
+        first = None if i or start is None or np.isnan(start) else float(start)
+        yield Row(t, s=s, past=tuple(columns["past"][i]), start=first, **own)
+
+
 def save(run: Any, name: str, found: FittedTable) -> epath.Path:
     """Store a table in a run; returns its file."""
-    columns = {column: getattr(found.table, column).tolist() for column in COLUMNS}
-    plain = {field: value for field, value in vars(found).items() if field != "table"}
+    plain = {field: value for field, value in vars(found).items() if field not in ("table", "form", "predictor")}
+    names, more = COLUMNS, {}
+    if found.predictor is not None:
+        names, weights = JUMPS, npz.encode(**found.predictor._asdict())
+        start = None if np.isnan(found.table.start) else float(found.table.start)
+        more = {"form": found.form, "start": start, "predictor": b64encode(weights).decode()}
+    columns = {column: getattr(found.table, column).tolist() for column in names}
     file = folder(run) / f"{checked_name(name)}.json"
-    write_atomic(file, sealed_json({"table": columns} | plain, indent=1))
+    write_atomic(file, sealed_json({"table": columns} | plain | more, indent=1))
     return file
 
 
@@ -86,16 +111,23 @@ def load(file: epath.Path) -> FittedTable:
     try:
         plain = dict(read_json(file))
         columns = {name: np.asarray(column, np.float64) for name, column in plain.pop("table").items()}
-        n = len(columns["t"])
+        start, n = plain.pop("start", None), len(columns["t"])
+        jumps = "predictor" in plain
         columns["past"] = columns["past"].reshape(n, -1)
-        if [columns[name].shape[0] for name in COLUMNS] != [n] * len(COLUMNS) or not n:
+        if {column.shape[0] for column in columns.values()} != {n} or {*columns} != {*(JUMPS if jumps else COLUMNS)}:
             raise ValueError("columns of different lengths")
-        if not (np.diff(np.append(columns["t"], plain["last"])) < 0).all():
+        times = np.diff(np.append(columns["t"], plain["last"]))
+        if not n or not (times <= 0 if jumps else times < 0).all():
             raise ValueError("times that do not decrease")
+        if jumps:
+            predictor = Predictor(**npz.decode(b64decode(plain["predictor"], validate=True), file))
+            forms = [[(a.shape, a.dtype) for a in one] for one in (predictor, untrained(len(predictor.hidden)))]
+            if forms[0] != forms[1] or plain["form"] not in FORMS:
+                raise ValueError("no predictor of AMED")
+            plain["predictor"] = predictor
         plain |= {"levers": tuple(plain["levers"]), "seeds": tuple(plain["seeds"])}
         plain["labels"] = None if plain["labels"] is None else tuple(plain["labels"])
-        rows = zip(*(columns[name].tolist() for name in COLUMNS), strict=True)
-        return FittedTable(tabulate(Row(t, x=x, x0=x0, past=tuple(past)) for t, x, x0, past in rows), **plain)
+        return FittedTable(tabulate(_rows(columns, start)), **plain)
     except (ValueError, TypeError, KeyError) as error:
         raise RunError(f"{error if isinstance(error, Damaged) else f'{file} is damaged'}: fit it again") from None
 
@@ -112,17 +144,19 @@ def of_file(file: epath.Path, name: str, checked: bool = False) -> Fitted:
     """The sampler of the table in a file."""
     found = load(file)
     return Fitted(
-        found.rows, None, FITTED, found.method, nfe=found.table.nfe, title=name, checked=checked, labels=found.labels
-    )
+        found.rows, None, FITTED, found.method, nfe=found.table.nfe, title=name, levers=found.levers_of_rows,
+        checked=checked, labels=found.labels,
+    )  # fmt: skip
 
 
 def named(name: Any, known: Mapping[str, Sampler] = SAMPLERS) -> Sampler:
-    """The sampler of a name among `known`, of a function, or "fitted:FILE.json"; "fitted:NAME" waits for a run.
+    """The sampler of a name among `known`, of a splice, of a function, or "fitted:FILE.json"; "fitted:NAME" waits for a
+    run.
 
     UsageError for an unknown name, RunError for a file that is not such a table.
     """
     if not is_fitted(name):
-        return lookup("sampler", name, known) if isinstance(name, str) else as_sampler(name)
+        return find(name, known) if isinstance(name, str) else as_sampler(name)
     text = name.removeprefix(PREFIX)
     if text.endswith(".json"):
         return of_file(epath.Path(text), name)
@@ -141,7 +175,7 @@ def sampler(run: Any, one: Any, levers: Iterable[Any] = ()) -> Sampler:
     """
     name = one.name if isinstance(one, Fitted) else one
     if not is_fitted(name):
-        return as_sampler(one)
+        return sampler_with_statistics(run, as_sampler(one), levers)
     if isinstance(one, Fitted) and one.checked:
         return one
     text = name.removeprefix(PREFIX)

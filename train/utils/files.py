@@ -206,6 +206,13 @@ def absolute(path: epath.PathLike) -> epath.Path:
     return epath.Path(path if is_remote(path) else os.path.realpath(path))
 
 
+def relative(path: epath.PathLike) -> str:
+    """The path as one types it: relative to the working directory, if it is below."""
+    root = os.getcwd()
+    below = not is_remote(path) and str(path).startswith(os.path.join(root, ""))
+    return os.path.relpath(path, root) if below else str(path)
+
+
 def check_is_text(folder: epath.PathLike) -> None:
     """RunError for a folder whose path is not UTF-8: the library that stores checkpoints takes no other names."""
     path = str(absolute(folder))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -42,6 +43,14 @@ def broadcast_from_main(value: Any) -> Any:
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(mine))))
     theirs = multihost_utils.broadcast_one_to_all(np.resize(mine, size))
     return json.loads(bytes(np.asarray(theirs)).decode())
+
+
+def array_from_main(make: Callable[[], np.ndarray], like: np.ndarray) -> np.ndarray:
+    """The array that make() returns in process 0, which alone calls it; all processes must call this, with an array
+    `like` it in shape and dtype."""
+    if jax.process_count() == 1:
+        return make()
+    return np.asarray(multihost_utils.broadcast_one_to_all(make() if is_main_process() else like))
 
 
 def is_disconnect(error: BaseException) -> bool:

@@ -14,6 +14,7 @@ from fewstep.train.utils.files import JSON, dumps, loads, read_text, write_atomi
 from fewstep.train.utils.hashing import sha256
 
 KEY, LINE = "sha256", "# sha256: "  # in JSON files; the last line of a config
+CHANGED = "has changed since fewstep wrote it"
 SEAL = re.compile(rf"{LINE}[0-9a-f]{{64}}\n")
 
 
@@ -25,7 +26,7 @@ class Changed(Damaged):
         run = next((folder for folder in path.parents if (folder / "config.gin").exists()), None)
         remedy = " (remove its last line to accept the change)" if path.suffix == ".gin" else ""
         remedy = f" (`fewstep seal {run}` accepts the change)" if run else remedy
-        super().__init__(path, f"has changed since fewstep wrote it{remedy}")
+        super().__init__(path, f"{CHANGED}{remedy}")
 
 
 def write_config(path: epath.PathLike, text: str) -> None:
