@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs links install
+.PHONY: demo test lint types docs dist links install
 
 # Train on digits, draw some, compare five samplers: everything ends up in runs/digits.
 demo: .venv/.installed
@@ -10,7 +10,7 @@ demo: .venv/.installed
 	$(BIN)/fewstep compare runs/digits --nfe 1,2,4,8,16,32,64
 
 test: .venv/.installed
-	FEWSTEP_TESTS=quick $(BIN)/python -m pytest -m "not slow" -n auto --dist loadfile
+	FEWSTEP_TESTS=quick $(BIN)/python -m pytest -m "not slow and not browser" -n auto --dist loadfile
 
 lint: .venv/.installed
 	$(BIN)/ruff check .
@@ -24,6 +24,15 @@ types: links
 docs: links
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	test -d build/site/assets/stylesheets  # of the theme: exclude_docs may drop them without a warning
+
+# The wheel and the sdist, in dist: checked, and the quickstart run from the wheel alone.
+dist: .venv/.installed
+	$(BIN)/python -m pip install --quiet --editable '.[dist]'
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
+	PYTHON=$(PYTHON) .ci/quickstart dist/*.whl
 
 # Static tools do not follow package-dir: they are shown the folders as links, under their names in fewstep.
 links: .venv/.installed

@@ -15,10 +15,13 @@ from fewstep.cli.config.further import steps_for
 from fewstep.cli.config.given import VALUES, parts_given, usable
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.config.text import check_reads_back, config_text
+from fewstep.cli.options import Opening
 from fewstep.cli.parse import results
 from fewstep.cli.verbs import import_model
 from fewstep.cli.verbs.compare import libraries
 from fewstep.cli.verbs.features import named as named_features
+from fewstep.cli.verbs.features import with_features
+from fewstep.cli.verbs.sampling import again_line
 from fewstep.cli.verbs.train import train_in
 from fewstep.diffusion.naming import name_of
 from fewstep.diffusion.prediction import VELOCITY, Prediction
@@ -35,16 +38,16 @@ from fewstep.evaluation.notebook import ShownComparison
 from fewstep.evaluation.subject import Subject
 from fewstep.ranges import within
 from fewstep.samplers import GRIDS, SAMPLERS, Row
-from fewstep.samplers.fit.gradient import Descent
 from fewstep.samplers.registry import Sampler, compared_samplers
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import Denoising, Objective
 from fewstep.train.optimizers import adamw
 from fewstep.train.run import Run
-from fewstep.train.run.fitting import fit_table
+from fewstep.train.run.fitting import fit_table, prefix
+from fewstep.train.run.fitting import method as by_name
 from fewstep.train.run.levers import Levers, as_levers
-from fewstep.train.run.tables import PREFIX, checked_name, named, of_file, save
+from fewstep.train.run.tables import PREFIX, checked_name, is_fitted, named, of_file, save
 from fewstep.train.utils.files import check_is_text, read_text
 
 SamplerLike = str | Sampler | Callable[..., Iterable[Row]]
@@ -85,8 +88,9 @@ def train_run(
     given = {"data": data, "network": network, "objective": objective, "optimizer": optimizer} | settings
     given |= {"process": process, "prediction": prediction}
     made = {name: usable(name, value, params if name == "network" else None) for name, value in given.items()}
-    experiment = Experiment(**made)
-    training = prepare(experiment, experiment.data())
+    start, experiment = init_from.folder if isinstance(init_from, Run) else init_from, Experiment(**made)
+    read = experiment.data()
+    training = prepare(with_features(experiment, read, epath.Path(folder), start), read)
     if experiment.minutes is not None:
         steps = steps_for(epath.Path(folder), experiment.minutes, extend, lambda: training)
         given |= {"data": training.data, "steps": steps, "minutes": None}
@@ -102,7 +106,6 @@ def train_run(
         handed = _handed(given, params, read_text(config) if config.is_file() else "")
         return open_run(start, mesh=experiment.mesh, **handed)
 
-    start = init_from.folder if isinstance(init_from, Run) else init_from
     train_in(epath.Path(folder), training, text, init_from=start, other=other, extend=extend)
     return open_run(folder, **_handed(given | {"data": training.data}, params, text))
 
@@ -139,25 +142,28 @@ def fit(
     run: Run,
     nfe: int,
     *,
+    method: str = "table",
     levers: Levers = (),
     label: Any = None,
     count: int = 200,
-    steps: int = 200,
+    steps: int = 10,
     seed: int = 500_000,
     name: str | None = None,
 ) -> Sampler:
     """Fit a table of `nfe` network calls to a run and store it there, as `fewstep fit` does (docs/find.md); returns it
     as a sampler for `run.draw` and `compare`.
 
-    levers: texts, such as "cfg(2)", so that the table can tell them.  count: trajectories; steps: of the descent by
-    gradient.  name: by default "fit-N".  Raises UsageError for what does not fit.
+    method: "table", "amed", "amed_dpm_solver_2" or "amed_ipndm".  levers: texts, such as "cfg(2)", so that the table
+    can tell them.  count: trajectories; steps: Gauss-Newton steps of all numbers, or epochs of AMED.  name: by default
+    "fit-N", or the method's.  Raises UsageError for what does not fit.
     """
     texts = listed(levers)
     if not all(isinstance(text, str) for text in texts):
         raise UsageError('give the levers of a fit as texts, such as levers="cfg(2)"')
-    name = checked_name(name or f"fit-{nfe}")
+    how = by_name(method, steps)
+    name = checked_name(name or f"{prefix(method)}-{nfe}")
     seeds = np.arange(seed, seed + within(count, "count", 8, 100_000))
-    found = fit_table(run, nfe, as_levers(texts), texts=texts, label=label, seeds=seeds, how=Descent(steps=steps))
+    found = fit_table(run, nfe, as_levers(texts), texts=texts, label=label, seeds=seeds, how=how)
     return of_file(save(run, name, found), f"{PREFIX}{name}", checked=True)
 
 
@@ -217,9 +223,21 @@ def compare(
         found = compare_runs(
             runs, lines, budgets, folder=folder, metrics=wanted, features=asked.features_of(kinds), **numbers,
             levers=[lever if isinstance(lever, str) else name_of(lever) for lever in around], images=images,
-            command="fewstep.compare(...)", environment=libraries(),
+            command="fewstep.compare(...)", environment=libraries(), commands=_commands(runs, lines, around),
         )  # fmt: skip
     return None if found is None else ShownComparison.of(found)
+
+
+def _commands(runs, lines, levers):
+    """{run: {line: the command that draws it}} where the command line has the sampler, the levers and the network."""
+    if not all(isinstance(lever, str) for lever in levers):
+        return {}
+    ours = [line for line in lines if SAMPLERS.get(line.sampler.name) is line.sampler or is_fitted(line.sampler.name)]
+    return {
+        name: {line.name: again_line(run, Opening(), line, "N", levers, []) for line in ours}
+        for name, run in zip(asked.names_of_runs(runs), runs, strict=True)
+        if isinstance(run, Run) and not run.own
+    }
 
 
 def _opened(subject, calibrate):

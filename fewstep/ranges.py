@@ -184,7 +184,7 @@ def _is_number(value, kind):
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
         value = value.item()
     number = isinstance(value, Integral if kind is int else Real) and not isinstance(value, bool)
-    return number and not math.isnan(value)
+    return number and value == value  # not NaN; math.isnan takes no whole number beyond floats
 
 
 def _short(number):

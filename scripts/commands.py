@@ -101,7 +101,8 @@ def compare(
     metric: Annotated[
         str,
         typer.Option(
-            help="FD, FDinf, KID, SW, energy, precision, recall, density, coverage, novelty, accuracy, bpd, trajectory."
+            help="FD, FDinf, KID, SW, mind, energy, precision, recall, density, coverage, novelty, accuracy, bpd, "
+            "trajectory."
         ),
     ] = ",".join(METRICS),
     features: Annotated[str | None, typer.Option(help=f"pixels (the default), {FEATURES.partition(', ')[2]}")] = None,
@@ -154,12 +155,13 @@ def calibrate(
     count: Annotated[int, typer.Option(help="Training images.")] = 512,
     points: Annotated[int, typer.Option(help="Noise levels.")] = 40,
     seed: Annotated[int, typer.Option(help="Seed of the noise.")] = 0,
-    estimate: Annotated[str, typer.Option(help="The estimate for samplers: residual or score_norm.")] = "residual",
+    estimate: Annotated[str, typer.Option(help="The estimate of the variance: residual or score_norm.")] = "residual",
+    statistics: Annotated[str, typer.Option(help="variance, or ems for dpm_solver_v3.")] = "variance",
 ) -> None:
-    """Measure the variance of x0 given x_t under a run's network, for samplers that require it."""
+    """Measure statistics of a run's network, for samplers that require them: the variance of x0 given x_t, or ems."""
     from fewstep.cli.verbs.calibrate import main
 
-    main(run, levers, opening, count, points, seed, estimate)
+    main(run, levers, opening, count, points, seed, estimate, statistics)
 
 
 def pairs(
@@ -253,9 +255,9 @@ def seal(run: RunFolder) -> None:
 
 def config(config: Annotated[str, typer.Argument(help="A .gin file.")], overrides: Overrides) -> None:
     """Print all parameters of a config as `train` would use them, defaults and overrides included."""
-    from fewstep.cli.verbs.train import described
+    from fewstep.cli.verbs.train import show
 
-    print(described(config, overrides)[1], end="")
+    show(config, overrides)
 
 
 def pack(
@@ -275,11 +277,9 @@ def pack(
 def samplers(
     overrides: Overrides,
     table: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Print this sampler's table.")] = None,
-    check: Annotated[
-        str | None, typer.Option(metavar="SAMPLER", help="Print its exact output on Gaussian data, order, stability.")
-    ] = None,
+    check: Annotated[str | None, typer.Option(metavar="SAMPLER", help="Its exact output, order, stability.")] = None,
     nfe: Annotated[int | None, typer.Option(help="Maximum number of network calls; 8 by default.")] = None,
-    process: Annotated[str, typer.Option(help="The process: Linear, VP, Cosine, VE, Shifted or Discrete.")] = "Linear",
+    process: Annotated[str, typer.Option(help="Linear, VP, Cosine, VE, Shifted, Discrete or PFGM.")] = "Linear",
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None,
 ) -> None:
     """List the samplers: calls per step, order, requirements, paper; or print the table or check of one."""

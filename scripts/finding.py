@@ -15,9 +15,16 @@ def fit(
     opening: Opening,
     cluster: Cluster,
     nfe: Annotated[int, typer.Option(help="Network calls of the table.")] = 6,
-    name: Annotated[str | None, typer.Option(help="Name of the table, for --sampler fitted:NAME; fit-N.")] = None,
+    method: Annotated[
+        str, typer.Option(help="table; amed, whose times a network chooses; amed_dpm_solver_2 or amed_ipndm.")
+    ] = "table",
+    name: Annotated[
+        str | None, typer.Option(help="Name of the table, for --sampler fitted:NAME; fit-N, or METHOD-N.")
+    ] = None,
     count: Annotated[int, typer.Option(help="Trajectories; a quarter of them is not fitted on, and decides.")] = 200,
-    steps: Annotated[int, typer.Option(help="Steps of the descent by gradient; 0 for least squares alone.")] = 200,
+    steps: Annotated[
+        int, typer.Option(help="Gauss-Newton steps of all numbers, 0 for least squares alone; epochs of amed.")
+    ] = 10,
     seed: Annotated[int, typer.Option(help="Seed of the first noise; those of 1000000 and above judge.")] = 500_000,
     label: Annotated[str | None, typer.Option(help="Classes in turn: 3, or 0,1,2, or cat,dog; all by default.")] = None,
     spectral: Annotated[
@@ -30,7 +37,7 @@ def fit(
     from fewstep.cli.verbs.fit import main
 
     start(cluster)
-    main(run, levers, opening, nfe, name, count, steps, seed, label, spectral)
+    main(run, levers, opening, nfe, name, count, steps, seed, label, spectral, method)
 
 
 def recommend(
@@ -44,7 +51,7 @@ def recommend(
         list[str],
         typer.Option(metavar="NAME.PARAMETER=V,V", help="Values to try; by default cfg.scale=1.5,2,3 with classes."),
     ] = [],
-    metric: Annotated[str, typer.Option(help="The distance that decides: FD, KID, SW or energy.")] = "FD",
+    metric: Annotated[str, typer.Option(help="The distance that decides: FD, KID, SW, mind or energy.")] = "FD",
     features: Annotated[str, typer.Option(help=f"On which: {FEATURES}")] = "pixels",
     count: Annotated[int, typer.Option(help="Images of each candidate in the last rounds.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 1_000_000,
@@ -58,4 +65,16 @@ def recommend(
     main(run, passes, sampler, grid, levers.lever, sweep, opening, metric, features, count, seed, batch, out, json)
 
 
-COMMANDS = (flat(fit), flat(recommend))
+def play(
+    runs: Annotated[list[str], typer.Argument(metavar="RUN [RUN]", help="The folder of a run, or of two to compare.")],
+    opening: Opening,
+    port: Annotated[int, typer.Option(help="The port on this machine; by default a free one.")] = 0,
+    batch: Batch = 16,
+) -> None:
+    """Open a page that draws while its sliders move: sampler, calls, grid, seed, class, levers."""
+    from fewstep.cli.verbs.play import main
+
+    main(runs, opening, port, batch)
+
+
+COMMANDS = (flat(play), flat(fit), flat(recommend))

@@ -2,8 +2,10 @@
 
 import io
 import os
+import platform
 import sys
 import traceback
+from typing import Annotated
 
 import typer
 
@@ -17,6 +19,26 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_versions(asked: bool) -> None:
+    if asked:
+        from fewstep.train.utils.versions import commit, versions
+
+        known = versions() | {"commit": commit(), "platform": platform.platform()}
+        print("\n".join(f"{name} {text}" for name, text in known.items() if text))
+        raise typer.Exit
+
+
+@app.callback()
+def _of_all(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_versions, is_eager=True, help="Print the versions, and exit.")
+    ] = False,
+) -> None:
+    """Options before the name of a command."""
+
+
 for command in (*commands.COMMANDS, *finding.COMMANDS):
     app.command()(command)
 for name, command in exchange.COMMANDS.items():

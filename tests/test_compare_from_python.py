@@ -107,6 +107,7 @@ def test_the_code_of_a_network_is_part_of_a_run(run, batches):
     assert values(fewstep.compare(run, **OPTIONS)) == first
 
 
+@pytest.mark.slow
 def test_statistics_are_of_the_code_of_a_network(run):
     options = OPTIONS | {"samplers": "analytic_ddpm"}
     fewstep.compare(run, calibrate=True, **options)
@@ -186,6 +187,7 @@ def test_names_have_settings():
     assert values(made) == values(fewstep.compare(oracle(), **OPTIONS | {"levers": "clip_x0(-1, 0.5)"}))
 
 
+@pytest.mark.slow
 def test_variances_are_measured_when_asked():
     options = OPTIONS | {"samplers": "analytic_ddpm", "calibrate": True}
     found = [values(fewstep.compare(scaled(0.5, framework=f), **options))["denoiser"] for f in ("jax", "numpy")]

@@ -159,6 +159,7 @@ class Breaking(Denoising):
         return jnp.where(state.step < 5, loss, jnp.nan), metrics
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_a_number_stops_training_and_is_logged_as_null(tmp_path):
     run, never = tmp_path / "run", {"save_every": 200, "preview_every": 200}
     with pytest.raises(UsageError, match="NaN or infinite"):

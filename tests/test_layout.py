@@ -120,8 +120,9 @@ def rows_of(source):
 
 
 def test_every_sampler_is_registered():
-    """steps.py walks a grid for all of them."""
-    files = [ROOT / file for file in FILES if file.parts[0] == "samplers" and file.name != "steps.py"]
+    """steps.py walks a grid for all of them; amed.py has rows for a predictor, which a fit makes."""
+    others = {"steps.py", "amed.py"}
+    files = [ROOT / file for file in FILES if file.parts[0] == "samplers" and file.name not in others]
     found = {name for file in files for name in rows_of(file.read_text())}
     assert found == set(SAMPLERS)
     assert {name: sampler.name for name, sampler in SAMPLERS.items()} == {name: name for name in SAMPLERS}
@@ -132,7 +133,7 @@ def test_no_file_is_longer_than_300_lines():
     assert {file: length for file, length in lengths.items() if length > 300} == {}
 
 
-def test_training_has_seven_files_at_the_top():
+def test_training_has_six_files_at_the_top():
     """The loop, a step, what they carry and share; all else has a room."""
     top = {path.stem for path in (ROOT / "train").glob("*.py")} - {"__init__"}
-    assert top == {"loop", "step", "state", "ema", "experiment", "sharding", "optimizers"}
+    assert top == {"loop", "step", "state", "ema", "experiment", "sharding"}

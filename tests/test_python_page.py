@@ -29,6 +29,7 @@ def test_an_example_is_a_dozen_lines_and_imports_little(block):
     assert len([line for line in block.splitlines() if line.strip()]) - len(imports) <= 12
 
 
+@pytest.mark.slow
 def test_an_own_network_from_training_to_the_command_line(monkeypatch, capsys, tmp_path):
     shown = {}
     exec(TRAIN, shown)
@@ -73,6 +74,7 @@ def test_an_own_sampler():
     assert shown["table"].nfe == 8
 
 
+@pytest.mark.slow
 def test_an_own_objective():
     shown = {}
     exec(OBJECTIVE, shown)

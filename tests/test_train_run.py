@@ -190,6 +190,7 @@ def test_own_networks_start_from_other_runs(tmp_path):
     assert "--" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_data_in_memory_are_kept_in_the_run(tmp_path, monkeypatch, capsys):
     labels = (POINTS[:, 0] > 0).astype(int)
     run = train(tmp_path / "run", data=(POINTS, labels))
@@ -228,6 +229,7 @@ def test_unknown_settings_are_refused(tmp_path, options, part):
         train(None)
 
 
+@pytest.mark.slow
 def test_parts_that_a_run_does_not_need_are_refused(tmp_path):
     train(tmp_path / "run")
     for given, part in (

@@ -6,6 +6,7 @@ from etils import epath
 
 from fewstep.cli.config.load import difference
 from fewstep.cli.errors import UserError
+from fewstep.evaluation.metrics import COUNT
 from fewstep.train.loop import Training
 from fewstep.train.run.limit import steps_within
 from fewstep.train.utils.config_values import config_values, steps_of, values_of
@@ -45,7 +46,7 @@ def steps_for(folder: epath.Path, minutes: float, extend: bool, training: Callab
     as fit.  UserError for a run that is to be extended."""
     known = steps_of(config_values(folder))
     if known is None:
-        return steps_within(training(), minutes)
+        return steps_within(training(), minutes, COUNT)
     if extend:
         raise UserError(f"train.minutes are of a new run: to extend {folder} give the number of train.steps instead")
     return known

@@ -148,9 +148,18 @@ def difference(before: str, now: str) -> list[str]:
 
 def line(name: str, value: str) -> str:
     """A binding; paths of data are absolute, so that a run finds its data from any working directory."""
-    if name in registry.PATHS and value[:1] in ("'", '"') and not is_remote(value):
-        value = repr(os.path.abspath(os.path.expanduser(parse_value(value))))
+    if value[:1] in ("'", '"'):
+        if name in registry.PATHS and not is_remote(value):
+            value = repr(_absolute(parse_value(value)))
+        elif name in registry.SEVERAL_PATHS:
+            words = (word.strip() for word in parse_value(value).split(","))
+            named = [word if is_remote(word) or not {"/", "."} & {*word} else _absolute(word) for word in words]
+            value = repr(",".join(named))
     return f"{name} = {value}"
+
+
+def _absolute(path):
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _again(text):

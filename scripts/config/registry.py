@@ -22,6 +22,7 @@ from fewstep.samplers.sa_solver import TAUS
 from fewstep.train import optimizers
 from fewstep.train.data import SOURCES, pairs
 from fewstep.train.data.absent import no_data
+from fewstep.train.data.semidiscrete import Semidiscrete
 from fewstep.train.experiment import Experiment
 from fewstep.train.objectives import OBJECTIVES
 from fewstep.train.objectives.consistency import NEIGHBOURS, SIZES
@@ -31,7 +32,7 @@ from fewstep.train.run.levers import LEVERS
 
 Part = Callable[..., Any]  # a class or a function
 
-PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete")}
+PROCESSES = {name: getattr(diffusion, name) for name in ("Linear", "VP", "Cosine", "VE", "Shifted", "Discrete", "PFGM")}
 NETWORKS = {"UNet": UNet, "UNet2D": UNet2D, "DiT": DiT, "MLP": MLP}
 PREDICTIONS = {part.__name__: part for part in (EDM, Indexed, Clocked, CM, Transferred)}
 CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
@@ -40,18 +41,19 @@ CONSTANTS = {"EPS": EPS, "X0": X0, "V": V, "VELOCITY": VELOCITY, "SCORE": SCORE}
 GROUPS = {
     "diffusion": (PROCESSES | PREDICTIONS, ()),
     "variances": (VARIANCES, ()),
-    "networks": (NETWORKS, ("shape", "classes", "jumps", "variance", "rngs")),
+    "networks": (NETWORKS, ("shape", "classes", "jumps", "guided", "variance", "rngs")),
     "data": (SOURCES | {"pairs": pairs, "no_data": no_data}, ()),
+    "couplings": ({"semidiscrete": Semidiscrete}, ()),
     "times": (TIMES, ("process", "key", "n")),
     "weights": (WEIGHTS, ("process", "prediction", "t")),
     "neighbours": (NEIGHBOURS, ("process", "t", "done")),
     "sizes": (SIZES, ("process", "prediction", "t", "s")),
-    "optimizers": ({"adamw": optimizers.adamw}, ("steps",)),
+    "optimizers": (optimizers.OPTIMIZERS, ("steps", "heads")),
     "schedules": (optimizers.SCHEDULES, ("done",)),
-    "objectives": (OBJECTIVES, ()),
+    "objectives": (OBJECTIVES, ("known",)),
     "train": ({"train": Experiment}, ()),
     "python": ({"given_in_python": given_in_python}, ()),
-    "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid")),
+    "samplers": ({name: sampler.rows for name, sampler in SAMPLERS.items()}, ("process", "grid", "known")),
     "noises": (SDE_NOISES | NOISES | TAUS, ("process", "t")),
     "grids": (GRIDS, ("process", "steps", "known")),
     "levers": (LEVERS, ()),
@@ -61,6 +63,7 @@ CONFIGURABLES: dict[str, Part] = {name: part for parts, _ in GROUPS.values() for
 GROUP_OF = {name: module for module, (parts, _) in GROUPS.items() for name in parts}
 PATHS = {f"{name}.path" for name, source in SOURCES.items() if "path" in inspect.signature(source).parameters}
 PATHS |= {"npy.labels", "pairs.path", "autoguidance.run"}
+SEVERAL_PATHS = {"frechet.features"}  # or names without "/" and ".", separated by commas
 
 
 def filled_in(part: Part, hidden: Iterable[str]) -> list[str]:

@@ -15,9 +15,9 @@ from fewstep.cli import parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.sampling import opened
+from fewstep.cli.verbs.sampling import again_line, implied, opened
 from fewstep.cli.verbs.sweep import Asked
-from fewstep.evaluation.asked import LIMITS, metrics, numbers
+from fewstep.evaluation.asked import LIMITS, metrics, names_of_runs, numbers
 from fewstep.evaluation.compare import compare
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.data import with_data
@@ -66,11 +66,15 @@ def main(
         lines = asked._replace(samplers=",".join(compared_samplers(run.denoiser for run in runs))).lines()
     wanted = lines.on([run.model.process for run in runs])
     features = [named_features(text, runs[0]) for text in parse.words(measuring.features, "--features")]
+    commands = {
+        name: {line.name: again_line(run, opening, line, "N", asked.levers, asked.overrides) for line in wanted}
+        for name, run in zip(names_of_runs(runs), runs, strict=True)
+    }
     results = parse.results(out or runs[0].folder, "--out")
     try:
         result = compare(
             runs, wanted, budgets, folder=results, metrics=wanted_metrics, features=features, **counts,
-            levers=tuple(asked.levers), images=images, **about(),
+            levers=(*implied(asked.overrides), *asked.levers), images=images, commands=commands, **about(),
         )  # fmt: skip
     except KeyboardInterrupt:
         say(f"stopped: the images sampled so far are in {results}, and the same command resumes from there")

@@ -31,6 +31,8 @@ def main(
     chosen = lines.on([process for process, *_ in data.values()], named)
     if lines.levers:
         raise UserError("--exact compares tables, without a network: leave levers out")
+    if trained := next((line.name for line in chosen if line.sampler.levers), None):
+        raise UserError(f"--exact compares tables, without a network: leave trained samplers out, such as {trained}")
     show(compare_exactly(data, chosen, budgets, **about()), results, as_json)
 
 

@@ -13,16 +13,15 @@ from fewstep.errors import lookup
 from fewstep.evaluation.exact import spectrum
 from fewstep.evaluation.reference import MOST
 from fewstep.ranges import within
-from fewstep.samplers.fit.gradient import Descent
 from fewstep.train.run import tables
-from fewstep.train.run.fitting import MOST_FITTED, fit_table, spectral_table
+from fewstep.train.run.fitting import MOST_FITTED, fit_table, method, prefix, spectral_table
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.multihost import barrier, is_main_process
 
 
 def main(
     folder: str, given: Levers, opening: Opening, nfe: int, name: str | None, count: int, steps: int, seed: int,
-    label: str | None, of_spectrum: str | None,
+    label: str | None, of_spectrum: str | None, by: str = "table",
 ) -> None:  # fmt: skip
     """Fit a table of `nfe` calls to a run, and store it in the run."""
     known = settings(opening.set)
@@ -34,11 +33,15 @@ def main(
         known.check_used({of_spectrum})
         if wrap:
             raise UserError("--spectral calls no network, so that levers have no effect: leave them out")
+    if of_spectrum is not None and by != "table":
+        raise UserError(f"--spectral fits a grid alone, --method {by} a network: leave one of them out")
     within(nfe, "--nfe", 1, 64)
     within(count, "--count", 8, 100_000)
     within(steps, "--steps", 0, 1_000_000)
+    how = method(by, steps)
     within(seed, "--seed", 0, MOST_FITTED - count)
-    kind = "-".join(["fit" if of_spectrum is None else "spectral", *(at for at, _ in wrap)])
+    kind = prefix(by) if of_spectrum is None else "spectral"
+    kind = "-".join([kind, *(at for at, _ in wrap)])
     name = tables.checked_name(name or f"{kind}-{nfe}")
     texts = None if label is None else parse.all_words(label, "--label")
     run = opened(folder, opening)
@@ -53,7 +56,7 @@ def main(
     else:
         found = fit_table(
             run, nfe, [one for _, one in wrap], texts=given.lever, label=texts, seeds=np.arange(seed, seed + count),
-            how=Descent(steps=steps),
+            how=how,
         )  # fmt: skip
     if is_main_process():
         file = tables.save(run, name, found)

@@ -14,8 +14,8 @@ from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.process import Process
 from fewstep.samplers import Tableau, tabulate
 from fewstep.samplers.inversion import ddim_inversion, lowest
-from fewstep.samplers.loop import noised
 from fewstep.samplers.registry import FITTED
+from fewstep.samplers.start import noised
 from fewstep.train.data.checks import BEYOND, as_images
 from fewstep.train.data.decode import BadImage, decode, size_of
 from fewstep.train.run import Run

@@ -8,7 +8,7 @@ from etils import epath
 from fewstep.cli.config.load import difference
 from fewstep.cli.config.registry import CONSTANTS, NETWORKS
 from fewstep.cli.errors import UserError
-from fewstep.diffusion.denoiser import INSTANT
+from fewstep.diffusion.denoiser import INSTANT, names_of
 from fewstep.diffusion.foreign import Transferred
 from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
@@ -22,7 +22,7 @@ from fewstep.train.utils.multihost import any_process, broadcast_from_main
 from fewstep.train.utils.sealed import read_config
 
 # Parameters of a network that do not change the meaning of its weights.
-FREE = ("dropout", "dtype", "remat", "jump_layers")
+FREE = ("dropout", "dtype", "remat", "jump_layers", "jump_blocks")
 
 
 class InitialWeights(NamedTuple):
@@ -77,6 +77,8 @@ def _refusal(folder, begin, objective, goes_on):
         )
     elif begin is None and not goes_on and objective.needs_teacher:
         refusal = "the objective learns from a teacher: give its run, init_from=RUN"
+    elif begin is None and not goes_on and objective.requires:
+        refusal = f"the objective goes on from a run that learned {names_of(objective.requires)}: give init_from=RUN"
     elif begin is not None and goes_on and known and (begun is None or begun["run"] != str(absolute(begin))):
         how = f"the weights of {begun['run']}" if begun else "fresh weights"
         refusal = f"{folder} was started from {how}: leave init_from out, or give another folder"
@@ -98,6 +100,11 @@ def _fitting(training, config_text, run, path):
             )
     if experiment.objective.needs_teacher and INSTANT not in run.model.capabilities:
         raise UserError(f"init_from={path}: a teacher predicts velocities, and this run learned only jumps")
+    if not experiment.objective.requires <= run.model.capabilities:
+        raise UserError(
+            f"init_from={path}: the objective requires {names_of(experiment.objective.requires)}, and this run learned "
+            f"{names_of(run.model.capabilities)}: set `learned` of the objective to one of them"
+        )
     net = training.fresh.eval_shape().params["net"]
     found = run.params
     if type(run.model.variance) is not type(experiment.variance):  # its parameters have another meaning

@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 from rich import box
@@ -13,6 +14,7 @@ from fewstep.diffusion import VELOCITY, Denoiser, Linear
 from fewstep.diffusion.levers import LEVERS, under
 from fewstep.samplers import SAMPLERS, table_at
 from fewstep.samplers.cost import passes
+from fewstep.train.run import levers as run_levers
 
 CALLS = 10
 
@@ -22,7 +24,7 @@ def main() -> None:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("lever", "passes", "what it does"):
         table.add_column(name, no_wrap=name == "passes", justify="right" if name == "passes" else "left")
-    for name in LEVERS:
+    for name in run_levers.LEVERS:
         part = registry.CONFIGURABLES[name]
         summary = " ".join((inspect.getdoc(part) or "").split())
         table.add_row(f"{name}({settings(part)})", f"{counted(name):.4g}", summary)
@@ -58,4 +60,5 @@ EXAMPLES = {
     "rescale": [LEVERS["cfg"](2.0), LEVERS["rescale"]()],
     "interval": [LEVERS["cfg"](2.0), LEVERS["interval"](0.5, 2.0)],
     "skip_tuning": [LEVERS["skip_tuning"](0.8)],
+    "ema": [partial(run_levers.Averaged, length=0.1)],
 }

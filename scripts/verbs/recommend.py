@@ -11,7 +11,7 @@ from fewstep.cli.config.settings import settings
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
-from fewstep.cli.verbs.sampling import again, opened
+from fewstep.cli.verbs.sampling import again_line, implied, opened
 from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion.denoiser import INSTANT
 from fewstep.errors import UsageError, lookup
@@ -25,7 +25,6 @@ from fewstep.ranges import MOST_CALLS, MOST_IMAGES, within
 from fewstep.samplers.registry import COMPARED_SAMPLERS, compared_samplers
 from fewstep.train.run import Run, tables
 from fewstep.train.run.lever_texts import lever
-from fewstep.train.run.levers import LEVERS
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import write_atomic
 from fewstep.train.utils.messages import say
@@ -54,7 +53,7 @@ def main(
     settings(opening.set)
     run = opened(folder, opening)
     [run], _ = with_data([run], [metric], True)
-    found = _candidates(run, samplers, grids, texts, sweeps, opening)
+    found = candidates(run, samplers, grids, texts, sweeps, opening)
     results = parse.results(out or run.folder, "--out", "recommend")
     options: dict[str, Any] = {"folder": results, "metric": metric, "count": count, "seed": seed, "batch": batch}
     try:
@@ -65,17 +64,14 @@ def main(
         say(f"stopped: the images sampled so far are in {results}, and the same command resumes from there")
         raise
     line, with_levers = found[answer.winner]
-    swept = [f"{at}={value}" for at, value in line.swept.items() if at.split(".")[0] not in LEVERS]
-    command = again(
-        run, opening, line.sampler, answer.budgets[line.name], line.grid, with_levers, [*opening.set, *swept]
-    )
+    command = again_line(run, opening, line, answer.budgets[line.name], with_levers, opening.set)
     told = answer.to_json() | {"command": command}
     file = results / "recommend.json"
     write_atomic(file, json.dumps(told, indent=1))
     print(json.dumps(told, indent=1) if as_json else _told(answer, command, file))
 
 
-def _candidates(
+def candidates(
     run: Run, samplers: str | None, grids: str | None, texts: list[str], sweeps: list[str], opening: Opening
 ) -> dict[str, tuple[Line, list[str]]]:
     """{name: (line, the texts of its levers)}: what is asked for; by default dozens, and the run's fitted tables."""
@@ -84,37 +80,22 @@ def _candidates(
     names = parse.words(samplers, "--sampler") if samplers else list(SAMPLERS) if instant else own
     spaced = parse.words(grids, "--grid") if grids else list(GRIDS) if instant else []
     process, overrides = [run.model.process], list(opening.set)
-    scaled = {"cfg", *(target(text).split(".")[0] for text in overrides)}
+    weights = implied(overrides)
+    scaled = {"cfg", *(target(text).split(".")[0] for text in overrides if text not in weights)}
     guides = instant and den.classes and getattr(den, "null_class", True) and not texts and len(scaled) == 1
     found = {}
     if not sweeps:
         found = {line.name: (line, list(texts)) for line in lines(names, spaced, texts, [], overrides).on(process)}
     for one in [sweeps] if sweeps else [[SCALES]] if guides else []:
         for line in lines(names, spaced, texts, one, overrides).on(process):
-            found[line.name] = line, _with_swept(texts, line)
+            found[line.name] = line, list(texts)
     if samplers is None:
         if instant and own:
-            found |= {line.name: (line, list(texts)) for line in lines(own, [], texts, [], []).on(process)}
-        found |= _fitted(run, opening) if instant and not texts else {}
+            found |= {line.name: (line, list(texts)) for line in lines(own, [], texts, [], weights).on(process)}
+        found |= _fitted(run, opening) if instant and not texts and not weights else {}
     for name, (line, with_levers) in found.items():
         found[name] = line._replace(sampler=tables.sampler(run, line.sampler, line.levers)), with_levers
     return found
-
-
-def _with_swept(texts: list[str], line: Line) -> list[str]:
-    """The texts of levers, with the swept settings in them."""
-    values: dict[str, list[str]] = {}
-    for at, value in line.swept.items():
-        name, _, parameter = at.partition(".")
-        if name in LEVERS:
-            values.setdefault(name, []).append(f"{parameter}={value}")
-    found = []
-    for text in texts:
-        name, bracket, given = text.partition("(")
-        settled = [given.rstrip().removesuffix(")")] if bracket else []
-        swept = values.pop(name.strip(), [])
-        found.append(f"{name.strip()}({', '.join([*settled, *swept])})" if swept else text)
-    return found + [f"{name}({', '.join(swept)})" for name, swept in values.items()]
 
 
 def _fitted(run: Run, opening: Opening) -> dict[str, tuple[Line, list[str]]]:

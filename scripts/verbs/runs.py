@@ -2,6 +2,7 @@
 
 import math
 import re
+from typing import Any
 
 from rich import box
 from rich.table import Table
@@ -10,12 +11,13 @@ from fewstep.cli import parse
 from fewstep.cli.console import console, fits
 from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
+from fewstep.evaluation.metrics import TRAINED, name_and_features
 from fewstep.evaluation.report.table import number
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.config_values import config_values, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
-from fewstep.train.utils.files import FOREIGN, JSON, absolute, is_checkpoint, is_locked, read_text
-from fewstep.train.utils.sealed import read_json
+from fewstep.train.utils.files import FOREIGN, absolute, is_checkpoint, is_locked
+from fewstep.train.utils.sealed import CHANGED, read_json
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
 
@@ -45,6 +47,10 @@ def main(folder: str) -> None:
                 if text
             ]
             out.print(f"{name}\n  {', '.join(said)}")
+    if any(CHANGED in row[-1] for row in rows):
+        out.print("`fewstep seal RUN` accepts the changes of a file.")
+    if any(row[COLUMNS.index("FD")].endswith(TRAINED) for row in rows):
+        out.print(f"{TRAINED}: on features that the run was trained on, which are no evidence.")
     out.print("FD: of the last preview in training.  best: of the samplers in the run's compare, @ network calls.")
 
 
@@ -58,7 +64,8 @@ def _found(folder):
 
 def _row(run, folder):
     """The texts of COLUMNS; what cannot be read is blank and reported in the last one."""
-    values, wrong = dict.fromkeys(COLUMNS, ""), []
+    wrong: list[str] = []
+    values: dict[str, Any] = dict.fromkeys(COLUMNS, "")
     values["run"] = run.name if run == folder else str(run.relative_to(folder))
     for part, file in ((_training, "metrics.jsonl"), (_comparison, "compare/table.json"), (_parameters, "run.json")):
         try:
@@ -71,6 +78,8 @@ def _row(run, folder):
             wrong.append(f"{file} cannot be read ({error.strerror or type(error).__name__})")
         except Exception:  # a damaged file affects only its own row
             wrong.append(f"{file} is damaged")
+    if values["FD"] and values.get("on") in values.get("trained", ()):
+        values["FD"] += TRAINED
     return [values[name] for name in COLUMNS[:-1]] + ["; ".join(wrong)]
 
 
@@ -87,6 +96,7 @@ def _training(run):
         "step": f"{max(saved, lines[-1]['step'] if lines else 0)} of {steps}",
         "loss": _number(losses[-1]) if losses else "",
         "FD": _number(scores[-1][1]) if scores else "",
+        "on": name_and_features(scores[-1][0])[1] if scores else "",
     }
 
 
@@ -112,11 +122,12 @@ def _comparison(run):
     path = run / "compare" / "table.json"
     if not path.exists():
         return {}
-    found = Comparison.from_json(read_text(path, JSON))
+    found = Comparison.from_plain(read_json(path))
     metric = next((name for name in found.metrics if name.startswith("FD-") or name == "FID"), None)
     if metric is None:
         return {}
     ours = [cell for cell in found.cells if len(found.runs) == 1 or cell.run in (run.name, str(run))]
+    ours = [cell for cell in ours if found.is_evidence(cell.run, metric)]
     scores = [(float(f"{cell.metrics[metric].value:.3g}"), cell.nfe, cell.line) for cell in ours]
     scores = [score for score in scores if math.isfinite(score[0])]
     if not scores:
@@ -127,7 +138,9 @@ def _comparison(run):
 
 def _parameters(run):
     path = run / "run.json"
-    return {"parameters": f"{read_json(path)['parameters']:,}" if path.exists() else ""}
+    known = read_json(path) if path.exists() else {}
+    trained = [name for name, _ in known.get("trained_features", [])]
+    return {"parameters": f"{known['parameters']:,}" if known else "", "trained": trained}
 
 
 def _number(value):

@@ -69,8 +69,9 @@ def main(
     images = run.follow(table, seeds, wanted, chosen.levers, begin)
     predicted = None
     if trajectory:
-        few = slice(STRIPS)
-        predicted = run.predictions(table, seeds[few], wanted, chosen.levers, None if begin is None else begin[few])
+        few, calls = slice(STRIPS), strip(table.nfe, COLUMNS)
+        begun = None if begin is None else begin[few]
+        predicted = run.predictions(table, seeds[few], calls, wanted, chosen.levers, begun)
     if not is_main_process():
         return
     labels = run.labels(wanted, count).label
@@ -89,7 +90,7 @@ def main(
         written.insert(0, str(drawn))
     if predicted is not None:
         written.append(f"{beside}-trajectory.png")
-        write_atomic(written[-1], png(_strips(predicted, scale)))
+        write_atomic(written[-1], png(strips(predicted, scale)))
     far = Sampled(chosen.name, root_mean_square(images), chosen.name, chosen.nfe, run.model.process, chosen.grid)
     for warning in far_outside([far]):
         say(warning)
@@ -106,7 +107,11 @@ def _columns(wanted, run, count):
     return len(shown), [names[label] for label in run.labels(wanted, len(shown)).label] if names else ()
 
 
-def _strips(x0, scale):
-    """Predictions (N, B, H, W, C) as a picture: one row per image, one column per call, with the first and the last."""
-    calls = np.unique(np.linspace(0, len(x0) - 1, min(len(x0), COLUMNS)).round().astype(int))
-    return sheet(x0[calls].swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(calls), scale=scale)
+def strip(nfe: int, most: int) -> list[int]:
+    """The calls that a strip of at most so many columns shows, evenly spaced, with the first and the last."""
+    return np.unique(np.linspace(0, nfe - 1, min(nfe, most)).round().astype(int)).tolist()
+
+
+def strips(x0: np.ndarray, scale: int | None = None) -> np.ndarray:
+    """Predictions (N, B, H, W, C) as a picture: one row per image, one column per call."""
+    return sheet(x0.swapaxes(0, 1).reshape(-1, *x0.shape[2:]), columns=len(x0), scale=scale)

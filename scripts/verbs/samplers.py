@@ -43,6 +43,8 @@ def show(
     """Print the table of the sampler called `table` and the check of the one called `check`; either may be None."""
     known = settings(overrides, run=False)
     chosen = {name: tables.named(name, known.samplers) for name in (table, check) if name is not None}
+    if learned := [name for name, one in chosen.items() if one.levers]:
+        raise UserError(f"{learned[0]} has a network that chooses times for each image, and no table: sample a run")
     if nfe is not None:
         within(nfe, "--nfe", 1, MOST_CALLS)
     made = lookup("process", process, known.processes)()
@@ -51,7 +53,7 @@ def show(
         if fitted := [name for name in chosen if tables.is_fitted(name)]:
             raise UserError(f"--grid {grid}: {fitted[0]} has times of its own, leave it out")
     names = {name: grid or sampler.grid_for(made) for name, sampler in chosen.items()}
-    known.check_used({process, *names, *names.values()})
+    known.check_used({process, *names.values()}.union(*(one.names for one in chosen.values())))
     made_of = {
         name: table_at(one, made, nfe or one.nfe or NFE, known.grids.get(names[name])) for name, one in chosen.items()
     }

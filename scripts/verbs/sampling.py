@@ -12,13 +12,16 @@ from fewstep.cli.errors import UserError
 from fewstep.cli.options import Levers, Opening, Reading, Sampling
 from fewstep.diffusion.denoiser import names_of
 from fewstep.errors import lookup
+from fewstep.evaluation.drawing import Line
 from fewstep.ranges import MOST_CALLS, within
 from fewstep.samplers import Tableau, default_nfe, default_sampler, supports
 from fewstep.samplers.registry import FITTED, Sampler, required
 from fewstep.train.data.absent import named
 from fewstep.train.run import Run, tables
 from fewstep.train.run.lever_texts import lever
+from fewstep.train.run.levers import IMPLIED, LEVERS
 from fewstep.train.run.run import read_description
+from fewstep.train.utils.files import relative
 
 
 def opened(folder: str, opening: Opening, calibrate: bool = False) -> Run:
@@ -70,9 +73,9 @@ class LookedUp(NamedTuple):
         if tables.is_fitted(name) and self.sampling.grid:
             raise UserError(f"--grid {self.sampling.grid}: {name} has times of its own, leave it out")
         grid = self.sampling.grid or sampler.grid_for(run.model.process)
-        self.settings.check_used({name, grid, *(lever for lever, _ in self.levers)})
-        nfe = self.sampling.nfe or default_nfe(sampler)
-        return Chosen(name, sampler, nfe, grid, [lever for _, lever in self.levers], self.settings)
+        self.settings.check_used({*sampler.names, grid, *(lever for lever, _ in self.levers)})
+        nfe, around = self.sampling.nfe or default_nfe(sampler), [lever for _, lever in self.levers]
+        return Chosen(name, sampler, nfe, grid, [*around, *sampler.levers], self.settings)
 
 
 def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
@@ -90,18 +93,30 @@ def look_up(sampling: Sampling, overrides: list[str]) -> LookedUp:
 def levers(given: Levers, overrides: list[str], known: Settings) -> list[tuple[str, Any]]:
     """[(name, lever)] of their texts."""
     bound = [*map(target, overrides)]
-    return [lever(text, known.levers, bound, "--lever") for text in given.lever]
+    return [lever(text, known.levers, bound, "--lever") for text in with_implied(given.lever, bound)]
+
+
+def implied(overrides: Sequence[str]) -> list[str]:
+    """Those of the settings that add a lever by themselves."""
+    return [text for text in overrides if target(text).split(".")[0] in IMPLIED]
+
+
+def with_implied(texts: Sequence[str], bound: Sequence[str]) -> list[str]:
+    """The texts of levers, with those that the settings `bound` add."""
+    written, set_here = {text.partition("(")[0].strip() for text in texts}, {name.split(".")[0] for name in bound}
+    return [*(name for name in IMPLIED if name in set_here - written), *texts]
 
 
 def again(
-    run: Run, opening: Opening, sampler: Sampler, nfe: int, grid: str | None, levers: Sequence[str],
+    run: Run, opening: Opening, sampler: Sampler, nfe: int | str, grid: str | None, levers: Sequence[str],
     overrides: Sequence[str],
 ) -> str:  # fmt: skip
     """The command that samples a run in this way, with the options it was opened with; of the overrides those that
     apply."""
     grid = None if sampler.grid == FITTED else grid
-    used = {sampler.name, grid or sampler.grid_for(run.model.process), *(text.partition("(")[0] for text in levers)}
-    words = ["fewstep", "sample", str(run.folder), "--sampler", sampler.name, "--nfe", str(nfe)]
+    used = {*sampler.names, *IMPLIED, grid or sampler.grid_for(run.model.process)}
+    used |= {text.partition("(")[0] for text in levers}
+    words = ["fewstep", "sample", relative(run.folder), "--sampler", sampler.name, "--nfe", str(nfe)]
     words += ["--grid", grid] if grid else []
     words += [word for text in levers for word in ("--lever", text)]
     words += [word for text in overrides if target(text).split(".")[0] in used for word in ("--set", text)]
@@ -112,3 +127,27 @@ def again(
         for word in (f"--{name}", str(value))
     ]
     return shlex.join(words + ["--trust"] * opening.trust)
+
+
+def again_line(
+    run: Run, opening: Opening, line: Line, nfe: int | str, levers: Sequence[str], overrides: Sequence[str]
+) -> str:
+    """`again` for a line of a comparison with what is swept in it; levers: the texts of those that were given."""
+    swept = [f"{at}={value}" for at, value in line.swept.items() if at.split(".")[0] not in LEVERS]
+    return again(run, opening, line.sampler, nfe, line.grid, _with_swept(levers, line), [*overrides, *swept])
+
+
+def _with_swept(texts: Sequence[str], line: Line) -> list[str]:
+    """The texts of levers, with the swept settings in them."""
+    values: dict[str, list[str]] = {}
+    for at, value in line.swept.items():
+        name, _, parameter = at.partition(".")
+        if name in LEVERS:
+            values.setdefault(name, []).append(f"{parameter}={value}")
+    found = []
+    for text in texts:
+        name, bracket, given = text.partition("(")
+        settled = [given.rstrip().removesuffix(")")] if bracket else []
+        swept = values.pop(name.strip(), [])
+        found.append(f"{name.strip()}({', '.join([*settled, *swept])})" if swept else text)
+    return found + [f"{name}({', '.join(swept)})" for name, swept in values.items()]

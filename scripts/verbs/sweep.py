@@ -9,6 +9,7 @@ from fewstep.cli import parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import Settings, check_used, settings
 from fewstep.cli.errors import UserError
+from fewstep.cli.verbs.sampling import with_implied
 from fewstep.diffusion.denoiser import Lever
 from fewstep.diffusion.process import Process
 from fewstep.errors import lookup
@@ -68,7 +69,8 @@ class Lines(NamedTuple):
         found, used = {}, {*named}
         for point, known, name, grid, wrap in self.parts:
             sampler = tables.named(name, known.samplers)
-            here = {name, *(lever for lever, _ in wrap), *([grid] if grid else map(sampler.grid_for, processes))}
+            spaced = [grid] if grid else map(sampler.grid_for, processes)
+            here = {*sampler.names, *(lever for lever, _ in wrap), *spaced}
             used |= here
             mine = {at: value for at, value in point if at.split(".")[0] in here}
             label = " ".join([name, *([grid] if self.several and grid else []), *(f"{a}={v}" for a, v in mine.items())])
@@ -97,7 +99,7 @@ def lines(
         bound_here = _settings(overrides, point, run)
         given |= bound_here.given
         given |= {target(sweep).split(".")[0]: f"--sweep {sweep}" for sweep in sweeps}
-        texts = [*levers, *_added(point, levers, bound_here)]
+        texts = [*with_implied(levers, [*map(target, overrides)]), *_added(point, levers, bound_here)]
         wrap = [lever(text, bound_here.levers, bound, "--lever") for text in texts]
         for name in names:
             tables.named(name, bound_here.samplers)

@@ -19,12 +19,14 @@ from fewstep.cli.config.parse import file_text
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Overrides
 from fewstep.cli.signals import stopping
+from fewstep.cli.verbs.features import with_features
 from fewstep.cli.verbs.init_from import initial_weights
 from fewstep.evaluation.preview_score import preview_score
 from fewstep.evaluation.report.training import write_curve
 from fewstep.train.data.fingerprint import change
 from fewstep.train.data.kept import FILE, keep
 from fewstep.train.experiment import Experiment
+from fewstep.train.logs.cost import memory
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
 from fewstep.train.run import Run
@@ -49,6 +51,9 @@ def main(
         load(path, overrides.set, overrides.trust)  # whose bindings those of the other run have replaced
         return run
 
+    def featured(made):
+        return with_features(made, data(), run, parse.path(init_from, "--init-from") if init_from else None)
+
     run = parse.path(folder, "--run")
     check_is_text(run)
     with handing_over(kept_parts(path.parent, file_text(path)), overrides.trust):
@@ -56,12 +61,12 @@ def main(
         data = cache(made.data)
         if made.minutes is not None:
             with building(path, overrides.set):
-                steps = steps_for(run, made.minutes, extend, lambda: prepare(made, data()))
+                steps = steps_for(run, made.minutes, extend, lambda: prepare(featured(made), data()))
             limit = [f"train.steps={steps}", "train.minutes=None"]
             made, text = described(config, replace(overrides, set=[*overrides.set, *limit]))
         goes_further(run, text, extend)  # what contradicts the run is told before the data are read
         with building(path, overrides.set):
-            training = prepare(made, data())
+            training = prepare(featured(made), data())
         train_in(run, training, text, step, init_from, other, extend, ends=True)
 
 
@@ -144,6 +149,12 @@ def described(config: str, overrides: Overrides) -> tuple[Experiment, str]:
         return experiment(), canonical_text(overrides.set)
 
 
+def show(config: str, overrides: Overrides) -> None:
+    """Print the text of `described`, after a line on the memory that training takes."""
+    made, text = described(config, overrides)
+    print(f"# {memory(made)}\n{text}", end="")
+
+
 def _made(folder):
     """Create the folder if needed; UserError if that fails, before anything is trained."""
     parse.writable(folder, "the run")
@@ -201,6 +212,11 @@ def _check_goes_on(folder, training, given):
     if differs := change(known, training.data, training.pairs):
         raise UserError(
             f"the pairs have changed since the run {folder} began ({differs}): restore them, or give another folder"
+        )
+    used = training.experiment.objective.trained_features
+    if others := [name for name, digest in used if [name, digest] not in known["trained_features"]]:
+        raise UserError(
+            f"the features {others[0]} have changed since the run {folder} began: restore them, or give another folder"
         )
     if name := changed(known, training, given):
         raise UserError(

@@ -34,7 +34,7 @@ def test_hostile_files(fewstep, place, seed):
     assert end.wrong() is None, f"seed {seed}: {end}"
 
 
-@pytest.mark.parametrize("seed", seeds(8, 200))
+@pytest.mark.parametrize("seed", seeds(0, 200))
 def test_corruptions(fewstep, whole_runs, tmp_path, seed):
     folder, expected = whole_runs
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)

@@ -23,7 +23,10 @@ SETTINGS = {
 }
 
 
-@pytest.fixture(scope="module", params=SETTINGS)
+QUICK = ("improved", "consistency")  # one of each way to count time
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in SETTINGS])
 def case(request, tmp_path_factory):
     """(name, what was found in its file, its arrays with channels last)."""
     name = request.param

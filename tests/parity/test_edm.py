@@ -49,7 +49,10 @@ def time_told(name, process):
     return process.time(-4 * told)
 
 
-@pytest.fixture(scope="module", params=CASES)
+QUICK = ("ncsnpp", "adm")  # one of each network
+
+
+@pytest.fixture(scope="module", params=[pytest.param(n, marks=[pytest.mark.slow] * (n not in QUICK)) for n in CASES])
 def case(request, tmp_path_factory):
     """(name, what was found in its pickle)."""
     name = request.param

@@ -91,6 +91,8 @@ def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
     ("words", "parts"),
     [
         (["--estimate", "best"], ["no estimate", "'best'"]),
+        (["--statistics", "all"], ["no kind of statistics is called 'all'"]),
+        (["--statistics", "ems", "--estimate", "score_norm"], ["--estimate score_norm is for the variance"]),
         (["--count", "1"], ["--count is a whole number in [2, 1000000]: got 1"]),
         (["--lever", "cfgg(2)"], ["did you mean 'cfg'"]),
         (["--set", "ddim.eta=1"], ["ddim is not used here"]),
@@ -98,6 +100,21 @@ def test_statistics_of_something_else_are_refused(fewstep, run, tmp_path):
 )
 def test_what_is_wrong_is_one_line(fewstep, digits_run, words, parts):
     refused(fewstep("calibrate", digits_run, *words), *parts)
+
+
+@pytest.mark.slow
+def test_the_parameterization_of_dpm_solver_v3(fewstep, run, tmp_path):
+    words = ("sample", run, "--sampler", "dpm_solver_v3", "--nfe", 4, "--count", 4, "--out", tmp_path / "a.png")
+    refused(fewstep(*words), "has no statistics of it", f"fewstep calibrate {run} --statistics ems")
+    assert fewstep("calibrate", run, "--count", 40, "--points", 9)[0] == 0  # the variance is something else
+    refused(fewstep(*words), "has no statistics of it")
+    status, out, err = fewstep("calibrate", run, "--count", 20, "--points", 9, "--statistics", "ems")
+    assert status == 0, err
+    assert "data form" in out
+    assert fewstep(*words)[0] == 0
+    refused(fewstep(*words, "--lever", "cfg(1.5)"), "no statistics", "--statistics ems", "the same levers and settings")
+    assert fewstep(*words, "--lever", "cfg(1.5)", "--calibrate")[0] == 0
+    assert len(list((run / "stats").glob("ems*.npz"))) == 2
 
 
 @pytest.mark.slow

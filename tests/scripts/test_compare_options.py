@@ -1,12 +1,14 @@
 """What compare is told: lines, sweeps, grids, metrics, features, exact comparisons."""
 
 import json
+import shlex
 import shutil
 import sys
 from types import SimpleNamespace
 
 import pytest
 from one_line import refused
+from report_page import Page
 
 from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import Linear
@@ -116,6 +118,26 @@ def test_json_is_all_of_stdout(fewstep, digits_run, tmp_path):
     assert json.loads(out) == json.loads((tmp_path / "table.json").read_text())
 
 
+def test_the_page_has_the_command_that_draws_each_line(fewstep, digits_run, tmp_path):
+    words = ("--nfe", 1, "--sampler", "ddim", "--grid", "karras", "--set", "karras.rho=5.0", "--lever", "clip_x0")
+    sweeps = ("--sweep", "cfg.scale=1,2", "--sweep", "ddim.eta=0,1")
+    status, out, err = fewstep("compare", digits_run, *words, *sweeps, "--count", 12, "--out", tmp_path, "--json")
+    assert status == 0, err
+    told = json.loads(out)
+    (commands,) = told["commands"].values()
+    command = commands["ddim cfg.scale=2 ddim.eta=1"]
+    drawn = "--sampler ddim --nfe N --grid karras --lever clip_x0 --lever 'cfg(scale=2)' --set karras.rho=5.0"
+    assert command == f"fewstep sample {digits_run} {drawn} --set ddim.eta=1"
+    assert all(row["command"] for row in Page((tmp_path / "report.html").read_text()).data["groups"][0]["rows"])
+    words = shlex.split(command.replace("--nfe N", "--nfe 1"))[1:]
+    status, _, err = fewstep(*words, "--count", 2, "--out", tmp_path / "drawn.png")
+    assert status == 0, err
+    (record,) = told["models"].values()
+    assert (record["checkpoint"], record["data"], record["trained_features"]) == (6, "digits", [])
+    assert record["training_seconds"] > 0
+    assert record["folder"] == str(digits_run)
+
+
 @pytest.mark.slow
 def test_a_classifier_of_the_run_gives_features_and_accuracy(fewstep, digits_run, tmp_path):
     digits_run = shutil.copytree(digits_run, tmp_path / "digits")
@@ -143,6 +165,7 @@ def test_a_classifier_of_the_run_gives_features_and_accuracy(fewstep, digits_run
     refused(fewstep("compare", digits_run, *words), "classifier.npz is damaged", "fewstep classifier")
 
 
+@pytest.mark.slow
 def test_points_have_no_classifier(fewstep, moons_run):
     refused(fewstep("classifier", moons_run), "images with labels")
     refused(fewstep("compare", moons_run, "--features", "a.npz"), "grey or colour images")

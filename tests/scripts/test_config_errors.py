@@ -60,6 +60,7 @@ def test_bad_configs(fewstep, tmp_path, line, parts):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_wandb_that_is_not_installed_is_said_before_anything_is_written(fewstep, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "wandb", None)
     (tmp_path / "c.gin").write_text(CONFIG + "train.wandb = 'project'\n")

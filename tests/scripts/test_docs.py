@@ -14,18 +14,19 @@ from fewstep.cli.verbs.sweep import lines
 from fewstep.diffusion import LEVERS, Linear
 from fewstep.evaluation.metrics import METRIC_INFO
 from fewstep.samplers import GRIDS, SAMPLERS
-from fewstep.samplers.registry import COMPARED_SAMPLERS
+from fewstep.samplers.registry import COMPARED_SAMPLERS, as_sampler
 from fewstep.train.run.lever_texts import lever
 from fewstep.train.run.tables import is_fitted
 
 DOCS = Path(__file__).parents[2] / "docs"
 VERBS = {
     "train", "sample", "samplers", "compare", "data", "classifier", "stats", "calibrate", "pairs", "tune-skips",
-    "import", "export", "fit", "recommend",
+    "import", "export", "fit", "recommend", "play",
 }  # fmt: skip
-LINES = [line for path in DOCS.rglob("*.md") for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
+PAGES = [*sorted(DOCS.rglob("*.md")), *sorted(DOCS.parent.glob("*.md"))]
+LINES = [line for path in PAGES for line in re.findall(r"^    (.*\bfewstep .*)$", path.read_text(), re.M)]
 PATTERN = rf"\bfewstep ((?:{'|'.join(VERBS)}) .*)"
-SHOWN = [re.search(PATTERN, line)[1] for line in LINES if "pip " not in line]
+SHOWN = [re.search(PATTERN, line)[1] for line in LINES if not re.search(r"\bpip |git clone", line)]
 COMMANDS = sorted({text if text.count('"') % 2 == 0 else text.removesuffix('"') for text in SHOWN})
 
 
@@ -44,9 +45,8 @@ def test_a_command_is_understood(command):
         name, verb, rest = verb.resolve_command(verb.make_context("data", list(rest), resilient_parsing=True), rest)
     parsed = verb.make_context(name, rest)  # refuses options that there are not
     for option in ("sampler", "table", "check"):
-        named = (parsed.params.get(option) or "ddim").split(",")
-        own = {"midpoint", *(name for name in named if is_fitted(name))}  # a page's own
-        assert {*named} <= {*SAMPLERS, *own}
+        for one in (parsed.params.get(option) or "ddim").split(","):
+            assert one == "midpoint" or is_fitted(one) or as_sampler(one)  # a page's own, or known
     assert set((parsed.params.get("grid") or "uniform").split(",")) <= {*GRIDS}
     if "lever" in parsed.params:
         swept = [
@@ -76,16 +76,16 @@ def test_a_metric_is_told_of(metric):
 
 
 @pytest.mark.parametrize("name", LEVERS)
-def test_a_lever_has_a_page_with_a_picture_and_a_line_in_the_readme(name):
+def test_a_lever_has_a_page_with_a_picture_and_a_line_in_the_list(name):
     page = (DOCS / "levers" / f"{name}.md").read_text()
     assert page.startswith(f"# {name}: ")
     assert re.search(rf"^!\[.+\]\({name}\.png\)$", page, re.M)
     assert re.search(rf"^    .*docs/levers/{name}\.png", page, re.M)  # the command that made it
     assert (DOCS / "levers" / f"{name}.png").stat().st_size < 150_000
-    assert f"| [`{name}`](docs/levers/{name}.md) | " in (DOCS.parent / "README.md").read_text()
+    assert f"| [`{name}`]({name}.md) | " in (DOCS / "levers" / "README.md").read_text()
 
 
-@pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), DOCS.parent / "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(DOCS.parent)))
 def test_what_a_page_links_to_is_there(page):
     links = re.findall(r"\]\(([^)#: ]+)(?:#[^)]*)?\)", page.read_text())
     assert not [link for link in links if not (page.parent / link).exists()]

@@ -32,6 +32,7 @@ def losses(run):
     return {line["step"]: line["loss"] for line in lines if "loss" in line}
 
 
+@pytest.mark.slow
 def test_a_finished_run_goes_on_when_asked_as_if_it_had_been_longer(fewstep, tmp_path):
     run, longer = tmp_path / "run", tmp_path / "longer"
     begun = ("train", MOONS, "--run", run, *words(POINTS + CONSTANT))
@@ -66,9 +67,12 @@ def test_a_schedule_of_a_longer_run_is_that_of_the_new_length(fewstep, tmp_path)
     assert rates[0][:6] != rates[1][:6]
 
 
+@pytest.mark.slow
 def test_minutes_become_steps_once(fewstep, tmp_path, monkeypatch):
     asked, texts = [], []
-    monkeypatch.setattr("fewstep.cli.config.further.steps_within", lambda training, minutes: asked.append(minutes) or 4)
+    monkeypatch.setattr(
+        "fewstep.cli.config.further.steps_within", lambda training, minutes, scored: asked.append(minutes) or 4
+    )
     monkeypatch.setattr("fewstep.cli.verbs.train.train_in", lambda folder, training, text, *_, **__: texts.append(text))
     (tmp_path / "run").mkdir()
     train = ("train", MOONS, "--run", tmp_path / "run", *words([*POINTS, "train.minutes=0.5"]))
@@ -84,6 +88,7 @@ def test_minutes_become_steps_once(fewstep, tmp_path, monkeypatch):
     refused(fewstep("config", MOONS, "--set", "train.minutes=0"), "train.minutes is a number")
 
 
+@pytest.mark.slow
 def test_a_config_that_does_not_fit_is_told_of_before_its_data_are_read(fewstep, tmp_path):
     np.savez(tmp_path / "set.npz", images=np.random.default_rng(0).uniform(-1, 1, (40, 2)))
     data = ["train.data=@npz", f"npz.path={tmp_path / 'set.npz'}"]
@@ -106,7 +111,10 @@ def test_a_config_is_printed_without_its_data(fewstep, tmp_path):
 
 
 CONFIGS = ["digits/npr.gin", "points/moons.gin"]
-MORE = [f"digits/{name}.gin" for name in ("flow", "dit", "ect", "scm", "meanflow", "shortcut")]
+MORE = [
+    f"digits/{name}.gin"
+    for name in ("flow", "dit", "ect", "scm", "meanflow", "imf", "lsd", "psd", "alpha_flow", "shortcut")
+]
 
 
 @pytest.mark.parametrize("config", [*CONFIGS, *(pytest.param(one, marks=pytest.mark.slow) for one in MORE)])

@@ -36,6 +36,7 @@ def test_pipes_in_a_run_are_refused(fewstep, run, name):
     refused(fewstep("sample", run, "--out", run / "a.png"), name.split("/")[-1], "is a named pipe, not a file")
 
 
+@pytest.mark.slow
 def test_a_pipe_in_the_place_of_the_log_is_refused(fewstep, run, tiny):
     named(run, "metrics.jsonl")
     options = [word for override in tiny for word in ("--set", override)]
@@ -106,6 +107,7 @@ def test_a_folder_whose_name_is_no_text_is_refused_before_anything_is_read(fewst
     refused(fewstep(*train, "run"), "a\\udcffb/inner/run: the name is not UTF-8")
 
 
+@pytest.mark.slow
 def test_an_empty_step_is_passed_over_and_set_aside(fewstep, run, tiny):
     (run / "checkpoints" / ("9" * 30)).mkdir()
     status, _, err = fewstep("sample", run, "--count", "2", "--out", run / "a.png")
@@ -180,6 +182,7 @@ def test_whatever_a_run_keeps_is_sealed(fewstep, run, name):
     assert "every seal fits" in fewstep("seal", run)[2]
 
 
+@pytest.mark.slow
 def test_a_run_from_before_opens_with_a_line_and_is_sealed_when_trained(fewstep, run, tiny):
     text = (run / "config.gin").read_text().splitlines(keepends=True)
     assert text[-1].startswith("# sha256: ")

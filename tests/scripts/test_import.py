@@ -104,6 +104,7 @@ def test_other_networks_are_refused_by_what_differs(fewstep, tmp_path, file, cha
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_it_is_sampled_with_levers(imported):
     run = open_run(imported)
     plain = run.draw("ddim", 10, range(4), levers=["clip_x0"])
@@ -115,6 +116,7 @@ def test_it_is_sampled_with_levers(imported):
         run.draw("ddim", 10, range(2), levers=["cfg(2)"])
 
 
+@pytest.mark.slow
 def test_parameters_in_half_precision(imported):
     half, whole = open_run(imported, dtype="bfloat16"), open_run(imported)
     images = [run.draw("ddim", 4, range(4), levers=["clip_x0"]) for run in (half, whole)]
@@ -171,6 +173,7 @@ def test_weights_that_are_not_finite_are_refused(fewstep, tmp_path):
     refused(fewstep("import", tmp_path / "broken", "--run", tmp_path / "run"), "conv_in.bias", "not finite")
 
 
+@pytest.mark.slow
 def test_an_imported_run_is_not_measured_against_other_kinds_of_data(imported, tmp_path):
     """In Python, where data may be given for it."""
     run = fewstep_module.import_run(DIGITS, tmp_path / "run")

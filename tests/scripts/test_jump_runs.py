@@ -6,12 +6,17 @@ from functools import cache
 import numpy as np
 import pytest
 from one_line import refused
+from report_page import Page
 from trained_run import trained
+
+from fewstep import open_run
+from fewstep.samplers.cost import passes
 
 pytestmark = pytest.mark.slow
 METHODS = {
     "meanflow": "UNet.fastest=16.0", "shortcut": "shortcut.sizes=3", "ect": "discrete_consistency.huber=0.01",
-    "scm": "continuous_consistency.warmup=2",
+    "scm": "continuous_consistency.warmup=2", "imf": "imf.guidance=3.0",
+    "sid": "sid.calls=2",
 }  # fmt: skip
 
 
@@ -42,6 +47,7 @@ def drawn(fewstep, tmp_path, *words):
     [
         ("shortcut", "flow_map"),
         ("ect", "consistency"),
+        ("sid", "consistency"),
     ],
 )
 def test_they_are_drawn_as_they_learned(fewstep, jumping, tmp_path, name, sampler):
@@ -53,6 +59,17 @@ def test_they_are_drawn_as_they_learned(fewstep, jumping, tmp_path, name, sample
     assert abs(clipped).max() <= 0.0500001
     last = json.loads((jumping(name) / "metrics.jsonl").read_text().splitlines()[-1])
     assert last["FD-pixels"] > 0
+
+
+def test_guidance_of_improved_meanflow_is_one_pass(fewstep, jumping, tmp_path):
+    """In its trained scales; the run opens with the second output that training added."""
+    run = open_run(jumping("imf"))
+    table = run.table("flow_map", 2)
+    assert passes(run.under("cfg(2)"), table) == 2
+    assert passes(run.under("cfg(4)"), table) == 4
+    plain, _ = drawn(fewstep, tmp_path, jumping("imf"))
+    np.testing.assert_allclose(drawn(fewstep, tmp_path, jumping("imf"), "--lever", "cfg(1)")[0], plain, atol=1e-5)
+    assert abs(drawn(fewstep, tmp_path, jumping("imf"), "--lever", "cfg(3)")[0] - plain).max() > 1e-4
 
 
 def test_calls_are_those_of_the_sampler(fewstep, jumping, tmp_path):
@@ -75,8 +92,8 @@ def test_all_of_them_on_one_page(fewstep, digits_run, jumping, tmp_path):
         ("consistency", 1), ("consistency", 2),
     }  # fmt: skip
     assert all(cell["nfe"] <= cell["budget"] for cell in table["cells"])
-    page = (tmp_path / "report.html").read_text()
-    assert all(f"<td>{name} " in page for name in ("digits", *METHODS))
+    (group,) = Page((tmp_path / "report.html").read_text()).data["groups"]
+    assert {row["run"] for row in group["rows"]} == {"digits", *METHODS}
 
 
 @pytest.mark.parametrize(

@@ -159,6 +159,7 @@ def test_one_compilation_serves_a_chain_of_three_levers_on_four_samplers(fewstep
     assert all(cell["nfe"] <= cell["passes"] <= 2 * cell["nfe"] for cell in cells)
 
 
+@pytest.mark.slow
 def test_levers_are_listed_with_what_they_cost(fewstep):
     status, out, _ = fewstep("levers")
     assert status == 0
@@ -166,7 +167,7 @@ def test_levers_are_listed_with_what_they_cost(fewstep):
     costs = {"cfg": 20, "apg": 20, "cfg_pp": 20, "autoguidance": 20, "rescale": 20, "upsample_guidance": 12.5}
     costs["curvature"] = 10 * (1 + 2 * 4)
     assert 10 < rows.pop("interval") < 20
-    assert rows == {name: costs.get(name, 10) for name in LEVERS if name != "interval"}
+    assert rows == {name: costs.get(name, 10) for name in (*LEVERS, "ema") if name != "interval"}
 
 
 @pytest.mark.parametrize(

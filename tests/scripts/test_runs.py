@@ -10,6 +10,7 @@ import pytest
 from one_line import refused
 
 from fewstep.train.utils.files import folder_lock
+from fewstep.train.utils.sealed import sealed_json
 
 
 @pytest.fixture
@@ -64,6 +65,7 @@ def test_every_number_is_shown_at_every_width(fewstep, made, tmp_path, monkeypat
         assert part in words
 
 
+@pytest.mark.slow
 def test_a_closed_output_is_no_error(tmp_path):
     command = f"{sys.executable} -m fewstep samplers >&-"
     found = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
@@ -140,6 +142,16 @@ def test_a_damaged_comparison_stays_in_its_row(fewstep, made, tmp_path, damage):
     rows = listed(fewstep, tmp_path)
     assert rows["a"][-1] == "compare/table.json is damaged"
     assert rows["b"][-2:] == ["0.500 ddim @4", "1,234,567"]
+
+
+def test_a_changed_comparison_is_said_with_the_way_out(fewstep, made, tmp_path):
+    made("a", cells=[("ddim", 4, 0.5)])
+    path = tmp_path / "a/compare/table.json"
+    path.write_text(sealed_json(json.loads(path.read_text())))
+    assert listed(fewstep, tmp_path)["a"][-2:] == ["0.500 ddim @4", "1,234,567"]
+    path.write_text(path.read_text().replace("0.5", "0.4"))
+    assert listed(fewstep, tmp_path)["a"][-1] == "compare/table.json has changed since fewstep wrote it"
+    assert "`fewstep seal RUN` accepts the changes" in fewstep("runs", tmp_path)[1]
 
 
 def test_a_comparison_without_frechet_distances_has_no_best(fewstep, made, tmp_path):

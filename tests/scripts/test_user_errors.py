@@ -75,6 +75,7 @@ def test_compare_refuses(fewstep, digits_run, moons_run):
     refused(fewstep("compare", digits_run, digits_run, "--count", "10"), "given twice")
 
 
+@pytest.mark.slow
 def test_a_damaged_description_is_named_and_mended(fewstep, digits_run, tiny, tmp_path):
     run = shutil.copytree(digits_run, tmp_path / "run")
     for text in ("{}", "null", "{", '{"shape": 3, "classes": "x"}'):
@@ -109,11 +110,13 @@ def test_results_that_cannot_be_written_are_refused_before_any_draw(fewstep, dig
     assert sorted(p.name for p in tmp_path.iterdir()) == ["file", "folder.png"]
 
 
+@pytest.mark.slow
 def test_a_run_folder_that_cannot_be_made(fewstep, tmp_path):
     (tmp_path / "file").write_text("")
     refused(fewstep("train", "configs/digits/flow.gin", "--run", tmp_path / "file" / "run"), "cannot make", "file/run")
 
 
+@pytest.mark.slow
 def test_a_folder_of_other_things_is_left_alone(fewstep, tmp_path):
     (tmp_path / "thesis.tex").write_text("precious")
     refused(fewstep("train", "configs/digits/flow.gin", "--run", tmp_path), "thesis.tex")

@@ -23,6 +23,7 @@ def test_train_leaves_a_run(digits_run):
     assert Image.open(digits_run / "samples" / "00000006.png").size[0] > 300
 
 
+@pytest.mark.slow
 def test_training_a_finished_run_again_changes_nothing(fewstep, digits_run, tiny):
     before = (digits_run / "metrics.jsonl").read_bytes()
     options = [word for override in tiny for word in ("--set", override)]
@@ -81,6 +82,7 @@ def test_points_are_drawn_too(fewstep, moons_run, tmp_path):
     assert np.load(tmp_path / "p.npz")["images"].shape == (50, 2)
 
 
+@pytest.mark.slow
 def test_what_is_far_outside_the_data_is_warned_of(fewstep, moons_run, tmp_path):
     words = ("sample", moons_run, "--sampler", "pndm", "--grid", "log_snr", "--count", 20, "--out", tmp_path / "p.png")
     for nfe, warned in ((11, 1), (40, 0)):
@@ -182,6 +184,7 @@ def test_config_prints_all_that_is_set_and_trains_the_same(fewstep, tiny, tmp_pa
     assert fewstep("config", tmp_path / "told.gin")[1] == told
 
 
+@pytest.mark.slow
 def test_a_default_that_is_spelled_out_contradicts_nothing(fewstep, digits_run, tiny):
     options = [
         word

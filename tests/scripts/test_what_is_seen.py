@@ -22,6 +22,7 @@ from fewstep.train.utils.progress import progress
 from fewstep.train.utils.temporary import temporary
 
 
+@pytest.mark.slow
 def test_training_says_what_it_costs(fewstep, tiny, tmp_path, monkeypatch):
     monkeypatch.setattr(cost, "MEASURED", 0.0)
     words = [word for override in [*tiny, "train.preview_every=100"] for word in ("--set", override)]

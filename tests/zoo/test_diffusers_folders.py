@@ -110,6 +110,7 @@ def test_layouts_of_files_import_and_come_back(layout, folder, tmp_path):
             assert (tmp_path / "out" / file.relative_to(folder)).read_bytes() == file.read_bytes()
 
 
+@pytest.mark.slow
 def test_old_names_of_attention(folder, tmp_path, params):
     """Before diffusers 0.16."""
     renamed = {}

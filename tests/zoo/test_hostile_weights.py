@@ -19,7 +19,7 @@ from fewstep.zoo.files import read, weight_sets
 from fewstep.zoo.files.names import KNOWN
 
 CHILD = """
-import json, resource, sys, time
+import json, re, resource, sys, time
 from pathlib import Path
 resource.setrlimit(resource.RLIMIT_DATA, (2 << 30, 2 << 30))  # without the files themselves
 from fewstep.train.utils.errors import Damaged
@@ -31,7 +31,8 @@ for path in sorted(Path(sys.argv[1]).iterdir()):
         said = None
     except Damaged as error:
         said = str(error)
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # of this process alone: ru_maxrss begins with what the parent holds
+    most = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])
     print(json.dumps([path.name, said, time.monotonic() - start, most]), flush=True)
 """
 WHOLE = hostile_weights.whole()
