@@ -106,6 +106,7 @@ class Model:
     `levels` is the number of levels of U-Net skips, 0 for a network without; `attends`: it uses Cond.attention.
     `null_class`: False for a network that was trained on labels alone.
     `guided` is the largest scale of guidance that the network was trained to use as an input, Cond.guidance; 0: none.
+    `calls` is the number of calls that it was trained to draw in; None: any.
     """
 
     network: Callable[..., Array]
@@ -118,11 +119,12 @@ class Model:
     attends: bool = False
     null_class: bool = True
     guided: float = 0.0
+    calls: int | None = None
 
     def __repr__(self) -> str:
         """The same in every Python process, because digests hash it: capabilities are sorted, as sets have no order."""
         values = {f.name: getattr(self, f.name) for f in fields(self)} | {"capabilities": sorted(self.capabilities)}
-        for name, default in {"null_class": True, "guided": 0.0}.items():
+        for name, default in {"null_class": True, "guided": 0.0, "calls": None}.items():
             if values[name] == default:  # digests of before this field existed still hold
                 del values[name]
         return f"Model({', '.join(f'{name}={value!r}' for name, value in values.items())})"
@@ -156,9 +158,9 @@ class Model:
         return Denoiser(params, self)
 
 
-def _forwarded(path: str) -> Any:
-    """A property: an attribute of an attribute, "model.process"."""
-    return property(attrgetter(path))
+def _forwarded(*paths: str) -> Any:
+    """Properties: attributes of an attribute, "model.process"."""
+    return map(property, map(attrgetter, paths))
 
 
 @register_dataclass
@@ -171,13 +173,12 @@ class Denoiser:
 
     consistent = True
 
-    process = _forwarded("model.process")
-    classes = _forwarded("model.classes")
-    capabilities = _forwarded("model.capabilities")
-    levels = _forwarded("model.levels")
-    attends = _forwarded("model.attends")
-    null_class = _forwarded("model.null_class")
-    guided = _forwarded("model.guided")
+    process, classes, capabilities, calls = _forwarded(
+        "model.process", "model.classes", "model.capabilities", "model.calls"
+    )
+    levels, attends, null_class, guided = _forwarded(
+        "model.levels", "model.attends", "model.null_class", "model.guided"
+    )
 
     @classmethod
     def from_function(
@@ -208,14 +209,12 @@ class Wrapper:
 
     inner: Any
 
-    process = _forwarded("inner.process")
-    classes = _forwarded("inner.classes")
-    capabilities = _forwarded("inner.capabilities")
-    levels = _forwarded("inner.levels")
-    attends = _forwarded("inner.attends")
-    null_class = _forwarded("inner.null_class")
-    guided = _forwarded("inner.guided")
-    consistent = _forwarded("inner.consistent")
+    process, classes, capabilities, calls, consistent = _forwarded(
+        "inner.process", "inner.classes", "inner.capabilities", "inner.calls", "inner.consistent"
+    )
+    levels, attends, null_class, guided = _forwarded(
+        "inner.levels", "inner.attends", "inner.null_class", "inner.guided"
+    )
 
     @property
     def without(self) -> Any:

@@ -209,15 +209,16 @@ def default_sampler(den: DenoiserLike) -> str:
     return next(name for capability, name in DEFAULT_SAMPLERS.items() if capability in den.capabilities)
 
 
-def default_nfe(sampler: "Sampler") -> int:
-    """The default number of network calls of a sampler of the registry."""
-    return sampler.nfe or (2 if sampler.needs & (JUMP | ZERO) else 16)
+def default_nfe(den: DenoiserLike, sampler: "Sampler") -> int:
+    """The default number of network calls of a sampler of the registry, for a model that supports it."""
+    trained = getattr(den, "calls", None) if sampler.name == default_sampler(den) else None  # a user's need not say
+    return sampler.nfe or trained or (2 if sampler.needs & (JUMP | ZERO) else 16)
 
 
 def preview_table(den: DenoiserLike) -> Tableau:
     """The table of previews during training: the default sampler at its default number of network calls."""
     sampler = SAMPLERS[default_sampler(den)]
-    return table_at(sampler, den.process, default_nfe(sampler))
+    return table_at(sampler, den.process, default_nfe(den, sampler))
 
 
 def table_at(

@@ -73,7 +73,9 @@ class Sampling(Levers):
     sampler: Annotated[
         str | None, typer.Option(help="One of `fewstep samplers`; by default dpmpp_2m, or that of a few-step model.")
     ] = None
-    nfe: Annotated[int | None, typer.Option(help="Maximum network calls per image; 16 by default, 2 by jumps.")] = None
+    nfe: Annotated[
+        int | None, typer.Option(help="Maximum network calls per image; 16 by default, fewer for few-step models.")
+    ] = None
     grid: Annotated[str | None, typer.Option(help="Step grid; by default the process's or the sampler's.")] = None
 
 

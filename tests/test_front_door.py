@@ -58,6 +58,7 @@ def test_a_plain_function_with_its_parameters_is_trained(tmp_path):
     assert opened.weights == run.weights
 
 
+@pytest.mark.slow
 def test_what_no_config_can_name_is_asked_for(tmp_path, monkeypatch):
     monkeypatch.setattr("fewstep.train.data.kept.MOST_BYTES", 100)
     fewstep.train_run(tmp_path / "own", data=POINTS, network=Net, **SHORT)

@@ -45,6 +45,7 @@ def test_an_own_network_from_training_to_the_command_line(monkeypatch, capsys, t
     assert "open_run(folder, network=...)" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_network_of_a_file_is_imported_by_the_command_line(monkeypatch, tmp_path):
     source = TRAIN.partition("angle = ")[0]
     (tmp_path / "nets.py").write_text(source)

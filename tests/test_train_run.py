@@ -88,6 +88,7 @@ def test_an_interrupted_run_is_saved_and_the_signal_delivered(tmp_path, number):
     assert train(tmp_path / "run", steps=10, save_every=10).step == 10
 
 
+@pytest.mark.slow
 def test_training_in_another_thread_has_no_signals(tmp_path):
     before, found = signal.getsignal(signal.SIGINT), []
     thread = threading.Thread(target=lambda: found.append(train(tmp_path / "run").step))

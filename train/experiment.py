@@ -141,12 +141,11 @@ class Experiment:
         """
         module: Any = nnx.eval_shape(lambda: self._build(shape, classes)(one_key()))
         apply, shapes = split(module)
-        capabilities = cast(Objective, self.objective).capabilities
+        objective, known = cast(Objective, self.objective), self._known_classes(classes)
         options: dict[str, Any] = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
-        options["null_class"] = getattr(module, "null_class", True)
-        options["guided"] = cast(Objective, self.objective).guided
-        known = self._known_classes(classes)
-        return Model(apply, self.process, self.prediction, known, capabilities, self.variance, **options), shapes
+        options |= {"null_class": getattr(module, "null_class", True), "guided": objective.guided}
+        options |= {"variance": self.variance, "calls": objective.calls}
+        return Model(apply, self.process, self.prediction, known, objective.capabilities, **options), shapes
 
     def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:
         """optimizer(steps), or optimizer(steps, heads=`fused_heads` of the network) if it has that parameter."""

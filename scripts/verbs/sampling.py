@@ -74,7 +74,7 @@ class LookedUp(NamedTuple):
             raise UserError(f"--grid {self.sampling.grid}: {name} has times of its own, leave it out")
         grid = self.sampling.grid or sampler.grid_for(run.model.process)
         self.settings.check_used({*sampler.names, grid, *(lever for lever, _ in self.levers)})
-        nfe, around = self.sampling.nfe or default_nfe(sampler), [lever for _, lever in self.levers]
+        nfe, around = self.sampling.nfe or default_nfe(run.denoiser, sampler), [lever for _, lever in self.levers]
         return Chosen(name, sampler, nfe, grid, [*around, *sampler.levers], self.settings)
 
 

@@ -113,6 +113,7 @@ class Listener(Wrapper):
         return self.inner(x, t, s, cond)
 
 
+@pytest.mark.slow
 def test_every_image_has_keys_of_its_own_at_every_row():
     rows, heard = analytic_ddpm(VP(), uniform(VP(), 3, end=0.02)), []
     den = Listener(oracles.gaussian(VP(), 0.2, 0.5), heard)

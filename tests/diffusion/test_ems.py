@@ -55,6 +55,7 @@ def test_statistics_of_a_mixture():
         assert slope_seen == pytest.approx((here * slope).mean() / (here**2).mean(), abs=0.03)
 
 
+@pytest.mark.slow
 def test_statistics_do_not_depend_on_the_batch_and_know_the_noise_of_a_process():
     images = np.float32(RNG.standard_normal((10, 4)))
     data = images[:4]

@@ -148,6 +148,7 @@ def test_errors(x):
         plain(x, T, None, Cond(skip=np.ones((3, 3))))
 
 
+@pytest.mark.slow
 def test_equal_builds_are_equal_and_never_retrace():
     def build(seed):
         return MLP((2,), classes=3, width=16, rngs=nnx.Rngs(seed))
@@ -194,7 +195,7 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(net, x):
 @pytest.mark.parametrize(
     ("network", "shape", "options", "width"),
     [
-        (UNet, (8, 8, 1), {"mult": (1, 2), **SMALL}, 16),
+        pytest.param(UNet, (8, 8, 1), {"mult": (1, 2), **SMALL}, 16, marks=pytest.mark.slow),
         (UNet2D, (8, 8, 1), {"channels": (8, 16), "blocks": 1, "groups": 4}, 16),
         (DiT, (8, 8, 1), {"width": 16, "depth": 2, "heads": 2}, 16),
         (MLP, (2,), {"width": 12, "depth": 2}, 12),

@@ -117,6 +117,7 @@ def test_networks_without_guidance_refuse_it(name):
         apply(params, np.zeros((1, *shape), np.float32), 0.5, None, Cond(guidance=np.ones((1, 3), np.float32)))
 
 
+@pytest.mark.slow
 def test_only_the_last_blocks_get_the_jump():
     """With the last block and the modulation of the output switched off nothing of it is left, and with all blocks
     it is."""

@@ -25,7 +25,7 @@ def test_it_is_the_distance_of_500_seeds_to_the_held_out(cloud):
 def test_it_is_the_cell_of_compare(oracle_run, cloud, tmp_path):
     run = oracle_run(mean=0.3, std=0.4)
     name = default_sampler(run.denoiser)
-    calls = default_nfe(SAMPLERS[name])
+    calls = default_nfe(run.denoiser, SAMPLERS[name])
     lines = [Line(name, SAMPLERS[name])]
     result = compare([run], lines, [calls], folder=tmp_path, command="", environment={})
     value = result.cell("cloud", name, calls).metrics["FD-points"].value

@@ -104,6 +104,7 @@ def test_meanflow_is_the_published_one(jumps):
     assert assert_exports(found) == set()
 
 
+@pytest.mark.slow
 def test_one_step_of_meanflow_is_the_published_one(jumps):
     """z_r = z - (t - r) u from t to r; the first image of the fixture goes from 1 to 0."""
     found, given = jumps

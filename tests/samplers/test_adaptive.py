@@ -50,7 +50,9 @@ def test_the_error_follows_the_tolerance(process):
     assert (np.diff(calls) > 0).all()
 
 
-@pytest.mark.parametrize("method", [pytest.param("bosh3", marks=pytest.mark.slow), "dopri5", "dopri8"])
+@pytest.mark.parametrize(
+    "method", ["dopri5", *(pytest.param(name, marks=pytest.mark.slow) for name in ("bosh3", "dopri8"))]
+)
 def test_every_method_solves_a_mixture(method):
     process = VP()
     with jax.enable_x64(True):
@@ -81,6 +83,7 @@ def test_calls_are_those_that_are_made(method, process):
     assert found.calls[0] == count.calls
 
 
+@pytest.mark.slow
 def test_an_image_does_not_depend_on_its_batch():
     """Steps, calls and image are its own: one is dearer than another."""
     den = oracles.mixture(VP(), [-1.0, 0.8], [0.05, 0.3], [0.4, 0.6])

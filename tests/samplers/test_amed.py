@@ -22,7 +22,7 @@ from fewstep.samplers.fit.teacher import distance
 from fewstep.samplers.predictor import AWAY, untrained
 
 POINTS = ([[-0.7, 0.5], [0.6, 0.6], [0.1, -0.6]], [0.15, 0.2, 0.25], [0.3, 0.3, 0.4])
-FIRST = pytest.mark.parametrize("first", ["network", "analytic"])
+FIRST = pytest.mark.parametrize("first", [pytest.param("network", marks=pytest.mark.slow), "analytic"])
 
 
 class Calls(Count):

@@ -95,7 +95,9 @@ def test_steps_are_whole_and_positive(grid, steps):
 
 
 @every
-@pytest.mark.parametrize("process", [Discrete(), Discrete(zero_snr=True)], ids=str)
+@pytest.mark.parametrize(
+    "process", [Discrete(), pytest.param(Discrete(zero_snr=True), marks=pytest.mark.slow)], ids=str
+)
 def test_every_sampler_has_a_table_on_it(grid, process):
     """It begins where the grid of so many steps does, but for edm, whose first call is at a churned time."""
     assert GRIDS[grid.__name__] is grid

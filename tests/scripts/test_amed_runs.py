@@ -27,6 +27,7 @@ def run(trained_run, tmp_path):
     return shutil.copytree(trained_run, tmp_path / "moons")
 
 
+@pytest.mark.slow
 def test_it_is_sampled_and_compared(fewstep, run, tmp_path):
     kept = json.loads((run / "tables/amed-4.json").read_text())
     assert (kept["form"], {*kept["errors"]}, len(kept["table"]["t"])) == ("amed", {"unfitted", "fitted"}, 4)

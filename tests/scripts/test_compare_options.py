@@ -118,6 +118,7 @@ def test_json_is_all_of_stdout(fewstep, digits_run, tmp_path):
     assert json.loads(out) == json.loads((tmp_path / "table.json").read_text())
 
 
+@pytest.mark.slow
 def test_the_page_has_the_command_that_draws_each_line(fewstep, digits_run, tmp_path):
     words = ("--nfe", 1, "--sampler", "ddim", "--grid", "karras", "--set", "karras.rho=5.0", "--lever", "clip_x0")
     sweeps = ("--sweep", "cfg.scale=1,2", "--sweep", "ddim.eta=0,1")

@@ -31,6 +31,7 @@ def drawn(fewstep, run, out, *words):
         return saved["images"]
 
 
+@pytest.mark.slow
 def test_a_setting_chooses_the_weights(fewstep, averaged_run, tmp_path):
     """As the lever does, wherever it is written."""
     plain = drawn(fewstep, averaged_run, tmp_path / "plain.png")
@@ -59,6 +60,7 @@ def test_other_runs_say_how_to_have_them(fewstep, moons_run, tmp_path):
     refused(fewstep("sample", moons_run, "--set", "ema.length=0.9"), "ema.length", "[0.005, 0.28]")
 
 
+@pytest.mark.slow
 def test_config_says_what_memory_they_take(fewstep):
     for overrides, words in (
         ((), "20 bytes per parameter of a hidden matrix: 4 of itself, 4 of its gradient, 8 of the optimizer, 4 of 1"),

@@ -35,6 +35,7 @@ def test_a_table_is_kept_with_what_it_was_fitted_on(fitted_run):
     assert len(kept["table"]["t"]) == 3
 
 
+@pytest.mark.slow
 def test_it_is_sampled_compared_and_printed(fewstep, run, tmp_path):
     out = tmp_path / "a.png"
     status, _, err = fewstep("sample", run, "--sampler", "fitted:fit-3", "--count", 8, "--out", out)

@@ -144,6 +144,7 @@ def test_another_classifier_is_other_features(runs, fewstep, tiny, tmp_path):
         (runs / "lsd" / "classifier.npz").write_bytes(kept)
 
 
+@pytest.mark.slow
 def test_what_is_refused_before_anything_is_written(fewstep, moons_run, digits_run, tiny, tmp_path):
     small = [word for option in tiny for word in ("--set", option)]
     begin, run = ("train", CONFIG, "--run", tmp_path / "a"), ("--init-from", digits_run)

@@ -16,8 +16,8 @@ from fewstep.zoo import dit, meanflow
 from fewstep.zoo.transformer import Size
 
 TABLES = {"DiT-T/2": dit.PRESETS, "SiT-T/2": dit.PRESETS, "MeanFlow-T/2": meanflow.PRESETS}
-SLOW = ("new_order", "improved", "consistency", "teacher", "edm")
-NAMES = ("DiT-T/2", "SiT-T/2", "MeanFlow-T/2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW))
+SLOW = ("DiT-T/2", "MeanFlow-T/2", "new_order", "improved", "consistency", "teacher", "edm")
+NAMES = ("SiT-T/2", *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW))
 
 
 @pytest.fixture

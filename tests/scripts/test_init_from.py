@@ -140,9 +140,19 @@ def test_a_plain_run_begins_so_too(fewstep, digits_run, words, tmp_path):
             ["prediction is %VELOCITY", "%V"],
         ),
         (["--init-from", "{run}", "--set", "UNet.base=16"], ["has shape", "the same network"]),
-        (["--init-from", "{run}", "--set", "UNet.mult=(1, 2)"], ["the same network"]),
-        (["--init-from", "{run}", "--set", "UNet.blocks=2"], ["its network differs", "UNet.blocks = 2"]),
-        (["--init-from", "{run}", "--set", "train.conditional=False"], ["its network differs", "not in the config's"]),
+        pytest.param(
+            ["--init-from", "{run}", "--set", "UNet.mult=(1, 2)"], ["the same network"], marks=pytest.mark.slow
+        ),
+        pytest.param(
+            ["--init-from", "{run}", "--set", "UNet.blocks=2"],
+            ["its network differs", "UNet.blocks = 2"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ["--init-from", "{run}", "--set", "train.conditional=False"],
+            ["its network differs", "not in the config's"],
+            marks=pytest.mark.slow,
+        ),
         (["--init-from", "{run}", "--set", "train.variance=@NPR"], ["train.variance", "brackets"]),
         (["--init-from", "{run}", "--set", "train.objective=@denoising()"], ["does not train a second output"]),
         (["--init-from", "{run}", "--set", "train.variance=3"], ["train.variance"]),

@@ -1,6 +1,7 @@
 """The folder that fewstep pairs writes: whole, resumed, refused."""
 
 import json
+import shutil
 from functools import partial
 
 import numpy as np
@@ -17,6 +18,7 @@ from fewstep.train.loop import prepare
 from fewstep.train.objectives import ReFlow
 from fewstep.train.optimizers import adamw
 from fewstep.train.run.pairs import write_pairs
+from fewstep.train.run.run import describe, read_description, write_description
 from fewstep.train.utils.errors import RunError
 from fewstep.train.utils.files import folder_lock
 from fewstep.train.utils.sealed import opened_json, sealed_json
@@ -182,19 +184,29 @@ def test_two_at_once_are_refused(fewstep, digits_run, tmp_path):
     assert "another process is using" in err
 
 
-def test_pairs_of_other_data(tmp_path):
-    data, rng = digits(), np.random.default_rng(0)
+def experiment(source):
+    """Of a tiny network that is trained on these pairs."""
+    network = partial(UNet, base=8, mult=(1,), blocks=1, attention=())
+    return Experiment(digits, network, ReFlow(), adamw, pairs=lambda: Split(source), steps=2, batch_size=8)
 
-    def experiment(shape, labels):
-        images = np.float32(rng.standard_normal((40, *shape)))
-        source = Paired(images, labels, seeds=np.arange(40, dtype=np.uint32))
-        network = partial(UNet, base=8, mult=(1,), blocks=1, attention=())
-        return Experiment(digits, network, ReFlow(), adamw, pairs=lambda: Split(source), steps=2, batch_size=8)
+
+def test_features_that_a_model_was_trained_on_are_those_of_a_run_on_its_pairs(digits_run, tmp_path):
+    shutil.copytree(digits_run, tmp_path / "run")
+    used = ["classifier", "a1b2"]
+    write_description(tmp_path / "run", read_description(tmp_path / "run") | {"trained_features": [used]})
+    source = write(open_run(tmp_path / "run"), tmp_path / "pairs").source
+    assert describe(prepare(experiment(source), digits()))["trained_features"] == [used]
+    assert describe(prepare(experiment(source), digits()), {"trained_features": [used]})["trained_features"] == [used]
+
+
+def test_pairs_of_other_data():
+    data, rng = digits(), np.random.default_rng(0)
 
     for shape, labels, words in (
         ((4, 4, 1), np.zeros(40, np.int32), r"images of shape \(4, 4, 1\), the data \(8, 8, 1\)"),
         ((8, 8, 1), None, "no labels, but the data has 10 classes"),
         ((8, 8, 1), np.full(40, 12, np.int32), "a label 12, but the data has 10 classes"),
     ):
+        images = np.float32(rng.standard_normal((40, *shape)))
         with pytest.raises(ValueError, match=words):
-            prepare(experiment(shape, labels), data)
+            prepare(experiment(Paired(images, labels, seeds=np.arange(40, dtype=np.uint32))), data)

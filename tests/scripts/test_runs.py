@@ -72,6 +72,7 @@ def test_a_closed_output_is_no_error(tmp_path):
     assert (found.returncode, found.stderr) == (0, "")
 
 
+@pytest.mark.slow
 def test_a_name_that_is_no_text_is_printed(tmp_path):
     command = [sys.executable, "-m", "fewstep", "config", "configs/digits/flow.gin", "--set", "npz.path=a\udcffb"]
     strict = os.environ | {"PYTHONIOENCODING": "utf-8:strict"}

@@ -191,7 +191,7 @@ def test_the_value_of_sid_is_a_share_of_the_divergence(alpha):
     np.testing.assert_allclose(found, (1 - alpha) * fisher(OTHER, 0.4), rtol=1e-3, atol=1e-6)
 
 
-@pytest.mark.parametrize("objective", [SiD(), DMD()])
+@pytest.mark.parametrize("objective", [pytest.param(SiD(), marks=pytest.mark.slow), DMD()])
 def test_each_network_has_the_gradient_of_its_own_loss(objective):
     """The fake score that of denoising the generator's images, and the reported loss is its."""
     examples = objective.draw(MODEL, batch(64), jax.random.key(0))

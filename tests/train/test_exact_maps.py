@@ -100,6 +100,7 @@ def test_wrong_identities_of_improved_meanflow_have_one(wrong, monkeypatch):
     assert abs(expected(EXACT["imf"], asked("imf"))).max() > 1e-2
 
 
+@pytest.mark.slow
 def test_the_slope_of_improved_meanflow_does_not_depend_on_the_example():
     """Only on x_t and the times; that of MeanFlow is along the velocity of the example."""
     slopes = {}

@@ -70,7 +70,7 @@ def test_its_gradient_is_bounded_where_a_variance_vanishes():
     s = np.diag([1.0, 0.25, 0.0, 0.25])
     s[1, 3] = s[3, 1] = 0.25
     kind = Measured("four", "", lambda params, x: x, (), np.zeros(4), s)
-    real = Frechet(known=(kind,)).memory()["four"]["real"]
+    real = Frechet(known=(kind,)).memory()["features"]["four"]["real"]
     value = jax.grad(lambda c: frechet(jnp.zeros(4), c, real["root"], real["noise"]))
     np.testing.assert_allclose(value(jnp.float32(s)), 0, atol=2e-3)
     flat = np.asarray(value(jnp.zeros((4, 4))))
@@ -83,7 +83,7 @@ def test_its_gradient_is_bounded_where_a_variance_vanishes():
 
 def queued(objective, batches):
     """The mean and second moment after each of the batches, and what is kept."""
-    drawn, found = objective.memory()["points"]["drawn"], []
+    drawn, found = objective.memory()["features"]["points"]["drawn"], []
     for count, features in enumerate(batches):
         mean, second, drawn = objective.moments(drawn, jnp.int32(count), jnp.asarray(features))
         found.append((mean, second))
@@ -118,7 +118,7 @@ def test_an_average_is_one_of_all_batches_until_its_decay():
 def test_the_gradient_is_that_of_the_batch_at_the_moments_of_the_population(options):
     rng, objective = np.random.default_rng(0), Frechet(known=(points(),), **options)
     before, batch = np.float32(rng.standard_normal((3, 8, 2)) + 1), jnp.float32(rng.standard_normal((8, 2)))
-    drawn = objective.memory()["points"]["drawn"]
+    drawn = objective.memory()["features"]["points"]["drawn"]
     for count, features in enumerate(before):
         drawn = objective.moments(drawn, jnp.int32(count), jnp.asarray(features))[2]
 
@@ -175,6 +175,7 @@ def test_seeds_are_new_at_each_step_and_labels_are_those_of_the_data():
     assert abs(first.start - second.start).min() > 0
 
 
+@pytest.mark.slow
 def test_a_step_that_is_not_finite_leaves_the_moments_as_they_are():
     data = partial(two_numbers, count=100, held_out=20)
     network, objective = partial(MLP, width=8, depth=1), Frechet(learned="instant", known=(points(),))

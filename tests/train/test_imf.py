@@ -94,6 +94,7 @@ def test_scales_and_intervals():
     assert high.max() > 0.98
 
 
+@pytest.mark.slow
 def test_where_guidance_applies():
     """Not beyond its interval, not at scale 1, and not where the label is dropped."""
     kind = objective()

@@ -51,6 +51,7 @@ def judged(coupled, found):
     return (((found - wanted) ** 2 / wanted).sum() - free) / np.sqrt(2 * free), abs(found / wanted - 1).max()
 
 
+@pytest.mark.slow
 def test_every_digit_is_chosen_equally_often():
     """Within its class, by chi-square on 100 draws per image."""
     coupled = Semidiscrete(draws=2**20).couple(digits().train, 10)

@@ -64,6 +64,7 @@ def test_updates_of_a_step(objective):
     assert np.isfinite(list(metrics.values())).all()
 
 
+@pytest.mark.slow
 def test_further_updates_are_those_of_the_fake_score_alone():
     """It follows its generator more closely with three updates in a step than with one."""
     runs = [training(DMD(ratio=ratio, score_optimizer=lambda steps: optax.sgd(0.01))) for ratio in (1, 3)]
@@ -76,7 +77,7 @@ def test_further_updates_are_those_of_the_fake_score_alone():
     assert found[1] < found[0]
 
 
-@pytest.mark.parametrize("objective", [SiD(), DMD(calls=2, ratio=2)])
+@pytest.mark.parametrize("objective", [SiD(), pytest.param(DMD(calls=2, ratio=2), marks=pytest.mark.slow)])
 def test_a_spike_destroys_neither_network(objective):
     """A teacher of weights ten times too large for a step, then one that is not finite at all."""
     run = training(objective)

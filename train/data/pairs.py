@@ -20,9 +20,11 @@ from fewstep.train.utils.sealed import Changed, read_json
 
 @dataclass(frozen=True, eq=False)
 class Paired(Arrays):
-    """Arrays with the seeds (N,) of the noise of each image."""
+    """Arrays with the seeds (N,) of the noise of each image, and [name, digest] of the features that the model which
+    drew the images was trained on."""
 
     seeds: np.ndarray = field(kw_only=True)
+    trained_features: list[list[str]] = field(kw_only=True, default_factory=list)
 
 
 def pairs(path: str) -> Split:
@@ -44,7 +46,8 @@ def pairs(path: str) -> Split:
         np.concatenate([shard[key] for shard in shards.values()])[: record["count"]]
         for key in ("images", "labels", "seeds")
     )
-    return Split(Paired(images, labels if record["classes"] else None, seeds=seeds))
+    features = record.get("trained_features", [])  # not in pairs of before fewstep 0.2
+    return Split(Paired(images, labels if record["classes"] else None, seeds=seeds, trained_features=features))
 
 
 KEYS = {"step", "weights", "levers", "table", "calls", "shape", "classes", "count", "seed", "shard_size", "noise"}

@@ -71,6 +71,7 @@ class Frechet(Objective):
     def __post_init__(self):
         check_fields(self)
         object.__setattr__(self, "capabilities", frozenset({self.learned}))
+        object.__setattr__(self, "calls", self.nfe)
 
     @property
     def requires(self) -> frozenset[str]:
@@ -85,14 +86,14 @@ class Frechet(Objective):
         covariance, and the moments of drawn features, or the queue of them, less that mean."""
         if not self.known:
             raise UsageError("@frechet() trains on features that `fewstep train` and train_run load: use one of them")
-        found: dict[str, Any] = {"count": jnp.int32(0)}
+        found: dict[str, Any] = {"count": jnp.int32(0), "features": {}}
         for kind in self.known:
             values, vectors = np.linalg.eigh(kind.covariance)
             noise, d = self.ridge * values[-1], len(values)
             root = (vectors * np.sqrt(np.maximum(values, 0.0) + noise)) @ vectors.T
             drawn = {"queue": (self.queue, d)} if self.queue else {"mean": (d,), "second": (d, d)}
             real = {"mean": kind.mean, "root": root, "noise": noise}
-            found[kind.name] = {
+            found["features"][kind.name] = {
                 "params": kind.params,
                 "real": {name: jnp.asarray(value, jnp.float32) for name, value in real.items()},
                 "drawn": {name: jnp.zeros(shape, jnp.float32) for name, shape in drawn.items()},
@@ -117,15 +118,15 @@ class Frechet(Objective):
         den, count = model.denoiser(params["net"]), state.memory["count"]
         x = unrolled(den, self.table(model), seeds, start, Cond(label))
         pixels = jnp.clip(127.5 * x + 127.5, 0.0, 255.0) if x.ndim == 4 else x
-        loss, metrics, memory = jnp.float32(0.0), {}, {"count": count + 1}
+        loss, metrics, memory = jnp.float32(0.0), {}, {"count": count + 1, "features": {}}
         for kind in self.known:
-            kept = state.memory[kind.name]
+            kept = state.memory["features"][kind.name]
             real, features = kept["real"], kind.apply(kept["params"], pixels) - kept["real"]["mean"]
             mean, second, drawn = self.moments(kept["drawn"], count, features)
             distance = frechet(mean, second - jnp.outer(mean, mean), real["root"], real["noise"])
             loss += distance / (real["root"] ** 2).sum()
             metrics[f"frechet_{kind.name}"] = distance
-            memory[kind.name] = kept | {"drawn": drawn}
+            memory["features"][kind.name] = kept | {"drawn": drawn}
         return loss, metrics, memory
 
     def moments(self, drawn: dict[str, Array], count: Array, features: Array) -> tuple[Array, Array, dict[str, Array]]:

@@ -13,6 +13,7 @@ from fewstep.samplers import Tableau
 from fewstep.samplers.loop import draw_many
 from fewstep.train.data.pairs import noise_fingerprint, read_digests, read_record, read_shard, same_noise, shard_names
 from fewstep.train.run.calibration import check_data_size, levers_around
+from fewstep.train.run.run import read_description
 from fewstep.train.sharding import batch_sharding
 from fewstep.train.utils import npz
 from fewstep.train.utils.errors import RunError
@@ -50,6 +51,7 @@ def write_pairs(
         "run": str(run.folder), "step": run.step, "weights": run.weights, "levers": digest(levers_around(den)),
         "table": digest(table), "calls": table.nfe, "shape": list(run.shape), "classes": run.model.classes,
         "count": count, "seed": seed, "shard_size": shard_size, "noise": noise_fingerprint(seed, run.shape),
+        "trained_features": read_description(run.folder)["trained_features"],
     }  # fmt: skip
     _prepare_folder(folder, record)
     labels, digests = _labels(run, count), read_digests(folder)
@@ -72,7 +74,8 @@ def write_pairs(
     write_atomic(folder / "pairs.json", sealed_json(record, indent=1))
 
 
-FREE = ("run", "count", "noise")  # the run may be moved, the count may grow, and noise is compared with a tolerance
+# The run may be moved, the count may grow, noise is compared with a tolerance, and features follow from the weights.
+FREE = ("run", "count", "noise", "trained_features")
 
 
 def _prepare_folder(folder, record):

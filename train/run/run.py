@@ -45,9 +45,10 @@ def describe(training: Any, begun: dict | None = None) -> dict[str, Any]:
     """The contents of run.json; `begun` is the record of the run that the initial weights come from."""
     data, shapes = training.data, training.fresh.eval_shape().params["net"]
     known = description(shapes, data.shape, data.classes, data.names, training.experiment.seed)
-    used = training.experiment.objective.trained_features
-    before = (begun or {}).get("trained_features", [])
-    known["trained_features"] = before + [kind for kind in used if kind not in before]
+    used = list((begun or {}).get("trained_features", [])) + training.experiment.objective.trained_features
+    if training.pairs:
+        used += training.pairs.source.trained_features
+    known["trained_features"] = [kind for i, kind in enumerate(used) if kind not in used[:i]]
     return known | {"data": fingerprint(data, training.pairs)} | ({"begun": begun} if begun else {})
 
 
