@@ -5,6 +5,7 @@
 Index n - 1 of a library that counts from 0 is at t = n/N.
 """
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Annotated, Any
@@ -33,6 +34,7 @@ def cosine(steps: int) -> np.ndarray:
     return np.minimum(1 - bar[1:] / bar[:-1], 0.999)
 
 
+EPS = float(np.finfo(float).eps)
 SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "cosine": cosine}
 
 
@@ -97,15 +99,20 @@ class Discrete(Process):
 
     def _interval(self, t: Any) -> tuple[Any, Any]:
         """N t, and the n with N t in (n, n + 1]; N t within rounding of n counts as n."""
-        xp = namespace(t)
         at = self.count * (1.0 * t)
+        if isinstance(at, float) and math.isfinite(at):  # a tenth of the time of NumPy's functions of arrays
+            return at, min(max(math.ceil(at * (1 - 4 * EPS)) - 1, 0), self.count - 1)
+        xp = namespace(at)
         n = xp.ceil(at * (1 - 4 * xp.finfo(xp.result_type(at)).eps)) - 1
         return at, xp.clip(n, 0, self.count - 1).astype(int)
 
+    def _levels_as(self, at: Any) -> Any:
+        """The levels, of the kind and precision of a number or an array."""
+        return self._levels if isinstance(at, float) else namespace(at).asarray(self._levels, at.dtype)
+
     def _log_alpha(self, t: NumberT) -> NumberT:
         at, n = self._interval(t)
-        xp = namespace(at)
-        levels = xp.asarray(self._levels, xp.result_type(at))
+        xp, levels = namespace(at), self._levels_as(at)
         log_alpha = levels[n] + (at - n) * (levels[n + 1] - levels[n])
         if self._ends_in_noise:
             with np.errstate(divide="ignore"):
@@ -125,8 +132,7 @@ class Discrete(Process):
 
     def dalpha(self, t: NumberT) -> NumberT:
         at, n = self._interval(t)
-        xp = namespace(at)
-        levels = xp.asarray(self._levels, xp.result_type(at))
+        xp, levels = namespace(at), self._levels_as(at)
         slope = self.count * (levels[n + 1] - levels[n]) * self.alpha(t)
         if self._ends_in_noise:
             slope = xp.where(n == self.count - 1, -self.count * xp.exp(levels[-1]), slope)

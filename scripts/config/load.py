@@ -80,7 +80,8 @@ def canonical_text(overrides: Iterable[str] = ()) -> str:
 
     UserError for an override that it does not use.
     """
-    text = gin.config_str(max_line_length=1_000_000)
+    written = gin.config_str(max_line_length=1_000_000)  # with rulers of that length between the parts
+    text = "\n".join(row for row in written.split("\n") if not row.startswith("#"))
     bound = dict(re.findall(r"^([\w./]+) = (.+)$", text, re.MULTILINE))
     values: dict[str, str] = {}
     _add_used("train", bound, values, set())

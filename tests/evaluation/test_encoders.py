@@ -252,7 +252,6 @@ def test_what_is_asked_in_vain_is_refused(encoder):
         encoder.logits(IMAGES)
 
 
-@pytest.mark.slow
 def test_references_are_verified_at_the_size_in_use(encoder, arrays, tmp_path):
     references = {"ref/images": IMAGES, "ref/feature_128": encoder(IMAGES), "ref/feature_96": np.ones((3, 512))}
     path = saved(tmp_path, arrays | references)
