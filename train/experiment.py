@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from inspect import isclass, signature
 from typing import Annotated, Any, cast
 
@@ -126,6 +127,16 @@ class Experiment:
         more |= {"guided": True} if objective.guided else {}
         return lambda rngs: self.network(tuple(shape), self._known_classes(classes), rngs=rngs, **more)
 
+    @cached_property
+    def _modules(self) -> dict[tuple, Any]:
+        return {}
+
+    def _module(self, shape, classes):
+        """The network, with shapes in place of parameters."""
+        if (known := (*shape, classes)) not in self._modules:
+            self._modules[known] = nnx.eval_shape(lambda: self._build(shape, classes)(one_key()))
+        return self._modules[known]
+
     def _known_classes(self, classes):
         """The number of classes of the network."""
         return classes if self.conditional else 0
@@ -139,7 +150,7 @@ class Experiment:
 
         `levels`, `attends` and `null_class` of the model are attributes of the module, by default 0, False and True.
         """
-        module: Any = nnx.eval_shape(lambda: self._build(shape, classes)(one_key()))
+        module = self._module(shape, classes)
         apply, shapes = split(module)
         objective, known = cast(Objective, self.objective), self._known_classes(classes)
         options: dict[str, Any] = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
@@ -151,8 +162,8 @@ class Experiment:
         """optimizer(steps), or optimizer(steps, heads=`fused_heads` of the network) if it has that parameter."""
         if "heads" not in signature(self.optimizer).parameters:
             return self.optimizer(self.steps)
-        return self.optimizer(self.steps, heads=fused_heads(lambda: self._build(shape, classes)(one_key())))
+        return self.optimizer(self.steps, heads=fused_heads(self._module(shape, classes)))
 
     def axes(self, shape: tuple, classes: int) -> Any:
         """The logical names of the axes of the parameters."""
-        return axes(lambda: self._build(shape, classes)(one_key()))
+        return axes(self._module(shape, classes))

@@ -72,12 +72,12 @@ def _held(module, others):
     return [f"{'.'.join(map(str, path))} ({type(modules[at]).__name__})" for path, at in owners.items()]
 
 
-def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
-    """The logical axis names of each parameter of build(), a PartitionSpec per leaf; nothing is computed.
+def axes(module: nnx.Module) -> dict[str, Any]:
+    """The logical axis names of each parameter of a module, which may be abstract: a PartitionSpec per leaf.
 
     A module names them in the metadata of its variables, axes=("embed", "hidden"); other parameters have no names.
     """
-    _, params = nnx.split(nnx.eval_shape(build), nnx.Param)
+    _, params = nnx.split(module, nnx.Param)
     names = jax.tree.map(
         lambda p: PartitionSpec(*p.get_metadata().get("axes", ())),
         params,
@@ -86,13 +86,13 @@ def axes(build: Callable[[], nnx.Module]) -> dict[str, Any]:
     return nnx.to_pure_dict(names)
 
 
-def fused_heads(build: Callable[[], nnx.Module]) -> dict[str, int]:
-    """The numbers of heads of the kernels of build() that compute queries, keys and values, outputs (heads, 3, size),
-    by name: {"blocks.0.attention.qkv.kernel": 6}; nothing is computed.
+def fused_heads(module: nnx.Module) -> dict[str, int]:
+    """The numbers of heads of the kernels of a module, which may be abstract, that compute queries, keys and values,
+    outputs (heads, 3, size), by name: {"blocks.0.attention.qkv.kernel": 6}.
 
     A module gives them in the metadata of its kernel, heads=6.
     """
-    _, params = nnx.split(nnx.eval_shape(build), nnx.Param)
+    _, params = nnx.split(module, nnx.Param)
     known = {".".join(map(str, path)): p.get_metadata().get("heads") for path, p in nnx.to_flat_state(params)}
     return {name: heads for name, heads in known.items() if heads}
 

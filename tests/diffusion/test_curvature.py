@@ -129,9 +129,9 @@ def test_every_image_has_keys_of_its_own_at_every_row():
 @pytest.mark.parametrize(
     "levers",
     [
-        [curvature(2)],
-        [cfg(2.0), curvature(2)],
-        [curvature(2), averaged_variance()],
+        pytest.param([curvature(2)], marks=pytest.mark.slow),
+        pytest.param([cfg(2.0), curvature(2)], marks=pytest.mark.slow),
+        pytest.param([curvature(2), averaged_variance()], marks=pytest.mark.slow),
         [curvature(1), cfg(2.0), curvature(2)],
     ],
     ids=["alone", "guided", "averaged", "within_and_around"],

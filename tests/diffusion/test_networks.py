@@ -196,7 +196,7 @@ def test_every_parameter_gets_a_finite_nonzero_gradient(net, x):
     ("network", "shape", "options", "width"),
     [
         pytest.param(UNet, (8, 8, 1), {"mult": (1, 2), **SMALL}, 16, marks=pytest.mark.slow),
-        (UNet2D, (8, 8, 1), {"channels": (8, 16), "blocks": 1, "groups": 4}, 16),
+        pytest.param(UNet2D, (8, 8, 1), {"channels": (8, 16), "blocks": 1, "groups": 4}, 16, marks=pytest.mark.slow),
         (DiT, (8, 8, 1), {"width": 16, "depth": 2, "heads": 2}, 16),
         (MLP, (2,), {"width": 12, "depth": 2}, 12),
     ],

@@ -90,7 +90,7 @@ def built(name, **options):
     return shape, split(network(shape, 2, rngs=nnx.Rngs(0), **options))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] * (name != "MLP")) for name in NETWORKS])
 def test_networks_with_guidance_begin_without_effect(name):
     """Zero at initialization; then it has one, and no guidance is scale 1 at all times."""
     shape, (apply, params) = built(name, guided=True)

@@ -3,10 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
 from fewstep.diffusion.denoiser import JUMP, Cond
-from fewstep.diffusion.networks import abstract
+from fewstep.diffusion.networks import abstract, one_key
 from fewstep.zoo.layout import exported, imported
 
 
@@ -14,7 +13,7 @@ def loaded(found):
     """(apply, params) of what an importer found."""
     more = {"variance": True} if found.variance else {}
     more |= {"jumps": True} if JUMP in found.objective.capabilities else {}
-    apply, shapes = abstract(lambda: found.network(found.shape, found.classes, rngs=nnx.Rngs(0), **more))
+    apply, shapes = abstract(lambda: found.network(found.shape, found.classes, rngs=one_key(), **more))
     return apply, imported(found.leaves, found.arrays, shapes)
 
 

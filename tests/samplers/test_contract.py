@@ -139,7 +139,7 @@ def test_tables(sampler, process):
 
 
 @every
-@on("linear", "discrete")
+@on("linear")
 def test_budgets(sampler, process):
     """The largest number of steps whose table has at most nfe rows.  Rows are made once for each number."""
     made = cache(lambda times: list(sampler(process, np.array(times))))

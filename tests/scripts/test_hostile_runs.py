@@ -144,9 +144,9 @@ def edit(path, old, new):
 @pytest.mark.parametrize(
     ("name", "old", "new"),
     [
-        ("config.gin", "UNet.base = 8", "UNet.base = 9"),
+        pytest.param("config.gin", "UNet.base = 8", "UNet.base = 9", marks=pytest.mark.slow),
         ("config.gin", "%VELOCITY", "%V"),
-        ("run.json", '"classes": 10', '"classes": 11'),
+        pytest.param("run.json", '"classes": 10', '"classes": 11', marks=pytest.mark.slow),
     ],
 )
 def test_a_change_of_what_a_run_means_is_refused_and_can_be_accepted(fewstep, run, tiny, name, old, new):

@@ -19,9 +19,11 @@ def presets(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("DiT-T/2", "--sampler ddpm --nfe 4 --grid linspace --set ddpm.variance='range'"),
+        pytest.param(
+            "DiT-T/2", "--sampler ddpm --nfe 4 --grid linspace --set ddpm.variance='range'", marks=pytest.mark.slow
+        ),
         ("SiT-T/2", "--sampler heun --nfe 3 --lever cfg(1.5)"),
-        ("MeanFlow-T/2", "--sampler flow_map --nfe 1"),
+        pytest.param("MeanFlow-T/2", "--sampler flow_map --nfe 1", marks=pytest.mark.slow),
     ],
 )
 def test_weights_become_a_run_and_come_back(fewstep, tmp_path, name, words):

@@ -11,6 +11,8 @@ from one_line import refused
 import fewstep as library
 from fewstep.train.utils.errors import CheckpointError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(digits_run, tmp_path):
@@ -31,7 +33,6 @@ def steps(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
-@pytest.mark.slow
 def test_single_bit_flips_are_found_and_the_newest_whole_step_named(fewstep, run, tmp_path):
     rng, newest = random.Random(1), run / "checkpoints" / "6"
     files = sorted(path for path in newest.rglob("*") if path.is_file() and path.parent != newest)
@@ -71,7 +72,6 @@ def test_a_step_that_is_not_there(fewstep, run, moons_run, tiny, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
-@pytest.mark.slow
 def test_training_goes_on_from_a_step_and_later_ones_are_set_aside(fewstep, run, tiny):
     before, newest = losses(run), run / "checkpoints" / "6"
     (newest / "params" / "manifest.ocdbt").unlink()

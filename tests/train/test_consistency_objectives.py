@@ -179,7 +179,14 @@ def test_its_tangent_is_that_of_trigflow(r):
 
 
 @pytest.mark.parametrize(
-    ("process", "prediction"), [(Linear(), V), (Linear(), edm(0.4)), (VE(), edm(0.4)), (VE(), V), (VP(), V)]
+    ("process", "prediction"),
+    [
+        (Linear(), V),
+        *(
+            pytest.param(*others, marks=pytest.mark.slow)
+            for others in ((Linear(), edm(0.4)), (VE(), edm(0.4)), (VE(), V), (VP(), V))
+        ),
+    ],
 )
 @pytest.mark.parametrize("warmup", [0, pytest.param(10**9, marks=pytest.mark.slow)])
 def test_a_step_down_its_gradient_leads_to_a_better_image(process, prediction, warmup):

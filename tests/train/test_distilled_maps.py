@@ -117,7 +117,10 @@ def test_a_step_that_is_two_exact_ones_has_no_gradient(steps):
     assert abs(gradients(Progressive(steps), STEPS, 400, state, of_steps(2 * steps)).mean(0)).max() > 1e-3
 
 
-@pytest.mark.parametrize(("process", "prediction"), [(Linear(), VELOCITY), (VP(), V), (VP(), VELOCITY)])
+@pytest.mark.parametrize(
+    ("process", "prediction"),
+    [(Linear(), VELOCITY), *(pytest.param(VP(), prediction, marks=pytest.mark.slow) for prediction in (V, VELOCITY))],
+)
 def test_what_a_student_learns_is_two_steps_of_ddim(process, prediction):
     """The best output, put in place of the network's, leads where the sampler leads in twice as many steps."""
     steps, oracle = 3, oracles.gaussian(process, MEAN, STD)

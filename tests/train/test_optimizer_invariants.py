@@ -152,7 +152,7 @@ def test_muon_is_for_hidden_kernels(network):
             return DiT((8, 8, 1), 10, width=32, depth=2, heads=4, rngs=nnx.Rngs(0))
         return UNet((8, 8, 1), 10, base=8, mult=(1, 2), blocks=1, rngs=nnx.Rngs(0))
 
-    heads = fused_heads(build)
+    heads = fused_heads(nnx.eval_shape(build))
     assert set(heads.values()) == ({4} if network == "DiT" else {1})
     assert all(name.endswith("qkv.kernel") for name in heads)
     shapes = {"net": jax.eval_shape(lambda: split(build())[1])}
