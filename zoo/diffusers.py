@@ -3,7 +3,7 @@
 The facts are those of diffusers 0.42.1: models/unets/unet_2d.py, models/unets/unet_2d_blocks.py, models/resnet.py.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path as File
 from typing import Any
@@ -39,7 +39,7 @@ from fewstep.zoo.diffusers_settings import (
 )
 from fewstep.zoo.files import read
 from fewstep.zoo.found import Found
-from fewstep.zoo.layout import Arrays, Leaf, conv, dense, halves, joined_qkv, linear, norm, same, under
+from fewstep.zoo.layout import Leaf, conv, dense, halves, joined_qkv, linear, norm, same, under
 from fewstep.zoo.unet2d import BlockNames, Leaves, head
 
 RESNET_DOWN, RESNET_UP = "ResnetDownsampleBlock2D", "ResnetUpsampleBlock2D"
@@ -106,7 +106,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     height, width = (size, size) if isinstance(size, int) else size
     if outputs not in (channels, 2 * channels):
         raise UsageError(f"{unet}: {outputs} channels from {channels}: as many, or twice with a variance, are opened")
-    arguments = _arguments(config, (height, width), unet / CONFIG)
+    arguments = arguments_of(config, (height, width), unet / CONFIG)
     file = weights_file(unet, weights)
     arrays = read(file)
     words, differs = options(known, outputs > channels)
@@ -117,7 +117,7 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
         prediction=prediction,
         shape=(height, width, channels),
         arrays=arrays,
-        leaves=_leaves(config, arrays, channels),
+        leaves=leaves_of(config, channels, old=not any(name.endswith(".to_q.weight") for name in arrays)),
         files=(str(unet / CONFIG), *all_files(file), str(scheduler)),
         licence=licence(path),
         classes=config["num_class_embeds"] or 0,
@@ -131,8 +131,8 @@ def find(path: File, name: str | None = None, weights: str | None = None) -> Fou
     )
 
 
-def _arguments(config: Mapping[str, Any], shape: tuple[int, int], where: File) -> dict[str, Any]:
-    """Those of UNet2D."""
+def arguments_of(config: Mapping[str, Any], shape: tuple[int, int], where: File) -> dict[str, Any]:
+    """Those of the UNet2D that is the UNet2DModel of a config, for images of this height and width."""
     down, up, channels = config["down_block_types"], config["up_block_types"], tuple(config["block_out_channels"])
     attends = ["Attn" in kind for kind in down]
     if not len(down) == len(up) == len(channels):
@@ -173,24 +173,26 @@ def _resamples(kind, attention):
     return "block" if kind in (RESNET_DOWN, RESNET_UP) or ("Attn" in kind and attention == "resnet") else "conv"
 
 
-def _attention(name: str, arrays: Arrays, heads: int | None) -> Leaves:
-    """That of diffusers since 0.16, or before, when its layers had other names."""
-    new = f"{name}.to_q.weight" in arrays
-    parts = ("to_q", "to_k", "to_v", "to_out.0") if new else ("query", "key", "value", "proj_attn")
+def _attention(name: str, channels: Sequence[int], size: int | None, old: bool) -> Leaves:
+    """That of diffusers since 0.16, or before, when its layers had other names; size: that of a head."""
+    parts = ("query", "key", "value", "proj_attn") if old else ("to_q", "to_k", "to_v", "to_out.0")
     *rows, out = (f"{name}.{part}" for part in parts)
-    shape = arrays[f"{rows[0]}.weight"].shape if f"{rows[0]}.weight" in arrays else (1,)
-    join = partial(joined_qkv, heads=1 if heads is None else max(1, shape[0] // heads))
+    side, at = name.split(".")[:2]  # "up_blocks.0"
+    width = {"down_blocks": channels, "up_blocks": channels[::-1]}[side][int(at)] if "blocks" in side else channels[-1]
+    join = partial(joined_qkv, heads=1 if size is None else max(1, width // size))
     found = under(("norm",), norm(f"{name}.group_norm")) | under(("mix", "out"), dense(out))
     for kind, ours in (("weight", "kernel"), ("bias", "bias")):
         found["mix", "qkv", ours] = Leaf(tuple(f"{row}.{kind}" for row in rows), join)
     return found
 
 
-def _leaves(config: Mapping[str, Any], arrays: Arrays, channels: int) -> Leaves:
+def leaves_of(config: Mapping[str, Any], channels: int, old: bool = False) -> Leaves:
+    """Those of a UNet2DModel of images with `channels`; old: of diffusers before 0.16."""
     rows = halves if config["resnet_time_scale_shift"] == "scale_shift" else linear
-    attention = partial(_attention, arrays=arrays, heads=config["attention_head_dim"])
+    widths = config["block_out_channels"]
+    attention = partial(_attention, channels=widths, size=config["attention_head_dim"], old=old)
     names = BlockNames("norm1", "conv1", "time_emb_proj", "norm2", "conv2", "conv_shortcut", attention, rows)
-    blocks, levels = config["layers_per_block"], len(config["block_out_channels"])
+    blocks, levels = config["layers_per_block"], len(widths)
     found = under(("stem",), dense("conv_in", conv)) | under(("norm",), norm("conv_norm_out"))
     found |= head("conv_out", channels)
     for ours, theirs in (("first", "linear_1"), ("second", "linear_2")):
@@ -204,8 +206,11 @@ def _leaves(config: Mapping[str, Any], arrays: Arrays, channels: int) -> Leaves:
             if i < blocks:
                 found |= under(("down", level, i), names.leaves(f"{down}.resnets.{i}", f"{down}.attentions.{i}"))
             found |= under(("up", level, i), names.leaves(f"{up}.resnets.{i}", f"{up}.attentions.{i}"))
-        for ours, name in (("shrink", f"{down}.downsamplers.0"), ("grow", f"{up}.upsamplers.0")):
-            at = level if ours == "shrink" else level - 1  # the layer between this level and the next one
-            convolves = f"{name}.conv.weight" in arrays
+        for ours, name, side, at in (  # the layer between two levels is numbered by the finer one
+            ("shrink", f"{down}.downsamplers.0", "down", level),
+            ("grow", f"{up}.upsamplers.0", "up", level - 1),
+        ):
+            kind = config[f"{side}_block_types"][level if side == "down" else levels - 1 - level]
+            convolves = _resamples(kind, config[f"{side}sample_type"]) == "conv"
             found |= under((ours, at), dense(f"{name}.conv", conv) if convolves else names.leaves(name))
     return found

@@ -50,13 +50,13 @@ def write_run(
         params = imported(found.leaves, found.arrays, shapes, show)
         let_go(found.arrays.values())
         known = description(shapes, found.shape, found.classes, names, experiment.seed)
-        known |= {"imported": _origin(found, source)}
         with whole(folder) as partial:
             with Checkpoints(partial / "checkpoints") as checkpoints:
                 ema = {str(experiment.ema[0]): {"net": params}}
                 state = State(np.int32(0), np.int32(0), {}, ema, {}, ())  # pyright: ignore[reportArgumentType]
-                checkpoints.save(0, state)
-            record.write(partial, found, params)
+                checkpoints.save(0, state)  # which goes on while the others are written
+                known |= {"imported": _origin(found, source)}
+                record.write(partial, found, params)
             write_description(partial, known)
             write_config(partial / "config.gin", text)
     return known

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
+import gin
 import numpy as np
 from etils import epath
 
@@ -14,6 +15,7 @@ from fewstep.cli.config.messages import building
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.errors import UserError
 from fewstep.diffusion.foreign import Transferred
+from fewstep.errors import UsageError
 from fewstep.samplers.loop import fetched
 from fewstep.train.objectives import Objective
 from fewstep.train.run import Run
@@ -23,6 +25,7 @@ from fewstep.train.utils.messages import say
 from fewstep.train.utils.sealed import read_config
 from fewstep.train.utils.temporary import check_new, whole
 from fewstep.zoo import record
+from fewstep.zoo.diffusers_export import pipeline
 from fewstep.zoo.files import safetensors
 from fewstep.zoo.layout import paths
 
@@ -38,7 +41,12 @@ def main(folder: str, out: str, form: str, step: int | None, trust: bool) -> Non
     target = Path(absolute(parse.path(out, "OUT")))
     check_new(target, "export to")
     run = open_run(parse.path(folder, "the run"), trust, step)
-    texts, file, arrays, metadata = _own(run) if form == "safetensors" else _foreign(run, form, trust)
+    if form == "safetensors":
+        texts, file, arrays, metadata = _own(run)
+    elif form == "diffusers" and _begun(run.folder)[1] is None:
+        texts, file, arrays, metadata = _pipeline(run, trust)
+    else:
+        texts, file, arrays, metadata = _foreign(run, form, trust)
     with whole(target) as partial:
         for name, text in texts.items():
             write_atomic(partial / name, text)
@@ -49,7 +57,9 @@ def main(folder: str, out: str, form: str, step: int | None, trust: bool) -> Non
 
 def _foreign(run: Run, form: str, trust: bool) -> tuple:
     """In the form of the files that the run, or one that it descends from, was imported from."""
-    origin, known = _origin(run.folder)
+    origin, known = _begun(run.folder)
+    if known is None:
+        raise UserError(f"{run.folder} was not imported, so there is no original form to write it in: {PLAIN}")
     kind = read_description(origin)["imported"]["kind"]
     if form == "diffusers" and not any(name.endswith("config.json") for name in known.texts):
         raise UserError(f"{run.folder} is a {kind}, which diffusers does not open: use --format original")
@@ -74,18 +84,33 @@ def _components(texts: Mapping[str, str]) -> list[str]:
     return [name for name in named if folders and name not in folders]
 
 
-def _origin(folder: epath.Path) -> tuple[Path, record.Foreign]:
-    """The imported run that a run descends from, and what it keeps."""
+def _begun(folder: epath.Path) -> tuple[Path, record.Foreign | None]:
+    """The run that a run descends from, and what that one keeps of foreign files if it was imported."""
     at = Path(folder)
     for _ in range(100):
         if known := record.read(at):
             return at, known
         if not (begun := read_description(at).get("begun")):
-            raise UserError(f"{folder} was not imported, so there is no form of diffusers to write it in: {PLAIN}")
+            return at, None
         if not Path(begun["run"]).exists():
             raise UserError(f"{at} was started from {begun['run']}, which is not there: move it back, or {PLAIN}")
         at = Path(begun["run"])
     raise UserError(f"{folder} was started from itself: {PLAIN}")
+
+
+def _pipeline(run: Run, trust: bool) -> tuple:
+    """A network that was trained here, as a pipeline of diffusers."""
+    with BINDINGS, building(run.folder):
+        load(run.folder / "config.gin", trust=trust, includes=False)
+        name = getattr(experiment().network, "__name__", "")
+        arguments = gin.get_bindings("UNet2D") if name == "UNet2D" else {}
+    if not arguments:
+        raise UserError(f"{run.folder} has a {name or 'network'}, which diffusers does not know: {PLAIN}")
+    try:
+        found = pipeline(arguments, run.model, run.shape, _on_host(run.params))
+    except UsageError as error:
+        raise UserError(f"{run.folder}: {error}: {PLAIN}") from None
+    return *found, {"format": "pt"}
 
 
 def _own(run: Run) -> tuple:

@@ -8,12 +8,15 @@ import jax
 import numpy as np
 import pytest
 from diffusers_folders import DIGITS, copied
-from imported import assert_close, assert_exports, output
+from imported import assert_close, assert_exports, loaded, output
 from option_words import table_of
 
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.verbs.import_model import main
+from fewstep.diffusion.denoiser import Model
 from fewstep.zoo.diffusers import find
+from fewstep.zoo.diffusers_export import pipeline
+from fewstep.zoo.files import safetensors
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")
@@ -81,6 +84,22 @@ def test_outputs_are_equal(name, tmp_path):
 def test_every_array_is_used_and_comes_back(name, tmp_path):
     made(CASES[name][0], tmp_path)
     assert assert_exports(find(tmp_path)) == set()
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_written_from_our_parameters_alone_is_theirs(name, tmp_path):
+    model, found = made(CASES[name][0], tmp_path / "theirs"), find(tmp_path / "theirs")
+    apply, params = loaded(found)
+    ours = Model(apply, found.process, found.prediction, found.classes, variance=found.variance)
+    texts, weights, arrays = pipeline(found.network.keywords, ours, found.shape, params)
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet/config.json").write_text(texts["unet/config.json"])
+    safetensors.write(tmp_path / weights, arrays, {"format": "pt"})
+    again = diffusers.UNet2DModel.from_pretrained(tmp_path, subfolder="unet", low_cpu_mem_usage=False).eval()
+    x, t = torch.randn(2, 3, 8, 16), torch.tensor([17.0, 803.0])
+    label = torch.tensor([4, 2]) if found.classes else None
+    with torch.no_grad():
+        np.testing.assert_allclose(again(x, t, label).sample, model(x, t, label).sample, rtol=1e-5, atol=1e-5)
 
 
 # Schedulers whose printed words say all, and the number of steps of their loop.

@@ -34,11 +34,33 @@ def test_export_gives_the_arrays_back_bit_for_bit(fewstep, imported, tmp_path):
 
 
 def test_export_of_our_own_network(fewstep, digits_run, tmp_path):
-    refused(fewstep("export", digits_run, tmp_path / "no", "--format", "diffusers"), "--format safetensors")
+    refused(
+        fewstep("export", digits_run, tmp_path / "no", "--format", "diffusers"), "has a UNet", "--format safetensors"
+    )
     assert fewstep("export", digits_run, tmp_path / "out")[0] == 0
     found = safetensors.read(tmp_path / "out" / "model.safetensors")
     assert found["stem.kernel"].shape == (3, 3, 1, 8)
     assert "train.network = @UNet" in (tmp_path / "out" / "config.gin").read_text()
+
+
+UNET2D = (
+    "train.network=@UNet2D", "UNet2D.channels=(8, 16)", "UNet2D.blocks=1", "UNet2D.groups=4", "UNet2D.attention=(4,)",
+    "train.conditional=False", "train.process=@Discrete()", "train.prediction=@Indexed()", "Indexed.prediction=%EPS",
+    "train.steps=4", "train.batch_size=8", "train.preview_every=4", "train.save_every=4",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_a_network_trained_here_is_exported_to_diffusers_and_imported_again(fewstep, tmp_path):
+    words = [word for option in UNET2D for word in ("--set", option)]
+    assert fewstep("train", "configs/digits/flow.gin", "--run", tmp_path / "run", *words)[0] == 0
+    status, _, err = fewstep("export", tmp_path / "run", tmp_path / "out", "--format", "diffusers")
+    assert status == 0, err
+    status, _, err = fewstep("import", tmp_path / "out", "--run", tmp_path / "again")
+    assert status == 0, err
+    one, other = (open_run(tmp_path / name).draw("ddim", 3, range(4)) for name in ("run", "again"))
+    np.testing.assert_allclose(one, other, atol=1e-5)
+    refused(fewstep("export", tmp_path / "run", tmp_path / "no", "--format", "original"), "was not imported")
 
 
 MEANFLOW = (

@@ -15,7 +15,7 @@ from fewstep.diffusion import X0, Discrete
 from fewstep.diffusion.foreign import Indexed
 from fewstep.errors import UsageError
 from fewstep.zoo import sources
-from fewstep.zoo.diffusers import TABLE, _arguments
+from fewstep.zoo.diffusers import TABLE, arguments_of
 from fewstep.zoo.diffusers_settings import settings
 from fewstep.zoo.files import safetensors
 
@@ -54,7 +54,7 @@ def assert_same(one, other):
 
 def test_the_config_of_cifar10_says_all(folder):
     config = settings(folder / UNET, CIFAR, TABLE)
-    assert _arguments(config, (32, 32), folder) == {
+    assert arguments_of(config, (32, 32), folder) == {
         "channels": (128, 256, 256, 256), "blocks": 2, "attention": (16,), "middle_attention": True, "head_size": None,
         "groups": 32, "eps": 1e-6, "modulation": "add", "resampling": "conv", "pad_both": False, "embedding": 512,
         "order": "sin_cos", "shift": 1, "null": False, "dropout": 0.0,
