@@ -34,7 +34,7 @@ def cosine(steps: int) -> np.ndarray:
     return np.minimum(1 - bar[1:] / bar[:-1], 0.999)
 
 
-EPS = float(np.finfo(float).eps)
+ROUNDING = float(np.finfo(float).eps)
 SCHEDULES = {"linear": linear, "scaled_linear": scaled_linear, "cosine": cosine}
 
 
@@ -101,7 +101,7 @@ class Discrete(Process):
         """N t, and the n with N t in (n, n + 1]; N t within rounding of n counts as n."""
         at = self.count * (1.0 * t)
         if isinstance(at, float) and math.isfinite(at):  # a tenth of the time of NumPy's functions of arrays
-            return at, min(max(math.ceil(at * (1 - 4 * EPS)) - 1, 0), self.count - 1)
+            return at, min(max(math.ceil(at * (1 - 4 * ROUNDING)) - 1, 0), self.count - 1)
         xp = namespace(at)
         n = xp.ceil(at * (1 - 4 * xp.finfo(xp.result_type(at)).eps)) - 1
         return at, xp.clip(n, 0, self.count - 1).astype(int)

@@ -32,7 +32,7 @@ def export(
     out: Annotated[str, typer.Argument(help="The folder to write.")],
     checkpoint: Checkpoint,
     format: Annotated[
-        str, typer.Option(help="safetensors: by our names; for imported models diffusers or original: as they were.")
+        str, typer.Option(help="safetensors: by our names; diffusers: a pipeline; original: as it was imported.")
     ] = "safetensors",
     trust: Annotated[bool, typer.Option("--trust", help="Allow the config to import code.")] = False,
 ) -> None:

@@ -149,12 +149,16 @@ def arguments_of(config: Mapping[str, Any], shape: tuple[int, int], where: File)
     scales = config["resnet_time_scale_shift"] == "scale_shift"
     if (norms or groups) != groups or (norms is None and scales and config["add_attention"]):
         raise UsageError(f"{where}: attention has {norms} groups, and the blocks {groups}: equal ones are opened")
+    size = config["attention_head_dim"]
+    attending = [width for width, attention in zip(channels, attends, strict=True) if attention]
+    if odd := [width for width in attending + [channels[-1]] * config["add_attention"] if size and width % size]:
+        raise UsageError(f"{where}: attention of {odd[0]} channels does not divide into heads of {size}")
     return {
         "channels": channels,
         "blocks": config["layers_per_block"],
         "attention": tuple(min(shape) >> level for level, attention in enumerate(attends) if attention),
         "middle_attention": config["add_attention"],
-        "head_size": config["attention_head_dim"],
+        "head_size": size,
         "groups": groups,
         "eps": float(config["norm_eps"]),
         "modulation": "scale_shift" if scales else "add",

@@ -3,7 +3,6 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from inspect import signature
 from pathlib import Path as File
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from fewstep.diffusion import VE, Discrete
-from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.denoiser import INSTANT, Model, names_of
 from fewstep.diffusion.discrete import SCHEDULES
 from fewstep.diffusion.foreign import CM, Clocked, Indexed
 from fewstep.diffusion.networks import UNet2D
@@ -59,7 +58,9 @@ def pipeline(
             if name not in blank or size > blank[name].shape:  # the head's rows end with those of the variance
                 blank[name] = np.zeros(size, np.float32)
     parts = {"unet": ["diffusers", "UNet2DModel"], "scheduler": ["diffusers", scheduler["_class_name"]]}
-    kind = "ConsistencyModelPipeline" if scheduler["_class_name"] == CONSISTENCY else "DDPMPipeline"
+    # DDPMPipeline knows neither labels nor the scales of a scheduler's inputs; this one does, with any scheduler.
+    plain = isinstance(model.process, Discrete) and not model.classes
+    kind = "DDPMPipeline" if plain else "ConsistencyModelPipeline"
     files = {INDEX: {"_class_name": kind} | parts, f"unet/{CONFIG}": config, f"scheduler/{SCHEDULER}": scheduler}
     texts = {name: json.dumps(said, indent=2) + "\n" for name, said in files.items()}
     return texts, f"unet/{WEIGHTS}.safetensors", exported(leaves, params, blank)
@@ -100,6 +101,10 @@ def _unet(arguments, model, shape):
 
 def _check_same(arguments, found, classes, shape):
     """UsageError for an argument that a UNet2DModel has another value of."""
+    if odd := [width for width in arguments["channels"] if width % arguments["groups"]]:
+        raise UsageError(
+            f"UNet2D.groups = {arguments['groups']} does not divide {odd[0]} channels, as it must in a UNet2DModel"
+        )
     ours, theirs = (_plain(given, classes, shape) for given in (arguments, arguments | DEFAULTS | found))
     for name in DEFAULTS:
         if ours[name] != theirs[name]:
@@ -107,14 +112,18 @@ def _check_same(arguments, found, classes, shape):
 
 
 def _plain(arguments, classes, shape):
-    """With numbers in place of defaults that depend on others."""
+    """With numbers in place of defaults that depend on others, and without values that have no effect."""
     stem = arguments["stem"] or arguments["channels"][0]
     sides = [min(shape[:2]) >> level for level in range(len(arguments["channels"]))]
     return arguments | {
+        "channels": tuple(arguments["channels"]),
         "stem": stem,
         "embedding": arguments["embedding"] or 4 * stem,
         "waves": arguments["waves"] or stem,
         "attention": [side for side in sides if side in arguments["attention"]],
+        "heads": None if arguments["head_size"] else arguments["heads"],
+        "filter": arguments["filter"] if arguments["resampling"] == "block" else None,
+        "label": arguments["label"] if classes else None,
         "null": bool(classes) and arguments["null"],
     }
 
@@ -122,29 +131,54 @@ def _plain(arguments, classes, shape):
 def _scheduler(model):
     """The config of a scheduler that says how the model was trained."""
     process, prediction = model.process, model.prediction
-    names = {one: name for name, one in PREDICTIONS.items()}
-    said: dict[str, Any] = {}
-    if isinstance(process, Discrete) and isinstance(prediction, Indexed) and prediction.prediction in names:
-        if isinstance(process.betas, str):
-            process = replace(process, steps=process.steps or 1000)
-            betas, kind = SCHEDULES[process.betas](process.steps), {"beta_schedule": BETAS[process.betas]}
-        else:
-            betas, kind = process.betas, {"trained_betas": list(process.betas)}
-        said = {"_class_name": "DDPMScheduler", "num_train_timesteps": len(betas)} | kind
-        said |= {"beta_start": float(betas[0]), "beta_end": float(betas[-1])}
-        said |= {"rescale_betas_zero_snr": process.zero_snr, "prediction_type": names[prediction.prediction]}
-        said |= {"variance_type": "learned_range"} if model.variance else {}
+    if model.guided:
+        raise UsageError("a UNet2DModel has no guidance as an input")
+    if model.calls and INSTANT in model.capabilities:
+        raise UsageError(f"no scheduler of diffusers draws in the {model.calls} calls that this model was trained for")
+    if isinstance(process, Discrete) and isinstance(prediction, Indexed):
+        said = _ddpm(process, prediction, model.variance)
     elif isinstance(process, VE):
         form = prediction.prediction if isinstance(prediction, Clocked) else prediction
-        name = CONSISTENCY if isinstance(form, CM) else "EDMEulerScheduler"
-        said = {"_class_name": name, "sigma_min": process.sigma_min, "sigma_max": process.sigma_max}
+        said = {"_class_name": CONSISTENCY if isinstance(form, CM) else "EDMEulerScheduler"}
+        said |= {"sigma_min": process.sigma_min, "sigma_max": process.sigma_max}
         said |= {"sigma_data": form.sigma_data} if isinstance(form, EDM) else {}
+    else:
+        said = {}
     if said:
         known = settings(File(SCHEDULER), said, TABLES[said["_class_name"]]) | {"scheduler": said["_class_name"]}
         *found, objective = trained(known, File(SCHEDULER))
-        if found == [process, prediction] and objective.capabilities == model.capabilities and not model.guided:
+        if objective.capabilities != model.capabilities:
+            learned, others = names_of(model.capabilities), names_of(objective.capabilities)
+            raise UsageError(
+                f"this model learned {learned}, and one of its process and prediction in diffusers {others}"
+            )
+        if found[1] == prediction and _same(found[0], process):
             return said
-    raise UsageError(f"diffusers has no scheduler for a model of {model.process} that predicts {prediction}")
+    raise UsageError(
+        f"a model of {type(process).__name__} with this prediction is not written for diffusers: with @Discrete() and "
+        f"@Indexed(), or @VE() and @EDM(), it is"
+    )
+
+
+def _same(one, other):
+    """Whether two processes are equal, however their levels are given."""
+    if not (isinstance(one, Discrete) and isinstance(other, Discrete) and one.count == other.count):
+        return one == other
+    times = np.arange(1, one.count + 1) / one.count
+    return np.allclose(one.alpha(times), other.alpha(times), rtol=1e-9, atol=0)
+
+
+def _ddpm(process, prediction, variance):
+    kind = next((name for name, one in PREDICTIONS.items() if one == prediction.prediction), None)
+    if kind is None:
+        return {}
+    if isinstance(process.betas, str):
+        betas, schedule = SCHEDULES[process.betas](process.count), {"beta_schedule": BETAS[process.betas]}
+    else:
+        betas, schedule = process.betas, {"trained_betas": list(process.betas)}
+    said = {"_class_name": "DDPMScheduler", "num_train_timesteps": len(betas), "prediction_type": kind} | schedule
+    said |= {"beta_start": float(betas[0]), "beta_end": float(betas[-1]), "rescale_betas_zero_snr": process.zero_snr}
+    return said | ({"variance_type": "learned_range"} if variance else {})
 
 
 def _shapes(leaf: Leaf, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:

@@ -107,7 +107,7 @@ def offer(run: Run) -> Offer:
         "pixels": max(run.shape[:2]) if len(run.shape) == 3 else None,
         "classes": list(run.names) or [str(i) for i in range(run.model.classes)],
         "sampler": default,
-        "calls": default_nfe(run.denoiser, SAMPLERS[default]),
+        "calls": min(CALLS, default_nfe(run.denoiser, SAMPLERS[default])),
         "samplers": [
             {"name": name, "calls": calls, "grid": FITTED if calls else SAMPLERS[name].grid_for(process)}
             for name, calls in samplers.items()

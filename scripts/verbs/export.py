@@ -102,10 +102,10 @@ def _pipeline(run: Run, trust: bool) -> tuple:
     """A network that was trained here, as a pipeline of diffusers."""
     with BINDINGS, building(run.folder):
         load(run.folder / "config.gin", trust=trust, includes=False)
-        name = getattr(experiment().network, "__name__", "")
-        arguments = gin.get_bindings("UNet2D") if name == "UNet2D" else {}
-    if not arguments:
-        raise UserError(f"{run.folder} has a {name or 'network'}, which diffusers does not know: {PLAIN}")
+        network = gin.query_parameter("train.network")
+        if network.selector.split(".")[-1] != "UNet2D":
+            raise UserError(f"{run.folder} has the network {network}, of which diffusers has no form: {PLAIN}")
+        arguments = gin.get_bindings(network.scoped_selector)
     try:
         found = pipeline(arguments, run.model, run.shape, _on_host(run.params))
     except UsageError as error:

@@ -47,10 +47,10 @@ CASES = {
 }
 
 
-def made(config, folder):
+def made(config, folder, size=(8, 16)):
     """A model with random weights, saved as a pipeline's folder."""
     torch.manual_seed(0)
-    model = diffusers.UNet2DModel(sample_size=(8, 16), **config).eval()
+    model = diffusers.UNet2DModel(sample_size=size, **config).eval()
     with torch.no_grad():
         for name, weight in model.named_parameters():
             weight.normal_(0, weight[0].numel() ** -0.5 if weight.ndim > 1 else 0.3)
@@ -100,6 +100,30 @@ def test_what_is_written_from_our_parameters_alone_is_theirs(name, tmp_path):
     label = torch.tensor([4, 2]) if found.classes else None
     with torch.no_grad():
         np.testing.assert_allclose(again(x, t, label).sample, model(x, t, label).sample, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["plain", "classes", "edm"])
+def test_a_pipeline_that_is_written_draws(name, tmp_path):
+    """Of data of mean 0 and deviation 0.5, which EDM's form knows without a network."""
+    config = PLAIN | ({"num_class_embeds": 5} if name == "classes" else {})
+    made(config, tmp_path / "theirs", 16)  # this pipeline draws squares only
+    scheduler = diffusers.EDMEulerScheduler() if name == "edm" else diffusers.DDPMScheduler()
+    scheduler.save_pretrained(tmp_path / "theirs/scheduler")
+    found = find(tmp_path / "theirs")
+    apply, params = loaded(found)
+    params = jax.tree.map(jax.numpy.zeros_like, params)
+    ours = Model(apply, found.process, found.prediction, found.classes)
+    texts, weights, arrays = pipeline(found.network.keywords, ours, found.shape, params)
+    for file, text in texts.items():
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text(text)
+    safetensors.write(tmp_path / weights, arrays, {"format": "pt"})
+    drawn = diffusers.DiffusionPipeline.from_pretrained(tmp_path, low_cpu_mem_usage=False)
+    options = {"class_labels": torch.tensor([4, 2])} if name == "classes" else {}
+    images = drawn(batch_size=2, num_inference_steps=20, output_type="np", **options).images
+    assert images.shape == (2, 16, 16, 3)
+    if name == "edm":
+        assert (2 * images - 1).std() == pytest.approx(0.5, abs=0.1)
 
 
 # Schedulers whose printed words say all, and the number of steps of their loop.

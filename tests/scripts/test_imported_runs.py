@@ -35,7 +35,9 @@ def test_export_gives_the_arrays_back_bit_for_bit(fewstep, imported, tmp_path):
 
 def test_export_of_our_own_network(fewstep, digits_run, tmp_path):
     refused(
-        fewstep("export", digits_run, tmp_path / "no", "--format", "diffusers"), "has a UNet", "--format safetensors"
+        fewstep("export", digits_run, tmp_path / "no", "--format", "diffusers"),
+        "the network @UNet",
+        "--format safetensors",
     )
     assert fewstep("export", digits_run, tmp_path / "out")[0] == 0
     found = safetensors.read(tmp_path / "out" / "model.safetensors")

@@ -25,7 +25,6 @@ from fewstep.ranges import fits
 from fewstep.train.run.levers import LEVERS
 
 DEADLINE = 60
-pytestmark = pytest.mark.slow
 
 
 def pixels(url):
@@ -146,6 +145,7 @@ def test_settings_that_do_not_fit_are_one_line(client, changes, reason):
     assert "\n" not in answer["error"]
 
 
+@pytest.mark.slow
 def test_the_command_of_an_answer_draws_the_same_images(client, fewstep, tmp_path):
     settings = {"sampler": "dpmpp_2m", "nfe": 5, "label": 3, "count": 6, "seed": 7, "levers": [["cfg", {"scale": 1.5}]]}
     status, answer = client.draw(**settings)
@@ -175,6 +175,7 @@ def test_more_calls_change_the_image_and_the_strip_ends_with_it(client):
     assert np.abs(first - last).max() <= 1  # ddim ends with what it predicts last
 
 
+@pytest.mark.slow
 def test_points_are_drawn_without_predictions(moons_run):
     with serving(Easel([open_run(moons_run)], Opening(), batch=16)) as found:
         answer = found.draw(count=32)[1]
@@ -216,6 +217,7 @@ def test_without_the_extra_it_says_how_to_install_it(fewstep, digits_run, monkey
     assert (status, said) == (2, "fewstep: play needs a server library: pip install 'fewstep[play]'\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("busy", [False, True])
 def test_a_signal_ends_it_cleanly(digits_run, number, busy):

@@ -11,8 +11,6 @@ from one_line import refused
 import fewstep as library
 from fewstep.train.utils.errors import CheckpointError
 
-pytestmark = pytest.mark.slow
-
 
 @pytest.fixture
 def run(digits_run, tmp_path):
@@ -33,6 +31,7 @@ def steps(run):
     return sorted(path.name for path in (run / "checkpoints").iterdir())
 
 
+@pytest.mark.slow
 def test_single_bit_flips_are_found_and_the_newest_whole_step_named(fewstep, run, tmp_path):
     rng, newest = random.Random(1), run / "checkpoints" / "6"
     files = sorted(path for path in newest.rglob("*") if path.is_file() and path.parent != newest)
@@ -54,6 +53,7 @@ def test_single_bit_flips_are_found_and_the_newest_whole_step_named(fewstep, run
     assert out.exists()
 
 
+@pytest.mark.slow
 def test_steps_draw_differently(fewstep, run, tmp_path):
     images = []
     for step in (3, 6):
@@ -63,8 +63,12 @@ def test_steps_draw_differently(fewstep, run, tmp_path):
     assert not np.array_equal(*images)
 
 
-def test_a_step_that_is_not_there(fewstep, run, moons_run, tiny, tmp_path):
+def test_a_step_that_is_not_there(fewstep, run):
     refused(fewstep("sample", run, "--step", 5), "has no step 5 (it has: 3, 6)")
+
+
+@pytest.mark.slow
+def test_a_step_that_another_verb_does_not_find(fewstep, run, moons_run, tiny, tmp_path):
     refused(fewstep("compare", moons_run, run, "--step", 3), str(moons_run), "has no step 3 (it has: 4)")
     refused(again(fewstep, run, tiny, "--step", 5), "has no step 5 (it has: 3, 6)")
     assert steps(run) == ["3", "6"]
@@ -72,6 +76,7 @@ def test_a_step_that_is_not_there(fewstep, run, moons_run, tiny, tmp_path):
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_training_goes_on_from_a_step_and_later_ones_are_set_aside(fewstep, run, tiny):
     before, newest = losses(run), run / "checkpoints" / "6"
     (newest / "params" / "manifest.ocdbt").unlink()

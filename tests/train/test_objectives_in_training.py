@@ -64,7 +64,7 @@ OBJECTIVES = {
     "dmd": DMD(calls=2, ratio=2),
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
-QUICK = ("shortcut",)
+QUICK = ("shortcut", "frechet")
 # Every way to make a loss: alone, with a second output, of a split batch, by derivatives, with a teacher.
 WAYS = (
     "denoising", "hybrid", "shortcut", "meanflow", "imf", "lsd", "psd", "alpha_flow", "distilled consistency", "imm",

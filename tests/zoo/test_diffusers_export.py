@@ -9,7 +9,7 @@ from diffusers_folders import DIGITS, SCHEDULER, UNET, changed, copied, schedule
 from imported import loaded
 from refused import message
 
-from fewstep.diffusion import EPS, VE, VP, Discrete, V, edm
+from fewstep.diffusion import EPS, VE, VELOCITY, VP, Discrete, V, edm
 from fewstep.diffusion.denoiser import Model
 from fewstep.diffusion.foreign import Indexed
 from fewstep.diffusion.variance import NPR, LearnedRange
@@ -81,11 +81,16 @@ def test_the_config_is_that_of_diffusers(tmp_path):
         ({"decoder_attention": "last"}, {}, "UNet2D.decoder_attention = 'every', and this network 'last'"),
         ({"null": True}, {"classes": 3}, "UNet2D.null = False, and this network True"),
         ({"stem": 8}, {}, "UNet2D.stem = 32, and this network 8"),
-        ({}, {"process": VP()}, "no scheduler for a model of VP"),
-        ({}, {"process": VE(geometric=True), "prediction": edm(0.5)}, "no scheduler for a model of VE"),
-        ({}, {"process": VE(), "prediction": EPS}, "no scheduler for a model of VE"),
-        ({}, {"prediction": Indexed(V, rounded=True)}, "no scheduler for a model of Discrete"),
-        ({}, {"capabilities": frozenset({"zero"})}, "no scheduler for a model of Discrete"),
+        ({"channels": (32, 48), "head_size": None}, {}, "UNet2D.groups = 32 does not divide 48 channels"),
+        ({"head_size": 48}, {}, "attention of 64 channels does not divide into heads of 48"),
+        ({}, {"process": VP()}, "a model of VP with this prediction is not written"),
+        ({}, {"process": VE(geometric=True), "prediction": edm(0.5)}, "a model of VE with this prediction"),
+        ({}, {"process": VE(), "prediction": EPS}, "a model of VE with this prediction"),
+        ({}, {"prediction": Indexed(V, rounded=True)}, "a model of Discrete with this prediction"),
+        ({}, {"prediction": Indexed(VELOCITY)}, "a model of Discrete with this prediction"),
+        ({}, {"capabilities": frozenset({"zero"})}, "this model learned jumps to the data"),
+        ({}, {"guided": 3.0}, "no guidance as an input"),
+        ({}, {"calls": 6}, "the 6 calls that this model was trained for"),
         ({}, {"variance": NPR()}, "no second output like NPR"),
     ],
 )
@@ -114,9 +119,9 @@ def test_one_array_has_both_outputs(tmp_path):
 def test_default_numbers_are_written_out(tmp_path):
     found = find(DIGITS)
     apply, params = loaded(found)
-    arguments = found.network.keywords | {"embedding": None, "attention": (4, 64)}
-    texts, _, _ = pipeline(
-        arguments, dataclasses.replace(model_of(found, apply), process=Discrete()), (8, 8, 1), params
-    )
+    unused = {"label": "before", "filter": "tent", "heads": 4, "channels": [32, 64]}
+    arguments = found.network.keywords | {"embedding": None, "attention": (4, 64)} | unused
+    model = dataclasses.replace(model_of(found, apply), process=Discrete(tuple(np.linspace(1e-4, 2e-2, 1000))))
+    texts, _, _ = pipeline(arguments, model, (8, 8, 1), params)
     assert '"AttnDownBlock2D"' in texts[UNET]
     assert '"num_train_timesteps": 1000' in texts[SCHEDULER]

@@ -71,7 +71,10 @@ class Frechet(Objective):
     def __post_init__(self):
         check_fields(self)
         object.__setattr__(self, "capabilities", frozenset({self.learned}))
-        object.__setattr__(self, "calls", self.nfe)
+
+    @property
+    def calls(self) -> int:
+        return self.nfe
 
     @property
     def requires(self) -> frozenset[str]:
