@@ -105,7 +105,8 @@ def test_it_is_tuned_into_other_few_step_models(fewstep, imported, tmp_path, obj
 def test_its_flow_is_straightened(fewstep, imported, tmp_path):
     assert fewstep("pairs", imported, "--count", "16", "--nfe", "9", "--out", tmp_path / "pairs")[0] == 0
     words = ["train.objective=@reflow()", "train.pairs=@pairs", f"pairs.path={tmp_path / 'pairs'}", "train.steps=2"]
-    words = [word for override in (*words, *MEANFLOW[1:5], *MEANFLOW[6:]) for word in ("--set", override)]
+    words += [*MEANFLOW[1:6], "train.batch_size=8", *MEANFLOW[8:]]
+    words = [word for override in words for word in ("--set", override)]
     train = ("train", imported / "config.gin", "--run", tmp_path / "run", "--init-from", imported, *words)
     status, _, err = fewstep(*train)
     assert status == 0, err

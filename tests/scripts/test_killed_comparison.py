@@ -12,7 +12,7 @@ KILLS = 2
 
 
 def command(run, out):
-    words = ("--nfe", "1,2,4,8", "--sampler", "ddim,ddpm,heun", "--count", "200")
+    words = ("--nfe", "1,2,4,8", "--sampler", "ddim,ddpm,heun", "--count", "100")
     words += ("--metric", "FD,KID,SW,precision,trajectory", "--repeats", "2", "--out", out)
     return [sys.executable, "-m", "fewstep.cli.main", "compare", *map(str, (run, *words))]
 
@@ -50,4 +50,5 @@ def test_it_goes_on_where_it_was_killed(digits_run, tmp_path):
     assert all((out / "cells" / name).stat().st_mtime_ns == at for name, at in drawn.items())  # none was drawn again
     assert {p.name for p in whole(out / "cells")} == {p.name for p in whole(tmp_path / "whole/cells")}
     assert distances(out) == distances(tmp_path / "whole")
+    assert not list(out.rglob("*.tmp"))
     assert (out / "differences.csv").read_bytes() == (tmp_path / "whole/differences.csv").read_bytes()
