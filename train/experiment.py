@@ -155,7 +155,7 @@ class Experiment:
         objective, known = cast(Objective, self.objective), self._known_classes(classes)
         options: dict[str, Any] = {"levels": getattr(module, "levels", 0), "attends": getattr(module, "attends", False)}
         options |= {"null_class": getattr(module, "null_class", True), "guided": objective.guided}
-        options |= {"variance": self.variance, "calls": objective.calls}
+        options |= {"variance": self.variance, "calls": objective.trained_calls}
         return Model(apply, self.process, self.prediction, known, objective.capabilities, **options), shapes
 
     def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:

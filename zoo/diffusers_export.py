@@ -50,7 +50,7 @@ def pipeline(
     arguments = DEFAULTS | dict(arguments)
     config, scheduler = _unet(arguments, model, shape), _scheduler(model)
     known = settings(File(CONFIG), config, TABLE)
-    _check_same(arguments, arguments_of(known, shape[:2], File(CONFIG)), model.classes, shape)
+    _check_same(arguments, arguments_of(known, (shape[0], shape[1]), File(CONFIG)), model.classes, shape)
     leaves = leaves_of(known, shape[-1])
     blank: dict[str, np.ndarray] = {}
     for path, value in paths(params):
@@ -135,15 +135,14 @@ def _scheduler(model):
         raise UsageError("a UNet2DModel has no guidance as an input")
     if model.calls and INSTANT in model.capabilities:
         raise UsageError(f"no scheduler of diffusers draws in the {model.calls} calls that this model was trained for")
+    said: dict[str, Any] = {}
     if isinstance(process, Discrete) and isinstance(prediction, Indexed):
         said = _ddpm(process, prediction, model.variance)
     elif isinstance(process, VE):
         form = prediction.prediction if isinstance(prediction, Clocked) else prediction
-        said = {"_class_name": CONSISTENCY if isinstance(form, CM) else "EDMEulerScheduler"}
+        said |= {"_class_name": CONSISTENCY if isinstance(form, CM) else "EDMEulerScheduler"}
         said |= {"sigma_min": process.sigma_min, "sigma_max": process.sigma_max}
         said |= {"sigma_data": form.sigma_data} if isinstance(form, EDM) else {}
-    else:
-        said = {}
     if said:
         known = settings(File(SCHEDULER), said, TABLES[said["_class_name"]]) | {"scheduler": said["_class_name"]}
         *found, objective = trained(known, File(SCHEDULER))
@@ -169,6 +168,7 @@ def _same(one, other):
 
 
 def _ddpm(process, prediction, variance):
+    """The config of a scheduler of Discrete; {} for another prediction than diffusers knows."""
     kind = next((name for name, one in PREDICTIONS.items() if one == prediction.prediction), None)
     if kind is None:
         return {}

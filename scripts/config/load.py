@@ -7,6 +7,7 @@ import re
 import threading
 from collections.abc import Iterable
 from importlib.resources import files
+from typing import Any
 
 import gin
 from etils import epath
@@ -73,6 +74,12 @@ def _forget():
 def experiment() -> Experiment:
     """The experiment that the bindings describe."""
     return registry.REGISTERED["train"]()
+
+
+def network() -> tuple[str, dict[str, Any]]:
+    """The name of the network that the bindings describe, and the values of its arguments."""
+    reference = gin.query_parameter("train.network")
+    return reference.selector.split(".")[-1], gin.get_bindings(reference.scoped_selector)
 
 
 def canonical_text(overrides: Iterable[str] = ()) -> str:

@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
-import gin
 import numpy as np
 from etils import epath
 
 from fewstep.cli import parse
-from fewstep.cli.config.load import BINDINGS, experiment, load
+from fewstep.cli.config.load import BINDINGS, experiment, load, network
 from fewstep.cli.config.messages import building
 from fewstep.cli.config.open_run import open_run
 from fewstep.cli.errors import UserError
@@ -102,10 +101,9 @@ def _pipeline(run: Run, trust: bool) -> tuple:
     """A network that was trained here, as a pipeline of diffusers."""
     with BINDINGS, building(run.folder):
         load(run.folder / "config.gin", trust=trust, includes=False)
-        network = gin.query_parameter("train.network")
-        if network.selector.split(".")[-1] != "UNet2D":
-            raise UserError(f"{run.folder} has the network {network}, of which diffusers has no form: {PLAIN}")
-        arguments = gin.get_bindings(network.scoped_selector)
+        name, arguments = network()
+    if name != "UNet2D":
+        raise UserError(f"{run.folder} has the network {name}, of which diffusers has no form: {PLAIN}")
     try:
         found = pipeline(arguments, run.model, run.shape, _on_host(run.params))
     except UsageError as error:

@@ -194,9 +194,7 @@ def test_equals_torch(name, tmp_path):
         assert_close(encoder.logits(IMAGES[:2]), logits.flatten(1).numpy())
 
 
-@pytest.mark.parametrize(
-    "shape", [(8, 5), *(pytest.param(size, marks=pytest.mark.slow) for size in ((32, 32), (40, 613)))]
-)
+@pytest.mark.parametrize("shape", [(8, 5), *(pytest.param(s, marks=pytest.mark.slow) for s in ((32, 32), (40, 613)))])
 def test_tf1_bilinear_equals_a_loop(shape):
     x = RNG.integers(0, 256, (1, *shape, 3)).astype(np.float32)
     want = tf1_loop(x.transpose(0, 3, 1, 2), 299).transpose(0, 2, 3, 1)

@@ -10,7 +10,7 @@ from fewstep.train.objectives import DMD, Denoising, Frechet, MeanFlow, Objectiv
 
 
 def den(objective):
-    options = {"capabilities": objective.capabilities, "calls": objective.calls}
+    options = {"capabilities": objective.capabilities, "calls": objective.trained_calls}
     return Denoiser.from_function(lambda params, x, *rest: x, {}, Linear(), VELOCITY, **options)
 
 

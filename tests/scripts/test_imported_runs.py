@@ -36,7 +36,7 @@ def test_export_gives_the_arrays_back_bit_for_bit(fewstep, imported, tmp_path):
 def test_export_of_our_own_network(fewstep, digits_run, tmp_path):
     refused(
         fewstep("export", digits_run, tmp_path / "no", "--format", "diffusers"),
-        "the network @UNet",
+        "the network UNet,",
         "--format safetensors",
     )
     assert fewstep("export", digits_run, tmp_path / "out")[0] == 0

@@ -67,6 +67,10 @@ class DistributionMatching(Noised):
     def needs_teacher(self) -> bool:
         return True
 
+    @property
+    def trained_calls(self) -> int:
+        return self.calls
+
     def optimizer(self, made: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
         """`made` for the generator, and that of the fake score."""
         net, score = super().optimizer(made, steps), self.score_optimizer

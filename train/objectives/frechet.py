@@ -73,7 +73,7 @@ class Frechet(Objective):
         object.__setattr__(self, "capabilities", frozenset({self.learned}))
 
     @property
-    def calls(self) -> int:
+    def trained_calls(self) -> int:
         return self.nfe
 
     @property

@@ -40,7 +40,6 @@ class Objective:
     label_drop: float = 0.1  # fraction of labels replaced by the null class, if the model has one, for guidance by it
 
     capabilities: frozenset = frozenset({INSTANT})  # what the network learns, as in `Model.capabilities`
-    calls: int | None = None  # the number of network calls that its images are drawn in; None: any
     trainable_part: str | None = None  # the part of the network that is trained; None: all of it
     trains_variance: bool = False  # whether it trains the second output of the network
     auxiliary: Variance | None = None  # a second output that it adds to the network
@@ -53,6 +52,11 @@ class Objective:
     def needs_teacher(self) -> bool:
         """Whether the initial weights are kept, frozen, in state.frozen["teacher"]."""
         return False
+
+    @property
+    def trained_calls(self) -> int | None:
+        """The number of network calls that images are drawn in during training, `Model.calls`; None: any."""
+        return None
 
     @property
     def requires(self) -> frozenset[str]:
