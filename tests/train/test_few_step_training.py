@@ -50,6 +50,8 @@ METHODS = {
     "continuous consistency": (ContinuousConsistency(wide, floor=3.0), consistency),
     "distilled continuous consistency": (ContinuousConsistency(wide, teacher=True), consistency),
 }
+# At 1e-3 the distances of three seeds are 0.045, 0.043 and 0.194 on one CPU; at this one all are 0.019 to 0.020.
+RATES = {"distilled consistency": 3e-4}
 
 
 def exactly(n, seed):
@@ -62,10 +64,8 @@ def data():
     return Dataset("mixture", Split(Arrays(exactly(50_000, 0))), Split(Arrays(exactly(1000, 1))), 0)
 
 
-def trained(objective, weights=None, pairs=None, steps=3000):
-    """(the denoiser of the averages, its parameters); at a third of the rate if it begins with weights, as at the whole
-    one the distances of consistency models are up to five times as large by some seeds."""
-    lr = 3e-3 if weights is None else 1e-3
+def trained(objective, weights=None, pairs=None, steps=3000, lr=3e-3):
+    """(the denoiser of the averages, its parameters)."""
     network = partial(MLP, width=64, depth=3, fastest=16.0)
     options = {"batch_size": 512, "ema": (0.995,), "steps": steps} | ({"pairs": lambda: pairs} if pairs else {})
     run = prepare(Experiment(data, network, objective, partial(adamw, lr=lr), **options), data())
@@ -99,7 +99,8 @@ def test_in_one_and_two_calls(flow, name):
     if objective.needs_pairs:
         seeds = np.arange(2**31, 2**31 + 40_000, dtype=np.uint32)
         pairs = Split(Paired(drawn(den, heun, 40, seeds), None, seeds=seeds))
-    few, _ = trained(objective, weights, pairs)
+    # A third of the flow's rate: at the whole one distances are up to five times as large by some seeds.
+    few, _ = trained(objective, weights, pairs, lr=RATES.get(name, 1e-3))
     for steps in (1, 2):
         found, before = (distance(drawn(*asked, steps)) for asked in ((few, sampler), (den, ddim)))
         assert found < 0.06, steps  # exact points: 0.012; the flow in 79 calls: 0.017
