@@ -1,7 +1,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test lint types docs dist links install
+.PHONY: demo test slow lint types docs dist links install
 
 # Train on digits, draw some, compare five samplers: everything ends up in runs/digits.
 demo: .venv/.installed
@@ -11,6 +11,17 @@ demo: .venv/.installed
 
 test: .venv/.installed
 	FEWSTEP_TESTS=quick $(BIN)/python -m pytest -m "not slow and not browser" -n auto --dist loadfile
+
+# All slow tests, or those of SHARE=K/N: every N-th of each file.  Those that compute much are compiled as users' programs
+# are, with the optimizations of XLA; the others as by `make test`: most of their time is compilation.
+SHARE ?= 0/1
+NUMERICAL := tests/diffusion tests/samplers tests/evaluation tests/parity \
+  tests/train/test_few_step_training.py tests/train/test_variance_training.py
+SLOW := -m slow -n auto --dist loadfile --share $(SHARE)
+
+slow: .venv/.installed
+	$(BIN)/python -m pytest $(SLOW) $(NUMERICAL)
+	FEWSTEP_TESTS=quick $(BIN)/python -m pytest $(SLOW) $(addprefix --deselect ,$(NUMERICAL))
 
 lint: .venv/.installed
 	$(BIN)/ruff check .

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.stats import beta as beta_law
+from scipy.special import betaincinv
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
@@ -154,11 +154,11 @@ def beta(
             steps,
             start,
             end,
-            lambda high, low, u: _between(low, high, beta_law.ppf(1 - u, alpha, beta)),
+            lambda high, low, u: _between(low, high, betaincinv(alpha, beta, 1 - u)),
         )
     low = process.snr_ends[1] if end is None else end
     start, end = _in_time(process, start, end)
-    times = _between(low, start, beta_law.ppf(1 - np.arange(steps + 1) / steps, alpha, beta))
+    times = _between(low, start, betaincinv(alpha, beta, 1 - np.arange(steps + 1) / steps))
     times[-1] = end
     return times
 

@@ -3,8 +3,12 @@
 import os
 import shutil
 import sys
+from collections import Counter
 from contextlib import suppress
 from pathlib import Path
+from zlib import crc32
+
+import pytest
 
 from fewstep.cli import compilation_cache, cpu
 
@@ -30,3 +34,21 @@ if not given and "JAX_COMPILATION_CACHE_DIR" in os.environ:
             if sum(path.stat().st_size for path in folder.iterdir()) > compilation_cache.MAX_BYTES:
                 shutil.rmtree(folder, ignore_errors=True)
 sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # what several test files share
+
+
+def pytest_addoption(parser):
+    parser.addoption("--share", metavar="K/N", help="run every N-th of the chosen tests of each file, K from 0 to N - 1")
+
+
+@pytest.hookimpl(trylast=True)  # after -m has chosen
+def pytest_collection_modifyitems(config, items):
+    if config.getoption("share") is None:
+        return
+    share, shares = map(int, config.getoption("share").split("/"))
+    seen, kept, others = Counter(), [], []
+    for item in items:
+        place = crc32(item.location[0].encode()) + seen[item.location[0]]  # not every file begins with the same share
+        seen[item.location[0]] += 1
+        (kept if place % shares == share else others).append(item)
+    items[:] = kept
+    config.hook.pytest_deselected(items=others)

@@ -10,6 +10,7 @@ import numpy as np
 
 from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
+from fewstep.train.data.threads import in_thread
 from fewstep.train.experiment import Experiment
 from fewstep.train.run.run import description, write_description
 from fewstep.train.state import State
@@ -44,6 +45,7 @@ def write_run(
 
     experiment, text: what `found` is in a config, and that config; names: of its classes.
     """
+    digests = in_thread(lambda: {file: file_sha256(Path(file)) for file in found.files})
     _, shapes = experiment.abstract(found.shape, found.classes)
     _check_all_used(found, shapes)
     with progress(len(jax.tree.leaves(shapes)), unit="arrays") as show:
@@ -55,8 +57,8 @@ def write_run(
                 ema = {str(experiment.ema[0]): {"net": params}}
                 state = State(np.int32(0), np.int32(0), {}, ema, {}, ())  # pyright: ignore[reportArgumentType]
                 checkpoints.save(0, state)  # which goes on while the others are written
-                known |= {"imported": _origin(found, source)}
                 record.write(partial, found, params)
+                known |= {"imported": _origin(found, source, digests())}
             write_description(partial, known)
             write_config(partial / "config.gin", text)
     return known
@@ -82,10 +84,10 @@ def _paths(shapes):
     return [tuple(key.key for key in path) for path, _ in leaves]
 
 
-def _origin(found: Found, source: Path) -> Mapping[str, Any]:
+def _origin(found: Found, source: Path, digests: Mapping[str, str]) -> Mapping[str, Any]:
     return {
         "source": str(source.resolve()),
-        "files": {file: file_sha256(Path(file)) for file in found.files},
+        "files": digests,
         "kind": found.kind,
         "weights": found.chosen,
         "licence": found.licence,

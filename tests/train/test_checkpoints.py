@@ -1,12 +1,15 @@
 """What is saved comes back, and what is not as it was saved is found."""
 
 import random
+import shutil
 
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 
+from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.checkpoints import Checkpoints
 from fewstep.train.state import initial_state
 from fewstep.train.utils.errors import CheckpointError
@@ -39,6 +42,17 @@ def test_a_state_comes_back_whole(saved):
         like._replace(step=0, nonfinite_steps=0),
     )
     assert jax.tree.structure(state.opt_state) == jax.tree.structure(like.opt_state)
+
+
+def test_compressed_checkpoints_of_earlier_versions_open(saved, tmp_path):
+    folder = shutil.copytree(saved, tmp_path / "checkpoints")
+    shutil.rmtree(folder / "5" / "ema")
+    with ocp.StandardCheckpointer() as orbax:  # which compresses
+        orbax.save(folder / "5" / "ema", state_of(6).ema)
+    digests.write(folder / "5")
+    with Checkpoints(folder) as checkpoints:
+        ema = checkpoints.restore_ema(5, state_of(6).ema)
+    jax.tree.map(np.testing.assert_array_equal, ema, state_of(6).ema)
 
 
 def test_the_averages_open_without_the_optimiser(saved):

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fewstep.train.data.threads import THREADS, in_threads
+from fewstep.train.data.threads import THREADS, in_thread, in_threads
 
 
 def test_results_come_in_order_whatever_takes_long():
@@ -32,6 +32,13 @@ def test_an_error_is_that_of_its_item():
     assert [next(found), next(found)] == [2, 3]
     with pytest.raises(ZeroDivisionError):
         next(found)
+
+
+def test_one_result_or_error_is_waited_for():
+    assert in_thread(lambda: time.sleep(0.05) or 7)() == 7
+    failing = in_thread(lambda: 1 // 0)
+    with pytest.raises(ZeroDivisionError):
+        failing()
 
 
 # An interrupt at the k-th line that the main thread runs, of ours or of the library, for every k until all is done.

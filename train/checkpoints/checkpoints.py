@@ -48,7 +48,7 @@ class Checkpoints:
             cleanup_tmp_directories=create,
             async_options=ocp.AsyncOptions(timeout_secs=PATIENCE, post_finalization_callback=self._seal),
         )
-        handlers: dict[str, Any] = {name: ocp.StandardCheckpointHandler() for name in TREES}
+        handlers: dict[str, Any] = {name: _handler() for name in TREES}
         handlers["counters"] = ocp.JsonCheckpointHandler()
         self._manager = ocp.CheckpointManager(self.folder, options=options, item_handlers=handlers)
         self._others = {step for step in self._manager.all_steps() if not is_checkpoint(self.folder / str(step))}
@@ -86,7 +86,7 @@ class Checkpoints:
         with self._written():
             self._manager.wait_until_finished()  # Orbax would wait as well; _saving must not change before
         self._saving = step
-        fields = {name: ocp.args.StandardSave(getattr(state, name)) for name in _arrays(state)}
+        fields = {name: ocp.args.PyTreeSave(getattr(state, name)) for name in _arrays(state)}
         counters = ocp.args.JsonSave({"step": int(state.step), "bad": int(state.nonfinite_steps)})
         with self._written():
             self._manager.save(step, args=ocp.args.Composite(counters=counters, **fields))
@@ -162,10 +162,10 @@ class Checkpoints:
         if damage := digests.damage(where):
             raise CheckpointError(f"checkpoint {where} is damaged ({damage}): {self._remedy(step)}")
         try:
-            saved = self._manager.item_metadata(step)
+            saved = {name: _handler().metadata(where / name) for name in trees}
             other = next((found for name, tree in trees.items() if (found := _difference(saved[name], tree))), None)
             if other is None:
-                wanted = {name: ocp.args.StandardRestore(jax.tree.map(_target, tree)) for name, tree in trees.items()}
+                wanted = {name: _wanted(jax.tree.map(_target, tree)) for name, tree in trees.items()}
                 return self._manager.restore(step, args=ocp.args.Composite(**wanted, **items))
         except Exception as error:
             self._stderr_filter.drop()
@@ -186,6 +186,15 @@ class Checkpoints:
 
 
 _say_once = cache(say)
+
+
+def _handler():
+    """Without compression, which costs more time than the disk, and saves few percent of weights."""
+    return ocp.PyTreeCheckpointHandler(use_compression=False)
+
+
+def _wanted(targets):
+    return ocp.args.PyTreeRestore(targets, restore_args=ocp.checkpoint_utils.construct_restore_args(targets))
 
 
 def _renamed(path):
