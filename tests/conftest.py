@@ -37,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # what several test 
 
 
 def pytest_addoption(parser):
-    parser.addoption("--share", metavar="K/N", help="run every N-th of the chosen tests of each file, K from 0 to N - 1")
+    parser.addoption("--share", metavar="K/N", help="every N-th of the chosen tests of each file, K from 0 to N - 1")
 
 
 @pytest.hookimpl(trylast=True)  # after -m has chosen

@@ -1,8 +1,8 @@
 """Work in threads, for what releases the GIL: image decoders, digests.
 
-Ctrl-C and SIGTERM may interrupt it anywhere.  In the Python code of ThreadPoolExecutor and Thread.start they can leave a
-lock taken, for which other threads wait for ever; SimpleQueue and _thread have no such moment.  The interpreter does not
-wait for the threads.
+Ctrl-C and SIGTERM may interrupt it anywhere.  In the Python code of ThreadPoolExecutor and Thread.start they can leave
+a lock taken, for which other threads wait for ever; SimpleQueue and _thread have no such moment.  The interpreter does
+not wait for the threads.
 """
 
 import _thread
