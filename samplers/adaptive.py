@@ -53,8 +53,8 @@ def draw_adaptive(
     process goes on to the data, by one step of ddim.
 
     `tolerance` is the relative and absolute one of a step, on the root mean square over the elements of y.  Each image
-    has its own steps, whatever its batch; all run until the last one is done.  `start` and `cond` as in `draw`.  Levers that remember
-    earlier calls have none here: a solver that rejects steps has no previous call.
+    has its own steps, whatever its batch; all run until the last one is done.  `start` and `cond` as in `draw`.  Levers
+    that remember earlier calls have none here: a solver that rejects steps has no previous call.
 
     Raises UsageError for images that take more than MOST_STEPS steps.
     """
