@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy  # whose parts load when they are first used
 
 from fewstep.diffusion.arrays import AnyArray
 from fewstep.diffusion.at_levels import at_levels
@@ -83,7 +83,7 @@ def _solved(lam, l_seen, m_seen, aa, ad, dd, aa1, ad1, da1, dd1):
     """From the means of products of a = (sigma / alpha) eps, D and, marked by 1, their derivatives along the flow: with
     m = 1 - l, f = m a - l D, nowhere a small difference of large numbers."""
     linear, m = np.where(lam < 0, (1 - m_seen, m_seen), (l_seen, 1 - l_seen))  # the smaller of both is accurate
-    bent = CubicSpline(lam, linear)(lam, 1)
+    bent = scipy.interpolate.CubicSpline(lam, linear)(lam, 1)
     ff = m**2 * aa - 2 * m * linear * ad + linear**2 * dd
     ff1 = m * (m * aa1 - linear * ad1 - bent * (aa + ad)) - linear * (m * da1 - linear * dd1 - bent * (ad + dd))
     return EMS(lam, linear, ff1 / (ff + NEGLIGIBLE * (m**2 * aa + linear**2 * dd)))

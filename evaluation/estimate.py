@@ -11,8 +11,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # whose parts load when they are first used
 from numpy.typing import ArrayLike
-from scipy.special import ndtri
 
 LEVEL = 0.95
 
@@ -86,7 +86,7 @@ def mean(estimates: Sequence[Estimate]) -> Estimate:
 
 
 def _half(variance):
-    return float(ndtri(0.5 + LEVEL / 2) * np.sqrt(variance))
+    return float(scipy.special.ndtri(0.5 + LEVEL / 2) * np.sqrt(variance))
 
 
 def _variance(influences):

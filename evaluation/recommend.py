@@ -15,8 +15,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+import scipy  # whose parts load when they are first used
 from etils import epath
-from scipy.special import ndtri
 
 from fewstep.errors import UsageError
 from fewstep.evaluation.cells import Cells
@@ -217,5 +217,5 @@ def _worse(found: Estimate, leader: Estimate, of: int) -> bool:
     """Whether a candidate is worse than the leader, by a paired interval that holds for so many at once (Bonferroni);
     also if its images are not finite."""
     apart = difference(found, leader)
-    wider = ndtri(1 - (1 - LEVEL) / (2 * of)) / ndtri(0.5 + LEVEL / 2)
+    wider = scipy.special.ndtri(1 - (1 - LEVEL) / (2 * of)) / scipy.special.ndtri(0.5 + LEVEL / 2)
     return not apart.value - wider * (apart.value - apart.low) <= 0

@@ -6,7 +6,7 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
-from scipy.interpolate import CubicSpline
+import scipy  # whose parts load when they are first used
 
 from fewstep.diffusion.ems import EMS
 from fewstep.diffusion.process import Process
@@ -71,7 +71,7 @@ class _Curve:
     """A cubic spline through values at increasing points, constant beyond them."""
 
     def __init__(self, at: np.ndarray, values: np.ndarray):
-        self._ends, self._inside = (at[0], at[-1]), CubicSpline(at, values)
+        self._ends, self._inside = (at[0], at[-1]), scipy.interpolate.CubicSpline(at, values)
         self._integral = self._inside.antiderivative()
 
     def __call__(self, u: Any) -> Any:

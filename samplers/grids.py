@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import numpy as np
-from scipy.special import betaincinv
+import scipy  # whose parts load when they are first used
 
 from fewstep.diffusion.process import Process
 from fewstep.errors import UsageError
@@ -154,11 +154,11 @@ def beta(
             steps,
             start,
             end,
-            lambda high, low, u: _between(low, high, betaincinv(alpha, beta, 1 - u)),
+            lambda high, low, u: _between(low, high, scipy.special.betaincinv(alpha, beta, 1 - u)),
         )
     low = process.snr_ends[1] if end is None else end
     start, end = _in_time(process, start, end)
-    times = _between(low, start, betaincinv(alpha, beta, 1 - np.arange(steps + 1) / steps))
+    times = _between(low, start, scipy.special.betaincinv(alpha, beta, 1 - np.arange(steps + 1) / steps))
     times[-1] = end
     return times
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from inspect import isclass, signature
+from inspect import isclass
 from typing import Annotated, Any, cast
 
 import optax
@@ -20,6 +20,7 @@ from fewstep.ranges import Count, Fraction, Range, Seed, checked_as
 from fewstep.train.data.semidiscrete import Semidiscrete
 from fewstep.train.ema import Length
 from fewstep.train.objectives.objective import Objective
+from fewstep.train.optimizers.chain import built
 
 Devices = Annotated[int, Range(-1, 1_000_000)]
 
@@ -159,10 +160,9 @@ class Experiment:
         return Model(apply, self.process, self.prediction, known, objective.capabilities, **options), shapes
 
     def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:
-        """optimizer(steps), or optimizer(steps, heads=`fused_heads` of the network) if it has that parameter."""
-        if "heads" not in signature(self.optimizer).parameters:
-            return self.optimizer(self.steps)
-        return self.optimizer(self.steps, heads=fused_heads(self._module(shape, classes)))
+        """The optimizer of all groups of parameters."""
+        heads = fused_heads(self._module(shape, classes))
+        return cast(Objective, self.objective).optimizer(built(self.optimizer, self.steps, heads), self.steps, heads)
 
     def axes(self, shape: tuple, classes: int) -> Any:
         """The logical names of the axes of the parameters."""

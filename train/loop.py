@@ -67,7 +67,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     model, shapes = experiment.abstract(data.shape, data.classes)
     _check_preview_levers(model.denoiser(shapes), experiment.levers, data)
     objective = cast(Objective, experiment.objective)
-    optimizer = objective.optimizer(experiment.optimizer_for(data.shape, data.classes), experiment.steps)
+    optimizer = experiment.optimizer_for(data.shape, data.classes)
 
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}

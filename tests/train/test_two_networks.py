@@ -8,9 +8,9 @@ import numpy as np
 import optax
 import pytest
 
-from fewstep.diffusion.networks import MLP
+from fewstep.diffusion.networks import MLP, DiT
 from fewstep.train.checkpoints.warm_start import with_weights
-from fewstep.train.data import points
+from fewstep.train.data import digits, points
 from fewstep.train.experiment import Experiment
 from fewstep.train.loop import prepare
 from fewstep.train.objectives import DMD, SiD
@@ -62,6 +62,21 @@ def test_updates_of_a_step(objective):
     assert updates(state, "net") == {4}
     assert updates(state, "score") == {4 * objective.ratio}
     assert np.isfinite(list(metrics.values())).all()
+
+
+def test_both_optimizers_know_the_heads_of_attentions():
+    """Muon needs them."""
+    known = []
+
+    def recorded(steps, heads=None):
+        known.append((steps, heads))
+        return optax.sgd(0.1)
+
+    network = partial(DiT, width=16, depth=2, heads=4)
+    experiment = Experiment(digits, network, SiD(ratio=3, score_optimizer=recorded), recorded, steps=10)
+    experiment.optimizer_for((8, 8, 1), 10)
+    heads = {f"blocks.{i}.attention.qkv.kernel": 4 for i in range(2)}
+    assert known == [(10, heads), (30, heads)]
 
 
 @pytest.mark.slow

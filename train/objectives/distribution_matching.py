@@ -1,6 +1,6 @@
 """What objectives share that match the distribution of a generator's images to a teacher's, by two score networks."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Annotated, Any, NamedTuple
@@ -23,6 +23,7 @@ from fewstep.train.objectives.objective import Example
 from fewstep.train.objectives.times import karras_times, logit_normal
 from fewstep.train.objectives.turns import by_group, waiting
 from fewstep.train.optimizers import adamw
+from fewstep.train.optimizers.chain import built
 from fewstep.train.state import State
 
 LEAST = 1e-5  # distance of images by which losses are divided
@@ -71,11 +72,13 @@ class DistributionMatching(Noised):
     def trained_calls(self) -> int:
         return self.calls
 
-    def optimizer(self, made: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
+    def optimizer(
+        self, made: optax.GradientTransformation, steps: int, heads: Mapping[str, int] | None = None
+    ) -> optax.GradientTransformation:
         """`made` for the generator, and that of the fake score."""
-        net, score = super().optimizer(made, steps), self.score_optimizer
+        net, score = super().optimizer(made, steps, heads), self.score_optimizer
         if not isinstance(score, optax.GradientTransformation):
-            score = score(steps * self.ratio) if callable(score) else None
+            score = built(score, steps * self.ratio, heads) if callable(score) else None
         if not isinstance(score, optax.GradientTransformation):
             raise UsageError(
                 "score_optimizer must be an optax transformation, or a function of the steps that returns one"

@@ -1,6 +1,6 @@
 """The protocol of an objective, and the examples that most of them share: images noised at random times."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from inspect import isfunction, signature
 from typing import Any, NamedTuple
 
@@ -88,8 +88,11 @@ class Objective:
         """Initial values of parameters that are trained with those of the network, {group: pytree}."""
         return {}
 
-    def optimizer(self, made: optax.GradientTransformation, steps: int) -> optax.GradientTransformation:
-        """The optimizer of all groups of parameters; `made` is that of the experiment, for so many steps."""
+    def optimizer(
+        self, made: optax.GradientTransformation, steps: int, heads: Mapping[str, int] | None = None
+    ) -> optax.GradientTransformation:
+        """The optimizer of all groups of parameters; `made` is that of the experiment, for so many steps, and `heads`
+        the `fused_heads` of the network."""
         return train_only(made, self.trainable_part)
 
     def memory(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Hashable, Mapping
+from inspect import signature
 from typing import Any, cast
 
 import jax
@@ -50,6 +51,13 @@ def chained(
         decay = optax.chain(decay, spectral_decay(spectral))
     scale_by = cast(Callable[..., optax.GradientTransformation], optax.inject_hyperparams(optax.scale_by_learning_rate))
     return clipped(optax.chain(optax.clip_by_global_norm(clip), direction, decay, scale_by(rate)), clip)
+
+
+def built(
+    optimizer: Callable[..., optax.GradientTransformation], steps: int, heads: Mapping[str, int] | None
+) -> optax.GradientTransformation:
+    """optimizer(steps), or optimizer(steps, heads=heads) if it has that parameter: `fused_heads` of the network."""
+    return optimizer(steps, heads=heads) if "heads" in signature(optimizer).parameters else optimizer(steps)
 
 
 def train_only(optimizer: optax.GradientTransformation, name: str | None) -> optax.GradientTransformation:
