@@ -92,9 +92,7 @@ Median (lowest to highest) of {TURNS} turns; ratios are those of one turn.
     bare, orbax = (np.array(spent[f"`{name}`"]) for name in (BARE, ORBAX))
     for name, took in spent.items():
         print(f"| {name} | {spread(took)} | {spread(took / bare)} | {spread(took / orbax)} |")
-    print(
-        f"\nOf the {whole:.2f} s in which `fewstep sample` imports other packages, each with what it needs first:\n"
-    )
+    print(f"\nOf the {whole:.2f} s in which `fewstep sample` imports other packages, each with what it needs first:\n")
     for name, took in listed.most_common():
         if took >= LISTED:
             print(f"- {name}: {took:.2f} s")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
+from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
@@ -293,6 +294,12 @@ def _moved(den: DenoiserLike, process: Process) -> Under:
     return Under(den, process)
 
 
+@partial(jax.jit, inline=True)
+def predict(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
+    """den's prediction, traced once for equal shapes: also where it is a part of other programs."""
+    return den(x, t, s, cond)
+
+
 def predict_shape(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
     """The shapes and dtypes of den's prediction, without computing it."""
-    return jax.eval_shape(lambda den, x, t, s, cond: den(x, t, s, cond), den, x, t, s, cond)
+    return jax.eval_shape(predict, den, x, t, s, cond)

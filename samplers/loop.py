@@ -11,7 +11,7 @@ from jax.core import Tracer
 from jax.experimental import multihost_utils
 
 from fewstep.diffusion.arrays import AnyArray
-from fewstep.diffusion.denoiser import Cond, DenoiserLike, predict_shape
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, predict, predict_shape
 from fewstep.samplers import row_noise
 from fewstep.samplers.checks import check_arguments, check_capabilities, check_variance_known
 from fewstep.samplers.start import Seeds, as_seeds, first_state, start_scale
@@ -215,7 +215,8 @@ def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, st
     if start is None:
         x = scale * first_state(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
-    expected = predict_shape(den, x, table.t[0], None, cond)
+    told = with_keys(cond, keys, 0) if static.spread else cond
+    expected = predict_shape(den, x, table.t[0], table.t[0] if static.jumps else None, told)
     check_variance_known(static.spread, static.stretch, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)
     past = (jnp.zeros_like(x),) * table.past.shape[1]
@@ -247,7 +248,7 @@ def _row(static, den: DenoiserLike, cond, table: Tableau, keys, carry, i):
     t, s = table.t[i], table.s[i]
     s = jnp.where(jnp.isnan(s), t, s) if static.jumps else None
     told = with_keys(cond, keys, i) if static.spread else cond
-    pred = den(x, t, s, told._replace(memory=memory))
+    pred = predict(den, x, t, s, told._replace(memory=memory))
     new = table.x[i] * x + table.x0[i] * pred.x0 + table.eps[i] * pred.eps
     for j, m in enumerate(past):
         new = new + table.past[i, j] * m

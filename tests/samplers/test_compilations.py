@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from checks import ALL
 
-from fewstep.diffusion import VP, oracles
+from fewstep.diffusion import VP, Linear, oracles
+from fewstep.diffusion.adapters import as_denoiser
+from fewstep.diffusion.levers import clip_x0
 from fewstep.samplers import Row, ddim, draw, log_snr, table_at, tabulate
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
@@ -68,3 +70,19 @@ def test_idle_memory_changes_nothing():
     table = tabulate(ddim(DEN.process, log_snr(DEN.process, 6)))
     plain, padded = (draw(DEN, rows, range(4), SHAPE) for rows in (table, pad(table, table.nfe, 1)))
     np.testing.assert_allclose(plain, padded, rtol=1e-6, atol=1e-6)
+
+
+def test_the_network_is_traced_once():
+    """With memory and without, with noise and without, and once more with what is around it."""
+    traced = []
+
+    def network(x, t):
+        traced.append(x.shape)
+        return 0.5 * x
+
+    den = as_denoiser(network, Linear())
+    for sampler in ("ddim", "dpmpp_2m", "ddpm"):
+        draw(den, table_at(ALL[sampler], den.process, 6), range(2), (1, 9))
+    assert len(traced) == 1
+    draw(clip_x0()(den), table_at(ALL["ddim"], den.process, 6), range(2), (1, 9))
+    assert len(traced) == 2
