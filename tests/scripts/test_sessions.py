@@ -1,5 +1,5 @@
-"""What the README and the pages by task show works as shown, in the order of reading; `make demo` and `make test`, and
-these commands as slow tests, are run by continuous integration."""
+"""What the README and the pages by task show works as shown, in the order of reading; continuous integration also runs
+`make demo` and `make test`."""
 
 import re
 import shlex
