@@ -143,7 +143,7 @@ def as_denoiser(
     params: a pytree of arrays, passed to jitted functions as an argument; pass large parameters here, not in a closure.
     classes: the number of classes of the labels.  Without labels, `label` is the null class, `classes`, for all images.
     framework: "torch" or "numpy" for a function of that library, which is called on the host, and once more, on two
-    images of ones, whenever JAX compiles; torch gets images with channels first.
+    images of ones, when JAX first traces it for a shape; torch gets images with channels first.
 
     Raises UsageError for what does not fit.
     """

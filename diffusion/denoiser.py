@@ -296,7 +296,7 @@ def _moved(den: DenoiserLike, process: Process) -> Under:
 
 @partial(jax.jit, inline=True)
 def predict(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
-    """den's prediction, traced once for equal shapes: also where it is a part of other programs."""
+    """den's prediction.  It is traced once for equal shapes, and programs that contain it share the trace."""
     return den(x, t, s, cond)
 
 

@@ -28,6 +28,7 @@ from fewstep.samplers.tableau import Row, tabulate
 METHODS = {"bosh3": "Bosh3", "dopri5": "Dopri5", "dopri8": "Dopri8"}  # embedded pairs of orders 3(2), 5(4) and 8(7)
 MOST_STEPS = 4096  # of one image
 ROUNDING = 30  # of the estimate of an error, in units of the last place of y
+FLOOR = 0.1  # of the tolerance, at most: with it a step still grows by 0.9 / FLOOR^(1 / order)
 
 
 class Solution(NamedTuple):
@@ -53,8 +54,8 @@ def draw_adaptive(
     process goes on to the data, by one step of ddim.
 
     `tolerance` is the relative and absolute one of a step, on the root mean square over the elements of y.  Each image
-    has its own steps, whatever its batch; all run until the last one is done.  `start` and `cond` as in `draw`.  Levers
-    that remember earlier calls have none here: a solver that rejects steps has no previous call.
+    has its own steps, which rarely depend on its batch; all run until the last one is done.  `start` and `cond` as in
+    `draw`.  Levers that remember earlier calls have none here: a solver that rejects steps has no previous call.
 
     Raises UsageError for images that take more than MOST_STEPS steps.
     """
@@ -82,8 +83,9 @@ def _solve(method, den: DenoiserLike, x, cond, tolerance):
     last, end = process.snr_ends[1], process.ends[1]
     first, final = (float(np.arctan2(process.sigma(t), process.alpha(t))) for t in (process.ends[0], last))
     # Where the path is nearly straight the estimated error is rounding, which differs from batch to batch, and would
-    # choose the next step; so it counts as no less than this.
-    least = jnp.minimum(ROUNDING * jnp.finfo(x.dtype).eps / tolerance, 0.1)
+    # choose the next step; so it counts as no less than this.  In float32 that covers all rounding at tolerances above
+    # 4e-5.
+    least = jnp.minimum(ROUNDING * jnp.finfo(x.dtype).eps / tolerance, FLOOR)
 
     def norm(error):
         return jnp.maximum(jnp.sqrt(jnp.mean(error**2)), least)

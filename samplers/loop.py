@@ -215,7 +215,7 @@ def _run(static, den: DenoiserLike, table: Tableau, rows, scale, seeds, cond, st
     if start is None:
         x = scale * first_state(den.process, table.t[0], keys, static.shape)
     x = jnp.asarray(x, dtype)
-    told = with_keys(cond, keys, 0) if static.spread else cond
+    told = with_keys(cond, keys, 0) if static.spread else cond  # as in a row, which then shares the trace
     expected = predict_shape(den, x, table.t[0], table.t[0] if static.jumps else None, told)
     check_variance_known(static.spread, static.stretch, expected)
     memory = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), expected.memory)

@@ -1,6 +1,7 @@
 """Settings of the whole suite, made before JAX starts."""
 
 import os
+import re
 import shutil
 import sys
 from collections import Counter
@@ -15,8 +16,8 @@ from fewstep.cli import compilation_cache, cpu
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
 cpu.tune()
 # Half of the time of `make test` is compilation, of thousands of small programs that run once: it compiles them without
-# optimizations, at 0.4 of the cost.  The slow tests, and in CI also the numerical ones of the others, are compiled as
-# users' programs are.
+# optimizations, at 0.4 of the cost.  Of the slow tests those that compute much (NUMERICAL in the
+# Makefile) are compiled as users' programs are.
 if os.environ.get("FEWSTEP_TESTS") == "quick" and cpu.is_known():
     unoptimized = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     if unoptimized not in os.environ["XLA_FLAGS"]:  # workers inherit it
@@ -38,6 +39,13 @@ sys.path.insert(0, str(Path(__file__).parent / "helpers"))  # what several test 
 
 def pytest_addoption(parser):
     parser.addoption("--share", metavar="K/N", help="every N-th of the chosen tests of each file, K from 0 to N - 1")
+
+
+def pytest_configure(config):
+    asked = config.getoption("share")
+    numbers = re.fullmatch(r"(\d+)/(\d+)", asked) if asked is not None else None
+    if asked is not None and (numbers is None or int(numbers[1]) >= int(numbers[2])):
+        raise pytest.UsageError(f"--share is K/N with K below N, such as 0/6: got {asked!r}")
 
 
 @pytest.hookimpl(trylast=True)  # after -m has chosen

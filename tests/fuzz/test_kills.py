@@ -24,8 +24,8 @@ COMMANDS = {
     "data": ["data", "pack", "images", "packed", "--size", "64", "--shard-size", "3"],
 }
 KILLS = {"train": (2,), "pairs": (2,), "calibrate": (1,), "sample": (1,), "data": (1, 1)}
-"""How often in each place before the command may end; FEWSTEP_FUZZ=whole takes three times as many places."""
-PLACES = 3 if os.environ.get("FEWSTEP_FUZZ") == "whole" else 1
+"""How often in each place before the command may end."""
+PLACES = 3 if os.environ.get("FEWSTEP_FUZZ") == "whole" else 1  # times as many
 
 
 def started(words, place):

@@ -8,8 +8,9 @@ import pytest
 from checks import ALL
 
 from fewstep.diffusion import VP, Linear, oracles
-from fewstep.diffusion.adapters import as_denoiser
-from fewstep.diffusion.levers import clip_x0
+from fewstep.diffusion.denoiser import INSTANT, JUMP, Denoiser
+from fewstep.diffusion.levers import clip_x0, curvature
+from fewstep.diffusion.prediction import X0
 from fewstep.samplers import Row, ddim, draw, log_snr, table_at, tabulate
 from fewstep.samplers.steps import NoTable
 from fewstep.samplers.tableau import pad
@@ -72,17 +73,42 @@ def test_idle_memory_changes_nothing():
     np.testing.assert_allclose(plain, padded, rtol=1e-6, atol=1e-6)
 
 
+class Traced:
+    """A network that counts how often it is traced."""
+
+    def __init__(self):
+        self.times = 0
+
+    def __call__(self, params, x, t, d, cond, key=None):
+        self.times += 1
+        return params * x
+
+    def under(self, lever=lambda den: den, capabilities=frozenset({INSTANT})):
+        return lever(Denoiser.from_function(self, 0.5, Linear(), X0, capabilities=capabilities))
+
+
+def drawn(den, sampler):
+    draw(den, table_at(ALL[sampler], den.process, 6), range(2), (1, 9))
+
+
 def test_the_network_is_traced_once():
     """With memory and without, with noise and without, and once more with what is around it."""
-    traced = []
-
-    def network(x, t):
-        traced.append(x.shape)
-        return 0.5 * x
-
-    den = as_denoiser(network, Linear())
+    network = Traced()
     for sampler in ("ddim", "dpmpp_2m", "ddpm"):
-        draw(den, table_at(ALL[sampler], den.process, 6), range(2), (1, 9))
-    assert len(traced) == 1
-    draw(clip_x0()(den), table_at(ALL["ddim"], den.process, 6), range(2), (1, 9))
-    assert len(traced) == 2
+        drawn(network.under(), sampler)
+    assert network.times == 1
+    drawn(network.under(clip_x0()), "ddim")
+    assert network.times == 2
+
+
+def test_a_network_of_jumps_is_traced_once():
+    network = Traced()
+    drawn(network.under(capabilities=frozenset({JUMP})), "flow_map")
+    assert network.times == 1
+
+
+def test_keys_of_levers_are_part_of_the_trace():
+    """One trace is that of the network, the other that of its derivative."""
+    network = Traced()
+    drawn(network.under(curvature(1)), "analytic_ddpm")
+    assert network.times == 2

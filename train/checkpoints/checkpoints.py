@@ -189,7 +189,7 @@ _say_once = cache(say)
 
 
 def _handler():
-    """Without compression, which costs more time than the disk, and saves few percent of weights."""
+    """Without compression, which takes longer than the disk and saves a few percent of the size of weights."""
     return ocp.PyTreeCheckpointHandler(use_compression=False)
 
 
