@@ -19,7 +19,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-TURNS = 7
+TURNS = 5
 BARE, ORBAX = "import jax, flax.nnx", "import jax, flax.nnx, orbax.checkpoint"
 LISTED = 0.05  # seconds
 

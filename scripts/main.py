@@ -51,7 +51,7 @@ data.command()(commands.pack)
 
 def main() -> None:
     """The console command.  A user error is one line on stderr, exit status 2; FEWSTEP_DEBUG=1 shows the traceback."""
-    from fewstep.cli import compilation_cache, cpu
+    from fewstep.cli import compilation_cache, cpu, signals
     from fewstep.train.utils.messages import log_to_stderr
 
     for name in ("stdout", "stderr"):
@@ -60,6 +60,7 @@ def main() -> None:
         if isinstance(stream := getattr(sys, name), io.TextIOWrapper):  # a file's name may be no text
             stream.reconfigure(errors="backslashreplace")
     log_to_stderr()
+    signals.keep_interrupts()
     cpu.tune()
     compilation_cache.enable()
     status: int | str = 0

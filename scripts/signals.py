@@ -1,8 +1,11 @@
-"""SIGTERM and Ctrl-C as a request to stop: training saves a checkpoint first."""
+"""SIGTERM and Ctrl-C: training saves a checkpoint first, and no Ctrl-C is lost."""
 
+import _thread
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
@@ -53,3 +56,22 @@ def terminating() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def keep_interrupts() -> None:
+    """Deliver a Ctrl-C again that comes in a callback of the garbage collector, such as JAX's, where Python drops
+    exceptions."""
+    if sys.unraisablehook is sys.__unraisablehook__:
+        sys.unraisablehook = _dropped
+
+
+def _dropped(unraisable):
+    if unraisable.exc_type is KeyboardInterrupt:
+        _thread.start_new_thread(_interrupt, ())  # threading's locks may be taken here
+    else:
+        sys.__unraisablehook__(unraisable)
+
+
+def _interrupt():
+    time.sleep(0.01)  # until the callback has ended
+    os.kill(os.getpid(), signal.SIGINT)
