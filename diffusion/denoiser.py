@@ -2,11 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, fields
-from functools import partial
 from operator import attrgetter
 from typing import Any, NamedTuple, Protocol
 
-import jax
 import jax.numpy as jnp
 from jax import Array
 from jax.tree_util import register_dataclass
@@ -292,14 +290,3 @@ def _moved(den: DenoiserLike, process: Process) -> Under:
     if process.freedom != den.process.freedom:
         raise UsageError(f"{process} has other noise than {den.process}, on which this model was trained")
     return Under(den, process)
-
-
-@partial(jax.jit, inline=True)
-def predict(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
-    """den's prediction.  It is traced once for equal shapes, and programs that contain it share the trace."""
-    return den(x, t, s, cond)
-
-
-def predict_shape(den: DenoiserLike, x: Any, t: Any, s: Any = None, cond: Cond = Cond()) -> Pred:
-    """The shapes and dtypes of den's prediction, without computing it."""
-    return jax.eval_shape(predict, den, x, t, s, cond)

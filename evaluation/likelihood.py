@@ -12,8 +12,8 @@ import numpy as np
 from fewstep.diffusion import Cond, levels
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.calibrate import DEVIATIONS
-from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.posterior import divergence, posterior
+from fewstep.diffusion.predict import predict_shape
 from fewstep.errors import UsageError
 from fewstep.samplers import Tableau
 from fewstep.samplers.checks import check_variance_known

@@ -11,8 +11,9 @@ from jax.core import Tracer
 from jax.interpreters.ad import JVPTracer
 from jax.tree_util import register_dataclass
 
-from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred, predict_shape
+from fewstep.diffusion.denoiser import Cond, DenoiserLike, Pred
 from fewstep.diffusion.levers import enlarged
+from fewstep.diffusion.predict import predict_shape
 from fewstep.samplers.loop import with_keys
 from fewstep.samplers.tableau import Tableau
 

@@ -11,7 +11,8 @@ from jax.core import Tracer
 from jax.experimental import multihost_utils
 
 from fewstep.diffusion.arrays import AnyArray
-from fewstep.diffusion.denoiser import Cond, DenoiserLike, predict, predict_shape
+from fewstep.diffusion.denoiser import Cond, DenoiserLike
+from fewstep.diffusion.predict import predict, predict_shape
 from fewstep.samplers import row_noise
 from fewstep.samplers.checks import check_arguments, check_capabilities, check_variance_known
 from fewstep.samplers.start import Seeds, as_seeds, first_state, start_scale

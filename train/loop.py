@@ -12,8 +12,9 @@ import numpy as np
 from etils import epath
 from jax.sharding import Mesh
 
-from fewstep.diffusion.denoiser import Cond, Model, predict_shape
+from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.diffusion.levers import enlarged, under
+from fewstep.diffusion.predict import predict_shape
 from fewstep.errors import UsageError
 from fewstep.samplers import preview_table
 from fewstep.samplers.checks import check_capabilities

@@ -12,11 +12,12 @@ from jax import Array
 from jax.tree_util import register_dataclass
 
 from fewstep.diffusion.arrays import AnyArray, Number, over
-from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper, predict_shape
+from fewstep.diffusion.denoiser import Cond, Lever, Pred, Under, Wrapper
 from fewstep.diffusion.levers.checks import remembers
 from fewstep.diffusion.levers.conditioning import ConditioningLever
 from fewstep.diffusion.levers.trained_guidance import TrainedGuidance
 from fewstep.diffusion.naming import named
+from fewstep.diffusion.predict import predict_shape
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
 

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from fewstep.diffusion.denoiser import DenoiserLike, predict_shape
+from fewstep.diffusion.denoiser import DenoiserLike
+from fewstep.diffusion.predict import predict_shape
 from fewstep.errors import UsageError
 from fewstep.samplers.amed import amed, mean_direction
 from fewstep.samplers.fit.fit import RANKED, Show, parted, unfitted

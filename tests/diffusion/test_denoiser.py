@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from fewstep.diffusion import EPS, VE, VP, X0, Cond, Cosine, Denoiser, Linear, Shifted, V, edm, oracles
-from fewstep.diffusion.denoiser import INSTANT, JUMP, Under, predict_shape
+from fewstep.diffusion.denoiser import INSTANT, JUMP, Under
+from fewstep.diffusion.predict import predict_shape
 
 X = np.random.default_rng(0).standard_normal((4, 3)).astype(np.float32)
 STD = 0.5

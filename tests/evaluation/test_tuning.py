@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from fewstep.diffusion import VELOCITY, Cond, Denoiser, Linear, oracles
-from fewstep.diffusion.denoiser import predict_shape
 from fewstep.diffusion.levers import clip_x0, skip_tuning, under
+from fewstep.diffusion.predict import predict_shape
 from fewstep.evaluation import tuning
 from fewstep.evaluation.distances import frechet
 from fewstep.evaluation.features import Pixels, quantized

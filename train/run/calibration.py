@@ -12,9 +12,10 @@ import numpy as np
 from etils import epath
 
 from fewstep.diffusion.calibrate import Statistics, calibrated, measure
-from fewstep.diffusion.denoiser import INSTANT, Cond, predict_shape, wrappers
+from fewstep.diffusion.denoiser import INSTANT, Cond, wrappers
 from fewstep.diffusion.ems import EMS, measure_ems
 from fewstep.diffusion.levers import enlarged
+from fewstep.diffusion.predict import predict_shape
 from fewstep.samplers import Tableau
 from fewstep.samplers.registry import Sampler
 from fewstep.train.run.computation import is_other
