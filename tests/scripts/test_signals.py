@@ -9,6 +9,7 @@ import signal
 import time
 from fewstep.cli import signals
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored in background jobs, which tests may be
 signals.keep_interrupts()
 
 
