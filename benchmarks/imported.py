@@ -19,7 +19,8 @@ import diffusers
 import jax
 import numpy as np
 import torch
-from speed import CALLS, KINDS, LAYOUTS, heading, our_profile, seconds, spread, their_profile
+from machine import seconds, spread
+from speed import CALLS, KINDS, LAYOUTS, heading, our_profile, their_profile
 
 from fewstep import open_run
 from fewstep.cli.verbs import import_model

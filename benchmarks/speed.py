@@ -14,12 +14,9 @@ tune()
 
 import glob
 import os
-import platform
 import re
-import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
 from copy import deepcopy
 from pathlib import Path
@@ -31,6 +28,7 @@ import jax
 import numpy as np
 import torch
 from flax import nnx
+from machine import machine, seconds, spread
 from twin import transplanted
 
 from fewstep.diffusion import VELOCITY, Cond, Linear, Model, oracles
@@ -114,13 +112,6 @@ def their_calls(unet, start, layout):
     return run
 
 
-def seconds(run):
-    """How long one run takes."""
-    begin = time.perf_counter()
-    run()
-    return time.perf_counter() - begin
-
-
 def agreement(ours, theirs):
     """The largest difference of two batches of images; AssertionError where it is more than 1e-4."""
     apart = float(np.abs(np.asarray(ours()) - theirs().permute(0, 2, 3, 1).numpy()).max())
@@ -163,21 +154,13 @@ def their_profile(run, calls=5):
     return kinds(Counter({e.key: e.self_cpu_time_total / 1e3 / calls for e in profile.key_averages()}))
 
 
-def spread(values, digits=2):
-    """Median (lowest to highest)."""
-    return f"{np.median(values):.{digits}f} ({min(values):.{digits}f} to {max(values):.{digits}f})"
-
-
 def heading():
     """The lines that say what ran where."""
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     return f"""# Images per second, ours against diffusers
 
     .venv/bin/python benchmarks/speed.py > speed.md && mv speed.md benchmarks/results/speed.md
 
-Commit {asked.stdout.strip()}; {os.cpu_count()} cores of an {model[1] if model else platform.machine()}, no accelerator;
-load {os.getloadavg()[0]:.1f} at the start; Python {platform.python_version()}, jax {jax.__version__},
+{machine()},
 torch {torch.__version__}, diffusers {diffusers.__version__}.  torch eager on {torch.get_num_threads()} threads;
 XLA_FLAGS {os.environ["XLA_FLAGS"]}
 """

@@ -7,17 +7,16 @@ Every command is a new process; all take turns.  A ratio is that of one turn.  W
 """
 
 import os
-import platform
 import re
 import subprocess
 import sys
 import tempfile
-import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
-import jax
 import numpy as np
+from machine import machine, seconds, spread
 
 TURNS = 5
 BARE, ORBAX = "import jax, flax.nnx", "import jax, flax.nnx, orbax.checkpoint"
@@ -42,11 +41,9 @@ def commands(run, cache):
     }
 
 
-def seconds(arguments, environment):
-    """How long a process takes."""
-    begin = time.perf_counter()
+def run(arguments, environment):
+    """A process."""
     subprocess.run([sys.executable, *arguments], env=environment, check=True, capture_output=True)
-    return time.perf_counter() - begin
 
 
 def imports(environment):
@@ -62,29 +59,21 @@ def imports(environment):
     return found, found.total()
 
 
-def spread(values):
-    """Median (lowest to highest)."""
-    return f"{np.median(values):.2f} ({min(values):.2f} to {max(values):.2f})"
-
-
-def main(run):
-    asked = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=True)
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    load = os.getloadavg()[0]
+def main(folder_of_run):
+    where = machine()
     with tempfile.TemporaryDirectory() as folder:
-        known = commands(run, Path(folder))
-        seconds(*known["`fewstep sample`, 64 digits in 16 calls, warm"])  # fills the cache
+        known = commands(folder_of_run, Path(folder))
+        run(*known["`fewstep sample`, 64 digits in 16 calls, warm"])  # fills the cache
         spent = {name: [] for name in known}
         for _ in range(TURNS):
             for name, command in known.items():
-                spent[name].append(seconds(*command))
+                spent[name].append(seconds(partial(run, *command)))
         listed, whole = imports(known[f"`{BARE}`"][1])
     print(f"""# Start
 
     .venv/bin/python benchmarks/start.py runs/digits > start.md && mv start.md benchmarks/results/start.md
 
-Commit {asked.stdout.strip()}; {os.cpu_count()} cores of an {model[1] if model else platform.machine()};
-load {load:.1f} at the start; Python {platform.python_version()}, jax {jax.__version__}.
+{where}.
 
 Median (lowest to highest) of {TURNS} turns; ratios are those of one turn.
 

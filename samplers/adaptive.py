@@ -83,8 +83,7 @@ def _solve(method, den: DenoiserLike, x, cond, tolerance):
     last, end = process.snr_ends[1], process.ends[1]
     first, final = (float(np.arctan2(process.sigma(t), process.alpha(t))) for t in (process.ends[0], last))
     # Where the path is nearly straight the estimated error is rounding, which differs from batch to batch, and would
-    # choose the next step; so it counts as no less than this.  In float32 that covers all rounding at tolerances above
-    # 4e-5.
+    # choose the next step; so it counts as no less than this.  In float32 FLOOR is the smaller one below 4e-5.
     least = jnp.minimum(ROUNDING * jnp.finfo(x.dtype).eps / tolerance, FLOOR)
 
     def norm(error):

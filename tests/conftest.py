@@ -16,8 +16,8 @@ from fewstep.cli import compilation_cache, cpu
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it
 cpu.tune()
 # Half of the time of `make test` is compilation, of thousands of small programs that run once: it compiles them without
-# optimizations, at 0.4 of the cost.  Of the slow tests those that compute much (NUMERICAL in the
-# Makefile) are compiled as users' programs are.
+# optimizations, at 0.4 of the cost.  Of the slow tests those that compute much (NUMERICAL in the Makefile) are compiled
+# as users' programs are.
 if os.environ.get("FEWSTEP_TESTS") == "quick" and cpu.is_known():
     unoptimized = "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false"
     if unoptimized not in os.environ["XLA_FLAGS"]:  # workers inherit it

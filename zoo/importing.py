@@ -10,7 +10,6 @@ import numpy as np
 
 from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
-from fewstep.train.data.threads import in_thread
 from fewstep.train.experiment import Experiment
 from fewstep.train.run.run import description, write_description
 from fewstep.train.state import State
@@ -18,6 +17,7 @@ from fewstep.train.utils.hashing import file_sha256
 from fewstep.train.utils.progress import progress
 from fewstep.train.utils.sealed import write_config
 from fewstep.train.utils.temporary import check_new, whole
+from fewstep.train.utils.threads import in_thread
 from fewstep.zoo import record
 from fewstep.zoo.files.mapped import let_go
 from fewstep.zoo.found import Found

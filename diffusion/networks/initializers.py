@@ -1,7 +1,7 @@
 """Initial weights from a counter-based hash: the same bits eagerly, under jit and for every sharding.
 
-jax.random would work too, but XLA on CPU compiles threefry again for every shape of a kernel, 0.6 s each.  It is
-written in lax, which is traced in a third of the time of jax.numpy, for every shape.
+jax.random would work too, but XLA on CPU compiles threefry again for every shape of a kernel, 0.6 s each.  The
+hash is written in lax, which is traced in a third of the time of jax.numpy, for every shape.
 """
 
 import math

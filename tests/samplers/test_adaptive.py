@@ -105,8 +105,8 @@ def test_rounding_does_not_choose_steps(process, method):
     for tolerance in (1e-3, 1e-4, 1e-5):
         many = draw_adaptive(den, range(64), (2,), tolerance=tolerance, method=method)
         alone = [draw_adaptive(den, [i], (2,), tolerance=tolerance, method=method) for i in range(64)]
-        same = [(one.calls[0], one.rejected[0]) for one in alone] == np.stack([many.calls, many.rejected], 1)
-        same = same.all(1)
+        steps = np.array([(one.calls[0], one.rejected[0]) for one in alone])
+        same = (steps == np.stack([many.calls, many.rejected], 1)).all(1)
         assert same.mean() >= 0.95
         images = np.concatenate([one.images for one in alone])
         np.testing.assert_allclose(images[same], many.images[same], rtol=0, atol=3e-4)

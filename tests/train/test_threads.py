@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from fewstep.train.data.threads import THREADS, in_thread, in_threads
+from fewstep.train.utils.threads import THREADS, in_thread, in_threads
 
 
 def test_results_come_in_order_whatever_takes_long():
@@ -45,7 +45,7 @@ def test_one_result_or_error_is_waited_for():
 INTERRUPTED = """
 import sys
 import threading
-from fewstep.train.data.threads import in_threads
+from fewstep.train.utils.threads import in_threads
 
 OURS = ("threads.py", "threading.py", "queue.py", "thread.py", "_base.py")
 

@@ -10,7 +10,7 @@ import numpy as np
 from fewstep.errors import UsageError
 from fewstep.train.data.semidiscrete import Coupled
 from fewstep.train.data.split import Batch, Split
-from fewstep.train.data.threads import THREADS
+from fewstep.train.utils.threads import THREADS
 
 FLIPS, NOISES = 1, 2  # separate the random streams of the flips and of the noise from that of the permutations
 

@@ -11,9 +11,9 @@ from fewstep.errors import UsageError
 from fewstep.ranges import checked_as
 from fewstep.train.data.checks import local
 from fewstep.train.data.decode import MOST_PIXELS, BadImage, Channels, Pixels, Side, decode, extensions
-from fewstep.train.data.threads import in_threads
 from fewstep.train.utils.messages import say
 from fewstep.train.utils.progress import progress
+from fewstep.train.utils.threads import in_threads
 
 NAMED = 5  # bad files listed in a message
 IGNORED = {"Thumbs.db", "desktop.ini", "__MACOSX"}  # in addition to hidden files
