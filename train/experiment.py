@@ -12,6 +12,7 @@ from flax import nnx
 from fewstep.diffusion.denoiser import JUMP, Model
 from fewstep.diffusion.levers import LEVERS
 from fewstep.diffusion.networks import axes, fused_heads, one_key, split
+from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
@@ -115,9 +116,12 @@ class Experiment:
         if not isinstance(self.coupling, Semidiscrete):
             raise UsageError("train.coupling must be an instance: write it with brackets, as in @semidiscrete()")
         self.process.check_gaussian("train.coupling")
-        if not cast(Objective, self.objective).needs_images:
-            raise UsageError("train.coupling is for objectives that train on images, which this one does not: set None")
-        if self.pairs or self.variance not in (None, cast(Objective, self.objective).auxiliary):
+        objective = cast(Objective, self.objective)
+        if not objective.needs_images or objective.copies:
+            raise UsageError(
+                "train.coupling is for objectives that noise images of the data, unlike this one: set None"
+            )
+        if self.pairs or self.variance not in (None, objective.auxiliary):
             other = "train.pairs, which have noise of their own" if self.pairs else "train.variance"
             raise UsageError(f"train.coupling does not go with {other}: set one of the two to None")
 
@@ -158,6 +162,12 @@ class Experiment:
         options |= {"null_class": getattr(module, "null_class", True), "guided": objective.guided}
         options |= {"variance": self.variance, "calls": objective.trained_calls}
         return Model(apply, self.process, self.prediction, known, objective.capabilities, **options), shapes
+
+    def extra_params(self, shape: tuple, classes: int) -> dict[str, Any]:
+        """Initial values of what the objective trains besides the network, {group: pytree}."""
+        module = self._module(shape, classes)
+        known = isinstance(module, Featured) and module.returns_features
+        return cast(Objective, self.objective).extra_params(module.feature_size if known else 0)
 
     def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:
         """The optimizer of all groups of parameters."""

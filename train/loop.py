@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from threading import Event
 from typing import Any, NamedTuple, cast
 
@@ -70,17 +71,19 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     objective = cast(Objective, experiment.objective)
     optimizer = experiment.optimizer_for(data.shape, data.classes)
 
+    extra = partial(experiment.extra_params, data.shape, data.classes)
+
     def fresh():
         net = {"net": experiment.params(data.shape, data.classes)}
         frozen = {"teacher": jax.tree.map(jnp.copy, net)} if objective.needs_teacher else {}
         copies = {name: jax.tree.map(jnp.copy, net["net"]) for name in objective.copies}
         averages = ema.names(experiment.ema, experiment.ema_lengths)
-        state = initial_state(net | objective.extra_params(), averages, optimizer, frozen, copies)
+        state = initial_state(net | extra(), averages, optimizer, frozen, copies)
         return state._replace(memory=objective.memory())
 
     state = jax.eval_shape(fresh)
     placed = sharding.parameter_shardings(shapes, experiment.axes(data.shape, data.classes), mesh)
-    whole = jax.tree.map(lambda _: sharding.replicated(mesh), objective.extra_params())
+    whole = jax.tree.map(lambda _: sharding.replicated(mesh), jax.eval_shape(extra))
     networks = dict.fromkeys(("net", *objective.copies), placed)
     placed = sharding.state_shardings(state, networks | whole, optimizer, mesh)
     if (parts := mesh.shape["fsdp"] * mesh.shape["tensor"]) > 1:

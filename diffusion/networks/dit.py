@@ -150,6 +150,10 @@ class DiT(Featured):
             )
         return height // self.patch, width // self.patch
 
+    @property
+    def feature_size(self) -> int:
+        return self.stem.out_features
+
     def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:

@@ -264,7 +264,7 @@ def test_what_cannot_be():
             karras_times(Linear(), jax.random.key(0), 4, **wrong)
     with pytest.raises(ValueError, match=r"score_optimizer must be an optax transformation"):
         SiD(score_optimizer=lambda steps: None).optimizer(optax.sgd(0.1), 10)
-    with pytest.raises(ValueError, match=r"train\.coupling is for objectives that train on images"):
+    with pytest.raises(ValueError, match=r"train\.coupling is for objectives that noise images"):
         Experiment(digits, MLP, SiD(), optax.sgd, coupling=Semidiscrete())
     for wrong in ({"alpha": -1.0}, {"calls": 0}, {"ratio": 0}):
         with pytest.raises(ValueError, match="is a"):

@@ -18,7 +18,7 @@ from fewstep.ranges import Range, Share
 from fewstep.samplers.registry import SAMPLERS, table_at
 from fewstep.samplers.start import unit_noise
 from fewstep.train.data.split import Batch
-from fewstep.train.objectives.denoising import Denoising, Noised
+from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
 from fewstep.train.objectives.objective import Example
 from fewstep.train.objectives.times import karras_times, logit_normal
 from fewstep.train.objectives.turns import by_group, waiting
@@ -40,6 +40,7 @@ class Draws(NamedTuple):
     score: Example  # for the fake score, without its images
     label: Array | None  # (B,), dropped labels replaced by the null class
     key: Array  # (B,) keys for dropout
+    real: Array | None = None  # (B, *shape) images of the data, for objectives that use them
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class DistributionMatching(Noised):
     def optimizer(
         self, made: optax.GradientTransformation, steps: int, heads: Mapping[str, int] | None = None
     ) -> optax.GradientTransformation:
-        """`made` for the generator, and that of the fake score."""
+        """`made` for the generator, and that of the fake score for all else."""
         net, score = super().optimizer(made, steps, heads), self.score_optimizer
         if not isinstance(score, optax.GradientTransformation):
             score = built(score, steps * self.ratio, heads) if callable(score) else None
@@ -83,7 +84,7 @@ class DistributionMatching(Noised):
             raise UsageError(
                 "score_optimizer must be an optax transformation, or a function of the steps that returns one"
             )
-        return by_group({"net": waiting(net) if self.ratio > 1 else net, "score": score}, rest="net")
+        return by_group({"net": waiting(net) if self.ratio > 1 else net, "score": score}, rest="score")
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Draws:
         """batch.image (B, *shape) for its shape, batch.label (B,) or None."""
@@ -102,28 +103,48 @@ class DistributionMatching(Noised):
         return self.ratio - 1
 
     def loss_of_copies(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
-        """-> loss () of the fake score, {}."""
-        images = jax.lax.stop_gradient(self.generate(model, params["net"], examples))
-        return Denoising()(model, {"net": params["score"]}, state, examples.score._replace(x0=images))
+        """-> loss () of the fake score, and what `discriminator_loss` returns."""
+        fake = examples.score._replace(x0=jax.lax.stop_gradient(self.generate(model, params["net"], examples)))
+        raw, features = self.score(model, params, fake)
+        loss = Denoising().weighted(model, fake.t, (raw - target(model, fake)) ** 2)
+        further, metrics = self.discriminator_loss(model, params, examples, features)
+        return loss + further, metrics
+
+    def score(self, model: Model, params: dict, examples: Example) -> tuple[Array, Array | None]:
+        """The raw output of the fake score for noised images, (B, *shape), and its features (B, F)."""
+        x, net = noisy(model, examples), params["score"]
+        raw, _, features = model.with_features(net, x, examples.t, None, Cond(examples.label), examples.key)
+        return raw, features
 
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
         """-> loss () of the fake score, {"apart": mean squared difference of the two denoisers, "diversity": variance
-        of images of fixed seeds within their class}."""
-        loss, _ = self.loss_of_copies(model, params, state, examples)
+        of images of fixed seeds within their class} and those of the fake score."""
+        loss, metrics = self.loss_of_copies(model, params, state, examples)
         stop, t, cond = jax.lax.stop_gradient, examples.t, Cond(examples.label)
         x = self.generate(model, params["net"], examples)
         y = model.process.alpha(over(t, x)) * x + model.process.sigma(over(t, x)) * examples.eps
         real, fake = (
-            model.denoiser(stop(net))(y, t, None, cond).x0 for net in (state.frozen["teacher"]["net"], params["score"])
+            model.denoiser(stop(net))(y, t, None, cond) for net in (state.frozen["teacher"]["net"], params["score"])
         )
-        value = self.match(x, real, fake, over(stop(self.weight(model, x, real, t)), x))
-        apart, varied = jnp.mean((real - fake) ** 2), diversity(model, stop(params["net"]), x.shape[1:])
-        return loss + value - stop(value), {"apart": apart, "diversity": varied}
+        value = self.match(x, real.x0, fake.x0, over(stop(self.weight(model, x, real.x0, t)), x))
+        value += self.generator_loss(stop(params), fake.features)
+        apart, varied = jnp.mean((real.x0 - fake.x0) ** 2), diversity(model, stop(params["net"]), x.shape[1:])
+        return loss + value - stop(value), {"apart": apart, "diversity": varied} | metrics
 
     def match(self, x: Array, real: Array, fake: Array, weight: Array) -> Array:
         """The loss () of generated images x with those that the teacher and the fake score predict, (B, *shape) each,
         at noised x; weight (B, 1, ...)."""
         raise NotImplementedError
+
+    def discriminator_loss(
+        self, model: Model, params: dict, examples: Any, features: Array | None
+    ) -> tuple[Array | float, dict[str, Array]]:
+        """(loss (), metrics) of what is trained with the fake score on its features (B, F) of generated images: 0."""
+        return 0.0, {}
+
+    def generator_loss(self, params: dict, features: Array | None) -> Array | float:
+        """The loss () of the features (B, F) that the fake score finds in noised generated images: 0."""
+        return 0.0
 
     def weight(self, model: Model, x: Array, real: Array, t: Array) -> Array:
         """(B,): 1 / the mean distance of the elements of generated images from those of the teacher's."""

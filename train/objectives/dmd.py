@@ -1,12 +1,18 @@
 """Distribution matching distillation (Yin et al. 2023, arXiv:2311.18828; 2024, arXiv:2405.14867)."""
 
 from dataclasses import dataclass
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from fewstep.train.objectives.distribution_matching import DistributionMatching
+from fewstep.diffusion.denoiser import Model
+from fewstep.errors import UsageError
+from fewstep.ranges import Range
+from fewstep.train.data.split import Batch
+from fewstep.train.objectives.distribution_matching import DistributionMatching, Draws
 
 
 @dataclass(frozen=True)
@@ -15,10 +21,59 @@ class DMD(DistributionMatching):
     sigma_t eps: its gradient in x is w (b - a).
 
     With w = (alpha_t / sigma_t)^2 and the exact fake score this is the gradient of the Kullback-Leibler divergence of
-    noised generated images from the teacher's.  The adversarial loss of DMD2 is left out, as is the regression on pairs
-    of DMD.
+    noised generated images from the teacher's.  The regression on pairs of the first paper is left out.
+
+    With `adversarial` the adversarial loss of DMD2 is added, times this weight: a head on the features of the fake
+    score tells noised images of the data from generated ones, by logistic regression, and the generator lowers
+    softplus(-logit).  Images of the data are then used, which let it surpass the teacher.
     """
+
+    adversarial: Annotated[float, Range(0, 100)] = 0.0
+
+    @property
+    def needs_images(self) -> bool:
+        return self.adversarial > 0
+
+    def extra_params(self, features: int) -> dict[str, Any]:
+        """The head: a hidden layer of the width of the features, and a logit that is 0 at first."""
+        if not self.adversarial:
+            return {}
+        if not features:
+            raise UsageError(
+                "dmd.adversarial requires a network with features, as UNet, UNet2D, DiT and MLP have: set it to 0"
+            )
+        kernel = np.random.default_rng(0).standard_normal((features, features)) / np.sqrt(features)
+        hidden = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(features)}
+        return {"discriminator": {"hidden": hidden, "last": {"kernel": jnp.zeros((features, 1)), "bias": jnp.zeros(1)}}}
+
+    def draw(self, model: Model, batch: Batch, key: Array) -> Draws:
+        """batch.image (B, *shape), batch.label (B,) or None."""
+        drawn = super().draw(model, batch, key)
+        return drawn._replace(real=batch.image) if self.adversarial else drawn
 
     def match(self, x: Array, real: Array, fake: Array, weight: Array) -> Array:
         goal = jax.lax.stop_gradient(x - weight * (fake - real))
         return jnp.mean((x - goal) ** 2) / 2
+
+    def discriminator_loss(
+        self, model: Model, params: dict, examples: Any, features: Array | None
+    ) -> tuple[Array | float, dict[str, Array]]:
+        """The loss () of the logistic regression, which is 2 log 2 where nothing tells the images apart, times
+        `adversarial`, and {"discriminator": without this weight}."""
+        if not self.adversarial:
+            return 0.0, {}
+        _, known = self.score(model, params, examples.score._replace(x0=examples.real, eps=examples.eps))
+        fake, real = (logits(params["discriminator"], found) for found in (features, known))
+        loss = jnp.mean(jax.nn.softplus(fake) + jax.nn.softplus(-real))
+        return self.adversarial * loss, {"discriminator": loss}
+
+    def generator_loss(self, params: dict, features: Array | None) -> Array | float:
+        if not self.adversarial:
+            return 0.0
+        return self.adversarial * jnp.mean(jax.nn.softplus(-logits(params["discriminator"], features)))
+
+
+def logits(head: dict, features: Array | None) -> Array:
+    """Of features (B, F): log odds (B,) that an image is of the data."""
+    hidden, last = head["hidden"], head["last"]
+    return (jax.nn.silu(features @ hidden["kernel"] + hidden["bias"]) @ last["kernel"] + last["bias"])[:, 0]

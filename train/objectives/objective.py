@@ -84,8 +84,11 @@ class Objective:
         if isfunction(times) and "self" not in signature(times).parameters:
             cls.times = staticmethod(times)
 
-    def extra_params(self) -> dict[str, Any]:
-        """Initial values of parameters that are trained with those of the network, {group: pytree}."""
+    def extra_params(self, features: int) -> dict[str, Any]:
+        """Initial values of parameters that are trained with those of the network, {group: pytree}.
+
+        features: how many features the network returns, 0 for none.
+        """
         return {}
 
     def optimizer(

@@ -271,7 +271,7 @@ def restore(
         if step is None:
             raise CheckpointError(f"{folder} has no checkpoint yet: run `fewstep train` until it has saved one")
         # The extra parameters of the objective are restored as well, and discarded.
-        extra = jax.eval_shape(experiment.objective.extra_params)
+        extra = jax.eval_shape(partial(experiment.extra_params, shape, classes))
         extra = jax.tree.map(lambda a: a.update(sharding=replicated(mesh)), extra)
         averages = ema.names(experiment.ema, experiment.ema_lengths)
         found = checkpoints.restore_ema(step, dict.fromkeys(averages, {"net": shapes} | extra))
