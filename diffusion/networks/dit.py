@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,30 +14,45 @@ from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
-from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention
+from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention, rms_norm
 from fewstep.diffusion.networks.positions import places, rotary, sincos
 from fewstep.diffusion.networks.time_class import TimeClass, Waves
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
 
+Norm = Literal["layer", "rms"]
+Wide = Literal["gelu", "swiglu"]
 
-def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, eps: float = 1e-6) -> jax.Array:
-    """x (B, N, width) with each token normalised to mean 0 and variance 1 in float32, then scaled and shifted by
-    (B, width) each."""
+
+class Style(NamedTuple):
+    """Options of the blocks of a DiT."""
+
+    norm: Norm = "layer"
+    wide: Wide = "gelu"
+    qk_norm: bool = False
+    biases: bool = True
+
+
+def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, norm: Norm) -> jax.Array:
+    """x (B, N, width) with each token normalised in float32, then scaled and shifted by (B, width) each."""
     wide = x.astype(jnp.float32)
-    wide -= wide.mean(-1, keepdims=True)
-    wide *= jax.lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + eps)
-    return (wide * (1 + scale[:, None]) + shift[:, None]).astype(x.dtype)
+    wide = wide if norm == "rms" else wide - wide.mean(-1, keepdims=True)
+    return (rms_norm(wide) * (1 + scale[:, None]) + shift[:, None]).astype(x.dtype)
 
 
 class Block(nnx.Module):
     """Attention and a wide layer, each added to the tokens through a gate that starts at zero (adaLN-zero)."""
 
-    def __init__(self, width: int, heads: int, ratio: int, tokens: int, *, dtype: Any, rngs: nnx.Rngs):
+    def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
+        self.norm = style.norm
         self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        self.attention = SelfAttention(width, heads, tokens, dtype=dtype, rngs=rngs)
-        self.wide = Linear(width, ratio * width, dtype=dtype, rngs=rngs)
-        self.out = Linear(ratio * width, width, (HIDDEN, EMBED), dtype=dtype, rngs=rngs)
+        options = {"biases": style.biases, "qk_norm": style.qk_norm}
+        self.attention = SelfAttention(width, heads, tokens, **options, dtype=dtype, rngs=rngs)
+        layer: dict[str, Any] = {"use_bias": style.biases, "dtype": dtype, "rngs": rngs}
+        hidden = ratio * width if style.wide == "gelu" else 2 * ratio * width // 3
+        self.wide = Linear(width, hidden, **layer)
+        self.gate = Linear(width, hidden, **layer) if style.wide == "swiglu" else None
+        self.out = Linear(hidden, width, (HIDDEN, EMBED), **layer)
 
     def __call__(
         self,
@@ -48,10 +63,12 @@ class Block(nnx.Module):
     ) -> jax.Array:
         """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
         modulation = self.modulation(embedding)
-        scale, shift, gate = modulation[:3]
-        x += gate[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift), turn, power)
-        scale, shift, gate = modulation[3:]
-        return x + gate[:, None].astype(x.dtype) * self.out(nnx.gelu(self.wide(_modulated(x, scale, shift))))
+        scale, shift, share = modulation[:3]
+        x += share[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift, self.norm), turn, power)
+        scale, shift, share = modulation[3:]
+        h = _modulated(x, scale, shift, self.norm)
+        h = nnx.gelu(self.wide(h)) if self.gate is None else nnx.silu(self.gate(h)) * self.wide(h)
+        return x + share[:, None].astype(x.dtype) * self.out(h)
 
 
 class _Variance(nnx.Module):
@@ -73,6 +90,9 @@ class DiT(Featured):
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
     pass instead of storing them.  dtype is that of the computation; parameters are float32.
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
+    norm: "layer", or "rms" without the subtraction of the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of two
+    thirds of the width, so that the number of parameters is the same (arXiv:2002.05202).  qk_norm: as in SelfAttention.
+    biases: those of the blocks.
     jump_blocks: only that many last blocks get the size of a jump (Decoupled MeanFlow, arXiv:2510.24474); 0: all.
 
     The published networks (facebookresearch/DiT, SiT, MeanFlow) have waves = 256, columns_first and joint.  waves: that
@@ -92,7 +112,11 @@ class DiT(Featured):
         depth: Annotated[int, Range(1, 256)] = 12,
         heads: Annotated[int, Range(1, 1024)] = 6,
         ratio: Annotated[int, Range(1, 64)] = 4,
-        positions: str = "sincos",
+        positions: Literal["sincos", "rotary"] = "sincos",
+        norm: Norm = "layer",
+        wide: Wide = "gelu",
+        qk_norm: bool = False,
+        biases: bool = True,
         remat: bool = False,
         jump_blocks: Annotated[int, Range(0, 256)] = 0,
         fastest: Fastest = FASTEST,
@@ -109,8 +133,6 @@ class DiT(Featured):
     ):
         if len(shape) != 3:
             raise UsageError(f"a DiT is for images of shape (H, W, C), not {tuple(shape)}: use MLP for points")
-        if positions not in ("sincos", "rotary"):
-            raise UsageError(f"DiT.positions is 'sincos' or 'rotary', not {positions!r}")
         if width % heads or (width // heads if positions == "rotary" else width) % 4:
             raise UsageError(
                 f"a DiT of width {width} does not divide into {heads} heads, or the heads into pairs of two "
@@ -120,12 +142,12 @@ class DiT(Featured):
             raise UsageError(f"DiT.jump_blocks is at most its depth: got {jump_blocks} of {depth} blocks")
         if jump_layers and not waves:
             raise UsageError("DiT.jump_layers needs waves: set DiT.waves = 256, or leave it False")
-        height, wide, channels = shape
+        height, across, channels = shape
         self.columns_first, self.joint = columns_first, joint
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
         self.dtype = jnp.dtype(dtype)
         self.first_jump = depth - jump_blocks if jump_blocks else 0
-        self.trained = self._grid(height, wide)
+        self.trained = self._grid(height, across)
         if waves:
             features = Waves(waves, "cos_sin")
             options = jumps, jump_layers, guided
@@ -133,7 +155,8 @@ class DiT(Featured):
         else:
             self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
-        block = partial(Block, width, heads, ratio, math.prod(self.trained), dtype=self.dtype, rngs=rngs)
+        self.norm, style = norm, Style(norm, wide, qk_norm, biases)
+        block = partial(Block, width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         outputs = patch * patch * channels
@@ -170,7 +193,7 @@ class DiT(Featured):
 
         def images(h, modulation, *heads):
             scale, shift = modulation(embedding)
-            h = _modulated(h.astype(jnp.float32), scale, shift)
+            h = _modulated(h.astype(jnp.float32), scale, shift, self.norm)
             parts = (head(h).reshape(batch, rows, columns, p, p, channels) for head in heads)
             return [part.swapaxes(2, 3).reshape(x.shape) for part in parts]
 

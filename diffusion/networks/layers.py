@@ -112,8 +112,27 @@ def dropout(x: jax.Array, rate: float, key: jax.Array | None) -> jax.Array:
     return jnp.where(kept, x / (1 - rate), 0).astype(x.dtype)
 
 
+def rms_norm(x: jax.Array, eps: float = 1e-6) -> jax.Array:
+    """x (..., channels) divided by its root mean square over the channels, in float32."""
+    x = x.astype(jnp.float32)
+    return x * jax.lax.rsqrt(jnp.mean(x * x, -1, keepdims=True) + eps)
+
+
+class RMSNorm(nnx.Module):
+    """rms_norm with a learned gain per channel."""
+
+    def __init__(self, channels: int):
+        self.gain = nnx.Param(jnp.ones(channels), axes=(None,))
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return (rms_norm(x) * self.gain[...]).astype(x.dtype)
+
+
 class SelfAttention(nnx.Module):
-    """Multi-head self-attention over tokens (B, N, channels), N = `tokens` in training (arXiv:1706.03762 3.2)."""
+    """Multi-head self-attention over tokens (B, N, channels), N = `tokens` in training (arXiv:1706.03762 3.2).
+
+    qk_norm: queries and keys are divided by their root mean square over a head, with learned gains (arXiv:2302.05442).
+    """
 
     def __init__(
         self,
@@ -122,13 +141,17 @@ class SelfAttention(nnx.Module):
         tokens: int,
         *,
         out_init: Callable[..., Any] = fan_in,
+        biases: bool = True,
+        qk_norm: bool = False,
         dtype: Any,
         rngs: nnx.Rngs,
     ):
         self.heads, self.tokens = heads, tokens
-        self.qkv = Linear(channels, 3 * channels, dtype=dtype, rngs=rngs)
+        layer: dict[str, Any] = {"use_bias": biases, "dtype": dtype, "rngs": rngs}
+        self.qkv = Linear(channels, 3 * channels, **layer)
         self.qkv.kernel.set_metadata(heads=heads)
-        self.out = Linear(channels, channels, (HIDDEN, EMBED), kernel_init=out_init, dtype=dtype, rngs=rngs)
+        self.out = Linear(channels, channels, (HIDDEN, EMBED), kernel_init=out_init, **layer)
+        self.norms = nnx.List([RMSNorm(channels // heads) for _ in "qk"]) if qk_norm else None
 
     def __call__(
         self, x: jax.Array, turn: Callable[[jax.Array], jax.Array] | None = None, power: jax.Array | None = None
@@ -139,7 +162,10 @@ class SelfAttention(nnx.Module):
         """
         # Heads are the outer axis, so that devices hold whole heads if their number divides the heads.
         qkv = self.qkv(x).reshape(*x.shape[:2], self.heads, 3, -1)
-        q, k, v = tempered(qkv[..., 0, :], power, self.tokens), qkv[..., 1, :], qkv[..., 2, :]
+        q, k, v = qkv[..., 0, :], qkv[..., 1, :], qkv[..., 2, :]
+        if self.norms is not None:
+            q, k = (norm(a) for norm, a in zip(self.norms, (q, k), strict=True))
+        q = tempered(q, power, self.tokens)
         if turn:
             q, k = turn(q), turn(k)
         return self.out(jax.nn.dot_product_attention(q, k, v).reshape(x.shape))

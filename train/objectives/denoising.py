@@ -2,15 +2,16 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Annotated, Any
 
+import jax
 import jax.numpy as jnp
 from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
-from fewstep.ranges import Share, check_fields
+from fewstep.ranges import Positive, Range, Share, check_fields
 from fewstep.train.objectives.objective import Objective
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.objectives.weights import native
@@ -38,21 +39,52 @@ class Noised(Objective):
 
 
 @dataclass(frozen=True)
-class Denoising(Noised):
-    """Weighted mean squared error of the network's output against A x0 + B eps."""
+class Weighted(Noised):
+    """The base of objectives with a mean squared error that is weighted by time."""
 
     weight: Callable = native
-
-    def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
-        """-> loss (), {}."""
-        _, _, t, label, key = examples
-        raw, _ = model.outputs(params["net"], noisy(model, examples), t, None, Cond(label), key)
-        return self.weighted(model, t, (raw - target(model, examples)) ** 2), {}
 
     def weighted(self, model: Model, t: Array, errors: Array) -> Array:
         """The mean of squared errors (B, ...), weighted by time."""
         weight = self.weight(model.process, model.prediction, t)
         return jnp.mean(weight * errors.reshape(len(t), -1).mean(axis=1))
+
+
+@dataclass(frozen=True)
+class Denoising(Weighted):
+    """Weighted mean squared error of the network's output against A x0 + B eps.
+
+    dispersive: the weight of `dispersion` of the features of a batch, at this `temperature`; both are 0.5 in the paper.
+    """
+
+    dispersive: Annotated[float, Range(0, 1000)] = 0.0
+    temperature: Positive = 0.5
+
+    @property
+    def whole_batch(self) -> bool:
+        return self.dispersive > 0
+
+    def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:
+        """-> loss (), {"dispersion": without its weight, if it has one}."""
+        _, _, t, label, key = examples
+        x = noisy(model, examples)
+        raw, _, features = model.with_features(params["net"], x, t, None, Cond(label), key)
+        loss = self.weighted(model, t, (raw - target(model, examples)) ** 2)
+        if not self.dispersive:
+            return loss, {}
+        if features is None:
+            raise UsageError(
+                "denoising.dispersive requires a network with features, as UNet, UNet2D, DiT and MLP have: set it to 0"
+            )
+        spread = dispersion(features, self.temperature)
+        return loss + self.dispersive * spread, {"dispersion": spread}
+
+
+def dispersion(features: Array, temperature: float) -> Array:
+    """log of the mean over pairs of exp(-|z_i - z_j|^2 / (F temperature)) of features (B, F): the less, the further
+    apart they are (Wang & He 2025, arXiv:2506.09027, the form of InfoNCE)."""
+    squares = jnp.mean((features[:, None] - features) ** 2, axis=-1)
+    return jax.nn.logsumexp(-squares / temperature) - 2 * jnp.log(len(features))
 
 
 def noisy(model: Model, examples: Any) -> Array:

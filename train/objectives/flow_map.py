@@ -15,7 +15,6 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond, Model
-from fewstep.diffusion.foreign import Transferred
 from fewstep.diffusion.prediction import VELOCITY
 from fewstep.diffusion.process import Linear
 from fewstep.errors import UsageError
@@ -56,11 +55,8 @@ class Jumps(Noised):
 
     def outputs(self, model: Model, params: dict, examples: Any) -> Callable[..., tuple[Array, Any]]:
         """The network's U(x, t, s[, label, guidance]), and what its second output adds to it, or None."""
-        if model.process != Linear() or not isinstance(model.prediction, Transferred | type(VELOCITY)):
-            raise UsageError(
-                "this objective learns mean velocities of the linear path: set train.process = @Linear() and "
-                "train.prediction = %VELOCITY, or @Transferred() for a network that was trained otherwise"
-            )
+        if model.process != Linear():
+            raise UsageError("this objective learns mean velocities of the linear path: set train.process = @Linear()")
 
         def velocity(x, t, raw):
             if model.prediction == VELOCITY:

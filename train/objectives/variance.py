@@ -15,7 +15,7 @@ from fewstep.diffusion.posterior import divergence, large, posterior
 from fewstep.diffusion.variance import NPR, SN, LearnedRange
 from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Range
-from fewstep.train.objectives.denoising import Denoising, Noised, noisy, target
+from fewstep.train.objectives.denoising import Noised, Weighted, noisy, target
 from fewstep.train.objectives.times import uniform
 from fewstep.train.state import State
 
@@ -42,7 +42,7 @@ class SecondMoment(Noised):
 
 
 @dataclass(frozen=True)
-class Hybrid(Denoising):
+class Hybrid(Weighted):
     """Denoising plus `share` times the variational bound, in bits per dimension, of a chain of `steps` equal steps with
     the variances of a LearnedRange; gradients of the bound do not reach the mean.
 
