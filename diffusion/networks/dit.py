@@ -13,6 +13,7 @@ from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.featured import Featured
+from fewstep.diffusion.networks.gau import GatedUnit
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
 from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention, rms_norm
 from fewstep.diffusion.networks.positions import places, rotary, sincos
@@ -20,6 +21,7 @@ from fewstep.diffusion.networks.time_class import TimeClass, Waves
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
 
+Unit = Literal["attention", "gau"]
 Norm = Literal["layer", "rms"]
 Wide = Literal["gelu", "swiglu"]
 
@@ -27,6 +29,7 @@ Wide = Literal["gelu", "swiglu"]
 class Style(NamedTuple):
     """Options of the blocks of a DiT."""
 
+    unit: Unit = "attention"
     norm: Norm = "layer"
     wide: Wide = "gelu"
     qk_norm: bool = False
@@ -71,10 +74,33 @@ class Block(nnx.Module):
         return x + share[:, None].astype(x.dtype) * self.out(h)
 
 
+class GatedBlock(nnx.Module):
+    """Two gated attention units, each added to the tokens through a gate that starts at zero."""
+
+    def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
+        self.norm = style.norm
+        self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        sizes = width, ratio * width // 2, width // heads, tokens
+        self.units = nnx.List([GatedUnit(*sizes, style.biases, dtype=dtype, rngs=rngs) for _ in range(2)])
+
+    def __call__(
+        self,
+        x: jax.Array,
+        embedding: jax.Array,
+        turn: Callable[[jax.Array], jax.Array] | None = None,
+        power: jax.Array | None = None,
+    ) -> jax.Array:
+        """As Block."""
+        modulation = self.modulation(embedding)
+        for unit, (scale, shift, share) in zip(self.units, (modulation[:3], modulation[3:]), strict=True):
+            x += share[:, None].astype(x.dtype) * unit(_modulated(x, scale, shift, self.norm), turn, power)
+        return x
+
+
 class _Variance(nnx.Module):
     """A second output from the last tokens, zero at initialization: a block, a norm, a dense layer."""
 
-    def __init__(self, width: int, outputs: int, block: Callable[[], Block], *, rngs: nnx.Rngs):
+    def __init__(self, width: int, outputs: int, block: Callable[[], nnx.Module], *, rngs: nnx.Rngs):
         self.block = block()
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.head = Linear(width, outputs, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
@@ -90,9 +116,10 @@ class DiT(Featured):
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
     pass instead of storing them.  dtype is that of the computation; parameters are float32.
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
-    norm: "layer", or "rms" without the subtraction of the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of two
-    thirds of the width, so that the number of parameters is the same (arXiv:2002.05202).  qk_norm: as in SelfAttention.
-    biases: those of the blocks.
+    unit: "attention" and a wide layer, or "gau", two gated attention units of as many parameters, each with one head of
+    width / heads, without `wide` and `qk_norm` (arXiv:2202.10447).  norm: "layer", or "rms" without the subtraction of
+    the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of two thirds of the width, so that the number of parameters
+    is the same (arXiv:2002.05202).  qk_norm: as in SelfAttention.  biases: those of the blocks.
     jump_blocks: only that many last blocks get the size of a jump (Decoupled MeanFlow, arXiv:2510.24474); 0: all.
 
     The published networks (facebookresearch/DiT, SiT, MeanFlow) have waves = 256, columns_first and joint.  waves: that
@@ -113,6 +140,7 @@ class DiT(Featured):
         heads: Annotated[int, Range(1, 1024)] = 6,
         ratio: Annotated[int, Range(1, 64)] = 4,
         positions: Literal["sincos", "rotary"] = "sincos",
+        unit: Unit = "attention",
         norm: Norm = "layer",
         wide: Wide = "gelu",
         qk_norm: bool = False,
@@ -142,6 +170,8 @@ class DiT(Featured):
             raise UsageError(f"DiT.jump_blocks is at most its depth: got {jump_blocks} of {depth} blocks")
         if jump_layers and not waves:
             raise UsageError("DiT.jump_layers needs waves: set DiT.waves = 256, or leave it False")
+        if unit == "gau" and (wide != "gelu" or qk_norm):
+            raise UsageError("DiT.unit = 'gau' has neither a wide layer nor qk_norm: leave both at their defaults")
         height, across, channels = shape
         self.columns_first, self.joint = columns_first, joint
         self.patch, self.heads, self.positions, self.remat = patch, heads, positions, remat
@@ -155,8 +185,9 @@ class DiT(Featured):
         else:
             self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
-        self.norm, style = norm, Style(norm, wide, qk_norm, biases)
-        block = partial(Block, width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
+        self.norm, style = norm, Style(unit, norm, wide, qk_norm, biases)
+        kind = Block if unit == "attention" else GatedBlock
+        block = partial(kind, width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         outputs = patch * patch * channels

@@ -8,7 +8,7 @@ from flax import nnx
 
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks import DiT, split
-from fewstep.diffusion.networks.dit import Block, Style
+from fewstep.diffusion.networks.dit import Block, GatedBlock, Style
 
 WIDTH, HEADS, RATIO, TOKENS = 12, 3, 4, 5
 STYLES = {
@@ -17,7 +17,9 @@ STYLES = {
     "swiglu": Style(wide="swiglu"),
     "qk_norm": Style(qk_norm=True),
     "no biases": Style(biases=False),
-    "all": Style("rms", "swiglu", True, False),
+    "all": Style("attention", "rms", "swiglu", True, False),
+    "gau": Style("gau"),
+    "gau without biases": Style("gau", "rms", biases=False),
 }
 
 
@@ -38,11 +40,24 @@ def scaled(x, gain=1.0):
     return x / np.sqrt((x**2).mean(-1, keepdims=True) + 1e-6) * gain
 
 
+def dense(layer, x):
+    return x @ layer["kernel"] + layer.get("bias", 0.0)
+
+
+def attended(q, k, v):
+    logits = np.einsum("bnc,bmc->bnm", q, k) / np.sqrt(q.shape[-1])
+    weight = np.exp(logits - logits.max(-1, keepdims=True))
+    return np.einsum("bnm,bmc->bnc", weight / weight.sum(-1, keepdims=True), v)
+
+
+def gated(p, x):
+    shared = silu(dense(p["shared"], x))
+    q, k = (shared * p[name]["gain"] + p[name]["bias"] for name in ("query", "key"))
+    return dense(p["out"], silu(dense(p["gate"], x)) * attended(q, k, silu(dense(p["value"], x))))
+
+
 def longhand(p, x, embedding, style):
     """The block in float64, a head at a time."""
-
-    def dense(layer, x):
-        return x @ layer["kernel"] + layer.get("bias", 0.0)
 
     def modulated(x, scale, shift):
         x = x if style.norm == "rms" else x - x.mean(-1, keepdims=True)
@@ -50,6 +65,10 @@ def longhand(p, x, embedding, style):
 
     told = dense(p["modulation"]["dense"], embedding).reshape(len(x), WIDTH, 6)
     scale, shift, share = (told[..., i] for i in range(3))
+    if style.unit == "gau":
+        x = x + share[:, None] * gated(p["units"][0], modulated(x, scale, shift))
+        scale, shift, share = (told[..., i] for i in range(3, 6))
+        return x + share[:, None] * gated(p["units"][1], modulated(x, scale, shift))
     attention, size = p["attention"], WIDTH // HEADS
     qkv = dense(attention["qkv"], modulated(x, scale, shift)).reshape(len(x), TOKENS, HEADS, 3, size)
     mixed = np.zeros((len(x), TOKENS, HEADS, size))
@@ -57,9 +76,7 @@ def longhand(p, x, embedding, style):
         q, k, v = (qkv[:, :, head, i] for i in range(3))
         if style.qk_norm:
             q, k = (scaled(a, attention["norms"][i]["gain"]) for i, a in enumerate((q, k)))
-        logits = np.einsum("bnc,bmc->bnm", q, k) / np.sqrt(size)
-        weight = np.exp(logits - logits.max(-1, keepdims=True))
-        mixed[:, :, head] = np.einsum("bnm,bmc->bnc", weight / weight.sum(-1, keepdims=True), v)
+        mixed[:, :, head] = attended(q, k, v)
     x = x + share[:, None] * dense(attention["out"], mixed.reshape(x.shape))
     scale, shift, share = (told[..., i] for i in range(3, 6))
     h = modulated(x, scale, shift)
@@ -69,7 +86,8 @@ def longhand(p, x, embedding, style):
 
 @pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
 def test_a_block_is_what_its_options_say(style):
-    module = Block(WIDTH, HEADS, RATIO, TOKENS, style, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+    kind = GatedBlock if style.unit == "gau" else Block
+    module = kind(WIDTH, HEADS, RATIO, TOKENS, style, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
     graph, params, _ = nnx.split(module, nnx.Param, ...)
     params = perturbed(nnx.to_pure_dict(params))
     rng = np.random.default_rng(1)
@@ -94,15 +112,34 @@ def test_a_network_has_its_options(style):
     assert abs(first - later).max() > 1e-3
 
 
-def test_swiglu_has_as_many_parameters_as_gelu():
+@pytest.mark.parametrize("options", [{"wide": "swiglu"}, {"unit": "gau"}])
+def test_kinds_of_blocks_have_as_many_parameters(options):
     sizes = []
-    for wide in ("gelu", "swiglu"):
-        made = nnx.eval_shape(lambda wide=wide: DiT((8, 8, 1), width=96, depth=1, heads=2, wide=wide, rngs=nnx.Rngs(0)))
+    for changed in ({}, options):
+        options = {"width": 96, "depth": 1, "heads": 8, **changed}
+        made = nnx.eval_shape(lambda options=options: DiT((8, 8, 1), **options, rngs=nnx.Rngs(0)))
         sizes.append(sum(a.size for a in jax.tree.leaves(split(made)[1])))
-    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.015)
 
 
-@pytest.mark.parametrize("wrong", [{"norm": "batch"}, {"wide": "relu"}, {"positions": "learned"}])
+def test_rotary_positions_turn_queries_and_keys_of_gated_units():
+    """Without positions the first tokens would not see that others have changed places."""
+    apply, params = split(
+        DiT((8, 8, 1), width=16, depth=1, heads=2, unit="gau", positions="rotary", rngs=nnx.Rngs(0))
+    )  # fmt: skip
+    x = jnp.asarray(np.random.default_rng(0).standard_normal((1, 8, 8, 1)), jnp.float32)
+    params = perturbed(params)
+    found = apply(params, x, 0.3, None, Cond())
+    moved = apply(params, jnp.concatenate([x[:, :4], x[:, 6:], x[:, 4:6]], axis=1), 0.3, None, Cond())
+    assert abs(found[:, :4] - moved[:, :4]).max() > 1e-4
+
+
+def test_gated_units_have_no_wide_layer():
+    with pytest.raises(ValueError, match=r"DiT.unit = 'gau' has neither a wide layer nor qk_norm"):
+        DiT((8, 8, 1), width=24, depth=1, heads=2, unit="gau", qk_norm=True, rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize("wrong", [{"unit": "mixer"}, {"norm": "batch"}, {"wide": "relu"}, {"positions": "learned"}])
 def test_other_options_are_refused(wrong):
     (name,) = wrong
     with pytest.raises(ValueError, match=f"DiT.{name} is "):
