@@ -36,10 +36,13 @@ class Style(NamedTuple):
     biases: bool = True
 
 
-def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, norm: Norm) -> jax.Array:
-    """x (B, N, width) with each token normalised in float32, then scaled and shifted by (B, width) each."""
+def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, centred: bool) -> jax.Array:
+    """x (B, N, width) with each token normalised in float32, then scaled and shifted by (B, width) each.
+
+    centred: the mean of a token is subtracted before the norm.
+    """
     wide = x.astype(jnp.float32)
-    wide = wide if norm == "rms" else wide - wide.mean(-1, keepdims=True)
+    wide = wide - wide.mean(-1, keepdims=True) if centred else wide
     return (rms_norm(wide) * (1 + scale[:, None]) + shift[:, None]).astype(x.dtype)
 
 
@@ -47,10 +50,10 @@ class Block(nnx.Module):
     """Attention and a wide layer, each added to the tokens through a gate that starts at zero (adaLN-zero)."""
 
     def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.norm = style.norm
+        self.centred = style.norm == "layer"
         self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        options = {"biases": style.biases, "qk_norm": style.qk_norm}
-        self.attention = SelfAttention(width, heads, tokens, **options, dtype=dtype, rngs=rngs)
+        options: dict[str, Any] = {"biases": style.biases, "qk_norm": style.qk_norm, "dtype": dtype, "rngs": rngs}
+        self.attention = SelfAttention(width, heads, tokens, **options)
         layer: dict[str, Any] = {"use_bias": style.biases, "dtype": dtype, "rngs": rngs}
         hidden = ratio * width if style.wide == "gelu" else 2 * ratio * width // 3
         self.wide = Linear(width, hidden, **layer)
@@ -67,9 +70,9 @@ class Block(nnx.Module):
         """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
         modulation = self.modulation(embedding)
         scale, shift, share = modulation[:3]
-        x += share[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift, self.norm), turn, power)
+        x += share[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift, self.centred), turn, power)
         scale, shift, share = modulation[3:]
-        h = _modulated(x, scale, shift, self.norm)
+        h = _modulated(x, scale, shift, self.centred)
         h = nnx.gelu(self.wide(h)) if self.gate is None else nnx.silu(self.gate(h)) * self.wide(h)
         return x + share[:, None].astype(x.dtype) * self.out(h)
 
@@ -78,7 +81,7 @@ class GatedBlock(nnx.Module):
     """Two gated attention units, each added to the tokens through a gate that starts at zero."""
 
     def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.norm = style.norm
+        self.centred = style.norm == "layer"
         self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         sizes = width, ratio * width // 2, width // heads, tokens
         self.units = nnx.List([GatedUnit(*sizes, style.biases, dtype=dtype, rngs=rngs) for _ in range(2)])
@@ -93,7 +96,7 @@ class GatedBlock(nnx.Module):
         """As Block."""
         modulation = self.modulation(embedding)
         for unit, (scale, shift, share) in zip(self.units, (modulation[:3], modulation[3:]), strict=True):
-            x += share[:, None].astype(x.dtype) * unit(_modulated(x, scale, shift, self.norm), turn, power)
+            x += share[:, None].astype(x.dtype) * unit(_modulated(x, scale, shift, self.centred), turn, power)
         return x
 
 
@@ -185,7 +188,7 @@ class DiT(Featured):
         else:
             self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
-        self.norm, style = norm, Style(unit, norm, wide, qk_norm, biases)
+        self.centred, style = norm == "layer", Style(unit, norm, wide, qk_norm, biases)
         kind = Block if unit == "attention" else GatedBlock
         block = partial(kind, width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
@@ -224,7 +227,7 @@ class DiT(Featured):
 
         def images(h, modulation, *heads):
             scale, shift = modulation(embedding)
-            h = _modulated(h.astype(jnp.float32), scale, shift, self.norm)
+            h = _modulated(h.astype(jnp.float32), scale, shift, self.centred)
             parts = (head(h).reshape(batch, rows, columns, p, p, channels) for head in heads)
             return [part.swapaxes(2, 3).reshape(x.shape) for part in parts]
 

@@ -63,7 +63,7 @@ def test_their_settings_are_those_that_outputs_hardly_show(published):
 def test_norms_add_1e_6_to_the_variance():
     x = 1e-3 * np.random.default_rng(0).standard_normal((2, 3, 8)).astype(np.float32)
     theirs = 2 * (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-6)
-    ours = modulated(jnp.asarray(x), jnp.ones((2, 8)), jnp.zeros((2, 8)), "layer")
+    ours = modulated(jnp.asarray(x), jnp.ones((2, 8)), jnp.zeros((2, 8)), centred=True)
     np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-6)
 
 

@@ -65,12 +65,15 @@ class Frechet(Objective):
     known: tuple[Measured, ...] = field(default=(), repr=False, compare=False)  # `features`, loaded before training
 
     label_drop = 0.0
-    whole_batch = True
     needs_images = False
 
     def __post_init__(self):
         check_fields(self)
         object.__setattr__(self, "capabilities", frozenset({self.learned}))
+
+    @property
+    def whole_batch(self) -> bool:
+        return True
 
     @property
     def trained_calls(self) -> int:

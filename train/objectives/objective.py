@@ -46,7 +46,11 @@ class Objective:
     needs_pairs: bool = False  # whether it trains on pairs of noise and image
     needs_images: bool = True  # whether it trains on images of the data
     copies: tuple[str, ...] = ()  # groups of parameters that begin as the network's, and are trained beside them
-    whole_batch: bool = False  # whether its loss is not a mean over examples, so that a batch has no parts
+
+    @property
+    def whole_batch(self) -> bool:
+        """Whether its loss is not a mean over examples, so that a batch has no parts."""
+        return False
 
     @property
     def needs_teacher(self) -> bool:
