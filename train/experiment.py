@@ -6,13 +6,14 @@ from functools import cached_property
 from inspect import isclass
 from typing import Annotated, Any, cast
 
+import jax
+import jax.numpy as jnp
 import optax
 from flax import nnx
 
-from fewstep.diffusion.denoiser import JUMP, Model
+from fewstep.diffusion.denoiser import JUMP, Cond, Model
 from fewstep.diffusion.levers import LEVERS
 from fewstep.diffusion.networks import axes, fused_heads, one_key, split
-from fewstep.diffusion.networks.featured import Featured
 from fewstep.diffusion.prediction import VELOCITY, Prediction
 from fewstep.diffusion.process import Linear, Process
 from fewstep.diffusion.variance import Variance
@@ -165,9 +166,24 @@ class Experiment:
 
     def extra_params(self, shape: tuple, classes: int) -> dict[str, Any]:
         """Initial values of what the objective trains besides the network, {group: pytree}."""
-        module = self._module(shape, classes)
-        known = isinstance(module, Featured) and module.returns_features
-        return cast(Objective, self.objective).extra_params(module.feature_size if known else 0)
+        objective = cast(Objective, self.objective)
+        extra = objective.extra_params()
+        if objective.uses_features:
+            extra |= objective.feature_params(self._features(shape, classes), self.seed)
+        return extra
+
+    def _features(self, shape, classes):
+        """The number of features that the network returns, 0 if there are none."""
+        model, params = self.abstract(shape, classes)
+        x, time = (jax.ShapeDtypeStruct((1, *size), jnp.float32) for size in (shape, ()))
+        label = jax.ShapeDtypeStruct((1,), jnp.int32)
+
+        def features(params, x, t, d, label):
+            return model.with_features(params, x, t, d, Cond(label), None)[2]
+
+        jump = time if JUMP in model.capabilities else None
+        found = jax.eval_shape(features, params, x, time, jump, label if model.classes else None)
+        return 0 if found is None else found.shape[1]
 
     def optimizer_for(self, shape: tuple, classes: int) -> optax.GradientTransformation:
         """The optimizer of all groups of parameters."""

@@ -55,7 +55,7 @@ class Block(nnx.Module):
         options: dict[str, Any] = {"biases": style.biases, "qk_norm": style.qk_norm, "dtype": dtype, "rngs": rngs}
         self.attention = SelfAttention(width, heads, tokens, **options)
         layer: dict[str, Any] = {"use_bias": style.biases, "dtype": dtype, "rngs": rngs}
-        hidden = ratio * width if style.wide == "gelu" else 2 * ratio * width // 3
+        hidden = ratio * width if style.wide == "gelu" else 8 * max(1, round(ratio * width / 12))
         self.wide = Linear(width, hidden, **layer)
         self.gate = Linear(width, hidden, **layer) if style.wide == "swiglu" else None
         self.out = Linear(hidden, width, (HIDDEN, EMBED), **layer)
@@ -121,8 +121,8 @@ class DiT(Featured):
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
     unit: "attention" and a wide layer, or "gau", two gated attention units of as many parameters, each with one head of
     width / heads, without `wide` and `qk_norm` (arXiv:2202.10447).  norm: "layer", or "rms" without the subtraction of
-    the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of two thirds of the width, so that the number of parameters
-    is the same (arXiv:2002.05202).  qk_norm: as in SelfAttention.  biases: those of the blocks.
+    the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of about two thirds of the width, for as many parameters
+    (arXiv:2002.05202).  qk_norm: as in SelfAttention.  biases: those of the layers of attention and of the wide layers.
     jump_blocks: only that many last blocks get the size of a jump (Decoupled MeanFlow, arXiv:2510.24474); 0: all.
 
     The published networks (facebookresearch/DiT, SiT, MeanFlow) have waves = 256, columns_first and joint.  waves: that
@@ -206,10 +206,6 @@ class DiT(Featured):
                 f"a DiT cuts images into patches of {self.patch}: {height}x{width} must be divisible by it"
             )
         return height // self.patch, width // self.patch
-
-    @property
-    def feature_size(self) -> int:
-        return self.stem.out_features
 
     def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None

@@ -23,10 +23,5 @@ class Featured(nnx.Module):
         raise NotImplementedError
 
     @property
-    def feature_size(self) -> int:
-        """F, the number of features."""
-        raise NotImplementedError
-
-    @property
     def returns_features(self) -> bool:
         return type(self).__call__ is Featured.__call__

@@ -76,10 +76,6 @@ class MLP(Featured):
         self.head = Linear(width, features, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(width, features, compute, rngs=rngs) if variance else None
 
-    @property
-    def feature_size(self) -> int:
-        return self.stem.out_features
-
     def with_features(
         self, x: Array, t: Number, d: Number | None, cond: Cond, key: Array | None = None
     ) -> tuple[Array, Array]:

@@ -114,10 +114,6 @@ class UNet(Featured):
         self.head = Conv(outs[0], channels, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = _Variance(outs[0], channels, block, rngs=rngs) if variance else None
 
-    @property
-    def feature_size(self) -> int:
-        return self.middle[-1].last.out_features
-
     def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:

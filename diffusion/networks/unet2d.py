@@ -143,10 +143,6 @@ class UNet2D(Featured):
         self.head = Conv(h, colours, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         self.variance = Conv(h, colours, (EMBED, None), kernel_init=ZEROS, rngs=rngs) if variance else None
 
-    @property
-    def feature_size(self) -> int:
-        return self.middle[-1].last.out_features
-
     def with_features(
         self, x: jax.Array, t: Number, d: Number | None, cond: Cond, key: jax.Array | None = None
     ) -> tuple[jax.Array, jax.Array]:

@@ -205,7 +205,7 @@ def same_teachers(name):
     # power and floor: small gradients, or sgd leads random weights to where rounding counts.
     distilled_maps = (kind(same=0.5, power=1.0, floor=100.0) for kind in (LSD, PSD, CTM))
     maps = (MeanFlow(), ImprovedMeanFlow(), AlphaFlow(same=0.5), IMM(), *distilled_maps)
-    matched = (SmallSiD(score_optimizer=slow), SmallDMD(calls=2, ratio=2, adversarial=0.1, score_optimizer=slow))
+    matched = (SmallSiD(score_optimizer=slow), SmallDMD(calls=2, ratio=2, adversarial=1.0, score_optimizer=slow))
     for objective in (Shortcut(label_drop=0.0), distilled, ContinuousConsistency(), *maps, *matched):
         same_training(name, objective, weights)
 

@@ -110,6 +110,16 @@ def test_a_config_is_printed_without_its_data(fewstep, tmp_path):
     assert "folder.held_out = 0.1" in out
 
 
+OF_FILES = {"folder/dit": "folder", "folder/jit": "folder", "fashion_mnist/jit": "npz", "fashion_mnist/range": "npz"}
+
+
+@pytest.mark.parametrize(("name", "data"), OF_FILES.items())
+def test_configs_of_files_are_printed(fewstep, tmp_path, name, data):
+    status, out, err = fewstep("config", f"configs/{name}.gin", "--set", f"{data}.path={tmp_path / 'none'}")
+    assert status == 0, err
+    assert f"{data}.path = '{tmp_path / 'none'}'" in out
+
+
 CONFIGS = ["digits/npr.gin", "points/moons.gin"]
 MORE = [
     f"digits/{name}.gin"

@@ -61,7 +61,7 @@ OBJECTIVES = {
     "continuous consistency": ContinuousConsistency(warmup=2),
     "distilled continuous consistency": ContinuousConsistency(warmup=2, teacher=True),
     "sid": SiD(),
-    "dmd": DMD(calls=2, ratio=2, adversarial=0.1),
+    "dmd": DMD(calls=2, ratio=2, adversarial=1.0),
 }
 SECOND = {"second moment": NPR(), "hybrid": LearnedRange()}
 QUICK = ("shortcut", "frechet")

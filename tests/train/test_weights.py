@@ -86,15 +86,42 @@ def value_and_grad(objective, prediction, drawn):
     return jax.value_and_grad(lambda p: objective(model(prediction), {"net": p}, state, drawn)[0])(net)
 
 
-@pytest.mark.parametrize("prediction", [X0, V], ids=["x0", "v"])
 @pytest.mark.parametrize(
-    "objective", [MeanFlow(power=0.0), Shortcut(), PSD(power=0.0)], ids=["meanflow", "shortcut", "psd"]
+    ("objective", "prediction"),
+    [
+        (MeanFlow(power=0.0), V),
+        (Shortcut(), V),
+        (PSD(power=0.0), V),
+        (MeanFlow(floor=100.0), X0),
+        (PSD(power=1.0, floor=100.0), X0),
+    ],
 )
 def test_jumps_are_compared_as_velocities(objective, prediction):
     drawn = examples(objective)
     found, want = (value_and_grad(objective, one, drawn) for one in (prediction, VELOCITY))
     np.testing.assert_allclose(found[0], want[0], rtol=1e-4)
     np.testing.assert_allclose(found[1]["a"], want[1]["a"], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("objective", [Shortcut(), MeanFlow(power=0.5)])
+def test_x0_near_the_data_needs_bounded_errors(objective):
+    with pytest.raises(ValueError, match="the velocity of an x0-prediction has errors of any size near t = 0"):
+        value_and_grad(objective, X0, examples(objective))
+
+
+def test_gradients_of_x0_are_bounded_at_all_times():
+    """Both values of x0 are wrong by 1, so the velocity by 1 / t: the gradient is 2 / (2 + floor t^2) of each."""
+
+    def wrong(params, x, t, d, cond, key=None):
+        return params["a"] * jnp.ones_like(x)
+
+    asked = Model(wrong, Linear(), X0, capabilities=frozenset({INSTANT, JUMP}))
+    times = jnp.geomspace(1e-5, 0.99, 64)
+    objective = MeanFlow(same=1.0, times=lambda process, key, n: times)
+    drawn = objective.draw(asked, Batch(jnp.zeros((64, 2)), None), jax.random.key(0))
+    loss, slope = jax.value_and_grad(lambda p: objective(asked, {"net": p}, None, drawn)[0])({"a": jnp.ones(2)})
+    np.testing.assert_allclose(loss, np.mean(2 / (2 + 0.01 * times**2)), rtol=1e-5)
+    np.testing.assert_allclose(slope["a"], np.full(2, np.mean(2 / (2 + 0.01 * times**2))), rtol=1e-5)
 
 
 @pytest.mark.parametrize("prediction", [X0, V], ids=["x0", "v"])

@@ -44,7 +44,7 @@ class ContinuousConsistency(Noised):
     def needs_teacher(self) -> bool:
         return self.teacher
 
-    def extra_params(self, features: int) -> dict[str, Any]:
+    def extra_params(self) -> dict[str, Any]:
         return {"weight": {"waves": jnp.zeros(WAVES)}}
 
     def __call__(self, model: Model, params: dict, state: State, examples: Any) -> tuple[Array, dict[str, Array]]:

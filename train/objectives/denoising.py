@@ -1,7 +1,7 @@
 """Denoising: regression of the network's linear target at random times (Ho et al. 2020; Lipman et al. 2022)."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Annotated, Any
 
 import jax
@@ -12,7 +12,7 @@ from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import Cond, Model
 from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Range, Share, check_fields
-from fewstep.train.objectives.objective import Objective
+from fewstep.train.objectives.objective import ADDED, Objective
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.objectives.weights import native
 from fewstep.train.state import State
@@ -54,11 +54,12 @@ class Weighted(Noised):
 class Denoising(Weighted):
     """Weighted mean squared error of the network's output against A x0 + B eps.
 
-    dispersive: the weight of `dispersion` of the features of a batch, at this `temperature`; both are 0.5 in the paper.
+    dispersive: the weight of `dispersion` of the features of a batch, at this `temperature`.  The features are means
+    over the pixels or tokens of the middle of the network, where the authors take all of them.
     """
 
-    dispersive: Annotated[float, Range(0, 1000)] = 0.0
-    temperature: Positive = 0.5
+    dispersive: Annotated[float, Range(0, 1000)] = field(default=0.0, metadata=ADDED)
+    temperature: Positive = field(default=0.5, metadata=ADDED)
 
     @property
     def whole_batch(self) -> bool:
@@ -83,7 +84,11 @@ class Denoising(Weighted):
 def dispersion(features: Array, temperature: float) -> Array:
     """log of the mean over pairs of exp(-|z_i - z_j|^2 / (F temperature)) of features (B, F): the less, the further
     apart they are (Wang & He 2025, arXiv:2506.09027, the form of InfoNCE)."""
-    squares = jnp.mean((features[:, None] - features) ** 2, axis=-1)
+    z = (features - features.mean(0)) * features.shape[1] ** -0.5
+    sizes = jnp.sum(z * z, axis=1)
+    # Not (z_i - z_j)^2, which has B * B * F elements in the gradient.
+    squares = jnp.maximum(sizes[:, None] + sizes - 2 * jnp.dot(z, z.T, precision="highest"), 0.0)
+    squares *= 1 - jnp.eye(len(z))  # rounding is not 0 on the diagonal
     return jax.nn.logsumexp(-squares / temperature) - 2 * jnp.log(len(features))
 
 

@@ -31,7 +31,8 @@ SEEDS = np.arange(16, dtype=np.uint32)  # those of `diversity`: pairs of one cla
 
 
 class Draws(NamedTuple):
-    """The random numbers of generated images; every field has a leading batch axis."""
+    """The random numbers of generated images, and images of the data if they are used; every field has a leading batch
+    axis."""
 
     noise: Array  # (B, calls, *shape) of the generator
     call: Array  # (B,) the call of the generator that makes the image, from 0
@@ -40,7 +41,7 @@ class Draws(NamedTuple):
     score: Example  # for the fake score, without its images
     label: Array | None  # (B,), dropped labels replaced by the null class
     key: Array  # (B,) keys for dropout
-    real: Array | None = None  # (B, *shape) images of the data, for objectives that use them
+    images: Array | None = None  # (B, *shape) of the data, for objectives that use them
 
 
 @dataclass(frozen=True)
@@ -49,9 +50,9 @@ class DistributionMatching(Noised):
     teacher, which is the initial network, and the fake score, a second network that learns to denoise them.
 
     The generator predicts x0 in each of the `calls` calls of the sampler `consistency`, with noise and its own earlier
-    images as inputs: no image of the data is used.  `times` are those at which the denoisers are compared.  In every
-    step the generator has one update, by train.optimizer, and the fake score `ratio`, at `score_times` by
-    `score_optimizer`.  The reported loss is that of the fake score.
+    images as inputs: no image of the data is used, unless a subclass does.  `times` are those at which the denoisers
+    are compared.  In every step the generator has one update, by train.optimizer, and the fake score `ratio`, at
+    `score_times` by `score_optimizer`.  The reported loss is that of the fake score and of what is trained with it.
     """
 
     times: Callable = karras_times
@@ -127,7 +128,7 @@ class DistributionMatching(Noised):
             model.denoiser(stop(net))(y, t, None, cond) for net in (state.frozen["teacher"]["net"], params["score"])
         )
         value = self.match(x, real.x0, fake.x0, over(stop(self.weight(model, x, real.x0, t)), x))
-        value += self.generator_loss(stop(params), fake.features)
+        value += self.generator_loss(model, stop(params), examples.score._replace(x0=x))
         apart, varied = jnp.mean((real.x0 - fake.x0) ** 2), diversity(model, stop(params["net"]), x.shape[1:])
         return loss + value - stop(value), {"apart": apart, "diversity": varied} | metrics
 
@@ -142,8 +143,8 @@ class DistributionMatching(Noised):
         """(loss (), metrics) of what is trained with the fake score on its features (B, F) of generated images: 0."""
         return 0.0, {}
 
-    def generator_loss(self, params: dict, features: Array | None) -> Array | float:
-        """The loss () of the features (B, F) that the fake score finds in noised generated images: 0."""
+    def generator_loss(self, model: Model, params: dict, generated: Example) -> Array | float:
+        """A further loss () of generated images, with the parameters held fixed: 0."""
         return 0.0
 
     def weight(self, model: Model, x: Array, real: Array, t: Array) -> Array:

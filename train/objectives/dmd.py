@@ -1,18 +1,19 @@
 """Distribution matching distillation (Yin et al. 2023, arXiv:2311.18828; 2024, arXiv:2405.14867)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 
 from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.networks.initializers import fan_in
 from fewstep.errors import UsageError
 from fewstep.ranges import Range
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.distribution_matching import DistributionMatching, Draws
+from fewstep.train.objectives.objective import ADDED, Example
 
 
 @dataclass(frozen=True)
@@ -25,31 +26,38 @@ class DMD(DistributionMatching):
 
     With `adversarial` the adversarial loss of DMD2 is added, times this weight: a head on the features of the fake
     score tells noised images of the data from generated ones, by logistic regression, and the generator lowers
-    softplus(-logit).  Images of the data are then used, which let it surpass the teacher.
+    softplus(-logit), both at `score_times`.  All updates of a step see the same images of the data.
     """
 
-    adversarial: Annotated[float, Range(0, 100)] = 0.0
+    adversarial: Annotated[float, Range(0, 100)] = field(default=0.0, metadata=ADDED)
 
     @property
     def needs_images(self) -> bool:
         return self.adversarial > 0
 
-    def extra_params(self, features: int) -> dict[str, Any]:
-        """The head: a hidden layer of the width of the features, and a logit that is 0 at first."""
-        if not self.adversarial:
-            return {}
+    @property
+    def uses_features(self) -> bool:
+        return self.adversarial > 0
+
+    def feature_params(self, features: int, seed: int) -> dict[str, Any]:
+        """The head: a hidden layer of the width of the features, and a logit."""
         if not features:
             raise UsageError(
                 "dmd.adversarial requires a network with features, as UNet, UNet2D, DiT and MLP have: set it to 0"
             )
-        kernel = np.random.default_rng(0).standard_normal((features, features)) / np.sqrt(features)
-        hidden = {"kernel": jnp.asarray(kernel, jnp.float32), "bias": jnp.zeros(features)}
-        return {"discriminator": {"hidden": hidden, "last": {"kernel": jnp.zeros((features, 1)), "bias": jnp.zeros(1)}}}
+        sizes = {"hidden": features, "head": 1}
+        keys = jax.random.split(jax.random.key(seed), len(sizes))
+        return {
+            "discriminator": {
+                name: {"kernel": fan_in(key, (features, size)), "bias": jnp.zeros(size)}
+                for key, (name, size) in zip(keys, sizes.items(), strict=True)
+            }
+        }
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Draws:
         """batch.image (B, *shape), batch.label (B,) or None."""
         drawn = super().draw(model, batch, key)
-        return drawn._replace(real=batch.image) if self.adversarial else drawn
+        return drawn._replace(images=batch.image) if self.adversarial else drawn
 
     def match(self, x: Array, real: Array, fake: Array, weight: Array) -> Array:
         goal = jax.lax.stop_gradient(x - weight * (fake - real))
@@ -62,18 +70,19 @@ class DMD(DistributionMatching):
         `adversarial`, and {"discriminator": without this weight}."""
         if not self.adversarial:
             return 0.0, {}
-        _, known = self.score(model, params, examples.score._replace(x0=examples.real, eps=examples.eps))
-        fake, real = (logits(params["discriminator"], found) for found in (features, known))
-        loss = jnp.mean(jax.nn.softplus(fake) + jax.nn.softplus(-real))
+        _, of_data = self.score(model, params, examples.score._replace(x0=examples.images, eps=examples.eps))
+        generated, data = (logits(params["discriminator"], found) for found in (features, of_data))
+        loss = jnp.mean(jax.nn.softplus(generated) + jax.nn.softplus(-data))
         return self.adversarial * loss, {"discriminator": loss}
 
-    def generator_loss(self, params: dict, features: Array | None) -> Array | float:
+    def generator_loss(self, model: Model, params: dict, generated: Example) -> Array | float:
         if not self.adversarial:
             return 0.0
+        _, features = self.score(model, params, generated)
         return self.adversarial * jnp.mean(jax.nn.softplus(-logits(params["discriminator"], features)))
 
 
 def logits(head: dict, features: Array | None) -> Array:
     """Of features (B, F): log odds (B,) that an image is of the data."""
-    hidden, last = head["hidden"], head["last"]
+    hidden, last = head["hidden"], head["head"]
     return (jax.nn.silu(features @ hidden["kernel"] + hidden["bias"]) @ last["kernel"] + last["bias"])[:, 0]

@@ -15,7 +15,7 @@ from jax import Array
 
 from fewstep.diffusion.arrays import over
 from fewstep.diffusion.denoiser import INSTANT, JUMP, Cond, Model
-from fewstep.diffusion.prediction import VELOCITY
+from fewstep.diffusion.prediction import VELOCITY, X0
 from fewstep.diffusion.process import Linear
 from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Range, Share
@@ -57,6 +57,11 @@ class Jumps(Noised):
         """The network's U(x, t, s[, label, guidance]), and what its second output adds to it, or None."""
         if model.process != Linear():
             raise UsageError("this objective learns mean velocities of the linear path: set train.process = @Linear()")
+        if model.prediction == X0 and getattr(self, "power", 0.0) < 1:
+            raise UsageError(
+                "the velocity of an x0-prediction has errors of any size near t = 0, which this objective does not "
+                "bound: set train.prediction = %VELOCITY, or power = 1 if the objective has this setting"
+            )
 
         def velocity(x, t, raw):
             if model.prediction == VELOCITY:

@@ -17,6 +17,8 @@ from fewstep.train.objectives.times import logit_normal
 from fewstep.train.optimizers import train_only
 from fewstep.train.state import State
 
+ADDED = {"added": True}  # metadata of a field of an objective that runs of before do not know (`train.run.parts`)
+
 
 class Example(NamedTuple):
     """Images and the noise to add; every field has a leading batch axis."""
@@ -88,11 +90,17 @@ class Objective:
         if isfunction(times) and "self" not in signature(times).parameters:
             cls.times = staticmethod(times)
 
-    def extra_params(self, features: int) -> dict[str, Any]:
-        """Initial values of parameters that are trained with those of the network, {group: pytree}.
+    @property
+    def uses_features(self) -> bool:
+        """Whether it trains parameters on the features of the network, `feature_params`."""
+        return False
 
-        features: how many features the network returns, 0 for none.
-        """
+    def extra_params(self) -> dict[str, Any]:
+        """Initial values of parameters that are trained with those of the network, {group: pytree}."""
+        return {}
+
+    def feature_params(self, features: int, seed: int) -> dict[str, Any]:
+        """Those that work on the features of the network, of which there are so many, 0 if it returns none."""
         return {}
 
     def optimizer(

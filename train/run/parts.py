@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
 from importlib.metadata import version
 from numbers import Number
 from typing import Any
@@ -10,6 +11,7 @@ import jax
 import numpy as np
 
 from fewstep.train.data.kept import in_memory
+from fewstep.train.objectives.objective import ADDED
 from fewstep.train.utils.hashing import digest
 
 
@@ -41,8 +43,14 @@ def _digest(training, name):
         return None if arrays is None else digest(arrays)
     if name in ("objective", "process", "prediction", "variance"):
         value = getattr(experiment, name)
-        return digest(type(value).__qualname__, jax.tree.map(_told, dict(vars(value))))
+        return digest(type(value).__qualname__, jax.tree.map(_told, _attributes(value)))
     return None
+
+
+def _attributes(value):
+    """Those of an object; not those that a later version has added, at their defaults, so that older runs resume."""
+    added = {f.name: f.default for f in fields(value) if f.metadata == ADDED} if is_dataclass(value) else {}
+    return {name: held for name, held in vars(value).items() if name not in added or held != added[name]}
 
 
 def _program(optimizer, params):
