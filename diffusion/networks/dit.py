@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -11,93 +11,15 @@ from flax import nnx
 
 from fewstep.diffusion.arrays import Number
 from fewstep.diffusion.denoiser import Cond
+from fewstep.diffusion.networks.dit_blocks import BLOCKS, Norm, Style, Unit, Wide, modulated
 from fewstep.diffusion.networks.embeddings import FASTEST, Classes, Conditioning, Fastest, Precision
 from fewstep.diffusion.networks.featured import Featured
-from fewstep.diffusion.networks.gau import GatedUnit
 from fewstep.diffusion.networks.hooks import SKIPS, check_unused
-from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modulation, SelfAttention, rms_norm
+from fewstep.diffusion.networks.layers import EMBED, ZEROS, Linear, Modulation
 from fewstep.diffusion.networks.positions import places, rotary, sincos
 from fewstep.diffusion.networks.time_class import TimeClass, Waves
 from fewstep.errors import UsageError
 from fewstep.ranges import Range, checked
-
-Unit = Literal["attention", "gau"]
-Norm = Literal["layer", "rms"]
-Wide = Literal["gelu", "swiglu"]
-
-
-class Style(NamedTuple):
-    """Options of the blocks of a DiT."""
-
-    unit: Unit = "attention"
-    norm: Norm = "layer"
-    wide: Wide = "gelu"
-    qk_norm: bool = False
-    biases: bool = True
-
-
-def _modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, centred: bool) -> jax.Array:
-    """x (B, N, width) with each token normalised in float32, then scaled and shifted by (B, width) each.
-
-    centred: the mean of a token is subtracted before the norm.
-    """
-    wide = x.astype(jnp.float32)
-    wide = wide - wide.mean(-1, keepdims=True) if centred else wide
-    return (rms_norm(wide) * (1 + scale[:, None]) + shift[:, None]).astype(x.dtype)
-
-
-class Block(nnx.Module):
-    """Attention and a wide layer, each added to the tokens through a gate that starts at zero (adaLN-zero)."""
-
-    def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.centred = style.norm == "layer"
-        self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        options: dict[str, Any] = {"biases": style.biases, "qk_norm": style.qk_norm, "dtype": dtype, "rngs": rngs}
-        self.attention = SelfAttention(width, heads, tokens, **options)
-        layer: dict[str, Any] = {"use_bias": style.biases, "dtype": dtype, "rngs": rngs}
-        hidden = ratio * width if style.wide == "gelu" else 8 * max(1, round(ratio * width / 12))
-        self.wide = Linear(width, hidden, **layer)
-        self.gate = Linear(width, hidden, **layer) if style.wide == "swiglu" else None
-        self.out = Linear(hidden, width, (HIDDEN, EMBED), **layer)
-
-    def __call__(
-        self,
-        x: jax.Array,
-        embedding: jax.Array,
-        turn: Callable[[jax.Array], jax.Array] | None = None,
-        power: jax.Array | None = None,
-    ) -> jax.Array:
-        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
-        modulation = self.modulation(embedding)
-        scale, shift, share = modulation[:3]
-        x += share[:, None].astype(x.dtype) * self.attention(_modulated(x, scale, shift, self.centred), turn, power)
-        scale, shift, share = modulation[3:]
-        h = _modulated(x, scale, shift, self.centred)
-        h = nnx.gelu(self.wide(h)) if self.gate is None else nnx.silu(self.gate(h)) * self.wide(h)
-        return x + share[:, None].astype(x.dtype) * self.out(h)
-
-
-class GatedBlock(nnx.Module):
-    """Two gated attention units, each added to the tokens through a gate that starts at zero."""
-
-    def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.centred = style.norm == "layer"
-        self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
-        sizes = width, ratio * width // 2, width // heads, tokens
-        self.units = nnx.List([GatedUnit(*sizes, style.biases, dtype=dtype, rngs=rngs) for _ in range(2)])
-
-    def __call__(
-        self,
-        x: jax.Array,
-        embedding: jax.Array,
-        turn: Callable[[jax.Array], jax.Array] | None = None,
-        power: jax.Array | None = None,
-    ) -> jax.Array:
-        """As Block."""
-        modulation = self.modulation(embedding)
-        for unit, (scale, shift, share) in zip(self.units, (modulation[:3], modulation[3:]), strict=True):
-            x += share[:, None].astype(x.dtype) * unit(_modulated(x, scale, shift, self.centred), turn, power)
-        return x
 
 
 class _Variance(nnx.Module):
@@ -119,8 +41,9 @@ class DiT(Featured):
     positions: "sincos", added to the tokens, or "rotary", in the attention.  remat: recompute blocks in the backward
     pass instead of storing them.  dtype is that of the computation; parameters are float32.
     fastest: the highest frequency of the time embedding, in radians per unit (embeddings.py).
-    unit: "attention" and a wide layer, or "gau", two gated attention units of as many parameters, each with one head of
-    width / heads, without `wide` and `qk_norm` (arXiv:2202.10447).  norm: "layer", or "rms" without the subtraction of
+    unit: "attention" and a wide layer; the same as "deepnet", with norms after the sums, for deep stacks
+    (arXiv:2203.00555); or "gau", two gated attention units of as many parameters, each with one head of width / heads,
+    without `wide` and `qk_norm` (arXiv:2202.10447).  norm: "layer", or "rms" without the subtraction of
     the mean (arXiv:1910.07467).  wide: "gelu", or "swiglu" of about two thirds of the width, for as many parameters
     (arXiv:2002.05202).  qk_norm: as in SelfAttention.  biases: those of the layers of attention and of the wide layers.
     jump_blocks: only that many last blocks get the size of a jump (Decoupled MeanFlow, arXiv:2510.24474); 0: all.
@@ -188,9 +111,8 @@ class DiT(Featured):
         else:
             self.conditioning = Conditioning(classes, width, jumps, fastest, guided, rngs=rngs)
         self.stem = Linear(patch * patch * channels, width, (None, EMBED), dtype=self.dtype, rngs=rngs)
-        self.centred, style = norm == "layer", Style(unit, norm, wide, qk_norm, biases)
-        kind = Block if unit == "attention" else GatedBlock
-        block = partial(kind, width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
+        self.centred, style = norm == "layer", Style(depth, norm, wide, qk_norm, biases)
+        block = partial(BLOCKS[unit], width, heads, ratio, math.prod(self.trained), style, dtype=self.dtype, rngs=rngs)
         self.blocks = nnx.List([block() for _ in range(depth)])
         self.modulation = Modulation(width, width, 2, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
         outputs = patch * patch * channels
@@ -223,7 +145,7 @@ class DiT(Featured):
 
         def images(h, modulation, *heads):
             scale, shift = modulation(embedding)
-            h = _modulated(h.astype(jnp.float32), scale, shift, self.centred)
+            h = modulated(h.astype(jnp.float32), scale, shift, self.centred)
             parts = (head(h).reshape(batch, rows, columns, p, p, channels) for head in heads)
             return [part.swapaxes(2, 3).reshape(x.shape) for part in parts]
 

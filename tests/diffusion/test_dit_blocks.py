@@ -1,5 +1,7 @@
 """The options of the blocks of a DiT, against an implementation in NumPy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,18 +10,21 @@ from flax import nnx
 
 from fewstep.diffusion.denoiser import Cond
 from fewstep.diffusion.networks import DiT, split
-from fewstep.diffusion.networks.dit import Block, GatedBlock, Style
+from fewstep.diffusion.networks.dit_blocks import BLOCKS, Style
 
 WIDTH, HEADS, RATIO, TOKENS = 12, 3, 4, 5
+DEPTH = 4
 STYLES = {
-    "plain": Style(),
-    "rms": Style(norm="rms"),
-    "swiglu": Style(wide="swiglu"),
-    "qk_norm": Style(qk_norm=True),
-    "no biases": Style(biases=False),
-    "all": Style("attention", "rms", "swiglu", True, False),
-    "gau": Style("gau"),
-    "gau without biases": Style("gau", "rms", biases=False),
+    "plain": ("attention", Style()),
+    "rms": ("attention", Style(norm="rms")),
+    "swiglu": ("attention", Style(wide="swiglu")),
+    "qk_norm": ("attention", Style(qk_norm=True)),
+    "no biases": ("attention", Style(biases=False)),
+    "all": ("attention", Style(1, "rms", "swiglu", True, False)),
+    "gau": ("gau", Style()),
+    "gau without biases": ("gau", Style(norm="rms", biases=False)),
+    "deepnet": ("deepnet", Style(DEPTH)),
+    "deepnet with all": ("deepnet", Style(DEPTH, "rms", "swiglu", True, False)),
 }
 
 
@@ -56,51 +61,58 @@ def gated(p, x):
     return dense(p["out"], silu(dense(p["gate"], x)) * attended(q, k, silu(dense(p["value"], x))))
 
 
-def longhand(p, x, embedding, style):
+def longhand(p, x, embedding, unit, style):
     """The block in float64, a head at a time."""
 
     def modulated(x, scale, shift):
         x = x if style.norm == "rms" else x - x.mean(-1, keepdims=True)
         return scaled(x) * (1 + scale[:, None]) + shift[:, None]
 
-    told = dense(p["modulation"]["dense"], embedding).reshape(len(x), WIDTH, 6)
-    scale, shift, share = (told[..., i] for i in range(3))
-    if style.unit == "gau":
-        x = x + share[:, None] * gated(p["units"][0], modulated(x, scale, shift))
-        scale, shift, share = (told[..., i] for i in range(3, 6))
-        return x + share[:, None] * gated(p["units"][1], modulated(x, scale, shift))
-    attention, size = p["attention"], WIDTH // HEADS
-    qkv = dense(attention["qkv"], modulated(x, scale, shift)).reshape(len(x), TOKENS, HEADS, 3, size)
-    mixed = np.zeros((len(x), TOKENS, HEADS, size))
-    for head in range(HEADS):
-        q, k, v = (qkv[:, :, head, i] for i in range(3))
-        if style.qk_norm:
-            q, k = (scaled(a, attention["norms"][i]["gain"]) for i, a in enumerate((q, k)))
-        mixed[:, :, head] = attended(q, k, v)
-    x = x + share[:, None] * dense(attention["out"], mixed.reshape(x.shape))
-    scale, shift, share = (told[..., i] for i in range(3, 6))
-    h = modulated(x, scale, shift)
-    h = silu(dense(p["gate"], h)) * dense(p["wide"], h) if style.wide == "swiglu" else gelu(dense(p["wide"], h))
-    return x + share[:, None] * dense(p["out"], h)
+    def attention(x):
+        layers, size = p["attention"], WIDTH // HEADS
+        qkv = dense(layers["qkv"], x).reshape(len(x), TOKENS, HEADS, 3, size)
+        mixed = np.zeros((len(x), TOKENS, HEADS, size))
+        for head in range(HEADS):
+            q, k, v = (qkv[:, :, head, i] for i in range(3))
+            if style.qk_norm:
+                q, k = (scaled(a, layers["norms"][i]["gain"]) for i, a in enumerate((q, k)))
+            mixed[:, :, head] = attended(q, k, v)
+        return dense(layers["out"], mixed.reshape(x.shape))
+
+    def wide(h):
+        h = silu(dense(p["gate"], h)) * dense(p["wide"], h) if style.wide == "swiglu" else gelu(dense(p["wide"], h))
+        return dense(p["out"], h)
+
+    vectors = np.moveaxis(dense(p["modulation"]["dense"], embedding).reshape(len(x), WIDTH, -1), -1, 0)
+    if unit == "deepnet":
+        alpha = (2 * DEPTH) ** 0.25
+        x = modulated(alpha * x + attention(x), *vectors[:2])
+        return modulated(alpha * x + wide(x), *vectors[2:])
+    first, second = (attention, wide) if unit == "attention" else (partial(gated, p["units"][i]) for i in (0, 1))
+    x = x + vectors[2][:, None] * first(modulated(x, *vectors[:2]))
+    return x + vectors[5][:, None] * second(modulated(x, *vectors[3:5]))
 
 
-@pytest.mark.parametrize("style", STYLES.values(), ids=STYLES)
-def test_a_block_is_what_its_options_say(style):
-    kind = GatedBlock if style.unit == "gau" else Block
-    module = kind(WIDTH, HEADS, RATIO, TOKENS, style, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+def made(unit, style):
+    return BLOCKS[unit](WIDTH, HEADS, RATIO, TOKENS, style, dtype=jnp.dtype("float32"), rngs=nnx.Rngs(0))
+
+
+@pytest.mark.parametrize(("unit", "style"), STYLES.values(), ids=STYLES)
+def test_a_block_is_what_its_options_say(unit, style):
+    module = made(unit, style)
     graph, params, _ = nnx.split(module, nnx.Param, ...)
     params = perturbed(nnx.to_pure_dict(params))
     rng = np.random.default_rng(1)
     x, embedding = rng.standard_normal((2, TOKENS, WIDTH)), rng.standard_normal((2, WIDTH))
     with jax.default_matmul_precision("highest"):
         found = nnx.merge(graph, params)(jnp.float32(x), jnp.float32(embedding))
-    np.testing.assert_allclose(found, longhand(params, x, embedding, style), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found, longhand(params, x, embedding, unit, style), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("style", ["all", "plain"])
 def test_a_network_has_its_options(style):
     apply, params = split(
-        DiT((8, 8, 1), 3, width=24, depth=2, heads=2, **STYLES[style]._asdict(), rngs=nnx.Rngs(0))
+        DiT((8, 8, 1), 3, width=24, heads=2, unit=STYLES[style][0], **STYLES[style][1]._asdict(), rngs=nnx.Rngs(0))
     )  # fmt: skip
     block = params["blocks"][0]
     assert ("gate" in block, "norms" in block["attention"], "bias" not in block["out"]) == 3 * (style == "all",)
@@ -110,6 +122,20 @@ def test_a_network_has_its_options(style):
     assert first.shape == x.shape
     assert np.isfinite(first).all()
     assert abs(first - later).max() > 1e-3
+
+
+def test_the_initial_weights_of_deep_stacks():
+    """Those of the plain block, times (8 depth)^(-1/4) but for queries and keys."""
+    for style in (Style(DEPTH), Style(DEPTH, wide="swiglu")):
+        plain, deep = (nnx.to_pure_dict(nnx.state(made(unit, style), nnx.Param)) for unit in ("attention", "deepnet"))
+        beta = (8 * DEPTH) ** -0.25
+        for layer in ("wide", "out", *(["gate"] if style.wide == "swiglu" else [])):
+            np.testing.assert_allclose(deep[layer]["kernel"], beta * plain[layer]["kernel"], rtol=1e-6)
+        was, now = plain["attention"], deep["attention"]
+        np.testing.assert_allclose(now["out"]["kernel"], beta * was["out"]["kernel"], rtol=1e-6)
+        was, now = (one["qkv"]["kernel"].reshape(WIDTH, HEADS, 3, -1) for one in (was, now))
+        np.testing.assert_array_equal(now[:, :, :2], was[:, :, :2])
+        np.testing.assert_allclose(now[:, :, 2], beta * was[:, :, 2], rtol=1e-6)
 
 
 @pytest.mark.parametrize("options", [{"wide": "swiglu"}, {"unit": "gau"}])

@@ -13,7 +13,7 @@ from imported import assert_close, assert_exports, loaded, output
 from seeded_weights import seeded
 
 from fewstep.diffusion import Cond, Model
-from fewstep.diffusion.networks.dit import _modulated as modulated
+from fewstep.diffusion.networks.dit_blocks import modulated
 from fewstep.zoo import dit, meanflow
 from fewstep.zoo.transformer import Size
 
