@@ -62,6 +62,7 @@ class Experiment:
     log_every: Count = 10
     save_every: Count = 500
     preview_every: Count = 500
+    patience: Count | None = None  # training ends after so many previews without a lower Frechet distance
     wandb: str | None = None  # the name of a project
     levers: tuple = ()  # for previews and their scores, innermost first: (cfg(1.5),)
 

@@ -26,6 +26,7 @@ from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
+from fewstep.train.logs.best import Best
 from fewstep.train.logs.cost import Cost
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
@@ -36,7 +37,7 @@ from fewstep.train.step import PATIENCE, make_step
 from fewstep.train.utils.errors import Diverged
 from fewstep.train.utils.memory import amount
 from fewstep.train.utils.messages import say
-from fewstep.train.utils.multihost import any_process
+from fewstep.train.utils.multihost import any_process, broadcast_from_main
 from fewstep.train.utils.progress import QUIET, progress
 
 AHEAD = 16  # steps that the host dispatches ahead of the device; more would only use memory
@@ -62,6 +63,10 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     _check_divisible(experiment, mesh)
     if not isinstance(data, Dataset):
         raise UsageError("train.data must be a data set: set pairs as train.pairs")
+    if experiment.patience and len(data.held_out) < 2:
+        raise UsageError(
+            f"train.patience compares previews with held-out images, and {data.name} has none: set it None"
+        )
     pairs = _pairs(experiment, data) if experiment.pairs else None
     split, size = data.train if pairs is None else pairs, experiment.batch_size
     coupling = experiment.coupling and experiment.coupling.couple(split, data.classes if experiment.conditional else 0)
@@ -153,7 +158,8 @@ def train(
     weights() returns initial parameters (`warm_start.with_weights`); None: a random initialization.  With `step` it
     resumes from that checkpoint and renames later ones (`Checkpoints.set_aside`).  When `stop` is set, it saves and
     returns early.  score(den) -> {name: number} is logged at every preview.  The caller must hold the folder's lock
-    (`files.folder_lock`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
+    (`files.folder_lock`).  With `patience` training may end before, and the checkpoint of the best preview is kept
+    (`train.logs.best`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
     PATIENCE non-finite steps in a row; earlier checkpoints are kept.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
@@ -166,13 +172,15 @@ def train(
         state = _start(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
         snapshots.resume(now, state)
+        best = Best(folder, now, experiment.patience)
+        checkpoints.kept = best.kept
         with (
             Logs(folder, now, size, experiment.wandb) as logs,
             progress(experiment.steps, now, note="compiling", after=0 if now < experiment.steps else QUIET) as show,
             closing(training.batches.stream(now, experiment.steps, rows)) as batches,
         ):
             ahead, cost = deque(), Cost(training.step, experiment.steps, experiment.accumulate)
-            while now < experiment.steps and not stopped:
+            while now < experiment.steps and not (stopped or best.over):
                 batch = global_batch(training.mesh, next(batches), size)
                 state, metrics = training.step(state, batch)
                 now += 1
@@ -190,15 +198,18 @@ def train(
                     metrics["loss"].block_until_ready()
                     with logs.untimed():
                         values |= _preview(training, state, now, logs, score)
+                    best.see(now, values)
+                    checkpoints.kept = best.kept
                     cost.interrupt()
                 if values:
                     logs.log(now, **values)
                     _check(state, now)
-                if now % experiment.save_every == 0:
+                if now % experiment.save_every == 0 or now == best.kept:
                     _check(state, now)
                     with logs.untimed():
                         logs.flush()
-                        snapshots.take(now, state)
+                        if now % experiment.save_every == 0:
+                            snapshots.take(now, state)
                         checkpoints.save(now, state)
                     cost.interrupt()
         _check(state, now)
@@ -229,7 +240,7 @@ def _preview(training, state, now, logs, score):
     den = under(training.model.denoiser(params), training.experiment.levers)
     if (pixels := preview(den, training.data.shape, batch_sharding(training.mesh))) is not None:
         logs.picture(now, pixels)
-    return score(den) if score else {}
+    return broadcast_from_main(score(den)) if score else {}
 
 
 def _check(state, now):

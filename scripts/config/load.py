@@ -29,7 +29,8 @@ BINDINGS = threading.RLock()  # gin's bindings are global: hold it from `load` u
 
 # What may change when a run resumes: its losses do not depend on it.
 FREE = {
-    f"train.{name}" for name in ("mesh", "accumulate", "wandb", "levers", "log_every", "save_every", "preview_every")
+    f"train.{name}"
+    for name in ("mesh", "accumulate", "wandb", "levers", "log_every", "save_every", "preview_every", "patience")
 }
 
 

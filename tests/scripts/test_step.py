@@ -91,3 +91,17 @@ def test_training_goes_on_from_a_step_and_later_ones_are_set_aside(fewstep, run,
     assert status == 0
     assert "going on" not in err
     assert steps(run) == ["3", "6", "6.aside"]
+
+
+@pytest.mark.slow
+def test_the_command_says_which_checkpoint_to_draw(fewstep, tmp_path):
+    sets = ["MLP.width=8", "MLP.depth=1", "points.count=300", "points.held_out=50", "train.batch_size=16"]
+    sets += ["train.steps=400", "train.preview_every=5", "train.patience=1", "adamw.lr=0.03", "adamw.warmup=1"]
+    words = ("train", "configs/points/moons.gin", "--run", tmp_path / "run")
+    status, _, err = fewstep(*words, *(word for one in sets for word in ("--set", one)))
+    assert status == 0, err
+    assert "for train.patience = 1 previews" in err
+    step = err.split("--step ")[1].split()[0]
+    drawn = fewstep("sample", tmp_path / "run", "--step", step, "--nfe", "2", "--out", tmp_path / "a.png")
+    assert drawn[0] == 0, drawn
+    refused(fewstep(*words, "--set", "train.patience=0"), "train.patience")

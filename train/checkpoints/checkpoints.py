@@ -4,6 +4,7 @@ import errno
 import logging
 import os
 import shutil
+from collections.abc import Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -12,6 +13,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from etils import epath
+from orbax.checkpoint.checkpoint_managers import AnyPreservationPolicy, LatestN
 
 from fewstep.train.checkpoints import digests
 from fewstep.train.checkpoints.orbax_stderr import OrbaxStderrFilter
@@ -29,6 +31,8 @@ TREES = ("params", "ema", "frozen", "opt_state", "memory")  # the fields of Stat
 class Checkpoints:
     """The checkpoints of one run, as a context manager that waits for the save in progress on exit.
 
+    The last `keep` of them are kept (None: all), and that of the step `kept`.
+
     create=False opens it for reading: no folder is created, and temporary files are not removed, since they may belong
     to a save in progress in another process.
 
@@ -40,10 +44,11 @@ class Checkpoints:
         if self.folder.is_file():
             raise CheckpointError(f"{self.folder} is a file: move it away, checkpoints go to a folder of that name")
         self._saving: int | None = None
+        self.kept: int | None = None
         self._stderr_filter = OrbaxStderrFilter()
         logging.getLogger("absl").setLevel(logging.CRITICAL)  # errors are raised as well
         options = ocp.CheckpointManagerOptions(
-            max_to_keep=keep,
+            preservation_policy=AnyPreservationPolicy([LatestN(keep), self]),
             create=create,
             cleanup_tmp_directories=create,
             async_options=ocp.AsyncOptions(timeout_secs=PATIENCE, post_finalization_callback=self._seal),
@@ -69,6 +74,10 @@ class Checkpoints:
                 raise
         finally:
             self._stderr_filter.close()
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        """Which of them to keep besides the last ones, as a policy of Orbax."""
+        return [one.step == self.kept for one in checkpoints]
 
     def steps(self) -> list[int]:
         """The saved steps in order, without folders of that name that hold nothing of a checkpoint."""
