@@ -19,7 +19,9 @@ from fewstep.cli.options import (
 from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Batch = Annotated[int, typer.Option(help="Images sampled at once.")]
+Batch = Annotated[
+    str, typer.Option(metavar="N", help="Images sampled at once; auto: as many as this machine samples fastest.")
+]
 FirstSeed = Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")]
 FEATURES = "pixels, classifier, or files with weights of encoders."
 
@@ -109,7 +111,7 @@ def compare(
     count: Annotated[int, typer.Option(help="Images per cell.")] = COUNT,
     seed: FirstSeed = 0,
     repeats: Annotated[int, typer.Option(help="Sets of --count images; metrics are averaged over them.")] = 1,
-    batch: Batch = BATCH,
+    batch: Batch = str(BATCH),
     sweep: Annotated[
         list[str],
         typer.Option(
@@ -174,7 +176,7 @@ def pairs(
     ] = None,
     count: Annotated[int, typer.Option(help="Number of pairs.")] = 10_000,
     seed: Annotated[int, typer.Option(help="Seed of the first noise, far from those of sample and compare.")] = 2**31,
-    batch: Batch = 256,
+    batch: Batch = "256",
 ) -> None:
     """Sample pairs of noise and image, from which ReFlow learns (train.objective = @reflow())."""
     from fewstep.cli.verbs.pairs import main
@@ -210,7 +212,7 @@ def tune_skips(
     features: Annotated[str, typer.Option(help=f"The first to tune on, others to check: {FEATURES}")] = "pixels",
     count: Annotated[int, typer.Option(help="Images per value.")] = 1000,
     seed: FirstSeed = 0,
-    batch: Batch = 256,
+    batch: Batch = "256",
 ) -> None:
     """Tune the skip factors of a U-Net for a sampler at low NFE (lever skip_tuning)."""
     from fewstep.cli.verbs.tune_skips import main

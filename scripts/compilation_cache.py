@@ -29,7 +29,7 @@ def enable() -> None:
     if "JAX_COMPILATION_CACHE_DIR" in os.environ or _off(os.environ.get("JAX_ENABLE_COMPILATION_CACHE", "1")):
         return
     root = platformdirs.user_cache_path("fewstep") / "compiled"
-    folder = root / _key()
+    folder = root / machine()
     try:
         folder.mkdir(parents=True, exist_ok=True)
         folder.touch()
@@ -49,7 +49,7 @@ def _off(value):
     return value.lower() in ("0", "false", "off", "no")
 
 
-def _key():
+def machine() -> str:
     """The jaxlib and the CPU, as a name."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()

@@ -55,7 +55,7 @@ def recommend(
     features: Annotated[str, typer.Option(help=f"On which: {FEATURES}")] = "pixels",
     count: Annotated[int, typer.Option(help="Images of each candidate in the last rounds.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 1_000_000,
-    batch: Batch = BATCH,
+    batch: Batch = str(BATCH),
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/recommend by default.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the answer as JSON.")] = False,
 ) -> None:
@@ -69,7 +69,7 @@ def play(
     runs: Annotated[list[str], typer.Argument(metavar="RUN [RUN]", help="The folder of a run, or of two to compare.")],
     opening: Opening,
     port: Annotated[int, typer.Option(help="The port on this machine; by default a free one.")] = 0,
-    batch: Batch = 16,
+    batch: Annotated[int, typer.Option(help="Images sampled at once.")] = 16,
 ) -> None:
     """Open a page that draws while its sliders move: sampler, calls, grid, seed, class, levers."""
     from fewstep.cli.verbs.play import main

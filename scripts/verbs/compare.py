@@ -12,6 +12,7 @@ import jax
 from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.batch import fitting, typed
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
@@ -39,7 +40,7 @@ class Measuring:
     count: int
     seed: int
     repeats: int
-    batch: int
+    batch: str
 
 
 def main(
@@ -52,7 +53,8 @@ def main(
     if not folders:
         raise UserError("compare needs the folder of a run, or --exact")
     budgets, wanted_metrics = asked.budgets(), metrics(parse.words(measuring.metrics, "--metric"))
-    counts = numbers({name: getattr(measuring, name) for name in LIMITS}, "--")
+    size = typed(measuring.batch)
+    counts = numbers({name: getattr(measuring, name) for name in LIMITS} | {"batch": size or 1}, "--")
     parse.mesh(opening.mesh)
     lines = asked.lines()  # wrong names are reported before a run is opened
     needs_report()
@@ -70,6 +72,7 @@ def main(
         name: {line.name: again_line(run, opening, line, "N", asked.levers, asked.overrides) for line in wanted}
         for name, run in zip(names_of_runs(runs), runs, strict=True)
     }
+    counts["batch"] = fitting(size, runs, measuring.count)
     results = parse.results(out or runs[0].folder, "--out")
     try:
         result = compare(

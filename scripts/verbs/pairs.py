@@ -1,6 +1,7 @@
 """fewstep pairs."""
 
 from fewstep.cli import parse
+from fewstep.cli.batch import fitting, typed
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
@@ -11,13 +12,13 @@ from fewstep.train.utils.messages import say
 
 
 def main(
-    folder: str, sampling: PairSampling, opening: Opening, out: str | None, count: int, seed: int, batch: int
+    folder: str, sampling: PairSampling, opening: Opening, out: str | None, count: int, seed: int, batch: str
 ) -> None:
     """Draw pairs and store them."""
     looked_up = look_up(sampling, opening.set)
     within(count, "--count", 2, MOST_IMAGES)
     within(seed, "--seed", 0, 2**32 - count)
-    within(batch, "--batch", 1, MOST_IMAGES)
+    size = typed(batch)
     run = opened(folder, opening)
     chosen, process = looked_up.on(run), run.model.process
     if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:
@@ -26,7 +27,7 @@ def main(
     pairs = parse.path(out or run.folder / "pairs", "--out")
     try:
         with parse.made(pairs, "--out"), folder_lock(pairs):
-            write_pairs(run, table, pairs, count, seed, chosen.levers, batch=batch)
+            write_pairs(run, table, pairs, count, seed, chosen.levers, batch=fitting(size, [run], count))
     except KeyboardInterrupt:
         say(f"stopped: the complete shards are in {pairs}, and the same command resumes from there")
         raise

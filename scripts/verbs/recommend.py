@@ -6,6 +6,7 @@ from typing import Any
 from etils import epath
 
 from fewstep.cli import parse
+from fewstep.cli.batch import fitting, typed
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import settings
 from fewstep.cli.errors import UserError
@@ -40,13 +41,13 @@ METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and
 
 def main(
     folder: str, passes: int, samplers: str | None, grids: str | None, texts: list[str], sweeps: list[str],
-    opening: Opening, metric: str, features: str, count: int, seed: int, batch: int, out: str | None, as_json: bool,
+    opening: Opening, metric: str, features: str, count: int, seed: int, batch: str, out: str | None, as_json: bool,
 ) -> None:  # fmt: skip
     """Search for the best way to sample a run at equal passes, and print the answer."""
     lookup("metric", metric, dict.fromkeys(METRICS))
     within(passes, "--passes", 1, MOST_CALLS)
     within(count, "--count", 16, MOST_IMAGES)
-    within(batch, "--batch", 1, MOST_IMAGES)
+    size = typed(batch)
     within(seed, "--seed", 0, 2**31)
     if len(parse.words(features, "--features")) != 1:
         raise UserError(f"--features {features}: one kind of features decides; measure others with fewstep compare")
@@ -55,7 +56,8 @@ def main(
     [run], _ = with_data([run], [metric], True)
     found = candidates(run, samplers, grids, texts, sweeps, opening)
     results = parse.results(out or run.folder, "--out", "recommend")
-    options: dict[str, Any] = {"folder": results, "metric": metric, "count": count, "seed": seed, "batch": batch}
+    options: dict[str, Any] = {"folder": results, "metric": metric, "count": count, "seed": seed}
+    options["batch"] = fitting(size, [run], count)
     try:
         answer = recommend(
             run, [line for line, _ in found.values()], passes, features=named_features(features, run), **options

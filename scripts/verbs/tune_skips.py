@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from fewstep.cli import parse
+from fewstep.cli.batch import fitting, typed
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs.features import named
@@ -27,13 +28,13 @@ METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and
 
 def main(
     folder: str, sampling: Sampling, opening: Opening, values: str, window: str | None, refine: bool, metric: str,
-    features: str, count: int, seed: int, batch: int,
+    features: str, count: int, seed: int, batch: str,
 ) -> None:  # fmt: skip
     """Tune the skip factors of a run for a sampler in `nfe` calls, check them, and store them in the run."""
     looked_up = look_up(sampling, opening.set)
     lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
     within(count, "--count", 2, MOST_IMAGES)
-    within(batch, "--batch", 1, MOST_IMAGES)
+    size = typed(batch)
     tried, levels = sorted({*parse.numbers(values, "--values")}), _window(window)
     run = opened(folder, opening)
     skip_tuning(1.0)(run.denoiser)  # refused without skips
@@ -44,7 +45,7 @@ def main(
     table = chosen.table(run)
     if table.spread.any():
         raise UserError(f"{chosen.name} requires a variance, which differs for every factor: choose another sampler")
-    options = {"count": count, "seed": seed, "batch": batch, "refine": refine}
+    options = {"count": count, "seed": seed, "batch": fitting(size, [run], count), "refine": refine}
     try:
         found = tune(run, table, chosen.levers, levels, tried, metric=metric, features=kinds, **options)
     except KeyboardInterrupt:

@@ -57,7 +57,7 @@ def test_what_the_user_has_set_is_kept(root, monkeypatch, name, value):
 
 
 def test_what_a_killed_process_left_is_removed_at_any_age(root):
-    folder = root / compilation_cache._key()
+    folder = root / compilation_cache.machine()
     folder.mkdir(parents=True)
     for name in ("whole-cache", "whole-atime", "old-cache", "new-cache"):
         (folder / name).write_bytes(b"x")
