@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from fewstep.cli.options import (
+    Batch,
     Calibrate,
     Checkpoint,
     Cluster,
@@ -19,9 +20,6 @@ from fewstep.cli.options import (
 from fewstep.evaluation.metrics import BATCH, COUNT, METRICS
 
 RunFolder = Annotated[str, typer.Argument(metavar="RUN", help="The folder of a run.")]
-Batch = Annotated[
-    str, typer.Option(metavar="N", help="Images sampled at once; auto: as many as this machine samples fastest.")
-]
 FirstSeed = Annotated[int, typer.Option(help="Seed of the first image; the others count up from it.")]
 FEATURES = "pixels, classifier, or files with weights of encoders."
 

@@ -4,8 +4,8 @@ from typing import Annotated
 
 import typer
 
-from fewstep.cli.commands import FEATURES, Batch, RunFolder
-from fewstep.cli.options import Cluster, Levers, Opening, flat
+from fewstep.cli.commands import FEATURES, RunFolder
+from fewstep.cli.options import Batch, Cluster, Levers, Opening, flat
 from fewstep.evaluation.metrics import BATCH
 
 

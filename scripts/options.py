@@ -9,6 +9,9 @@ from typing import Annotated
 import typer
 
 SEVERAL = "Several processes"
+Batch = Annotated[
+    str, typer.Option(metavar="N", help="Images sampled at once; auto: as many as this machine samples fastest.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
