@@ -13,8 +13,9 @@ from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.metrics import TRAINED, name_and_features
 from fewstep.evaluation.report.table import number
+from fewstep.train.logs.best import Best
 from fewstep.train.logs.jsonl import read
-from fewstep.train.utils.config_values import config_values, steps_of
+from fewstep.train.utils.config_values import config_values, number_of, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
 from fewstep.train.utils.files import FOREIGN, absolute, is_checkpoint, is_locked
 from fewstep.train.utils.sealed import CHANGED, read_json
@@ -84,15 +85,17 @@ def _row(run, folder):
 
 
 def _training(run):
-    if (steps := steps_of(config_values(run))) is None:
+    values = config_values(run)
+    if (steps := steps_of(values)) is None:
         raise RunError("config.gin has no train.steps")
     saved, lines = _saved(run), read(run / "metrics.jsonl")
+    best = Best(run, saved, number_of(values, "train.patience"))
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
     if (run / FOREIGN).exists():
         return {"state": "imported"}
     return {
-        "state": _state(run, saved, steps),
+        "state": _state(run, saved >= steps or best.over),
         "step": f"{max(saved, lines[-1]['step'] if lines else 0)} of {steps}",
         "loss": _number(losses[-1]) if losses else "",
         "FD": _number(scores[-1][1]) if scores else "",
@@ -107,12 +110,12 @@ def _saved(run):
     return max((int(p.name) for p in steps if p.is_dir() and is_checkpoint(p)), default=0)
 
 
-def _state(run, saved, steps):
+def _state(run, finished):
     """By its lock and its checkpoints; in a bucket, which has no locks, a running one looks like a stopped one."""
     busy = is_locked(run)
     if busy:
         return "running"
-    if saved >= steps:
+    if finished:
         return "finished"
     return "unfinished" if busy is None else "stopped"
 

@@ -104,4 +104,5 @@ def test_the_command_says_which_checkpoint_to_draw(fewstep, tmp_path):
     step = err.split("--step ")[1].split()[0]
     drawn = fewstep("sample", tmp_path / "run", "--step", step, "--nfe", "2", "--out", tmp_path / "a.png")
     assert drawn[0] == 0, drawn
+    assert "finished" in fewstep("runs", tmp_path)[1]
     refused(fewstep(*words, "--set", "train.patience=0"), "train.patience")

@@ -17,7 +17,12 @@ def config_values(folder: epath.PathLike) -> dict[str, str]:
 
 
 def steps_of(values: dict[str, str]) -> int | None:
-    """The number of steps, also if it is set by a macro; None if there is none."""
-    text = values.get("train.steps", "")
+    """The number of steps, as by `number_of`."""
+    return number_of(values, "train.steps")
+
+
+def number_of(values: dict[str, str], name: str) -> int | None:
+    """A whole number, also if it is set by a macro; None if there is none."""
+    text = values.get(name, "")
     text = values.get(text[1:], "") if text[:1] == "%" else text
     return int(text) if text.isdigit() else None
