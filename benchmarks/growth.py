@@ -2,10 +2,14 @@
 
     .venv/bin/python benchmarks/growth.py > growth.md && mv growth.md benchmarks/results/growth.md
 
-The network is that of configs/digits/flow.gin, untrained: the arithmetic is the same.  An exponent is the slope of log
-time against log size, 1 if time is proportional to size.  Devices are forced ones, which share the cores: their row
-says what dividing a batch costs, not what more devices gain.
+The network is that of configs/digits/flow.gin for 8x8 images, untrained: the arithmetic is the same.  An exponent is
+the slope of log time against log size.  Devices are forced ones, which share the cores: their row says what dividing a
+batch costs, not what more devices gain.
 """
+
+from fewstep.cli.cpu import tune
+
+tune()
 
 import subprocess
 import sys
@@ -13,42 +17,48 @@ import tempfile
 from functools import partial
 
 import numpy as np
-from machine import machine, seconds
+from machine import machine, seconds, spread
+
+import fewstep
+from fewstep.cli.config.load import experiment, find, load
+from fewstep.diffusion import Cond
+from fewstep.samplers import SAMPLERS, draw_many, table_at
+from fewstep.train.data import digits
 
 IMAGES, CALLS, SIDES, DEVICES = (64, 256, 1024, 4096), (1, 4, 16, 64, 256), (16, 32, 64, 128), (1, 2, 4, 8)
-TURNS, CELL = 3, 10_000
+TURNS, CELL, BATCH = 3, 10_000, 250
 TIMED = """
 import sys
-from fewstep.cli.cpu import tune
-tune()
-import jax
-jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 sys.path.insert(0, "benchmarks")
-from growth import drawing, network, TURNS
+from growth import drawing, jax_devices, network, TURNS
 from machine import seconds
-from fewstep.train.sharding import batch_sharding, make_mesh
-run = drawing(network((8, 8, 1)), (8, 8, 1), 8, 256, batch_sharding(make_mesh((-1, 1, 1))))
+run = drawing(network(), 8, 8, 256, jax_devices(int(sys.argv[1])))
 run()
 print(min(seconds(run) for _ in range(TURNS)))
 """
 
 
-def network(shape):
-    """The untrained denoiser for images of this shape."""
-    from fewstep.cli.config.load import experiment, find, load
-
+def network():
+    """The untrained denoiser; the lower half of its levels has attention, at any side."""
     load(find("configs/digits/flow.gin"))
     made = experiment()
-    return made.abstract(shape, 10)[0].denoiser(made.params(shape, 10))
+    return made.abstract((8, 8, 1), 10)[0].denoiser(made.params((8, 8, 1), 10))
 
 
-def drawing(den, shape, calls, count, sharding=None, batch=256):
+def jax_devices(count):
+    """The sharding of a batch over so many forced devices; before JAX has started."""
+    import jax
+
+    from fewstep.train.sharding import batch_sharding, make_mesh
+
+    jax.config.update("jax_num_cpu_devices", count)
+    return batch_sharding(make_mesh((-1, 1, 1)))
+
+
+def drawing(den, side, calls, count, sharding=None):
     """A function that draws `count` images in so many calls of ddim."""
-    from fewstep.diffusion import Cond
-    from fewstep.samplers import SAMPLERS, draw_many, table_at
-
     table, cond = table_at(SAMPLERS["ddim"], den.process, calls), Cond(np.arange(count, dtype=np.int32) % 10)
-    return lambda: draw_many(den, table, range(count), shape, cond=cond, batch=batch, sharding=sharding)
+    return partial(draw_many, den, table, range(count), (side, side, 1), cond=cond, batch=BATCH, sharding=sharding)
 
 
 def timed(runs):
@@ -63,57 +73,45 @@ def timed(runs):
 
 
 def told(title, spent, unit, amount):
-    """Print a table of time per unit, with the exponent."""
+    """Print a table of microseconds per unit, with the exponent."""
     slope = np.polyfit(np.log(list(spent)), np.log(list(spent.values())), 1)[0]
     print(f"\n## {title}\n\n| | {' | '.join(map(str, spent))} |\n| --- |{' --- |' * len(spent)}")
     print(f"| {unit} | {' | '.join(f'{1e6 * took / amount(size):.3g}' for size, took in spent.items())} |")
     print(f"\nThe exponent is {slope:.2f}.", flush=True)
 
 
-def compared(den, folder):
-    """Seconds of a comparison of one cell of CELL images in 16 calls, and of the same draws."""
-    import fewstep
-    from fewstep.train.data import digits
-
-    data = digits()
-    for count in (256, CELL):  # the first compiles
-        spent = seconds(partial(
-            fewstep.compare, den, data=data, samplers="ddim", nfe=16, count=count, metrics="FD", out=f"{folder}/{count}"
-        ))  # fmt: skip
-    return spent, seconds(drawing(den, (8, 8, 1), 16, CELL))
+def compared(den, folder, turn, count=CELL):
+    """A comparison of one cell of `count` images in 16 calls."""
+    data, out = digits(), f"{folder}/{turn}"
+    fewstep.compare(den, data=data, samplers="ddim", nfe=16, count=count, batch=BATCH, metrics="FD", out=out)
 
 
 def main():
     """Print a page of tables."""
-    print(
-        f"# Growth\n\n    {__doc__.splitlines()[2].strip()}\n\n{machine()}.  Microseconds; the least of {TURNS} turns."
-    )
-    small = (8, 8, 1)
-    den = network(small)
-    told(
-        "Images, in 8 calls and batches of 256",
-        timed({count: drawing(den, small, 8, count) for count in IMAGES}), "per image", lambda count: count,
-    )  # fmt: skip
-    told(
-        "Calls, of 64 images",
-        timed({calls: drawing(den, small, calls, 64) for calls in CALLS}), "per image and call",
-        lambda calls: 64 * calls,
-    )  # fmt: skip
-    told(
-        "Side of an image, 4 at once in 2 calls",
-        timed({side: drawing(network((side, side, 1)), (side, side, 1), 2, 4) for side in SIDES}),
-        "per pixel and call", lambda side: 8 * side * side,
-    )  # fmt: skip
+    print(f"# Growth\n\n    {__doc__.splitlines()[2].strip()}\n\n{machine()}.")
+    print(f"Microseconds, the least of {TURNS} turns.")
+    den = network()
+    images = {count: drawing(den, 8, 8, count) for count in IMAGES}
+    told("Images, in 8 calls", timed(images), "per image", lambda count: count)
+    calls = {count: drawing(den, 8, count, 64) for count in CALLS}
+    told("Calls, of 64 images", timed(calls), "per image and call", lambda count: 64 * count)
+    sides = {side: drawing(den, side, 2, 4) for side in SIDES}
+    told("Side, of 4 images in 2 calls", timed(sides), "per pixel and call", lambda side: 8 * side * side)
     devices = {}
     for count in DEVICES:
-        done = subprocess.run([sys.executable, "-c", TIMED, str(count)], capture_output=True, text=True, check=True)
+        done = subprocess.run([sys.executable, "-c", TIMED, str(count)], stdout=subprocess.PIPE, text=True, check=True)
         devices[count] = float(done.stdout.splitlines()[-1])
-    told("Forced devices, 256 images in 8 calls", devices, "per image", lambda count: 256)
+    told("Forced devices, 256 images in 8 calls", devices, "per image", lambda _: 256)
+    draws = drawing(den, 8, 16, CELL)
     with tempfile.TemporaryDirectory() as folder:
-        whole, draws = compared(den, folder)
+        compared(den, folder, "first", 2 * BATCH)  # compiles
+        spent = [(seconds(partial(compared, den, folder, turn)), seconds(draws)) for turn in range(TURNS)]
+    whole, drawn = zip(*spent, strict=True)
+    share = spread([1 - draw / all_of_it for all_of_it, draw in spent], 3)
     print(
-        f"\n## A comparison\n\nA cell of {CELL:,} images in 16 calls of ddim, FD-pixels: {whole:.1f} s; the same draws "
-        f"take {draws:.1f} s, so the share of {1 - draws / whole:.3f} is not drawing."
+        f"\n## A comparison\n\nA cell of {CELL:,} images in 16 calls of ddim, FD-pixels: {spread(whole, 1)} s; the same "
+        f"draws take {spread(drawn, 1)} s.\nThe share of a comparison that is not drawing: {share}.  It has a batch of "
+        f"{BATCH} images more, which warms up."
     )
 
 

@@ -16,6 +16,8 @@ from machine import machine
 CALLS, CELLS, COUNTS = (1, 4, 16, 64, 256), ((1, 1), (2, 2), (4, 4)), (1_000, 4_000, 10_000)
 SAMPLERS = ("ddim", "dpmpp_2m", "unipc", "deis")
 PEAK = """
+from fewstep.cli.cpu import tune
+tune()
 import json, re, sys
 from pathlib import Path
 import jax, numpy as np
@@ -55,7 +57,7 @@ print(json.dumps(peak() - before))
 def grown(names, calls, count, compared, folder):
     """MB by which a process grows."""
     command = [sys.executable, "-c", PEAK, json.dumps([names, calls, count, compared]), folder]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout.splitlines()[-1])
 
 

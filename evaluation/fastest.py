@@ -10,24 +10,36 @@ from fewstep.diffusion.denoiser import JUMP, Cond, DenoiserLike
 from fewstep.diffusion.predict import predict
 
 LEAST = 0.2  # seconds of predictions of each size
-SLOWER = 2  # sizes in a row that are slower than the fastest one, after which larger ones are not tried
+LONGEST = 3.0  # seconds of a prediction, after which larger batches are not tried
+GAIN = 1.03  # a larger batch is chosen if it is faster by this factor
+SLOWER = 2  # sizes in a row that are not chosen, after which larger ones are not tried
 
 
-def rates(
+def fastest(
     den: DenoiserLike, shape: tuple[int, ...], most: int, sharding: jax.sharding.Sharding | None = None
-) -> dict[int, float]:
-    """{batch: predictions per second} of batches of the devices times 1, 2, 4, ... images, at most `most` and as many
-    as fit into memory.  `sharding` is that of `draw_many`."""
-    found, size = {}, 1 if sharding is None else sharding.num_devices
-    while not found or (size <= most and size < max(found, key=found.__getitem__) << (SLOWER + 1)):
+) -> tuple[int, dict[int, float]]:
+    """(the batch that is fastest, {batch: images per second}) of predictions of images of a shape.
+
+    The sizes tried are 1, 2, 4, ... images on each device, at most `most` in all.  Where memory ends them, half of what
+    fits is the most that is chosen: sampling and guidance need more than a prediction.  `sharding` is that of
+    `draw_many`.
+    """
+    found: dict[int, float] = {}
+    size = chosen = 1 if sharding is None else sharding.num_devices
+    while not found or (size <= most and size <= chosen << SLOWER):
         try:
-            found[size] = size / _seconds(den, (size, *shape), sharding)
-        except jax.errors.JaxRuntimeError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error) or not found:
+            took = _seconds(den, (size, *shape), sharding)
+        except (jax.errors.JaxRuntimeError, MemoryError) as error:
+            if not found or not (isinstance(error, MemoryError) or "RESOURCE_EXHAUSTED" in str(error)):
                 raise
+            return min(chosen, max(max(found) // 2, min(found))), found
+        found[size] = size / took
+        if found[size] > GAIN * found[chosen]:
+            chosen = size
+        if took > LONGEST:
             break
         size *= 2
-    return found
+    return chosen, found
 
 
 def _seconds(den, shape, sharding):

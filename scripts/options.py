@@ -10,7 +10,7 @@ import typer
 
 SEVERAL = "Several processes"
 Batch = Annotated[
-    str, typer.Option(metavar="N", help="Images sampled at once; auto: as many as this machine samples fastest.")
+    str, typer.Option(metavar="N|auto", help="Images sampled at once; auto: as many as this machine samples fastest.")
 ]
 
 

@@ -169,9 +169,9 @@ class Experiment:
         """Initial values of what the objective trains besides the network, {group: pytree}."""
         objective = cast(Objective, self.objective)
         extra = objective.extra_params()
-        if objective.uses_features:
-            extra |= objective.feature_params(self._features(shape, classes), self.seed)
-        return extra
+        if not objective.uses_features:
+            return extra
+        return extra | objective.feature_params(self._features(shape, classes), self.seed)
 
     def _features(self, shape, classes):
         """The number of features that the network returns, 0 if there are none."""

@@ -26,7 +26,7 @@ from fewstep.train.checkpoints.warm_start import with_weights
 from fewstep.train.data import Batches, Dataset, Split
 from fewstep.train.data.pairs import Paired
 from fewstep.train.experiment import Experiment
-from fewstep.train.logs.best import Best
+from fewstep.train.logs.best import Best, logged
 from fewstep.train.logs.cost import Cost
 from fewstep.train.logs.images import preview
 from fewstep.train.logs.logs import Logs
@@ -64,9 +64,7 @@ def prepare(experiment: Experiment, data: Dataset) -> Training:
     if not isinstance(data, Dataset):
         raise UsageError("train.data must be a data set: set pairs as train.pairs")
     if experiment.patience and len(data.held_out) < 2:
-        raise UsageError(
-            f"train.patience compares previews with held-out images, and {data.name} has none: set it None"
-        )
+        raise UsageError(f"train.patience requires two held-out images, and {data.name} has fewer: set it to None")
     pairs = _pairs(experiment, data) if experiment.pairs else None
     split, size = data.train if pairs is None else pairs, experiment.batch_size
     coupling = experiment.coupling and experiment.coupling.couple(split, data.classes if experiment.conditional else 0)
@@ -158,9 +156,9 @@ def train(
     weights() returns initial parameters (`warm_start.with_weights`); None: a random initialization.  With `step` it
     resumes from that checkpoint and renames later ones (`Checkpoints.set_aside`).  When `stop` is set, it saves and
     returns early.  score(den) -> {name: number} is logged at every preview.  The caller must hold the folder's lock
-    (`files.folder_lock`).  With `patience` training may end before, and the checkpoint of the best preview is kept
-    (`train.logs.best`).  Raises CheckpointError for a checkpoint that cannot be read or written, and Diverged after
-    PATIENCE non-finite steps in a row; earlier checkpoints are kept.
+    (`files.folder_lock`).  With `patience`, which requires a score, training may end before, and the checkpoint of the
+    best preview is kept (`train.logs.best`).  Raises CheckpointError for a checkpoint that cannot be read or written,
+    and Diverged after PATIENCE non-finite steps in a row; earlier checkpoints are kept.
     """
     folder, experiment, size = epath.Path(folder), training.experiment, training.experiment.batch_size
     stop, rows = stop or Event(), local_rows(training.mesh, size)
@@ -172,7 +170,8 @@ def train(
         state = _start(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
         snapshots.resume(now, state)
-        best = Best(folder, now, experiment.patience)
+        found = dict(broadcast_from_main([*logged(folder, now).items()]))
+        best = Best(found, checkpoints.steps(), experiment.patience)
         checkpoints.kept = best.kept
         with (
             Logs(folder, now, size, experiment.wandb) as logs,

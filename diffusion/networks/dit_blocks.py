@@ -19,7 +19,7 @@ Wide = Literal["gelu", "swiglu"]
 class Style(NamedTuple):
     """Options of the blocks of a DiT, which has `depth` of them."""
 
-    depth: int = 1
+    depth: int
     norm: Norm = "layer"
     wide: Wide = "gelu"
     qk_norm: bool = False
@@ -73,8 +73,9 @@ class Block(nnx.Module):
 
 class DeepBlock(Block):
     """x = norm(alpha x + f(x)) for attention and for the wide layer, with alpha = (2 depth)^(1/4); the initial weights
-    of f but those of queries and keys are times (8 depth)^(-1/4), so that updates of a deep stack are bounded (DeepNet,
-    Wang et al. 2022, arXiv:2203.00555, an encoder)."""
+    of f but those of queries and keys are times (8 depth)^(-1/4): DeepNet, an encoder (Wang et al. 2022,
+    arXiv:2203.00555).  Not as there: the scale and shift of a norm are the modulation's, and the initial weights that
+    are scaled are of variance 1 / inputs."""
 
     vectors = 4
 

@@ -11,8 +11,7 @@ from importlib.util import find_spec
 import jax
 from etils import epath
 
-from fewstep.cli import parse
-from fewstep.cli.batch import fitting, typed
+from fewstep.cli import batches, parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening
 from fewstep.cli.verbs.features import named as named_features
@@ -53,8 +52,9 @@ def main(
     if not folders:
         raise UserError("compare needs the folder of a run, or --exact")
     budgets, wanted_metrics = asked.budgets(), metrics(parse.words(measuring.metrics, "--metric"))
-    size = typed(measuring.batch)
-    counts = numbers({name: getattr(measuring, name) for name in LIMITS} | {"batch": size or 1}, "--")
+    size = batches.parsed(measuring.batch)
+    given = {name: getattr(measuring, name) for name in LIMITS if name != "batch"}
+    counts = numbers(given, "--")
     parse.mesh(opening.mesh)
     lines = asked.lines()  # wrong names are reported before a run is opened
     needs_report()
@@ -72,7 +72,7 @@ def main(
         name: {line.name: again_line(run, opening, line, "N", asked.levers, asked.overrides) for line in wanted}
         for name, run in zip(names_of_runs(runs), runs, strict=True)
     }
-    counts["batch"] = fitting(size, runs, measuring.count)
+    counts["batch"] = batches.chosen(size, runs, measuring.count)
     results = parse.results(out or runs[0].folder, "--out")
     try:
         result = compare(

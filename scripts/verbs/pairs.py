@@ -1,7 +1,6 @@
 """fewstep pairs."""
 
-from fewstep.cli import parse
-from fewstep.cli.batch import fitting, typed
+from fewstep.cli import batches, parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, PairSampling
 from fewstep.cli.verbs.sampling import look_up, opened
@@ -18,7 +17,7 @@ def main(
     looked_up = look_up(sampling, opening.set)
     within(count, "--count", 2, MOST_IMAGES)
     within(seed, "--seed", 0, 2**32 - count)
-    size = typed(batch)
+    size = batches.parsed(batch)
     run = opened(folder, opening)
     chosen, process = looked_up.on(run), run.model.process
     if chosen.settings.grids[chosen.grid](process, 4)[-1] != process.ends[1]:
@@ -27,7 +26,7 @@ def main(
     pairs = parse.path(out or run.folder / "pairs", "--out")
     try:
         with parse.made(pairs, "--out"), folder_lock(pairs):
-            write_pairs(run, table, pairs, count, seed, chosen.levers, batch=fitting(size, [run], count))
+            write_pairs(run, table, pairs, count, seed, chosen.levers, batch=batches.chosen(size, [run], count))
     except KeyboardInterrupt:
         say(f"stopped: the complete shards are in {pairs}, and the same command resumes from there")
         raise

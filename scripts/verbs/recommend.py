@@ -5,8 +5,7 @@ from typing import Any
 
 from etils import epath
 
-from fewstep.cli import parse
-from fewstep.cli.batch import fitting, typed
+from fewstep.cli import batches, parse
 from fewstep.cli.config.messages import target
 from fewstep.cli.config.settings import settings
 from fewstep.cli.errors import UserError
@@ -47,7 +46,7 @@ def main(
     lookup("metric", metric, dict.fromkeys(METRICS))
     within(passes, "--passes", 1, MOST_CALLS)
     within(count, "--count", 16, MOST_IMAGES)
-    size = typed(batch)
+    size = batches.parsed(batch)
     within(seed, "--seed", 0, 2**31)
     if len(parse.words(features, "--features")) != 1:
         raise UserError(f"--features {features}: one kind of features decides; measure others with fewstep compare")
@@ -57,7 +56,7 @@ def main(
     found = candidates(run, samplers, grids, texts, sweeps, opening)
     results = parse.results(out or run.folder, "--out", "recommend")
     options: dict[str, Any] = {"folder": results, "metric": metric, "count": count, "seed": seed}
-    options["batch"] = fitting(size, [run], count)
+    options["batch"] = batches.chosen(size, [run], count)
     try:
         answer = recommend(
             run, [line for line, _ in found.values()], passes, features=named_features(features, run), **options

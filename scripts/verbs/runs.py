@@ -1,7 +1,6 @@
 """fewstep runs."""
 
 import math
-import re
 from typing import Any
 
 from rich import box
@@ -13,11 +12,11 @@ from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.metrics import TRAINED, name_and_features
 from fewstep.evaluation.report.table import number
-from fewstep.train.logs.best import Best
+from fewstep.train.logs.best import best_of
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.config_values import config_values, number_of, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
-from fewstep.train.utils.files import FOREIGN, absolute, is_checkpoint, is_locked
+from fewstep.train.utils.files import FOREIGN, absolute, is_locked, saved_steps
 from fewstep.train.utils.sealed import CHANGED, read_json
 
 COLUMNS = ("run", "state", "step", "loss", "FD", "best", "parameters", "wrong")
@@ -89,7 +88,7 @@ def _training(run):
     if (steps := steps_of(values)) is None:
         raise RunError("config.gin has no train.steps")
     saved, lines = _saved(run), read(run / "metrics.jsonl")
-    best = Best(run, saved, number_of(values, "train.patience"))
+    best = best_of(run, saved, number_of(values, "train.patience"))
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
     if (run / FOREIGN).exists():
@@ -105,9 +104,7 @@ def _training(run):
 
 def _saved(run):
     """The step of the newest checkpoint, or 0."""
-    folder = run / "checkpoints"
-    steps = [p for p in folder.iterdir() if re.fullmatch(r"\d+", p.name)] if folder.is_dir() else []
-    return max((int(p.name) for p in steps if p.is_dir() and is_checkpoint(p)), default=0)
+    return max(saved_steps(run / "checkpoints"), default=0)
 
 
 def _state(run, finished):

@@ -6,8 +6,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from fewstep.cli import parse
-from fewstep.cli.batch import fitting, typed
+from fewstep.cli import batches, parse
 from fewstep.cli.errors import UserError
 from fewstep.cli.options import Opening, Sampling
 from fewstep.cli.verbs.features import named
@@ -34,7 +33,7 @@ def main(
     looked_up = look_up(sampling, opening.set)
     lookup("metric that can be tuned on", metric, dict.fromkeys(METRICS))
     within(count, "--count", 2, MOST_IMAGES)
-    size = typed(batch)
+    size = batches.parsed(batch)
     tried, levels = sorted({*parse.numbers(values, "--values")}), _window(window)
     run = opened(folder, opening)
     skip_tuning(1.0)(run.denoiser)  # refused without skips
@@ -45,7 +44,7 @@ def main(
     table = chosen.table(run)
     if table.spread.any():
         raise UserError(f"{chosen.name} requires a variance, which differs for every factor: choose another sampler")
-    options = {"count": count, "seed": seed, "batch": fitting(size, [run], count), "refine": refine}
+    options = {"count": count, "seed": seed, "batch": batches.chosen(size, [run], count), "refine": refine}
     try:
         found = tune(run, table, chosen.levers, levels, tried, metric=metric, features=kinds, **options)
     except KeyboardInterrupt:

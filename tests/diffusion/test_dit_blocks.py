@@ -15,14 +15,14 @@ from fewstep.diffusion.networks.dit_blocks import BLOCKS, Style
 WIDTH, HEADS, RATIO, TOKENS = 12, 3, 4, 5
 DEPTH = 4
 STYLES = {
-    "plain": ("attention", Style()),
-    "rms": ("attention", Style(norm="rms")),
-    "swiglu": ("attention", Style(wide="swiglu")),
-    "qk_norm": ("attention", Style(qk_norm=True)),
-    "no biases": ("attention", Style(biases=False)),
-    "all": ("attention", Style(1, "rms", "swiglu", True, False)),
-    "gau": ("gau", Style()),
-    "gau without biases": ("gau", Style(norm="rms", biases=False)),
+    "plain": ("attention", Style(2)),
+    "rms": ("attention", Style(2, norm="rms")),
+    "swiglu": ("attention", Style(2, wide="swiglu")),
+    "qk_norm": ("attention", Style(2, qk_norm=True)),
+    "no biases": ("attention", Style(2, biases=False)),
+    "all": ("attention", Style(2, "rms", "swiglu", True, False)),
+    "gau": ("gau", Style(2)),
+    "gau without biases": ("gau", Style(2, norm="rms", biases=False)),
     "deepnet": ("deepnet", Style(DEPTH)),
     "deepnet with all": ("deepnet", Style(DEPTH, "rms", "swiglu", True, False)),
 }
@@ -107,6 +107,14 @@ def test_a_block_is_what_its_options_say(unit, style):
     with jax.default_matmul_precision("highest"):
         found = nnx.merge(graph, params)(jnp.float32(x), jnp.float32(embedding))
     np.testing.assert_allclose(found, longhand(params, x, embedding, unit, style), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 8])
+def test_the_blocks_of_a_network_know_its_depth(depth):
+    options = {"width": 8, "heads": 1, "patch": 4, "depth": depth, "remat": True, "dtype": "bfloat16"}
+    network = DiT((8, 8, 1), unit="deepnet", **options, rngs=nnx.Rngs(0))
+    assert [block.alpha for block in network.blocks] == depth * [(2 * depth) ** 0.25]
+    assert np.isfinite(network(jnp.ones((2, 8, 8, 1)), 0.3, None, Cond())).all()
 
 
 @pytest.mark.parametrize("style", ["all", "plain"])

@@ -3,43 +3,68 @@
 import jax
 import numpy as np
 import pytest
+from flax import nnx
 
 from fewstep.diffusion import Linear, oracles
+from fewstep.diffusion.denoiser import Model
+from fewstep.diffusion.networks import UNet, split
+from fewstep.diffusion.prediction import VELOCITY
 from fewstep.evaluation import fastest
 from fewstep.samplers import SAMPLERS, draw_many, table_at
+from fewstep.train.sharding import batch_sharding, make_mesh
 
 DEN = oracles.gaussian(Linear(), 0.2, 0.5)
 
 
 def measured(monkeypatch, seconds, most=4096, sharding=None):
-    """The rates where a prediction of `size` images takes seconds(size)."""
+    """(chosen, sizes tried) where a prediction of `size` images takes seconds(size)."""
     monkeypatch.setattr(fastest, "_seconds", lambda den, shape, sharding: seconds(shape[0]))
-    return fastest.rates(DEN, (2,), most, sharding)
+    chosen, found = fastest.fastest(DEN, (2,), most, sharding)
+    assert found == {size: size / seconds(size) for size in found}
+    return chosen, [*found]
 
 
-def test_larger_batches_are_tried_until_two_are_slower(monkeypatch):
-    found = measured(monkeypatch, lambda size: size if size <= 16 else 1.2 * size)
-    assert list(found) == [1, 2, 4]  # the first is as fast as the others
-    found = measured(monkeypatch, lambda size: 1 + size if size <= 16 else 2 * size)
-    assert list(found) == [1, 2, 4, 8, 16, 32, 64]
-    assert max(found, key=found.get) == 16
-    assert list(measured(monkeypatch, lambda size: 1 + size, most=100)) == [1, 2, 4, 8, 16, 32, 64]
+def test_larger_batches_are_tried_until_two_are_no_faster(monkeypatch):
+    assert measured(monkeypatch, lambda size: 0.01 * size) == (1, [1, 2, 4])
+    assert measured(monkeypatch, lambda size: 1e-4 * size**0.98) == (1, [1, 2, 4])  # faster by 1.4 %
+    falling = measured(monkeypatch, lambda size: 0.001 * (1 + size if size <= 16 else 2 * size))
+    assert falling == (16, [1, 2, 4, 8, 16, 32, 64])
+    assert measured(monkeypatch, lambda size: 1e-3, most=100) == (64, [1, 2, 4, 8, 16, 32, 64])
 
 
-def full(size):
-    if size > 8:
-        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory")
-    return 1.0
+def test_a_slow_prediction_is_the_last(monkeypatch):
+    assert measured(monkeypatch, lambda size: 2.0 + 0.5 * size) == (4, [1, 2, 4])
 
 
-def test_what_does_not_fit_into_memory_ends_the_search(monkeypatch):
-    assert list(measured(monkeypatch, full)) == [1, 2, 4, 8]
-    with pytest.raises(jax.errors.JaxRuntimeError, match="Out of memory"):  # not one image fits
-        measured(monkeypatch, lambda size: full(size + 8))
+def test_a_batch_is_divided_over_the_devices(monkeypatch):
+    sharding = batch_sharding(make_mesh((-1, 1, 1)))
+    least = sharding.num_devices
+    assert measured(monkeypatch, lambda size: 1e-3, most=4 * least, sharding=sharding)[1] == [
+        least,
+        2 * least,
+        4 * least,
+    ]
+
+
+@pytest.mark.parametrize("error", [jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory"), MemoryError()])
+def test_half_of_what_fits_into_memory_is_chosen(monkeypatch, error):
+    def seconds(size):
+        if size > most:
+            raise error
+        return 1e-3
+
+    most = 8
+    assert measured(monkeypatch, seconds) == (4, [1, 2, 4, 8])
+    most = 1
+    assert measured(monkeypatch, seconds) == (1, [1])
+    most = 0  # not one image fits
+    with pytest.raises(type(error)):
+        measured(monkeypatch, seconds)
 
 
 def test_a_real_one():
-    found = fastest.rates(DEN, (2,), 4)
+    chosen, found = fastest.fastest(DEN, (2,), 4)
+    assert chosen in found
     assert set(found) <= {1, 2, 4}
     assert all(np.isfinite(rate) and rate > 0 for rate in found.values())
 
@@ -47,7 +72,10 @@ def test_a_real_one():
 @pytest.mark.parametrize("name", ["dpmpp_2m", "ddpm"])
 def test_images_do_not_depend_on_the_batch(name):
     """Up to rounding: the noise is that of each seed, whatever the batch."""
-    table = table_at(SAMPLERS[name], DEN.process, 5)
-    whole, parts = (draw_many(DEN, table, range(12), (2,), batch=batch) for batch in (12, 5))
-    np.testing.assert_allclose(parts, whole, atol=1e-5)
-    np.testing.assert_array_equal(draw_many(DEN, table, range(12), (2,), batch=5), parts)
+    network, params = split(UNet((8, 8, 1), base=8, blocks=1, rngs=nnx.Rngs(0)))
+    params = jax.tree.map(lambda a: a + 0.05 * np.random.default_rng(0).standard_normal(a.shape, np.float32), params)
+    den = Model(network, Linear(), VELOCITY).denoiser(params)
+    table = table_at(SAMPLERS[name], den.process, 5)
+    whole, parts = (draw_many(den, table, range(12), (8, 8, 1), batch=batch) for batch in (12, 5))
+    assert np.std(whole) > 0.1
+    np.testing.assert_allclose(parts, whole, atol=1e-4)

@@ -110,7 +110,9 @@ def test_a_config_is_printed_without_its_data(fewstep, tmp_path):
     assert "folder.held_out = 0.1" in out
 
 
-OF_FILES = {"folder/dit": "folder", "folder/jit": "folder", "fashion_mnist/jit": "npz", "fashion_mnist/range": "npz"}
+OF_FILES = {"folder/dit": "folder", "folder/jit": "folder"}
+OF_FILES |= {f"fashion_mnist/{name}": "npz" for name in ("jit", "dmd2", "range")}
+OF_FILES |= {f"cifar10/{name}": "npz" for name in ("unet", "dit", "small")}
 
 
 @pytest.mark.parametrize(("name", "data"), OF_FILES.items())

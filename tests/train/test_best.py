@@ -2,6 +2,7 @@
 
 import json
 from functools import partial
+from threading import Event
 
 import pytest
 
@@ -10,7 +11,7 @@ from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data import points
 from fewstep.train.experiment import Experiment
-from fewstep.train.logs.best import Best
+from fewstep.train.logs.best import Best, best_of, logged
 from fewstep.train.loop import prepare, train
 from fewstep.train.objectives import Denoising
 from fewstep.train.optimizers import adamw
@@ -26,24 +27,38 @@ from fewstep.train.optimizers import adamw
         ([0.5, 0.3, 0.4, 0.29], 4, False),
         ([0.5, 0.3, 0.3, 0.3], 2, True),
         ([0.5, None, None], 1, True),
+        ([None, None, None], None, False),
     ],
 )
 def test_training_is_over_two_previews_after_the_best(tmp_path, values, step, over):
     lines = [{"step": at, "FD-points": value} for at, value in enumerate(values, 1)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [{"step": 0}, *lines]))
-    found = Best(tmp_path, 10, 2)
+    known = logged(tmp_path, 10)
+    assert [*known] == [*range(1, len(values) + 1)]
+    found = Best(known, known, 2)
     assert (found.step, found.kept, found.over) == (step, step, over)
-    never = Best(tmp_path, 10, None)
+    never = Best(known, known, None)
     assert (never.step, never.kept, never.over) == (step, None, False)
-    seen = Best(tmp_path / "none", 0, 2)
+    seen = Best({}, [], 2)
     for at, value in enumerate(values, 1):
         seen.see(at, {"loss": 0.0, "FD-points": float("nan") if value is None else value})
     assert (seen.step, seen.over) == (step, over)
 
 
+def test_what_has_no_checkpoint_is_not_the_best():
+    """As where patience is set late, or an earlier step is resumed."""
+    found = {2: 0.1, 4: 0.5, 6: 0.4, 8: 0.45}
+    late = Best(found, [4, 6, 8], 2)
+    assert (late.step, late.over) == (6, False)
+    late.see(10, {"FD-pixels": 0.2})
+    assert (late.step, late.over) == (10, False)
+    assert Best(found, [4, 6, 8], 1).over
+    assert Best(found, [], 1).step is None
+
+
 def test_what_was_logged_later_does_not_count(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "FD-points": 0.5}\n{"step": 2, "FD-points": 0.1}\n')
-    assert Best(tmp_path, 1, 1).step == 1
+    assert logged(tmp_path, 1) == {1: 0.5}
 
 
 def training(**settings):
@@ -59,7 +74,7 @@ def scripted(values):
 
 @pytest.mark.slow
 def test_the_checkpoint_of_the_best_preview_is_kept(tmp_path):
-    """Steps 2, 4, ... are previewed; three previews after that of step 6, which is not a multiple of save_every."""
+    """Steps 2, 4, ... are previewed; six previews after that of step 6, which is not a multiple of save_every."""
     values = [0.5, 0.4, 0.1, 0.3, 0.2, 0.15, 0.2, 0.3, 0.2]
     assert train(training(patience=6), tmp_path, score=scripted(values)) == 18
     with Checkpoints(tmp_path / "checkpoints", create=False) as checkpoints:
@@ -68,6 +83,29 @@ def test_the_checkpoint_of_the_best_preview_is_kept(tmp_path):
     assert train(training(patience=7), tmp_path, score=scripted([0.05, *[0.3] * 7])) == 34
     with Checkpoints(tmp_path / "checkpoints", create=False) as checkpoints:
         assert checkpoints.steps() == [20, 28, 32, 34]  # the former best is one of the others
+
+
+@pytest.mark.slow
+def test_patience_goes_on_after_a_stop_and_when_it_is_set_late(tmp_path):
+    stop = Event()
+
+    def stopping(den, values=iter([0.5, 0.1, 0.3])):
+        value = next(values)
+        if value == 0.3:
+            stop.set()
+        return {"FD-points": value}
+
+    assert train(training(patience=3, save_every=100), tmp_path, stop, score=stopping) == 7
+    assert train(training(patience=3, save_every=100), tmp_path, score=scripted([0.2, 0.4])) == 10
+    with Checkpoints(tmp_path / "checkpoints", create=False) as checkpoints:
+        assert 4 in checkpoints.steps()
+    late = tmp_path / "late"
+    assert train(training(steps=16), late, score=scripted([0.5, 0.1, *[0.3] * 6])) == 16
+    again = training(steps=16, patience=2)
+    with Checkpoints(late / "checkpoints", create=False) as checkpoints:
+        assert checkpoints.steps() == [8, 12, 16]  # that of step 4 is gone
+    assert train(again, late, score=scripted([])) == 16
+    assert best_of(late, 16, 2).step == 8
 
 
 @pytest.mark.slow
@@ -80,5 +118,5 @@ def test_without_patience_the_last_ones_are_kept(tmp_path):
 def test_patience_requires_held_out_images():
     data = partial(points, count=100, held_out=1)
     experiment = Experiment(data, partial(MLP, width=8, depth=1), Denoising(), adamw, patience=2)
-    with pytest.raises(UsageError, match=r"train\.patience compares previews with held-out images"):
+    with pytest.raises(UsageError, match=r"train\.patience requires two held-out images, and moons has fewer"):
         prepare(experiment, data())

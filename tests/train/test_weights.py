@@ -12,7 +12,7 @@ from fewstep.diffusion.denoiser import INSTANT, JUMP, Model
 from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from fewstep.samplers import SAMPLERS, draw, table_at
 from fewstep.train.data.split import Batch
-from fewstep.train.objectives import PSD, Denoising, MeanFlow, Shortcut
+from fewstep.train.objectives import IMM, PSD, Denoising, MeanFlow, Shortcut
 from fewstep.train.objectives.weights import elbo, error_in, min_snr, native, noise
 from fewstep.train.state import State
 
@@ -94,6 +94,7 @@ def value_and_grad(objective, prediction, drawn):
         (PSD(power=0.0), V),
         (MeanFlow(floor=100.0), X0),
         (PSD(power=1.0, floor=100.0), X0),
+        (IMM(), X0),
     ],
 )
 def test_jumps_are_compared_as_velocities(objective, prediction):
@@ -109,7 +110,7 @@ def test_x0_near_the_data_needs_bounded_errors(objective):
         value_and_grad(objective, X0, examples(objective))
 
 
-def test_gradients_of_x0_are_bounded_at_all_times():
+def test_an_x0_that_is_wrong_near_the_data_has_a_bounded_gradient():
     """Both values of x0 are wrong by 1, so the velocity by 1 / t: the gradient is 2 / (2 + floor t^2) of each."""
 
     def wrong(params, x, t, d, cond, key=None):

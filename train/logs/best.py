@@ -1,34 +1,36 @@
 """The best preview of a run, and how many have followed it: the end of training by the Frechet distance."""
 
 import math
+from collections.abc import Collection
 
 from etils import epath
 
 from fewstep.train.logs.jsonl import read
+from fewstep.train.utils.files import saved_steps
 
 
 class Best:
-    """The lowest "FD-..." of the previews that a run has logged up to a step; not finite ones never are the lowest.
+    """The first preview with the lowest "FD-...", a finite one whose checkpoint exists.
 
-    patience: after how many previews without a lower one training is over; None: never.
+    found: {step: distance} of all previews.  saved: the steps that have a checkpoint.  patience: after how many
+    previews without a lower distance training is over; None: never.
     """
 
-    def __init__(self, folder: epath.PathLike, step: int, patience: int | None):
-        self.patience, self._found = patience, {}
-        for line in read(epath.Path(folder) / "metrics.jsonl"):
-            if line["step"] <= step:
-                self.see(line["step"], line)
+    def __init__(self, found: dict[int, float], saved: Collection[int], patience: int | None):
+        self.patience, self.step, self._lowest, self._previews = patience, None, math.inf, {*found}
+        for step in sorted(found):
+            if step in saved:
+                self._see(step, found[step])
 
     def see(self, step: int, values: dict) -> None:
-        """Add what was logged at a step."""
-        for name, value in values.items():
-            if name.startswith("FD-"):
-                self._found[step] = math.inf if value is None or not math.isfinite(value) else value
+        """Add what a new preview has logged; if it is the best one, its checkpoint is saved next."""
+        for value in distances(values):
+            self._previews.add(step)
+            self._see(step, value)
 
-    @property
-    def step(self) -> int | None:
-        """That of the lowest distance, the first if several are equal; None without previews."""
-        return min(self._found, key=self._found.__getitem__, default=None)
+    def _see(self, step, value):
+        if value < self._lowest:
+            self.step, self._lowest = step, value
 
     @property
     def kept(self) -> int | None:
@@ -38,4 +40,23 @@ class Best:
     @property
     def over(self) -> bool:
         """Whether `patience` previews have followed the best one."""
-        return self.patience is not None and sum(step > (self.step or 0) for step in self._found) >= self.patience
+        if self.patience is None or self.step is None:
+            return False
+        return sum(step > self.step for step in self._previews) >= self.patience
+
+
+def logged(folder: epath.PathLike, step: int) -> dict[int, float]:
+    """{step: distance} of the previews that a run has logged up to a step; infinite if it was not finite."""
+    lines = [line for line in read(epath.Path(folder) / "metrics.jsonl") if line["step"] <= step]
+    return {line["step"]: value for line in lines for value in distances(line)}
+
+
+def best_of(folder: epath.PathLike, step: int, patience: int | None) -> Best:
+    """Of a run as it is in its folder."""
+    return Best(logged(folder, step), saved_steps(epath.Path(folder) / "checkpoints"), patience)
+
+
+def distances(values: dict) -> list[float]:
+    """The distances among what was logged at a step."""
+    found = [value for name, value in values.items() if name.startswith("FD-")]
+    return [math.inf if value is None or not math.isfinite(value) else value for value in found]

@@ -21,6 +21,7 @@ from fewstep.errors import UsageError
 from fewstep.ranges import Positive, Range, Share
 from fewstep.train.data.split import Batch
 from fewstep.train.objectives.denoising import Noised, noisy
+from fewstep.train.objectives.objective import ADDED
 from fewstep.train.objectives.times import logit_normal
 from fewstep.train.state import State
 
@@ -48,6 +49,11 @@ class Jumps(Noised):
 
     capabilities = frozenset({INSTANT, JUMP})
 
+    @property
+    def accepts_x0(self) -> bool:
+        """Whether the network may predict x0, whose errors are errors of the mean velocity 1/t times as large."""
+        return False
+
     def mean(self, model: Model, params: dict, examples: Any) -> Mean:
         """The network's U(x, t, s[, label]), by default with the labels of the examples."""
         outputs = self.outputs(model, params, examples)
@@ -57,7 +63,7 @@ class Jumps(Noised):
         """The network's U(x, t, s[, label, guidance]), and what its second output adds to it, or None."""
         if model.process != Linear():
             raise UsageError("this objective learns mean velocities of the linear path: set train.process = @Linear()")
-        if model.prediction == X0 and getattr(self, "power", 0.0) < 1:
+        if model.prediction == X0 and not self.accepts_x0:
             raise UsageError(
                 "the velocity of an x0-prediction has errors of any size near t = 0, which this objective does not "
                 "bound: set train.prediction = %VELOCITY, or power = 1 if the objective has this setting"
@@ -93,7 +99,12 @@ class FlowMap(Jumps):
     same: Share = 0.75
     power: Power = 1.0
     floor: Positive = 0.01
-    ends: Callable | None = field(default=None, kw_only=True)
+    ends: Callable | None = field(default=None, kw_only=True, metadata=ADDED)
+
+    @property
+    def accepts_x0(self) -> bool:
+        """As of `Jumps`: whether large errors are divided by themselves."""
+        return self.power >= 1
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""

@@ -43,6 +43,11 @@ class IMM(Jumps):
 
     capabilities = frozenset({JUMP})
 
+    @property
+    def accepts_x0(self) -> bool:
+        """Yes: images are compared, in which an error of x0 counts (t - s) / t times."""
+        return True
+
     def draw(self, model: Model, batch: Batch, key: Array) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""
         drawn, n = super().draw(model, batch, key), len(batch.image)

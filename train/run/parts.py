@@ -49,7 +49,8 @@ def _digest(training, name):
 
 def _attributes(value):
     """Those of an object; not those that a later version has added, at their defaults, so that older runs resume."""
-    added = {f.name: f.default for f in fields(value) if f.metadata == ADDED} if is_dataclass(value) else {}
+    known = fields(value) if is_dataclass(value) else ()
+    added = {f.name: f.default for f in known if ADDED.items() <= f.metadata.items()}
     return {name: held for name, held in vars(value).items() if name not in added or held != added[name]}
 
 

@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import os
+import re
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -229,6 +230,12 @@ def is_checkpoint(folder: epath.Path) -> bool:
         return (folder / DIGESTS).exists() or any(path.is_dir() for path in folder.iterdir())
     except FileNotFoundError:  # just removed, by the training that saved it
         return False
+
+
+def saved_steps(folder: epath.Path) -> list[int]:
+    """The steps of the checkpoints in a folder; [] if there is none."""
+    numbered = [path for path in folder.iterdir() if re.fullmatch(r"\d+", path.name)] if folder.is_dir() else []
+    return sorted(int(path.name) for path in numbered if path.is_dir() and is_checkpoint(path))
 
 
 def dumps(value: Any, **options: Any) -> str:

@@ -1,6 +1,7 @@
 """--batch auto: how many images at once this machine samples fastest, measured once and remembered."""
 
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -10,7 +11,7 @@ import platformdirs
 
 from fewstep.cli.compilation_cache import machine
 from fewstep.cli.errors import UserError
-from fewstep.evaluation.fastest import rates
+from fewstep.evaluation.fastest import fastest
 from fewstep.ranges import MOST_IMAGES, within
 from fewstep.train.run import Run
 from fewstep.train.run.computation import code
@@ -23,7 +24,7 @@ AUTO = "auto"
 MOST = 4096  # images at once
 
 
-def typed(text: str) -> int | None:
+def parsed(text: str) -> int | None:
     """The number of images at once; None for AUTO."""
     if text == AUTO:
         if jax.process_count() > 1:
@@ -36,24 +37,34 @@ def typed(text: str) -> int | None:
     return within(size, "--batch", 1, MOST_IMAGES)
 
 
-def fitting(batch: int | None, runs: Sequence[Run], count: int) -> int:
-    """`batch`, or for None that of at most `count` images which is fastest for the network of each run: the least."""
+def chosen(batch: int | None, runs: Sequence[Run], count: int) -> int:
+    """`batch`; for None the fastest one of each run, the least of them, at most `count`."""
     return min(count, *map(_fastest, runs)) if batch is None else batch
 
 
 def _fastest(run):
     """Of a run, as remembered or measured."""
-    about = code(run.denoiser, run.shape) | {"machine": machine(), "mesh": str(run.mesh.shape)}
+    devices = {"machine": machine(), "cores": _cores(), "memory": _memory(), "mesh": str(run.mesh.shape)}
+    about = code(run.denoiser, run.shape) | devices
     key, path = sha256(json.dumps(about, sort_keys=True).encode()), _file()
     known = _known(path)
     if key not in known:
-        found = rates(run.denoiser, run.shape, MOST, batch_sharding(run.mesh))
-        known[key] = max(found, key=found.__getitem__)
-        per_second = ", ".join(f"{rate:.3g} in batches of {size}" for size, rate in found.items())
-        say(f"{run.name}: network calls per second: {per_second}")
+        known[key], found = fastest(run.denoiser, run.shape, MOST, batch_sharding(run.mesh))
+        rates = ", ".join(f"{rate:.3g} at {size}" for size, rate in found.items())
+        say(f"{run.name}: network calls of images per second by batch: {rates}; from now on --batch {known[key]} here")
         with suppress(OSError):
             write_atomic(path, json.dumps(known))
     return known[key]
+
+
+def _cores():
+    """Those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _memory():
+    """Bytes of a device, if it says so."""
+    return (jax.local_devices()[0].memory_stats() or {}).get("bytes_limit")
 
 
 def _file() -> Path:
