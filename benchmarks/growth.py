@@ -110,8 +110,8 @@ def main():
     share = spread([1 - draw / all_of_it for all_of_it, draw in spent], 3)
     print(
         f"\n## A comparison\n\nA cell of {CELL:,} images in 16 calls of ddim, FD-pixels: {spread(whole, 1)} s; the "
-        f"same draws take {spread(drawn, 1)} s.\nThe share of a comparison that is not drawing: {share}.  It has a batch of "
-        f"{BATCH} images more, which warms up."
+        f"same draws take {spread(drawn, 1)} s.\nThe share of a comparison that is not drawing: {share}.  It has a "
+        f"batch of {BATCH} images more, which warms up."
     )
 
 
