@@ -1,6 +1,6 @@
 """Images per second that the input pipeline delivers to the device, for each source.
 
-    .venv/bin/python benchmarks/data.py [--count 20000] [--batch 256]
+    .venv/bin/python benchmarks/data.py > data.txt && mv data.txt benchmarks/results/data.txt
 
 Writes smooth random images of 32x32 in colour as PNG files, packs them, and takes shuffled and mirrored batches, as
 training does, onto the device: an array in memory, a mapped .npy file, packed shards, and the folder itself, whose
