@@ -50,8 +50,8 @@ def _fastest(run):
     known = _known(path)
     if key not in known:
         known[key], found = fastest(run.denoiser, run.shape, MOST, batch_sharding(run.mesh))
-        rates = ", ".join(f"{rate:.3g} at {size}" for size, rate in found.items())
-        say(f"{run.name}: network calls of images per second by batch: {rates}; from now on --batch {known[key]} here")
+        rates = ", ".join(f"{float(f'{rate:.3g}'):g} at {size}" for size, rate in found.items())
+        say(f"{run.name}: images per second in a network call by batch: {rates}; from now on --batch {known[key]}")
         with suppress(OSError):
             write_atomic(path, json.dumps(known))
     return known[key]

@@ -40,7 +40,7 @@ def test_it_is_measured_once(fewstep, digits_run, tmp_path, remembered, monkeypa
     asked = measuring(monkeypatch, 8)
     (status, _, err), first = compared(fewstep, digits_run, tmp_path / "a", "--batch", "auto")
     assert status == 0, err
-    assert "by batch: 100 at 4, 200 at 8; from now on --batch 8 here" in err
+    assert "by batch: 100 at 4, 200 at 8; from now on --batch 8" in err
     assert list(json.loads(remembered.read_text()).values()) == [8]
     (status, _, err), again = compared(fewstep, digits_run, tmp_path / "b", "--batch", "auto")
     assert (status, len(asked)) == (0, 1), err
