@@ -1,6 +1,7 @@
 """The blocks of a DiT: (tokens, embedding of the time and the class) -> tokens."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -14,6 +15,8 @@ from fewstep.diffusion.networks.layers import EMBED, HIDDEN, ZEROS, Linear, Modu
 Unit = Literal["attention", "deepnet", "gau"]
 Norm = Literal["layer", "rms"]
 Wide = Literal["gelu", "swiglu"]
+Tokens = Callable[[jax.Array], jax.Array]
+Turn = Tokens | None
 
 
 class Style(NamedTuple):
@@ -37,13 +40,39 @@ def modulated(x: jax.Array, scale: jax.Array, shift: jax.Array, centred: bool) -
 
 
 class Block(nnx.Module):
-    """Attention and a wide layer, each added to the tokens through a gate that starts at zero (adaLN-zero)."""
+    """Two functions of the tokens, each added to them through a gate that starts at zero (adaLN-zero)."""
 
-    vectors = 6  # of the modulation
+    vectors = 3  # of the modulation, for each function
+
+    def __init__(self, width: int, style: Style, *, rngs: nnx.Rngs):
+        self.centred = style.norm == "layer"
+        self.modulation = Modulation(width, width, 2 * self.vectors, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+
+    def __call__(
+        self, x: jax.Array, embedding: jax.Array, turn: Turn = None, power: jax.Array | None = None
+    ) -> jax.Array:
+        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
+        modulation, count = self.modulation(embedding), self.vectors
+        for function, vectors in zip(
+            self.functions(turn, power), (modulation[:count], modulation[count:]), strict=True
+        ):
+            x = self.joined(x, function, *vectors)
+        return x
+
+    def functions(self, turn: Turn, power: jax.Array | None) -> tuple[Tokens, Tokens]:
+        """The two, each (B, N, width) -> (B, N, width)."""
+        raise NotImplementedError
+
+    def joined(self, x: jax.Array, function: Tokens, scale: jax.Array, shift: jax.Array, share: jax.Array) -> jax.Array:
+        """x (B, N, width) with what a function makes of it; scale, shift and share (B, width)."""
+        return x + share[:, None].astype(x.dtype) * function(modulated(x, scale, shift, self.centred))
+
+
+class AttentionBlock(Block):
+    """Attention and a wide layer."""
 
     def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.centred = style.norm == "layer"
-        self.modulation = Modulation(width, width, self.vectors, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        super().__init__(width, style, rngs=rngs)
         options: dict[str, Any] = {"biases": style.biases, "qk_norm": style.qk_norm, "dtype": dtype, "rngs": rngs}
         self.attention = SelfAttention(width, heads, tokens, **options)
         layer: dict[str, Any] = {"use_bias": style.biases, "dtype": dtype, "rngs": rngs}
@@ -52,32 +81,21 @@ class Block(nnx.Module):
         self.gate = Linear(width, hidden, **layer) if style.wide == "swiglu" else None
         self.out = Linear(hidden, width, (HIDDEN, EMBED), **layer)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        embedding: jax.Array,
-        turn: Callable[[jax.Array], jax.Array] | None = None,
-        power: jax.Array | None = None,
-    ) -> jax.Array:
-        """x (B, N, width), embedding (B, width) -> (B, N, width); turn and power as in SelfAttention."""
-        modulation = self.modulation(embedding)
-        scale, shift, share = modulation[:3]
-        x += share[:, None].astype(x.dtype) * self.attention(modulated(x, scale, shift, self.centred), turn, power)
-        scale, shift, share = modulation[3:]
-        return x + share[:, None].astype(x.dtype) * self.widened(modulated(x, scale, shift, self.centred))
+    def functions(self, turn: Turn, power: jax.Array | None) -> tuple[Tokens, Tokens]:
+        """As of `Block`."""
+        return partial(self.attention, turn=turn, power=power), self._widened
 
-    def widened(self, h: jax.Array) -> jax.Array:
-        """The wide layer: h (B, N, width) -> (B, N, width)."""
+    def _widened(self, h):
         return self.out(nnx.gelu(self.wide(h)) if self.gate is None else nnx.silu(self.gate(h)) * self.wide(h))
 
 
-class DeepBlock(Block):
+class DeepBlock(AttentionBlock):
     """x = norm(alpha x + f(x)) for attention and for the wide layer, with alpha = (2 depth)^(1/4); the initial weights
     of f but those of queries and keys are times (8 depth)^(-1/4): DeepNet, an encoder (Wang et al. 2022,
     arXiv:2203.00555).  Not as there: the scale and shift of a norm are the modulation's, and the initial weights that
     are scaled are of variance 1 / inputs."""
 
-    vectors = 4
+    vectors = 2
 
     def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
         super().__init__(width, heads, ratio, tokens, style, dtype=dtype, rngs=rngs)
@@ -87,40 +105,23 @@ class DeepBlock(Block):
         for layer, factor in ((self.attention.qkv, values), *((layer, beta) for layer in layers)):
             layer.kernel[...] = (layer.kernel[...] * factor).astype(layer.kernel[...].dtype)
 
-    def __call__(
-        self,
-        x: jax.Array,
-        embedding: jax.Array,
-        turn: Callable[[jax.Array], jax.Array] | None = None,
-        power: jax.Array | None = None,
-    ) -> jax.Array:
-        """As Block."""
-        scale, shift, later_scale, later_shift = self.modulation(embedding)
-        x = modulated(self.alpha * x + self.attention(x, turn, power), scale, shift, self.centred)
-        return modulated(self.alpha * x + self.widened(x), later_scale, later_shift, self.centred)
+    def joined(self, x: jax.Array, function: Tokens, *vectors: jax.Array) -> jax.Array:
+        """As of `Block`, with scale and shift alone."""
+        return modulated(self.alpha * x + function(x), *vectors, centred=self.centred)
 
 
-class GatedBlock(nnx.Module):
-    """Two gated attention units, each added to the tokens through a gate that starts at zero."""
+class GatedBlock(Block):
+    """Two gated attention units."""
 
     def __init__(self, width: int, heads: int, ratio: int, tokens: int, style: Style, *, dtype: Any, rngs: nnx.Rngs):
-        self.centred = style.norm == "layer"
-        self.modulation = Modulation(width, width, 6, (EMBED, None), kernel_init=ZEROS, rngs=rngs)
+        super().__init__(width, style, rngs=rngs)
         sizes = width, ratio * width // 2, width // heads, tokens
         self.units = nnx.List([GatedUnit(*sizes, style.biases, dtype=dtype, rngs=rngs) for _ in range(2)])
 
-    def __call__(
-        self,
-        x: jax.Array,
-        embedding: jax.Array,
-        turn: Callable[[jax.Array], jax.Array] | None = None,
-        power: jax.Array | None = None,
-    ) -> jax.Array:
-        """As Block."""
-        modulation = self.modulation(embedding)
-        for unit, (scale, shift, share) in zip(self.units, (modulation[:3], modulation[3:]), strict=True):
-            x += share[:, None].astype(x.dtype) * unit(modulated(x, scale, shift, self.centred), turn, power)
-        return x
+    def functions(self, turn: Turn, power: jax.Array | None) -> tuple[Tokens, Tokens]:
+        """As of `Block`."""
+        first, second = (partial(unit, turn=turn, power=power) for unit in self.units)
+        return first, second
 
 
-BLOCKS: dict[Unit, type[nnx.Module]] = {"attention": Block, "deepnet": DeepBlock, "gau": GatedBlock}
+BLOCKS: dict[Unit, type[Block]] = {"attention": AttentionBlock, "deepnet": DeepBlock, "gau": GatedBlock}
