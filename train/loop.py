@@ -29,6 +29,7 @@ from fewstep.train.experiment import Experiment
 from fewstep.train.logs.best import Best, logged
 from fewstep.train.logs.cost import Cost
 from fewstep.train.logs.images import preview
+from fewstep.train.logs.jsonl import read
 from fewstep.train.logs.logs import Logs
 from fewstep.train.objectives.objective import Objective
 from fewstep.train.sharding import batch_sharding, gathered, global_batch, local_rows, make_mesh
@@ -170,7 +171,7 @@ def train(
         state = _start(training, checkpoints, step, weights)
         now, stopped = int(state.step), False
         snapshots.resume(now, state)
-        found = dict(broadcast_from_main([*logged(folder, now).items()]))
+        found = dict(broadcast_from_main([*logged(read(folder / "metrics.jsonl"), now).items()]))
         best = Best(found, checkpoints.steps(), experiment.patience)
         checkpoints.kept = best.kept
         with (

@@ -12,7 +12,7 @@ from fewstep.cli.errors import UserError
 from fewstep.evaluation.comparison import Comparison
 from fewstep.evaluation.metrics import TRAINED, name_and_features
 from fewstep.evaluation.report.table import number
-from fewstep.train.logs.best import best_of
+from fewstep.train.logs.best import Best, logged
 from fewstep.train.logs.jsonl import read
 from fewstep.train.utils.config_values import config_values, number_of, steps_of
 from fewstep.train.utils.errors import Damaged, RunError
@@ -87,8 +87,9 @@ def _training(run):
     values = config_values(run)
     if (steps := steps_of(values)) is None:
         raise RunError("config.gin has no train.steps")
-    saved, lines = _saved(run), read(run / "metrics.jsonl")
-    best = best_of(run, saved, number_of(values, "train.patience"))
+    lines, checkpoints = read(run / "metrics.jsonl"), saved_steps(run / "checkpoints")
+    saved = max(checkpoints, default=0)
+    best = Best(logged(lines, saved), checkpoints, number_of(values, "train.patience"))
     scores = [(name, value) for line in lines for name, value in line.items() if name.startswith("FD-")]
     losses = [line["loss"] for line in lines if "loss" in line]
     if (run / FOREIGN).exists():
@@ -100,11 +101,6 @@ def _training(run):
         "FD": _number(scores[-1][1]) if scores else "",
         "on": name_and_features(scores[-1][0])[1] if scores else "",
     }
-
-
-def _saved(run):
-    """The step of the newest checkpoint, or 0."""
-    return max(saved_steps(run / "checkpoints"), default=0)
 
 
 def _state(run, finished):

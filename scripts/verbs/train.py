@@ -26,7 +26,7 @@ from fewstep.evaluation.report.training import write_curve
 from fewstep.train.data.fingerprint import change
 from fewstep.train.data.kept import FILE, keep
 from fewstep.train.experiment import Experiment
-from fewstep.train.logs.best import best_of
+from fewstep.train.logs.best import best_preview
 from fewstep.train.logs.cost import memory
 from fewstep.train.logs.wandb import require
 from fewstep.train.loop import Training, prepare, train
@@ -105,7 +105,7 @@ def train_in(
         score, weights = preview_score(training.data, batch_sharding(training.mesh)), start and start.load
         reached, steps = train(training, folder, stop, step, score, weights), training.experiment.steps
         curve = write_curve(folder) if is_main_process() else None
-        best = best_of(folder, reached, training.experiment.patience)
+        best = best_preview(folder, reached, training.experiment.patience)
     if best.over and reached < steps:
         say(
             f"{folder}: FD has not fallen since step {best.step}, for train.patience = {best.patience} previews, so "

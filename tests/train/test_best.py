@@ -11,7 +11,8 @@ from fewstep.errors import UsageError
 from fewstep.train.checkpoints import Checkpoints
 from fewstep.train.data import points
 from fewstep.train.experiment import Experiment
-from fewstep.train.logs.best import Best, best_of, logged
+from fewstep.train.logs.best import Best, best_preview, logged
+from fewstep.train.logs.jsonl import read
 from fewstep.train.loop import prepare, train
 from fewstep.train.objectives import Denoising
 from fewstep.train.optimizers import adamw
@@ -33,7 +34,7 @@ from fewstep.train.optimizers import adamw
 def test_training_is_over_two_previews_after_the_best(tmp_path, values, step, over):
     lines = [{"step": at, "FD-points": value} for at, value in enumerate(values, 1)]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in [{"step": 0}, *lines]))
-    known = logged(tmp_path, 10)
+    known = logged(read(tmp_path / "metrics.jsonl"), 10)
     assert [*known] == [*range(1, len(values) + 1)]
     found = Best(known, known, 2)
     assert (found.step, found.kept, found.over) == (step, step, over)
@@ -58,7 +59,7 @@ def test_what_has_no_checkpoint_is_not_the_best():
 
 def test_what_was_logged_later_does_not_count(tmp_path):
     (tmp_path / "metrics.jsonl").write_text('{"step": 1, "FD-points": 0.5}\n{"step": 2, "FD-points": 0.1}\n')
-    assert logged(tmp_path, 1) == {1: 0.5}
+    assert logged(read(tmp_path / "metrics.jsonl"), 1) == {1: 0.5}
 
 
 def training(**settings):
@@ -105,7 +106,7 @@ def test_patience_goes_on_after_a_stop_and_when_it_is_set_late(tmp_path):
     with Checkpoints(late / "checkpoints", create=False) as checkpoints:
         assert checkpoints.steps() == [8, 12, 16]  # that of step 4 is gone
     assert train(again, late, score=scripted([])) == 16
-    assert best_of(late, 16, 2).step == 8
+    assert best_preview(late, 16, 2).step == 8
 
 
 @pytest.mark.slow

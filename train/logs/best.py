@@ -1,7 +1,7 @@
 """The best preview of a run, and how many have followed it: the end of training by the Frechet distance."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 from etils import epath
 
@@ -45,15 +45,15 @@ class Best:
         return sum(step > self.step for step in self._previews) >= self.patience
 
 
-def logged(folder: epath.PathLike, step: int) -> dict[int, float]:
-    """{step: distance} of the previews that a run has logged up to a step; infinite if it was not finite."""
-    lines = [line for line in read(epath.Path(folder) / "metrics.jsonl") if line["step"] <= step]
-    return {line["step"]: value for line in lines for value in distances(line)}
+def logged(lines: Iterable[dict], step: int) -> dict[int, float]:
+    """{step: distance} of the previews in lines of metrics.jsonl, up to a step; infinite if it was not finite."""
+    return {line["step"]: value for line in lines if line["step"] <= step for value in distances(line)}
 
 
-def best_of(folder: epath.PathLike, step: int, patience: int | None) -> Best:
+def best_preview(folder: epath.PathLike, step: int, patience: int | None) -> Best:
     """Of a run as it is in its folder."""
-    return Best(logged(folder, step), saved_steps(epath.Path(folder) / "checkpoints"), patience)
+    lines = read(epath.Path(folder) / "metrics.jsonl")
+    return Best(logged(lines, step), saved_steps(epath.Path(folder) / "checkpoints"), patience)
 
 
 def distances(values: dict) -> list[float]:
