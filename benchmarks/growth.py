@@ -2,8 +2,8 @@
 
     .venv/bin/python benchmarks/growth.py > growth.md && mv growth.md benchmarks/results/growth.md
 
-The network is that of configs/digits/flow.gin for 8x8 images, untrained: the arithmetic is the same.  An exponent is
-the slope of log time against log size.  Devices are forced ones, which share the cores: their row says what dividing a
+The network is untrained.py's, with attention at half of any side.  An exponent is the slope of log time against log
+size.  Devices are forced ones, which share the cores: their row says what dividing a
 batch costs, not what more devices gain.
 """
 
@@ -16,49 +16,41 @@ import sys
 import tempfile
 from functools import partial
 
+import jax
 import numpy as np
+import untrained
 from machine import machine, seconds, spread
 
 import fewstep
-from fewstep.cli.config.load import experiment, find, load
-from fewstep.diffusion import Cond
 from fewstep.samplers import SAMPLERS, draw_many, table_at
 from fewstep.train.data import digits
+from fewstep.train.sharding import batch_sharding, make_mesh
 
 IMAGES, CALLS, SIDES, DEVICES = (64, 256, 1024, 4096), (1, 4, 16, 64, 256), (16, 32, 64, 128), (1, 2, 4, 8)
 TURNS, CELL, BATCH = 3, 10_000, 250
 TIMED = """
 import sys
 sys.path.insert(0, "benchmarks")
-from growth import drawing, jax_devices, network, TURNS
+import untrained
+from growth import drawing, forced_devices, TURNS
 from machine import seconds
-run = drawing(network(), 8, 8, 256, jax_devices(int(sys.argv[1])))
+sharding = forced_devices(int(sys.argv[1]))
+run = drawing(untrained.denoiser(), 8, 8, 256, sharding)
 run()
 print(min(seconds(run) for _ in range(TURNS)))
 """
 
 
-def network():
-    """The untrained denoiser; the lower half of its levels has attention, at any side."""
-    load(find("configs/digits/flow.gin"))
-    made = experiment()
-    return made.abstract((8, 8, 1), 10)[0].denoiser(made.params((8, 8, 1), 10))
-
-
-def jax_devices(count):
+def forced_devices(count):
     """The sharding of a batch over so many forced devices; before JAX has started."""
-    import jax
-
-    from fewstep.train.sharding import batch_sharding, make_mesh
-
     jax.config.update("jax_num_cpu_devices", count)
     return batch_sharding(make_mesh((-1, 1, 1)))
 
 
 def drawing(den, side, calls, count, sharding=None):
     """A function that draws `count` images in so many calls of ddim."""
-    table, cond = table_at(SAMPLERS["ddim"], den.process, calls), Cond(np.arange(count, dtype=np.int32) % 10)
-    return partial(draw_many, den, table, range(count), (side, side, 1), cond=cond, batch=BATCH, sharding=sharding)
+    table, options = table_at(SAMPLERS["ddim"], den.process, calls), {"batch": BATCH, "sharding": sharding}
+    return partial(draw_many, den, table, range(count), (side, side, 1), cond=untrained.labels(count), **options)
 
 
 def timed(runs):
@@ -90,7 +82,7 @@ def main():
     """Print a page of tables."""
     print(f"# Growth\n\n    {__doc__.splitlines()[2].strip()}\n\n{machine()}.")
     print(f"Microseconds, the least of {TURNS} turns.")
-    den = network()
+    den = untrained.denoiser()
     images = {count: drawing(den, 8, 8, count) for count in IMAGES}
     told("Images, in 8 calls", timed(images), "per image", lambda count: count)
     calls = {count: drawing(den, 8, count, 64) for count in CALLS}

@@ -22,6 +22,11 @@ def machine():
     )
 
 
+def peak():
+    """Bytes of memory that this process has had at most, on Linux."""
+    return 1024 * int(re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())[1])
+
+
 def seconds(run):
     """How long one run takes."""
     begin = time.perf_counter()

@@ -2,63 +2,57 @@
 
     .venv/bin/python benchmarks/memory.py > memory.md && mv memory.md benchmarks/results/memory.md
 
-The network is that of configs/digits/flow.gin, untrained: the arithmetic is the same.  Each row is a new process; peaks
-are above what it takes after the imports and one call of the network.
+The network is untrained.py's.  Each row is a new process; peaks are above what it takes after the imports and one call
+of the network.
 """
+
+from fewstep.cli.cpu import tune
+
+tune()
 
 import json
 import subprocess
 import sys
 import tempfile
 
-from machine import machine
+import untrained
+from machine import machine, peak
 
-CALLS, CELLS, COUNTS = (1, 4, 16, 64, 256), ((1, 1), (2, 2), (4, 4)), (1_000, 4_000, 10_000)
-SAMPLERS = ("ddim", "dpmpp_2m", "unipc", "deis")
-PEAK = """
-from fewstep.cli.cpu import tune
-tune()
-import json, re, sys
-from pathlib import Path
-import jax, numpy as np
 import fewstep
-from fewstep.cli.config.load import experiment, find, load
-from fewstep.diffusion import Cond
 from fewstep.samplers import SAMPLERS, draw_many, table_at
 from fewstep.train.data import digits
 
-
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) / 1024
-
-
-load(find("configs/digits/flow.gin"))
-made = experiment()
-(model, _), params = made.abstract((8, 8, 1), 10), made.params((8, 8, 1), 10)
-den = model.denoiser(params)
-names, calls, count, compared = json.loads(sys.argv[1])
-
-
-def drawn(calls, name):
-    cond = Cond(np.arange(count, dtype=np.int32) % 10)
-    return draw_many(den, table_at(SAMPLERS[name], den.process, calls), range(count), (8, 8, 1), cond=cond)
-
-
-drawn(1, "ddim")
-before = peak()
-if compared:
-    fewstep.compare(den, data=digits(), samplers=names, nfe=calls, count=count, metrics="FD", out=sys.argv[2])
-else:
-    drawn(calls[0], names[0])
-print(json.dumps(peak() - before))
+CALLS, CELLS, COUNTS = (1, 4, 16, 64, 256), ((1, 1), (2, 2), (4, 4)), (1_000, 4_000, 10_000)
+NAMES = ("ddim", "dpmpp_2m", "unipc", "deis")
+GROWN = """
+import json, sys
+sys.path.insert(0, "benchmarks")
+from memory import growth
+print(growth(*json.loads(sys.argv[1])))
 """
 
 
-def grown(names, calls, count, compared, folder):
-    """MB by which a process grows."""
-    command = [sys.executable, "-c", PEAK, json.dumps([names, calls, count, compared]), folder]
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(done.stdout.splitlines()[-1])
+def growth(names, calls, count, out):
+    """MB by which this process grows as it draws, or if there is a folder `out` compares, above one call."""
+    den = untrained.denoiser()
+
+    def drawn(calls, name):
+        table, cond = table_at(SAMPLERS[name], den.process, calls), untrained.labels(count)
+        return draw_many(den, table, range(count), untrained.SHAPE, cond=cond)
+
+    drawn(1, "ddim")
+    before = peak()
+    if out:
+        fewstep.compare(den, data=digits(), samplers=names, nfe=calls, count=count, metrics="FD", out=out)
+    else:
+        drawn(calls[0], names[0])
+    return (peak() - before) / 2**20
+
+
+def grown(*asked):
+    """`growth` in a new process."""
+    command = [sys.executable, "-c", GROWN, json.dumps(asked)]
+    return float(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
 
 
 def main():
@@ -67,12 +61,12 @@ def main():
     print("Peak of drawing 256 digits by dpmpp_2m, above that of one call:\n")
     print("| calls | MB |\n| --- | --- |")
     for calls in CALLS:
-        print(f"| {calls} | {grown(['dpmpp_2m'], [calls], 256, False, ''):.0f} |", flush=True)
+        print(f"| {calls} | {grown(['dpmpp_2m'], [calls], 256, None):.0f} |", flush=True)
     print("\nPeak of `compare`, FD-pixels, above that of one call:\n")
     print("| samplers | budgets | cells | images a cell | MB |\n| --- | --- | --- | --- | --- |")
     for samplers, budgets, count in [*((*cells, 500) for cells in CELLS), *((1, 1, count) for count in COUNTS)]:
         with tempfile.TemporaryDirectory() as folder:
-            took = grown(SAMPLERS[:samplers], [4 * 2**k for k in range(budgets)], count, True, folder)
+            took = grown(NAMES[:samplers], [4 * 2**k for k in range(budgets)], count, folder)
         print(f"| {samplers} | {budgets} | {samplers * budgets} | {count:,} | {took:.0f} |", flush=True)
 
 

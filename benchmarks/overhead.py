@@ -15,9 +15,8 @@ import time
 
 import jax
 import numpy as np
+import untrained
 
-from fewstep.cli.config.load import experiment, find, load
-from fewstep.diffusion import Cond
 from fewstep.samplers import SAMPLERS, draw, table_at
 
 BATCH, CALLS, TURNS = 256, 16, 15
@@ -25,12 +24,9 @@ BATCH, CALLS, TURNS = 256, 16, 15
 
 def main():
     """Print a line a sampler."""
-    load(find("configs/digits/flow.gin"))
-    made = experiment()
-    (model, _), params = made.abstract((8, 8, 1), 10), made.params((8, 8, 1), 10)
-    den, cond = model.denoiser(params), Cond(np.arange(BATCH, dtype=np.int32) % 10)
+    den, cond = untrained.denoiser(), untrained.labels(BATCH)
     call = jax.jit(lambda den, x, t, cond: den.model.network(den.params, x, t, None, cond, None))
-    x = jax.random.normal(jax.random.key(0), (BATCH, 8, 8, 1))
+    x = jax.random.normal(jax.random.key(0), (BATCH, *untrained.SHAPE))
 
     def bare():
         for t in np.linspace(1, 0.1, CALLS, dtype=np.float32):
@@ -41,7 +37,7 @@ def main():
         table = table_at(SAMPLERS[name], den.process, CALLS)
 
         def drawn(table=table):
-            draw(den, table, range(BATCH), (8, 8, 1), cond=cond).block_until_ready()
+            draw(den, table, range(BATCH), untrained.SHAPE, cond=cond).block_until_ready()
 
         spent = {bare: [], drawn: []}
         for run in (bare, drawn):
