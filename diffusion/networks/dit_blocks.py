@@ -63,8 +63,9 @@ class Block(nnx.Module):
         """The two, each (B, N, width) -> (B, N, width)."""
         raise NotImplementedError
 
-    def joined(self, x: jax.Array, function: Tokens, scale: jax.Array, shift: jax.Array, share: jax.Array) -> jax.Array:
-        """x (B, N, width) with what a function makes of it; scale, shift and share (B, width)."""
+    def joined(self, x: jax.Array, function: Tokens, *vectors: jax.Array) -> jax.Array:
+        """x (B, N, width) with what a function makes of it; vectors: scale, shift and share, (B, width) each."""
+        scale, shift, share = vectors
         return x + share[:, None].astype(x.dtype) * function(modulated(x, scale, shift, self.centred))
 
 
@@ -106,8 +107,9 @@ class DeepBlock(AttentionBlock):
             layer.kernel[...] = (layer.kernel[...] * factor).astype(layer.kernel[...].dtype)
 
     def joined(self, x: jax.Array, function: Tokens, *vectors: jax.Array) -> jax.Array:
-        """As of `Block`, with scale and shift alone."""
-        return modulated(self.alpha * x + function(x), *vectors, centred=self.centred)
+        """As of `Block`; vectors: scale and shift."""
+        scale, shift = vectors
+        return modulated(self.alpha * x + function(x), scale, shift, self.centred)
 
 
 class GatedBlock(Block):
