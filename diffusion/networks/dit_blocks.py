@@ -126,4 +126,4 @@ class GatedBlock(Block):
         return first, second
 
 
-BLOCKS: dict[Unit, type[Block]] = {"attention": AttentionBlock, "deepnet": DeepBlock, "gau": GatedBlock}
+BLOCKS: dict[Unit, Callable[..., Block]] = {"attention": AttentionBlock, "deepnet": DeepBlock, "gau": GatedBlock}
