@@ -109,7 +109,7 @@ def test_a_block_is_what_its_options_say(unit, style):
     np.testing.assert_allclose(found, longhand(params, x, embedding, unit, style), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("depth", [2, 8])
+@pytest.mark.parametrize("depth", [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_the_blocks_of_a_network_know_its_depth(depth):
     options = {"width": 8, "heads": 1, "patch": 4, "depth": depth, "remat": True, "dtype": "bfloat16"}
     network = DiT((8, 8, 1), unit="deepnet", **options, rngs=nnx.Rngs(0))
@@ -117,7 +117,7 @@ def test_the_blocks_of_a_network_know_its_depth(depth):
     assert np.isfinite(network(jnp.ones((2, 8, 8, 1)), 0.3, None, Cond())).all()
 
 
-@pytest.mark.parametrize("style", ["all", "plain"])
+@pytest.mark.parametrize("style", ["all", pytest.param("plain", marks=pytest.mark.slow)])
 def test_a_network_has_its_options(style):
     apply, params = split(
         DiT((8, 8, 1), 3, width=24, heads=2, unit=STYLES[style][0], **STYLES[style][1]._asdict(), rngs=nnx.Rngs(0))
@@ -156,6 +156,7 @@ def test_kinds_of_blocks_have_as_many_parameters(options):
     assert sizes[1] == pytest.approx(sizes[0], rel=0.015)
 
 
+@pytest.mark.slow
 def test_rotary_positions_turn_queries_and_keys_of_gated_units():
     """Without positions the first tokens would not see that others have changed places."""
     apply, params = split(

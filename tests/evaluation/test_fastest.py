@@ -69,7 +69,7 @@ def test_a_real_one():
     assert all(np.isfinite(rate) and rate > 0 for rate in found.values())
 
 
-@pytest.mark.parametrize("name", ["dpmpp_2m", "ddpm"])
+@pytest.mark.parametrize("name", [pytest.param("dpmpp_2m", marks=pytest.mark.slow), "ddpm"])
 def test_images_do_not_depend_on_the_batch(name):
     """Up to rounding: the noise is that of each seed, whatever the batch."""
     network, params = split(UNet((8, 8, 1), base=8, blocks=1, rngs=nnx.Rngs(0)))

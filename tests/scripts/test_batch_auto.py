@@ -52,6 +52,7 @@ def test_it_is_measured_once(fewstep, digits_run, tmp_path, remembered, monkeypa
     np.testing.assert_allclose(values[3], values[0], rtol=1e-3)  # the images are equal up to rounding
 
 
+@pytest.mark.slow
 def test_a_damaged_file_is_measured_again(fewstep, digits_run, tmp_path, remembered, monkeypatch):
     asked = measuring(monkeypatch, 8)
     remembered.parent.mkdir(parents=True, exist_ok=True)

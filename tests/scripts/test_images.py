@@ -205,7 +205,9 @@ def test_a_grid_that_cannot_begin_at_an_image_is_named(fewstep, digits_run, imag
     refused(fewstep("sample", digits_run, "--from", image), "grid uniform cannot start", "log_snr", "karras")
 
 
-@pytest.mark.parametrize("process", ["Linear", "VP", "VE", "Cosine", "Shifted"])
+@pytest.mark.parametrize(
+    "process", ["Linear", *(pytest.param(name, marks=pytest.mark.slow) for name in ("VP", "VE", "Cosine", "Shifted"))]
+)
 def test_tables_fit_the_screen(fewstep, process):
     for name in SAMPLERS:
         said = fewstep("samplers", "--table", name, "--nfe", 5, "--process", process)

@@ -94,6 +94,7 @@ def densities(net, nodes=400):
     return jnp.asarray(y), *laws, (line[1] - line[0]) ** 2
 
 
+@pytest.mark.slow
 def test_the_loss_of_the_best_discriminator_tells_the_divergence():
     """2 log 2 - 2 JSD of noised data and noised images (Goodfellow et al. 2014, theorem 1)."""
     _, real, fake, cell = densities(OTHER)

@@ -144,7 +144,7 @@ def test_no_gradient_at_the_law_of_the_data(objective):
         assert abs(leaf).max() < 1e-4
 
 
-@pytest.mark.parametrize("objective", [SiD(), SiD(alpha=1.0), DMD()])
+@pytest.mark.parametrize("objective", [SiD(), pytest.param(SiD(alpha=1.0), marks=pytest.mark.slow), DMD()])
 @pytest.mark.parametrize("net", STARTS)
 def test_generators_descend_to_the_data(objective, net):
     """At the defaults, with the exact fake score of each step."""

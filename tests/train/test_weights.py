@@ -91,9 +91,9 @@ def value_and_grad(objective, prediction, drawn):
     [
         (MeanFlow(power=0.0), V),
         (Shortcut(), V),
-        (PSD(power=0.0), V),
+        pytest.param(PSD(power=0.0), V, marks=pytest.mark.slow),
         (MeanFlow(floor=100.0), X0),
-        (PSD(power=1.0, floor=100.0), X0),
+        pytest.param(PSD(power=1.0, floor=100.0), X0, marks=pytest.mark.slow),
         (IMM(), X0),
     ],
 )
