@@ -3,8 +3,9 @@
     .venv/bin/python benchmarks/imported.py > imported.md && mv imported.md benchmarks/results/imported.md
 
 (With the extra `torch` installed.)  The network is that of google/ddpm-cifar10-32 with random weights.  The import is
-timed in a fresh process, beside reading the file of weights and writing it with fsync, in turns.  Drawing is DDIM in 10
-steps, ours by `Run.follow`, theirs by the usual loop around DDIMScheduler, in turns, as in speed.py.
+timed in a fresh process, beside reading the file of weights and writing it with fsync, in turns; also that of the same
+network three times as wide.  Drawing is DDIM in 10 steps, ours by `Run.follow`, theirs by the usual loop around
+DDIMScheduler, in turns, as in speed.py.
 """
 
 import json
@@ -27,8 +28,9 @@ from fewstep.cli.verbs import import_model
 from fewstep.diffusion import Cond
 
 SHAPE, TURNS = (32, 32, 3), {1: 9, 8: 3}
+WIDTHS = np.array([128, 256, 256, 256])
 CONFIG = {
-    "sample_size": 32, "layers_per_block": 2, "block_out_channels": (128, 256, 256, 256), "downsample_padding": 0,
+    "sample_size": 32, "layers_per_block": 2, "downsample_padding": 0,
     "down_block_types": ("DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"), "freq_shift": 1,
     "up_block_types": ("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"), "flip_sin_to_cos": False,
     "attention_head_dim": None, "norm_eps": 1e-6,
@@ -57,10 +59,10 @@ print(json.dumps([took, time.perf_counter() - begin, grown]))
 """.replace("WEIGHTS", WEIGHTS)
 
 
-def made(folder):
-    """The pipeline's folder, and its model."""
+def made(folder, times=1):
+    """Write the folder of a pipeline whose network is so many times as wide, and return its model."""
     torch.manual_seed(0)
-    model = diffusers.UNet2DModel(**CONFIG).eval()
+    model = diffusers.UNet2DModel(block_out_channels=(times * WIDTHS).tolist(), **CONFIG).eval()
     model.save_pretrained(folder / "unet")
     diffusers.DDPMScheduler(clip_sample=False).save_pretrained(folder / "scheduler")
     (folder / "model_index.json").write_text('{"_class_name": "DDPMPipeline"}')
@@ -70,11 +72,21 @@ def made(folder):
 def imports(source, folder, turns=5):
     """(turns, 3): seconds of the import and of a copy, and the bytes by which the process grew."""
     spent = []
-    for turn in range(turns):
-        command = [sys.executable, "-c", TIMED, source, folder / f"run{turn}"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    for _ in range(turns):
+        with tempfile.TemporaryDirectory(dir=folder) as run:
+            command = [sys.executable, "-c", TIMED, source, f"{run}/run"]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
         spent.append(json.loads(done.stdout.splitlines()[-1]))
     return np.array(spent)
+
+
+def row(model, source, folder):
+    """A row of the table of imports."""
+    size = (source / WEIGHTS).stat().st_size
+    took, copied, grown = imports(source, folder).T
+    cells = (spread(took), spread(copied), spread(took / copied), spread(grown / size))
+    millions = sum(p.numel() for p in model.parameters()) / 1e6
+    return f"| {millions:.1f} | {size / 1e6:.0f} | {' | '.join(cells)} |"
 
 
 def their_draw(unet, start, layout):
@@ -123,15 +135,13 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         unet = made(folder / "ddpm")
-        size = (folder / "ddpm" / WEIGHTS).stat().st_size
-        took, copied, grown = imports(folder / "ddpm", folder).T
         print(
-            f"A UNet2DModel of {sum(p.numel() for p in unet.parameters()) / 1e6:.1f} million parameters, a file of "
-            f"{size / 1e6:.0f} MB.\n\n## Import\n\n{spread(took)} s in a process that has started; reading the file "
-            f"and writing it once with fsync\ntakes {spread(copied)} s, so the ratio is {spread(took / copied)}. The "
-            f"process grows by\n{spread(grown / size)} times the file at most.\n",
-            flush=True,
+            "## Import\n\nIn a process that has started. A copy reads the file and writes it once with fsync; growth is "
+            "that of the\nprocess, in sizes of the file. Medians (lowest to highest) of 5 turns.\n\n"
+            "| million parameters | MB | import, s | copy, s | ratio | growth |\n| --- | --- | --- | --- | --- | --- |"
         )
+        print(row(unet, folder / "ddpm", folder), flush=True)
+        print(row(made(folder / "wide", 3), folder / "wide", folder), end="\n\n", flush=True)
         import_model.main(str(folder / "ddpm"), str(folder / "run"), None, None, None)
         run = open_run(folder / "run")
         unets = {"NCHW": unet, "channels_last": deepcopy(unet).to(memory_format=torch.channels_last)}

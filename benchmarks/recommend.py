@@ -55,7 +55,7 @@ def main():
     args = parser.parse_args()
     run = open_run(args.run)
     features = Pixels(run.data.shape)
-    opening = Opening(set=[], trust=[], step=None, ema=None)
+    opening = Opening(set=[], trust=[], step=None)
     lines = [line for line, _ in candidates(run, args.sampler, args.grid, [], args.sweep, opening).values()]
     every = measured_on_all(run, lines, args, features)
     ranked = sorted(every, key=lambda name: every[name].value)

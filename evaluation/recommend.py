@@ -125,7 +125,10 @@ def affordable(run: Any, lines: Iterable[Line], passes: int) -> list[Candidate]:
 def _same(table: Tableau, process: Any) -> tuple:
     """A key of what a table computes."""
     parts = (*reduced(table, process), table.cap, table.stretch, table.start)
-    return tuple(np.round(np.nan_to_num(np.asarray(part, np.float64)), 9).tobytes() for part in parts)
+    return tuple(
+        np.round(np.nan_to_num(np.asarray(part, np.float64), posinf=np.inf, neginf=-np.inf), 9).tobytes()
+        for part in parts
+    )
 
 
 class Measured:

@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 
+import numpy as np
 import pytest
 from one_line import refused
 from refused import message
@@ -94,7 +95,8 @@ def test_a_tie_is_undecided(run):
 
 def test_two_names_of_one_table_are_one_candidate(run):
     """With few calls, the last of which falls back to lower orders, dpmpp_2m and dpmpp_3m are the same."""
-    assert [*searched(run, ["dpmpp_2m", "dpmpp_3m", "ddim"]).budgets] == ["dpmpp_2m", "ddim"]
+    with np.errstate(over="raise"):
+        assert [*searched(run, ["dpmpp_2m", "dpmpp_3m", "ddim"]).budgets] == ["dpmpp_2m", "ddim"]
 
 
 @pytest.mark.slow
