@@ -136,8 +136,8 @@ def main():
         folder = Path(folder)
         unet = made(folder / "ddpm")
         print(
-            "## Import\n\nIn a process that has started. A copy reads the file and writes it once with fsync; growth is "
-            "that of the\nprocess, in sizes of the file. Medians (lowest to highest) of 5 turns.\n\n"
+            "## Import\n\nIn a process that has started. A copy reads the file and writes it once with fsync; growth "
+            "is that of the\nprocess, in sizes of the file. Medians (lowest to highest) of 5 turns.\n\n"
             "| million parameters | MB | import, s | copy, s | ratio | growth |\n| --- | --- | --- | --- | --- | --- |"
         )
         print(row(unet, folder / "ddpm", folder), flush=True)
