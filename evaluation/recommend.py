@@ -165,9 +165,9 @@ def recommend(
 ) -> Recommendation:  # fmt: skip
     """The best of the lines for a run (`train.run.Run`) at so many network passes per image.
 
-    metric: a distance of `evaluation.distances`.  The last rounds draw `count` images of a candidate, rounded up to a
-    multiple of SET.  Cells are kept in `folder`.  Raises UsageError if no line has a table, or none draws finite
-    images, and for features that the run was trained on.
+    metric: a distance of `evaluation.distances`.  The rounds end when two candidates are left, or with `count` images
+    of each, rounded up to a multiple of SET; the last comparison takes as many.  Cells are kept in `folder`.  Raises
+    UsageError if no line has a table, or none draws finite images, and for features that the run was trained on.
     """
     if metric_info(metric).better != "lower":
         raise UsageError(f"{metric} is no distance: recommend by FD, KID, SW, mind or energy")
@@ -192,7 +192,7 @@ def recommend(
         rounds.append(Round(sets * size, {name: interval(metric, values[name]) for name in ranked}, kept))
         leads = f"{kept[0]} leads, {len(kept)} kept"
         say(f"round {len(rounds)}: {len(names)} candidates, {sets * size} images each; {leads}")
-        if len(kept) == 1 or sets >= most:
+        if len(kept) <= 2 or sets >= most:
             break
         names, sets = kept, min(2 * sets, most)
     two = [*kept, *(name for name in ranked if name not in kept)][:2]
