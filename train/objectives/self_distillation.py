@@ -23,6 +23,11 @@ class _SelfDistillation(FlowMap):
 
     power: Power = 0.0
 
+    @property
+    def accepts_x0(self) -> bool:
+        """As of `Jumps`: no, because such weights are what would bound the errors."""
+        return False
+
 
 @dataclass(frozen=True)
 class LSD(_SelfDistillation):
