@@ -1,7 +1,8 @@
 """The best way to sample a run at equal cost: successive halving over candidates, on paired seeds.
 
 Every round draws as many images of each candidate as all rounds before it, so that the seeds of a round include those
-before; it keeps the better half, without those whose paired interval to the leader excludes 0.  Images are cells of a
+before; it keeps the better half, without those whose paired interval to the leader excludes 0.  Rounds rank by FDinf
+where FD decides: the FD of few images is mostly bias, which is smaller for smoother images.  Images are cells of a
 comparison, kept on disk: a search that was interrupted resumes, and ends with the same answer.  The two best are then
 measured on seeds that took no part in the search, because the best of many on some seeds is better there by chance.
 (Successive halving: Jamieson & Talwalkar 2016, arXiv:1502.07943.)
@@ -20,6 +21,7 @@ from etils import epath
 
 from fewstep.errors import UsageError
 from fewstep.evaluation.cells import Cells
+from fewstep.evaluation.distances.frechet import Extrapolated
 from fewstep.evaluation.drawing import Line, PlannedCell, Seeds, draw_missing, labels_to_draw, plan
 from fewstep.evaluation.estimate import LEVEL, UNDEFINED, Difference, Estimate, Interval, difference
 from fewstep.evaluation.features import Features
@@ -47,7 +49,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """What a round has found: its images per candidate, and the candidates from the best on."""
+    """What a round has found: its images per candidate, and the candidates from the best on, by `searched`."""
 
     images: int
     values: dict[str, Interval]
@@ -60,7 +62,8 @@ class Recommendation:
 
     run: str
     passes: int
-    metric: str
+    metric: str  # of the last comparison
+    searched: str  # the metric of the rounds
     winner: str
     runner_up: str | None  # None: there was one candidate
     budgets: dict[str, int]  # network calls that each candidate could afford
@@ -177,9 +180,14 @@ def recommend(
         raise UsageError(f"no candidate has a table of {passes} network passes: give more")
     real, size = reference(run.data, count), min(SET, count)
     most = -(-count // size)
-    evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
-    told = metric_name(metric, features)
-    measured = Measured(run, candidates, Cells(folder / "cells"), evaluator, told, Seeds(size, 0, most, batch))
+    seeds, cells = Seeds(size, 0, most, batch), Cells(folder / "cells")
+
+    def measuring(metric):
+        evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
+        return Measured(run, candidates, cells, evaluator, metric_name(metric, features), seeds)
+
+    searched = "FDinf" if metric == "FD" and size >= Extrapolated.least else metric
+    measured = measuring(searched)
     names, rounds, drawn, before, sets = [c.line.name for c in candidates], [], 0, 0, 1
     while True:
         values = measured(names, sets, seed)
@@ -189,17 +197,19 @@ def recommend(
             raise UsageError("no candidate draws finite images: give more passes, or other samplers")
         rest = [name for name in ranked[1:] if not _worse(values[name], values[ranked[0]], len(names))]
         kept = [ranked[0], *rest][: max(2, -(-len(names) // 2))]
-        rounds.append(Round(sets * size, {name: interval(metric, values[name]) for name in ranked}, kept))
+        rounds.append(Round(sets * size, {name: interval(searched, values[name]) for name in ranked}, kept))
         leads = f"{kept[0]} leads, {len(kept)} kept"
         say(f"round {len(rounds)}: {len(names)} candidates, {sets * size} images each; {leads}")
         if len(kept) <= 2 or sets >= most:
             break
         names, sets = kept, min(2 * sets, most)
     two = [*kept, *(name for name in ranked if name not in kept)][:2]
-    final = measured(two, most, seed + JUDGED - SEARCHED)
+    judged = measured if searched == metric else measuring(metric)
+    final = judged(two, most, seed + JUDGED - SEARCHED)
     two = sorted(final, key=lambda name: _score(final[name]))
     return Recommendation(
-        run=run.name, passes=passes, metric=told, winner=two[0], runner_up=two[1] if len(two) > 1 else None,
+        run=run.name, passes=passes, metric=judged.metric, searched=measured.metric,
+        winner=two[0], runner_up=two[1] if len(two) > 1 else None,
         budgets={c.line.name: c.nfe for c in candidates}, values={name: interval(metric, final[name]) for name in two},
         apart=difference(final[two[0]], final[two[1]]) if len(two) > 1 else None, rounds=rounds,
         drawn=drawn + len(two) * most * size, exhaustive=len(candidates) * most * size,

@@ -87,6 +87,13 @@ def searched(run, names, **options):
     return recommend(opened, lines, 4, **options)
 
 
+def test_rounds_extrapolate_the_frechet_distance(run):
+    """That of few images is mostly bias."""
+    found = searched(run, ["ddim", "heun", "dpmpp_2m"], metric="FD")
+    assert (found.metric, found.searched) == ("FD-points", "FDinf-points")
+    assert searched(run, ["ddim", "heun"]).searched == "SW-points"
+
+
 def test_a_tie_is_undecided(run):
     found = searched(run, ["ddim", nearly_ddim])
     assert not found.decided
