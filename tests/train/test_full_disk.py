@@ -38,7 +38,16 @@ def assert_one_line(status, err):
     assert "the same command resumes" in others[0]
 
 
+@pytest.fixture
+def compiled(tmp_path, monkeypatch):
+    """A compilation cache of the run's own, to which every program is written, or on a full disk cannot be."""
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
 def test_a_write_that_fails_midway_leaves_the_last_checkpoint(tmp_path):
     folder = tmp_path / "run"
     assert interrupted(folder, signal.SIGTERM, 10, *WIDE)[0] == 0
@@ -56,6 +65,7 @@ def test_a_write_that_fails_midway_leaves_the_last_checkpoint(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("compiled")
 def test_the_last_save_fails_as_clearly(tmp_path):
     done = finish(tmp_path / "run", *WIDE, NEVER, preexec_fn=full)
     assert_one_line(done.returncode, done.stderr)
@@ -63,8 +73,8 @@ def test_the_last_save_fails_as_clearly(tmp_path):
 
 
 @pytest.mark.slow
-def test_so_does_the_save_that_answers_a_signal(tmp_path, monkeypatch):
-    monkeypatch.setenv("JAX_ENABLE_COMPILATION_CACHE", "false")  # it cannot be written either, and JAX says so
+@pytest.mark.usefixtures("compiled")
+def test_so_does_the_save_that_answers_a_signal(tmp_path):
     long = (*WIDE[:1], "train.steps=100000", "train.log_every=10", NEVER.replace("1000", "100000"))
     assert_one_line(*interrupted(tmp_path / "run", signal.SIGTERM, 3, *long, preexec_fn=full))
 
