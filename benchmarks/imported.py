@@ -141,7 +141,8 @@ def main():
             "| million parameters | MB | import, s | copy, s | ratio | growth |\n| --- | --- | --- | --- | --- | --- |"
         )
         print(row(unet, folder / "ddpm", folder), flush=True)
-        print(row(made(folder / "wide", 3), folder / "wide", folder), end="\n\n", flush=True)
+        wide = made(folder / "wide", 3)
+        print(row(wide, folder / "wide", folder), end="\n\n", flush=True)
         import_model.main(str(folder / "ddpm"), str(folder / "run"), None, None, None)
         run = open_run(folder / "run")
         unets = {"NCHW": unet, "channels_last": deepcopy(unet).to(memory_format=torch.channels_last)}
@@ -167,7 +168,7 @@ def main():
             for each in runs:
                 each()
             spent = np.array([[seconds(each) for each in runs] for _ in range(turns)]).T
-            one, other = (spread(batch / row, 2) for row in spent[:2])
+            one, other = (spread(batch / took, 2) for took in spent[:2])
             whole, bare = (spread(theirs / mine) for mine, theirs in (spent[:2], spent[2:]))
             print(f"| {batch} | {apart:.0e} | {one} | {other} | {whole} | {bare} | {layout} |", flush=True)
         profiles = our_profile(runs[2], 3), their_profile(runs[3], 3)

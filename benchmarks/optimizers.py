@@ -1,10 +1,12 @@
-"""All optimizers on the digits: each at a few rates and one seed, then each best rate at three seeds.
+"""All optimizers on the digits: each at three rates and one seed, then each best rate at three seeds.
 
-    .venv/bin/python benchmarks/optimizers.py runs/optimizers 400
+    .venv/bin/python benchmarks/optimizers.py runs/optimizers 900
+    .venv/bin/python benchmarks/optimizers.py runs/optimizers 900 adamw muon
 
-Trains configs/digits/flow.gin for that many steps, in runs/optimizers, and prints the loss (the mean over the last
-fifth of the steps), FD-pixels at 8 calls of dpmpp_2m with its 95 % interval over images, and the time of a step; then
-for three seeds the means and the half-widths of 95 % intervals over seeds (Student's t).  Runs that are finished are
+Trains configs/digits/flow.gin for that many steps, in runs/optimizers, and prints rows of tables: the loss after equal
+steps and after equal time, FD-pixels at 8 calls of dpmpp_2m with its 95 % interval over images, and the time of a step;
+then for three seeds the means with the half-widths of 95 % intervals over seeds (Student's t), and those of the
+differences to the first optimizer, seed by seed.  Names after the steps choose optimizers.  Runs that are finished are
 not trained again.
 """
 
@@ -26,12 +28,12 @@ from fewstep.evaluation.comparison import Comparison
 
 RATES = {
     "adamw": (1e-3, 2e-3, 4e-3),
-    "lion": (1e-4, 3e-4, 1e-3),
+    "lion": (3e-4, 1e-3, 3e-3),
     "muon": (2e-3, 5e-3, 1e-2),
-    "tiger": (1e-2, 3e-2),
-    "amos": (3e-2, 1e-1),
+    "tiger": (3e-3, 1e-2, 3e-2),
+    "amos": (1e-2, 3e-2, 1e-1),
 }
-SEEDS, CALLS = 3, 8
+SEEDS, CALLS, LAST = 3, 8, 0.2
 
 
 def trained(folder, steps, name, rate, seed):
@@ -45,11 +47,19 @@ def trained(folder, steps, name, rate, seed):
     return run
 
 
-def logged(run, steps):
-    """(loss, milliseconds per step)."""
+def logged(run):
+    """The losses, and the seconds of training at which they were logged, without compilation."""
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    speeds = [line["images_per_s"] for line in lines if "images_per_s" in line]
-    return np.mean([line["loss"] for line in lines if line["step"] > 0.8 * steps]), 64_000 / np.median(speeds)
+    lines = [line for line in lines if "images_per_s" in line]
+    steps = np.diff([line["step"] for line in lines], prepend=0)
+    return np.array([line["loss"] for line in lines]), np.cumsum(64 * steps / [line["images_per_s"] for line in lines])
+
+
+def final(run, until=np.inf):
+    """The mean loss over the last fifth of the time, up to so many seconds."""
+    losses, times = logged(run)
+    until = min(until, times[-1])
+    return losses[(times > (1 - LAST) * until) & (times <= until)].mean()
 
 
 def distances(runs, out):
@@ -61,30 +71,35 @@ def distances(runs, out):
 
 
 def interval(values):
-    """ "mean +- half-width" of a 95 % interval."""
+    """ "mean ± half-width" of a 95 % interval."""
     half = t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    return f"{np.mean(values):.3f} +- {half:.3f}"
+    return f"{np.mean(values):.4f} ± {half:.4f}"
 
 
-def main(folder, steps):
-    """Print a line for each rate, and then for each best one."""
+def main(folder, steps, *names):
+    """Print a row for each rate, and then for each best one."""
     folder, steps = Path(folder), int(steps)
     folder.mkdir(parents=True, exist_ok=True)
-    runs = {(name, rate): trained(folder, steps, name, rate, 0) for name, rates in RATES.items() for rate in rates}
+    chosen = {name: RATES[name] for name in names or RATES}
+    runs = {(name, rate): trained(folder, steps, name, rate, 0) for name, rates in chosen.items() for rate in rates}
     found = distances(runs.values(), folder / "rates")
-    print("optimizer  rate     loss    FD                      ms per step")
+    shortest = min(logged(run)[1][-1] for run in runs.values())
+    print(f"| | rate | loss | after {shortest:.0f} s | FD at {CALLS} calls | ms per step |\n|---|---|---|---|---|---|")
     for (name, rate), run in runs.items():
-        (loss, time), fd = logged(run, steps), found[run.name]
-        print(
-            f"{name:<9}  {rate:<7g}  {loss:.4f}  {fd.value:.3f} [{fd.low:.3f}, {fd.high:.3f}]  {time:.0f}", flush=True
-        )
-    for name, rates in RATES.items():
+        fd, time = found[run.name], 1000 * logged(run)[1][-1] / steps
+        cells = f"{final(run):.4f} | {final(run, shortest):.4f} | {fd.value:.3f} ({fd.low:.3f} to {fd.high:.3f})"
+        print(f"| {name} | {rate:g} | {cells} | {time:.0f} |")
+    print("\n| | rate | loss | minus the first | FD | minus the first |\n|---|---|---|---|---|---|", flush=True)
+    first = None
+    for name, rates in chosen.items():
         rate = min(rates, key=lambda rate, name=name: found[runs[name, rate].name].value)
         seeds = [trained(folder, steps, name, rate, seed) for seed in range(SEEDS)]
         fds = distances(seeds, folder / f"seeds-{name}")
-        losses = interval([logged(run, steps)[0] for run in seeds])
-        fds = interval([fd.value for fd in fds.values()])
-        print(f"{name:<9}  {rate:<7g}  loss {losses}  FD {fds}", flush=True)
+        both = np.array([[final(run), fds[run.name].value] for run in seeds]).T
+        first = both if first is None else first
+        paired = [""] * 2 if first is both else map(interval, both - first)
+        cells = [cell for pair in zip(map(interval, both), paired, strict=True) for cell in pair]
+        print(f"| {name} | {rate:g} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -2,9 +2,10 @@
 
 Every round draws as many images of each candidate as all rounds before it, so that the seeds of a round include those
 before; it keeps the better half, without those whose paired interval to the leader excludes 0.  Rounds rank by FDinf
-where FD decides: the FD of few images is mostly bias, which is smaller for smoother images.  Images are cells of a
-comparison, kept on disk: a search that was interrupted resumes, and ends with the same answer.  The two best are then
-measured on seeds that took no part in the search, because the best of many on some seeds is better there by chance.
+where FD decides: the FD of few images is mostly bias, which is smaller for smoother images; FDinf has less of it, but
+with fewer images than features not none.  Images are cells of a comparison, kept on disk: a search that was
+interrupted resumes, and ends with the same answer.  The two best are then measured on seeds that took no part in the
+search, because the best of many on some seeds is better there by chance.
 (Successive halving: Jamieson & Talwalkar 2016, arXiv:1502.07943.)
 """
 
@@ -49,7 +50,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True)
 class Round:
-    """What a round has found: its images per candidate, and the candidates from the best on, by `searched`."""
+    """What a round has found: its images per candidate, and the candidates from the best on."""
 
     images: int
     values: dict[str, Interval]
@@ -182,12 +183,12 @@ def recommend(
     most = -(-count // size)
     seeds, cells = Seeds(size, 0, most, batch), Cells(folder / "cells")
 
-    def measuring(metric):
+    def by(metric):
         evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
         return Measured(run, candidates, cells, evaluator, metric_name(metric, features), seeds)
 
     searched = "FDinf" if metric == "FD" and size >= Extrapolated.least else metric
-    measured = measuring(searched)
+    measured = by(searched)
     names, rounds, drawn, before, sets = [c.line.name for c in candidates], [], 0, 0, 1
     while True:
         values = measured(names, sets, seed)
@@ -204,7 +205,7 @@ def recommend(
             break
         names, sets = kept, min(2 * sets, most)
     two = [*kept, *(name for name in ranked if name not in kept)][:2]
-    judged = measured if searched == metric else measuring(metric)
+    judged = measured if searched == metric else by(metric)
     final = judged(two, most, seed + JUDGED - SEARCHED)
     two = sorted(final, key=lambda name: _score(final[name]))
     return Recommendation(

@@ -33,7 +33,7 @@ SAMPLERS = (
     "ddim", "heun", "dpmpp_2m", "dpmpp_3m", "unipc", "deis", "ipndm", "dpm_solver_2", "dpmpp_2s", "ddpm", "sa_solver",
     "er_sde",
 )  # fmt: skip
-GRIDS = ("uniform", "log_snr", "karras", "quadratic")
+GRIDS = ("uniform", "log_snr", "karras", "quadratic", "beta")
 SCALES = "cfg.scale=1.5,2,3"  # tried of a model with a null class
 METRICS = [name for name in DISTANCES if metric_info(name).better == "lower" and name != "FDinf"]
 

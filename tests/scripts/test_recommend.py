@@ -11,9 +11,11 @@ from refused import message
 
 from fewstep import open_run
 from fewstep.errors import UsageError
-from fewstep.evaluation.drawing import Line
-from fewstep.evaluation.features import Pixels
-from fewstep.evaluation.recommend import recommend
+from fewstep.evaluation.distances import DISTANCES
+from fewstep.evaluation.drawing import Line, labels_to_draw
+from fewstep.evaluation.features import Pixels, quantized
+from fewstep.evaluation.recommend import SEARCHED, recommend
+from fewstep.evaluation.reference import reference
 from fewstep.samplers import ddim
 from fewstep.samplers.registry import as_sampler
 from fewstep.train.run.run import read_description, write_description
@@ -89,8 +91,22 @@ def searched(run, names, **options):
 
 def test_rounds_extrapolate_the_frechet_distance(run):
     """That of few images is mostly bias."""
-    found = searched(run, ["ddim", "heun", "dpmpp_2m"], metric="FD")
+    found = searched(run, ["ddim", "heun", "dpmpp_2m", "er_sde"], metric="FD", count=1000)
     assert (found.metric, found.searched) == ("FD-points", "FDinf-points")
+    [only] = found.rounds  # two are left, before --count is reached
+    assert (only.images, len(only.values), len(only.kept)) == (125, 4, 2)
+    assert found.drawn == 4 * 125 + 2 * 1000
+    opened = open_run(run)
+    real = reference(opened.data, None).held_out
+    measure = DISTANCES["FDinf"](real, real)
+    label = labels_to_draw(opened.denoiser, opened.data, 1000).label[:125]
+    for name, value in only.values.items():
+        drawn = opened.draw(name, found.budgets[name], range(SEARCHED, SEARCHED + 125), label=label)
+        assert value.value == pytest.approx(measure(quantized(drawn))["FDinf"].value, rel=1e-3)
+
+
+def test_few_images_are_not_extrapolated(run):
+    assert searched(run, ["ddim", "heun"], metric="FD", count=16).searched == "FD-points"
     assert searched(run, ["ddim", "heun"]).searched == "SW-points"
 
 

@@ -40,8 +40,9 @@ def assert_one_line(status, err):
 
 @pytest.fixture
 def compiled(tmp_path, monkeypatch):
-    """A compilation cache of the run's own, to which every program is written, or on a full disk cannot be."""
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    """A compilation cache as users have it, to which every program is written, or on a full disk cannot be."""
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"):
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

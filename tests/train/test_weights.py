@@ -12,7 +12,7 @@ from fewstep.diffusion.denoiser import INSTANT, JUMP, Model
 from fewstep.diffusion.prediction import EPS, SCORE, VELOCITY, X0, V, edm
 from fewstep.samplers import SAMPLERS, draw, table_at
 from fewstep.train.data.split import Batch
-from fewstep.train.objectives import IMM, PSD, Denoising, MeanFlow, Shortcut
+from fewstep.train.objectives import CTM, IMM, LSD, PSD, Denoising, MeanFlow, Shortcut
 from fewstep.train.objectives.weights import elbo, error_in, min_snr, native, noise
 from fewstep.train.state import State
 
@@ -103,7 +103,7 @@ def test_jumps_are_compared_as_velocities(objective, prediction):
     np.testing.assert_allclose(found[1]["a"], want[1]["a"], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("objective", [Shortcut(), MeanFlow(power=0.5), PSD(power=1.0)])
+@pytest.mark.parametrize("objective", [Shortcut(), MeanFlow(power=0.5), LSD(power=1.0), PSD(power=1.0), CTM(power=1.0)])
 def test_x0_near_the_data_needs_bounded_errors(objective):
     with pytest.raises(ValueError, match="the velocity of an x0-prediction has errors of any size near t = 0"):
         value_and_grad(objective, X0, examples(objective))

@@ -38,6 +38,11 @@ class CTM(FlowMap):
     def needs_teacher(self) -> bool:
         return True
 
+    @property
+    def accepts_x0(self) -> bool:
+        """No: its errors are not random either, as those of self-distillation."""
+        return False
+
     def jump(
         self, model: Model, params: dict, state: State, some: Any, v: Array
     ) -> tuple[Array, Array, dict[str, Array]]:

@@ -25,7 +25,7 @@ class _SelfDistillation(FlowMap):
 
     @property
     def accepts_x0(self) -> bool:
-        """As of `Jumps`: no, because such weights are what would bound the errors."""
+        """No: only weights by size would bound the errors, and with these the network collapses."""
         return False
 
 
