@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/memory.py > memory.md && mv memory.md benchmarks/results/memory.md
 
 The network is untrained.py's.  Each row is a new process; peaks are above what it takes after the imports and one call
-of the network.
+of ddim.
 """
 
 from fewstep.cli.cpu import tune
@@ -58,11 +58,11 @@ def grown(*asked):
 def main():
     """Print a page of two tables."""
     print(f"# Memory\n\n    {__doc__.splitlines()[2].strip()}\n\n{machine()}.\n")
-    print("Peak of drawing 256 digits by dpmpp_2m, above that of one call:\n")
+    print("Peak of drawing 256 digits by dpmpp_2m, above that of the imports and one call of ddim:\n")
     print("| calls | MB |\n| --- | --- |")
     for calls in CALLS:
         print(f"| {calls} | {grown(['dpmpp_2m'], [calls], 256, None):.0f} |", flush=True)
-    print("\nPeak of `compare`, FD-pixels, above that of one call:\n")
+    print("\nPeak of `compare`, FD-pixels, above the same:\n")
     print("| samplers | budgets | cells | images a cell | MB |\n| --- | --- | --- | --- | --- |")
     for samplers, budgets, count in [*((*cells, 500) for cells in CELLS), *((1, 1, count) for count in COUNTS)]:
         with tempfile.TemporaryDirectory() as folder:

@@ -4,10 +4,10 @@
     .venv/bin/python benchmarks/optimizers.py runs/optimizers 900 adamw muon
 
 Trains configs/digits/flow.gin for that many steps, in runs/optimizers, and prints rows of tables: the loss after equal
-steps and after equal time, FD-pixels at 8 calls of dpmpp_2m with its 95 % interval over images, and the time of a step;
-then for three seeds the means with the half-widths of 95 % intervals over seeds (Student's t), and those of the
-differences to the first optimizer, seed by seed.  Names after the steps choose optimizers.  Runs that are finished are
-not trained again.
+steps, that after the time of the fastest run (where the rates of slower ones have not fallen to 0 yet), FD-pixels at 8
+calls of dpmpp_2m with its 95 % interval over images, and the time of a step; then for three seeds the means with the
+half-widths of 95 % intervals over seeds (Student's t), and those of the differences to the first optimizer, seed by
+seed. Names after the steps choose optimizers. Runs that are finished are not trained again.
 """
 
 import json

@@ -4,9 +4,8 @@
 
 (With the extra `torch` installed.)  Ours is `draw` with dpmpp_2m under the CPU settings of the command line.  Theirs is
 benchmarks/twin.py with our weights, in diffusers' usual loop around DPMSolverMultistepScheduler on the flow path, under
-inference_mode, on all cores, in the faster of torch's two layouts, eager and by torch.compile.  Ours draws a batch at
-once and in parts, as the command line does.  Before anything is timed all must draw the same images from the same noise
-to 1e-4.  All take turns in one process; a ratio is theirs over ours in one turn.
+inference_mode, on all cores, in the faster of torch's two layouts.  Before anything is timed both must draw the same
+images from the same noise to 1e-4.  Both take turns in one process; a ratio is theirs over ours in one turn.
 """
 
 from fewstep.cli.cpu import tune
@@ -39,8 +38,7 @@ from fewstep.samplers import dpmpp_2m, draw, tabulate
 
 SHAPE, BASE, MULT, BLOCKS = (32, 32, 3), 64, (1, 2, 2), 2
 CALLS = 10
-TURNS = {1: 20, 8: 9, 64: 5, 256: 3}  # at each batch size
-PART = 16  # images, which `--batch auto` finds here
+TURNS = {1: 20, 8: 9, 64: 3}  # at each batch size
 PROFILED = 8
 LAYOUTS = {"NCHW": torch.contiguous_format, "channels_last": torch.channels_last}
 KINDS = {  # of torch's operations and of XLA's instructions, by what their names contain; the first that fits
@@ -51,16 +49,11 @@ KINDS = {  # of torch's operations and of XLA's instructions, by what their name
 }
 
 
-def our_draw(den, start, sigmas, part=None):
-    """A function that draws images from this noise (B, H, W, C), in parts of so many."""
+def our_draw(den, start, sigmas):
+    """A function that draws images from this noise (B, H, W, C)."""
+    start = jax.device_put(start)
     table = tabulate(dpmpp_2m(den.process, sigmas))
-    parts = [jax.device_put(start[first : first + part]) for first in range(0, len(start), part or len(start))]
-
-    def run():
-        drawn = [draw(den, table, range(len(noise)), SHAPE, start=noise) for noise in parts]
-        return np.concatenate([np.asarray(images) for images in drawn])
-
-    return run
+    return lambda: draw(den, table, range(len(start)), SHAPE, start=start).block_until_ready()
 
 
 def their_draw(unet, start, layout):
@@ -168,7 +161,7 @@ def heading():
     .venv/bin/python benchmarks/speed.py > speed.md && mv speed.md benchmarks/results/speed.md
 
 {machine()},
-torch {torch.__version__}, diffusers {diffusers.__version__}.  torch on {torch.get_num_threads()} threads;
+torch {torch.__version__}, diffusers {diffusers.__version__}.  torch eager on {torch.get_num_threads()} threads;
 XLA_FLAGS {os.environ["XLA_FLAGS"]}
 """
 
@@ -189,17 +182,15 @@ def main():
     start = random.standard_normal((max(TURNS), *SHAPE), np.float32)
     size = sum(p.size for p in jax.tree.leaves(params))
 
-    compiled = {name: torch.compile(unet, dynamic=False) for name, unet in unets.items()}
     noise = start[:4]
-    others = [their_draw(kind[name], noise, name) for name in LAYOUTS for kind in (unets, compiled)]
-    apart = max(agreement(our_draw(den, noise, sigmas), other) for other in others)
+    apart = max(agreement(our_draw(den, noise, sigmas), their_draw(unets[name], noise, name)) for name in LAYOUTS)
     print(
         f"A U-Net of {size / 1e6:.1f} million parameters at {SHAPE}, {CALLS} calls of DPM-Solver++(2M); the images of "
-        f"all differ by {apart:.0e} at\nmost. Each cell is the median (lowest to highest) over turns taken by all. "
-        f"Ratios are those of sampling, ours in parts\nof {PART} images; above 1, ours is faster. The bare calls are "
-        "those of the network alone, ours against eager.\n\n"
-        f"| batch | ours, images/s | in parts of {PART} | eager | compiled | ratio to eager | ratio to compiled | "
-        "bare calls | layout |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+        f"both differ by {apart:.0e} at\nmost. Each cell is the median (lowest to highest) over turns taken by ours "
+        "and diffusers. A ratio above 1 means that\nours is faster; the bare calls are those of the network alone, "
+        "without a sampler.\n\n"
+        "| batch | ours, images/s | diffusers, images/s | ratio, sampling | ratio, bare calls | layout of diffusers |\n"
+        "| --- | --- | --- | --- | --- | --- |",
         flush=True,
     )
     for batch, turns in TURNS.items():
@@ -210,21 +201,18 @@ def main():
         layout = min(drawn, key=lambda name: min(seconds(drawn[name]) for _ in range(2)))
         runs = (
             our_draw(den, noise, sigmas),
-            our_draw(den, noise, sigmas, PART),
             drawn[layout],
-            their_draw(compiled[layout], noise, layout),
             our_calls(den, noise),
             their_calls(unets[layout], noise, layout),
         )
         for run in runs:
             run()
         spent = np.array([[seconds(run) for run in runs] for _ in range(turns)]).T
-        per_s = " | ".join(spread(batch / row, 1) for row in spent[:4])
-        pairs = ((spent[2], spent[1]), (spent[3], spent[1]), (spent[5], spent[4]))
-        ratios = " | ".join(spread(theirs / ours) for theirs, ours in pairs)
-        print(f"| {batch} | {per_s} | {ratios} | {layout} |", flush=True)
+        ours_per_s, theirs_per_s = (spread(batch / row, 1) for row in spent[:2])
+        whole, bare = (spread(theirs / ours) for ours, theirs in (spent[:2], spent[2:]))
+        print(f"| {batch} | {ours_per_s} | {theirs_per_s} | {whole} | {bare} | {layout} |", flush=True)
         if batch == PROFILED:
-            profiles = our_profile(runs[4]), their_profile(runs[5])
+            profiles = our_profile(runs[2]), their_profile(runs[3])
 
     print(f"\nTime of a network call at batch {PROFILED}, in ms:\n\n| | ours | diffusers |\n| --- | --- | --- |")
     for kind in [*KINDS, "other"]:

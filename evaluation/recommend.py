@@ -3,7 +3,7 @@
 Every round draws as many images of each candidate as all rounds before it, so that the seeds of a round include those
 before; it keeps the better half, without those whose paired interval to the leader excludes 0.  Rounds rank by FDinf
 where FD decides: the FD of few images is mostly bias, which is smaller for smoother images; FDinf has less of it, but
-with fewer images than features not none.  Images are cells of a comparison, kept on disk: a search that was
+some, where images are fewer than features.  Images are cells of a comparison, kept on disk: a search that was
 interrupted resumes, and ends with the same answer.  The two best are then measured on seeds that took no part in the
 search, because the best of many on some seeds is better there by chance.
 (Successive halving: Jamieson & Talwalkar 2016, arXiv:1502.07943.)

@@ -23,7 +23,8 @@ MIN_SECONDS = 0.2  # a program that compiles faster is compiled again
 
 
 def enable() -> None:
-    """Set JAX's environment variables, unless the user has set them.  Call it before JAX is imported.
+    """Set JAX's environment variables, unless the user has set them, and silence its warnings about entries that cannot
+    be read or written.  Call it before JAX is imported.
 
     Nothing is set if the folder cannot be written or JAX_ENABLE_COMPILATION_CACHE is 0.
     """

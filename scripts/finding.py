@@ -53,7 +53,7 @@ def recommend(
     ] = [],
     metric: Annotated[str, typer.Option(help="The distance that decides: FD, KID, SW, mind or energy.")] = "FD",
     features: Annotated[str, typer.Option(help=f"On which: {FEATURES}")] = "pixels",
-    count: Annotated[int, typer.Option(help="Images of the two that are compared last; the most in a round.")] = 2000,
+    count: Annotated[int, typer.Option(help="Images of each of the last two; no round has more.")] = 2000,
     seed: Annotated[int, typer.Option(help="Seed of the first image.")] = 1_000_000,
     batch: Batch = str(BATCH),
     out: Annotated[str | None, typer.Option(help="Folder of the results; RUN/recommend by default.")] = None,

@@ -41,7 +41,7 @@ def assert_one_line(status, err):
 @pytest.fixture
 def compiled(tmp_path, monkeypatch):
     """A compilation cache as users have it, to which every program is written, or on a full disk cannot be."""
-    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE"):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_COMPILATION_CACHE_MAX_SIZE", "JAX_ENABLE_COMPILATION_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
@@ -71,6 +71,8 @@ def test_the_last_save_fails_as_clearly(tmp_path):
     done = finish(tmp_path / "run", *WIDE, NEVER, preexec_fn=full)
     assert_one_line(done.returncode, done.stderr)
     assert finish(tmp_path / "run", *WIDE, NEVER).returncode == 0
+    entries = [path.stat().st_size for path in (tmp_path / "cache").rglob("*-cache")]
+    assert max(entries) > 50_000  # of a program that could not be kept before
 
 
 @pytest.mark.slow

@@ -40,7 +40,7 @@ class CTM(FlowMap):
 
     @property
     def accepts_x0(self) -> bool:
-        """No: its errors are not random either, as those of self-distillation."""
+        """No, for the reason of self-distillation: its errors are not random, and weights by their size mislead."""
         return False
 
     def jump(

@@ -66,7 +66,7 @@ class Jumps(Noised):
         if model.prediction == X0 and not self.accepts_x0:
             raise UsageError(
                 "the velocity of an x0-prediction has errors of any size near t = 0, which this objective does not "
-                "bound: set train.prediction = %VELOCITY, or take @imm() or @meanflow() with meanflow.power = 1"
+                "bound: set train.prediction = %VELOCITY, or take @meanflow() with power = 1, or @imm()"
             )
 
         def velocity(x, t, raw):
