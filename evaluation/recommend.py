@@ -183,12 +183,12 @@ def recommend(
     most = -(-count // size)
     seeds, cells = Seeds(size, 0, most, batch), Cells(folder / "cells")
 
-    def by(metric):
-        evaluator = MetricEvaluator([metric], [features], run.denoiser.classes, real, run.folder / "stats")
-        return Measured(run, candidates, cells, evaluator, metric_name(metric, features), seeds)
+    def measuring(name):
+        evaluator = MetricEvaluator([name], [features], run.denoiser.classes, real, run.folder / "stats")
+        return Measured(run, candidates, cells, evaluator, metric_name(name, features), seeds)
 
     searched = "FDinf" if metric == "FD" and size >= Extrapolated.least else metric
-    measured = by(searched)
+    measured = measuring(searched)
     names, rounds, drawn, before, sets = [c.line.name for c in candidates], [], 0, 0, 1
     while True:
         values = measured(names, sets, seed)
@@ -205,7 +205,7 @@ def recommend(
             break
         names, sets = kept, min(2 * sets, most)
     two = [*kept, *(name for name in ranked if name not in kept)][:2]
-    judged = measured if searched == metric else by(metric)
+    judged = measured if searched == metric else measuring(metric)
     final = judged(two, most, seed + JUDGED - SEARCHED)
     two = sorted(final, key=lambda name: _score(final[name]))
     return Recommendation(

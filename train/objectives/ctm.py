@@ -34,14 +34,11 @@ class CTM(FlowMap):
     power: Power = 0.0
     reach: Annotated[float, Range(above=0, most=1)] = 0.1
 
+    random_goals = False
+
     @property
     def needs_teacher(self) -> bool:
         return True
-
-    @property
-    def accepts_x0(self) -> bool:
-        """No, for the reason of self-distillation: its errors are not random, and weights by their size mislead."""
-        return False
 
     def jump(
         self, model: Model, params: dict, state: State, some: Any, v: Array

@@ -7,7 +7,7 @@ instantaneous velocity at s = t.
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,10 +101,14 @@ class FlowMap(Jumps):
     floor: Positive = 0.01
     ends: Callable | None = field(default=None, kw_only=True, metadata=ADDED)
 
+    # Whether the goals of jumps contain the velocity of one image.  Other errors can become as small as one likes:
+    # weights by their size would let a network be consistent with itself alone, and no longer with the images.
+    random_goals: ClassVar[bool] = True
+
     @property
     def accepts_x0(self) -> bool:
-        """As of `Jumps`: whether large errors are divided by themselves."""
-        return self.power >= 1
+        """As of `Jumps`: whether large errors may be divided by themselves, and are."""
+        return self.random_goals and self.power >= 1
 
     def draw(self, model: Model, batch: Batch, key: Array) -> Jump:
         """batch.image (B, *shape), batch.label (B,) or None."""

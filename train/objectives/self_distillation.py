@@ -18,15 +18,9 @@ from fewstep.train.state import State
 
 @dataclass(frozen=True)
 class _SelfDistillation(FlowMap):
-    """Errors of jumps are not random, and become small: weights by their size would let a network be consistent with
-    itself alone, and no longer with the images."""
-
     power: Power = 0.0
 
-    @property
-    def accepts_x0(self) -> bool:
-        """No: only weights by size would bound the errors, and with these the network collapses."""
-        return False
+    random_goals = False
 
 
 @dataclass(frozen=True)
